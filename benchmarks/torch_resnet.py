@@ -1,0 +1,83 @@
+"""ResNet 18, 34 and 50 in PyTorch, laid out and named as torchvision's.
+
+The peer of the benchmarks and the oracle of the tests. Written out because
+torchvision has no CPU build in some package indexes.
+"""
+
+import torch
+from torch import nn
+
+
+def _conv_norm(inputs, outputs, kernel, stride=1):
+  conv = nn.Conv2d(
+    inputs, outputs, kernel, stride, padding=kernel // 2, bias=False
+  )
+  return conv, nn.BatchNorm2d(outputs)
+
+
+class _Block(nn.Module):
+  """torchvision's BasicBlock (two 3x3) or Bottleneck (1x1, 3x3, 1x1)."""
+
+  def __init__(self, inputs, channels, stride, bottleneck):
+    super().__init__()
+    outputs = channels * (4 if bottleneck else 1)
+    plan = (
+      [(1, channels, 1), (3, channels, stride), (1, outputs, 1)]
+      if bottleneck
+      else [(3, channels, stride), (3, outputs, 1)]
+    )
+    width = inputs
+    for i, (kernel, size, step) in enumerate(plan, 1):
+      conv, norm = _conv_norm(width, size, kernel, step)
+      self.add_module(f"conv{i}", conv)
+      self.add_module(f"bn{i}", norm)
+      width = size
+    self.depth = len(plan)
+    self.downsample = None
+    if stride != 1 or inputs != outputs:
+      self.downsample = nn.Sequential(*_conv_norm(inputs, outputs, 1, stride))
+
+  def forward(self, x):
+    y = x
+    for i in range(1, self.depth + 1):
+      y = getattr(self, f"bn{i}")(getattr(self, f"conv{i}")(y))
+      if i < self.depth:
+        y = torch.relu(y)
+    shortcut = x if self.downsample is None else self.downsample(x)
+    return torch.relu(y + shortcut)
+
+
+class TorchResNet(nn.Module):
+  """f32[B,3,H,W] -> f32[B,num_classes]."""
+
+  def __init__(self, name="resnet34", num_classes=3, width=64):
+    super().__init__()
+    sizes = {
+      "resnet18": (2, 2, 2, 2),
+      "resnet34": (3, 4, 6, 3),
+      "resnet50": (3, 4, 6, 3),
+    }[name]
+    bottleneck = name == "resnet50"
+    self.conv1, self.bn1 = _conv_norm(3, width, 7, 2)
+    self.maxpool = nn.MaxPool2d(3, 2, 1)
+    inputs = width
+    for stage, blocks in enumerate(sizes):
+      channels = width * 2**stage
+      layers = []
+      for index in range(blocks):
+        stride = 2 if stage > 0 and index == 0 else 1
+        layers.append(_Block(inputs, channels, stride, bottleneck))
+        inputs = channels * (4 if bottleneck else 1)
+      self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+    self.fc = nn.Linear(inputs, num_classes)
+    for module in self.modules():
+      if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(
+          module.weight, mode="fan_out", nonlinearity="relu"
+        )
+
+  def forward(self, x):
+    x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
+    for stage in range(1, 5):
+      x = getattr(self, f"layer{stage}")(x)
+    return self.fc(x.mean((2, 3)))

@@ -1,0 +1,48 @@
+"""The whole pipeline on a synthetic sky, on any computer.
+
+    python launch.py --config=configs/demo.py --workdir=runs/demo
+
+2,000 galaxies of 48 pixels, a small ResNet18, 10% of the training labels wrong.
+Without augmentation the network memorises its wrong labels, which is what
+unlearning is about. The README has the table to expect and the time it takes.
+
+`demo.py:tiny` is the same in seconds, for tests: too small to learn much.
+"""
+
+from gzjax import defaults
+
+
+def get_config(variant: str = ""):
+  config = defaults.get_config()
+  config.data.builder = "galaxy_synthetic"
+  config.data.galaxies = 2000
+  config.data.size = 48
+
+  config.model.name = "resnet18"
+  config.model.width = 16
+  config.model.small_stem = True
+
+  config.train.epochs = 25
+  config.train.batch_size = 32
+  config.train.learning_rate = 2e-3
+  config.train.rotation = 0.0
+  config.train.zoom = 1.0
+  config.train.shift = 0.0
+
+  config.unlearn.batch_size = 32
+  if variant == "tiny":
+    config.data.galaxies = 160
+    config.data.class_fractions = (0.4, 0.4, 0.2)
+    config.data.size = 16
+    config.model.name = "resnet_tiny"
+    config.model.width = 8
+    config.train.epochs = 2
+    config.train.batch_size = 16
+    config.train.optimizer = "sgd"
+    config.train.learning_rate = 0.05
+    config.unlearn.batch_size = 16
+    config.unlearn.gradient_ascent.epochs = 2
+    config.unlearn.finetune.epochs = 1
+  elif variant:
+    raise ValueError(f"demo.py has no variant {variant!r}; use demo.py:tiny")
+  return config

@@ -1,0 +1,113 @@
+"""Checkpoints on disk; the only module that imports orbax."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import jax
+import orbax.checkpoint as ocp
+
+from gzjax.types import PyTree
+
+
+class Restored(NamedTuple):
+  """What `Checkpoints.restore` gives back."""
+
+  model: PyTree
+  training: PyTree | None
+  info: dict[str, Any]
+
+
+class Checkpoints:
+  """The last and the best checkpoint of one run; a context manager.
+
+  A checkpoint has three parts: `model` (what prediction needs), `training`
+  (what only going on needs: optimizer state, counters) and `info` (JSON: what
+  a person needs). Orbax writes each under a temporary name and renames it, so
+  a killed run leaves only whole checkpoints.
+  """
+
+  def __init__(self, folder: Path):
+    policies = ocp.checkpoint_managers
+    self._manager = ocp.CheckpointManager(
+      Path(folder).absolute(),
+      options=ocp.CheckpointManagerOptions(
+        best_fn=_score,
+        preservation_policy=policies.AnyPreservationPolicy(
+          [
+            policies.LatestN(1),
+            policies.BestN(get_metric_fn=_score, n=1),
+          ]
+        ),
+      ),
+    )
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    self._manager.close()
+
+  def latest(self) -> int | None:
+    """The number of the last whole checkpoint."""
+    return self._manager.latest_step()
+
+  def best(self) -> int | None:
+    """The number of the checkpoint with the highest score."""
+    return self._manager.best_step()
+
+  def save(
+    self,
+    number: int,
+    model: PyTree,
+    training: PyTree,
+    info: dict[str, Any],
+    score: float,
+  ) -> None:
+    """Starts writing; the arrays may be donated when this returns."""
+    self._manager.save(
+      number,
+      args=ocp.args.Composite(
+        model=ocp.args.StandardSave(model),
+        training=ocp.args.StandardSave(training),
+        info=ocp.args.JsonSave(info),
+      ),
+      metrics={"score": score},
+    )
+
+  def restore(
+    self,
+    number: int,
+    model_like: PyTree,
+    training_like: PyTree | None = None,
+  ) -> Restored:
+    """Reads a checkpoint into arrays shaped and placed as the examples are.
+
+    Args:
+      number: see `latest` and `best`.
+      model_like: arrays of the same structure, shapes, dtypes and shardings.
+      training_like: the same for the training part; None leaves it out.
+    """
+    parts = {
+      "model": ocp.args.StandardRestore(_abstract(model_like)),
+      "info": ocp.args.JsonRestore(),
+    }
+    if training_like is not None:
+      parts["training"] = ocp.args.StandardRestore(_abstract(training_like))
+    found = self._manager.restore(number, args=ocp.args.Composite(**parts))
+    return Restored(found["model"], found.get("training"), found["info"])
+
+
+def _score(metrics: dict[str, float]) -> float:
+  return metrics["score"]
+
+
+def _abstract(tree: PyTree) -> PyTree:
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
+  )

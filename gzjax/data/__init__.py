@@ -1,0 +1,1 @@
+"""From files of galaxies to batches on the device."""

@@ -1,0 +1,103 @@
+"""Pixels to network input on the device: one affine map, then normalisation."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+# Of ImageNet, as in torchvision, so that pretrained weights fit.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+class Augmentation(NamedTuple):
+  """How far a view may differ from the image; the defaults change nothing.
+
+  A galaxy has no up and no left, so any rotation and both flips keep its class.
+  """
+
+  rotation: float = 0.0  # degrees; uniform in +-rotation, 180 is any angle
+  flip: bool = False  # mirror half of the images
+  zoom: float = 1.0  # at least 1; log-uniform in [1/zoom, zoom]
+  shift: float = 0.0  # of the image size; uniform in +-shift along both axes
+
+
+def normalise(image: jax.Array) -> jax.Array:
+  """u8[B,H,W,3] or f32 in 0..255 -> f32[B,H,W,3], ImageNet mean and std."""
+  mean, std = (jnp.asarray(x, jnp.float32) for x in (MEAN, STD))
+  return (image.astype(jnp.float32) / 255 - mean[None, None, None]) / std[
+    None, None, None
+  ]
+
+
+def random_affines(
+  key: jax.Array, count: int, augmentation: Augmentation
+) -> tuple[jax.Array, jax.Array]:
+  """Draws (matrix f32[count,2,2], shift f32[count,2] in image sizes)."""
+  keys = jax.random.split(key, 4)
+  angle = jnp.deg2rad(augmentation.rotation) * jax.random.uniform(
+    keys[0], (count,), minval=-1, maxval=1
+  )
+  mirror = jnp.where(
+    augmentation.flip & jax.random.bernoulli(keys[1], shape=(count,)), -1.0, 1.0
+  )
+  zoom = augmentation.zoom ** jax.random.uniform(
+    keys[2], (count,), minval=-1, maxval=1
+  )
+  shift = augmentation.shift * jax.random.uniform(
+    keys[3], (count, 2), minval=-1, maxval=1
+  )
+  cos, sin = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
+  matrix = jnp.stack(
+    [jnp.stack([cos, -sin * mirror], -1), jnp.stack([sin, cos * mirror], -1)],
+    axis=-2,
+  )
+  return matrix, shift
+
+
+def warp(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
+  """Resamples one image under an affine map about its centre, bilinearly.
+
+  The output pixel at y (from the centre) shows the input at `matrix @ y +
+  shift`. Outside of the image its border is repeated, which for a galaxy is
+  more sky.
+
+  Args:
+    image: f32[H,W,C].
+    matrix: f32[2,2], rows (y, x).
+    shift: f32[2], in image sizes.
+
+  Returns:
+    f32[H,W,C]; exactly `image` for the identity.
+  """
+  size = jnp.asarray(image.shape[:2], jnp.float32)
+  centre = (size - 1) / 2
+  grid = jnp.stack(
+    jnp.meshgrid(
+      jnp.arange(image.shape[0]), jnp.arange(image.shape[1]), indexing="ij"
+    ),
+    axis=-1,
+  )
+  offset = grid - centre[None, None]
+  source = jnp.sum(matrix[None, None] * offset[:, :, None, :], axis=-1)
+  source = jnp.clip(
+    source + (centre + shift * size)[None, None], 0, (size - 1)[None, None]
+  )
+  low = jnp.clip(jnp.floor(source), 0, (size - 2)[None, None]).astype(jnp.int32)
+  part = source - low
+  y, x = low[..., 0], low[..., 1]
+  wy, wx = part[..., :1], part[..., 1:]
+  top = image[y, x] * (1 - wx) + image[y, x + 1] * wx
+  bottom = image[y + 1, x] * (1 - wx) + image[y + 1, x + 1] * wx
+  return top * (1 - wy) + bottom * wy
+
+
+def augment(
+  key: jax.Array, image: jax.Array, augmentation: Augmentation
+) -> jax.Array:
+  """u8[B,H,W,3] -> f32[B,H,W,3] in 0..255: one random view of each image."""
+  image = image.astype(jnp.float32)
+  if augmentation == Augmentation():
+    return image
+  matrix, shift = random_affines(key, len(image), augmentation)
+  return jax.vmap(warp)(image, matrix, shift)

@@ -1,0 +1,135 @@
+"""Rows of the data set to batches on the devices, in a reproducible order."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+from jax.sharding import Mesh
+import numpy as np
+
+from gzjax import sharding
+from gzjax.data.augment import Augmentation, augment, normalise
+from gzjax.types import Batch
+
+# One batch's rows: indices into the data set i32[B], valid f32[B].
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+def training_rows(
+  members: np.ndarray, batch_size: int, seed: int, epoch: int
+) -> list[Rows]:
+  """Full batches of one epoch in an order that (seed, epoch) alone decides.
+
+  Args:
+    members: i[N], rows of the data set.
+    batch_size: at most N.
+    seed: of the run.
+    epoch: from 0.
+
+  Returns:
+    N // batch_size batches; the examples left over (others in each epoch) sit
+    this epoch out, since BatchNorm must not see padding.
+  """
+  order = np.random.default_rng([seed, epoch]).permutation(members)
+  steps = len(members) // batch_size
+  valid = np.ones(batch_size, np.float32)
+  return [
+    (rows.astype(np.int32), valid)
+    for rows in order[: steps * batch_size].reshape(steps, batch_size)
+  ]
+
+
+def ordered_rows(members: np.ndarray, batch_size: int) -> list[Rows]:
+  """All members once, in order; the last batch is padded with `valid` 0."""
+  batches = []
+  for start in range(0, len(members), batch_size):
+    rows = members[start : start + batch_size].astype(np.int32)
+    missing = batch_size - len(rows)
+    valid = np.pad(np.ones(len(rows), np.float32), (0, missing))
+    batches.append((np.pad(rows, (0, missing), mode="edge"), valid))
+  return batches
+
+
+class Feed:
+  """Gathers, augments and normalises batches on the devices of a mesh.
+
+  The pixels live on the devices if they fit the budget; else they are gathered
+  on the host, one batch ahead of the step.
+  """
+
+  def __init__(
+    self,
+    image: np.ndarray,  # u8[N,H,W,3], may be a memory map
+    label: np.ndarray,  # i[N]
+    mesh: Mesh,
+    *,
+    device_budget_bytes: float,
+  ):
+    self._mesh = mesh
+    self._label = np.asarray(label, np.int32)
+    self._image = image
+    self.on_device = image.nbytes <= device_budget_bytes
+    if self.on_device:
+      self._image = sharding.replicate(mesh, np.asarray(image))
+      self._gather_on_device = jax.jit(
+        lambda image, index: image[index], out_shardings=sharding.split(mesh)
+      )
+    self._view = jax.jit(
+      _view,
+      static_argnames="augmentation",
+      out_shardings=sharding.split(mesh),
+    )
+
+  def batches(
+    self,
+    rows: Iterable[Rows],
+    *,
+    key: jax.Array | None = None,
+    augmentation: Augmentation = Augmentation(),
+    label: np.ndarray | None = None,
+  ) -> Iterator[Batch]:
+    """Batches for `rows`, each view drawn with `fold_in(key, position)`.
+
+    Args:
+      rows: see `training_rows` and `ordered_rows`.
+      key: of the augmentation; needed where `augmentation` does something.
+      augmentation: see `Augmentation`.
+      label: i[N], in place of the labels that the feed was made with.
+    """
+    label = self._label if label is None else np.asarray(label, np.int32)
+    key = jax.random.key(0) if key is None else key
+    gather = ahead(self._gather, rows)
+    for position, (image, index, valid) in enumerate(gather):
+      yield {
+        "image": self._view(
+          image, jax.random.fold_in(key, position), augmentation=augmentation
+        ),
+        **sharding.shard_batch(
+          self._mesh, {"label": label[index], "valid": valid, "id": index}
+        ),
+      }
+
+  def _gather(self, rows: Rows) -> tuple[jax.Array, np.ndarray, np.ndarray]:
+    index, valid = rows
+    if self.on_device:
+      where = sharding.shard_batch(self._mesh, index)
+      return self._gather_on_device(self._image, where), index, valid
+    image = sharding.shard_batch(self._mesh, self._image[index])
+    return image, index, valid
+
+
+def _view(image, key, *, augmentation):
+  return normalise(augment(key, image, augmentation))
+
+
+def ahead(function: Callable, items: Iterable) -> Iterator:
+  """`map(function, items)`, each result computed one step ahead in a thread."""
+  with ThreadPoolExecutor(1) as worker:
+    waiting = None
+    for item in items:
+      coming = worker.submit(function, item)
+      if waiting is not None:
+        yield waiting.result()
+      waiting = coming
+    if waiting is not None:
+      yield waiting.result()

@@ -1,0 +1,1 @@
+"""TFDS builder for a table of galaxies and a folder of images."""

@@ -1,0 +1,68 @@
+"""Train, validation and test, stratified by class."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gzjax.errors import UserError
+
+SPLITS = ("train", "validation", "test")
+
+
+def stratified_split(
+  label: np.ndarray,
+  fractions: Sequence[float],
+  seed: int,
+  class_names: Sequence[str],
+) -> np.ndarray:
+  """Assigns each example to a split, class by class.
+
+  Args:
+    label: i[N], indices of `class_names`.
+    fractions: shares of train, validation and test; they sum to 1.
+    seed: of the NumPy generator.
+    class_names: K names, for the error message.
+
+  Returns:
+    i8[N], indices of `SPLITS`. In each class the sizes differ from the exact
+    shares by less than one, and no split is empty.
+
+  Raises:
+    UserError: if a class has too few examples for one in each split.
+  """
+  if (
+    len(fractions) != len(SPLITS)
+    or not np.isclose(sum(fractions), 1)
+    or min(fractions) <= 0
+  ):
+    raise UserError(
+      f"data.split is {tuple(fractions)}: give three positive shares (train, "
+      "validation, test) that sum to 1."
+    )
+  split = np.empty(len(label), np.int8)
+  for k, name in enumerate(class_names):
+    members = np.flatnonzero(label == k)
+    sizes = _sizes(len(members), np.asarray(fractions))
+    if sizes is None:
+      raise UserError(
+        f"class {name!r} has {len(members)} galaxies, too few to put one into "
+        f"each of train, validation and test: add galaxies of this class, or "
+        "take it out of the catalogue and of data.classes."
+      )
+    order = np.random.default_rng([seed, k]).permutation(members)
+    split[order] = np.repeat(np.arange(len(SPLITS), dtype=np.int8), sizes)
+  return split
+
+
+def _sizes(n: int, fractions: np.ndarray) -> np.ndarray | None:
+  """Largest-remainder sizes, each at least 1; None if n is too small."""
+  if n < len(fractions):
+    return None
+  exact = n * fractions
+  sizes = np.floor(exact).astype(int)
+  order = np.argsort(sizes - exact, kind="stable")
+  sizes[order[: n - sizes.sum()]] += 1
+  while sizes.min() < 1:
+    sizes[sizes.argmax()] -= 1
+    sizes[sizes.argmin()] += 1
+  return sizes

@@ -1,0 +1,105 @@
+"""The command line: absl flags -> stages."""
+
+from collections.abc import Sequence
+import sys
+
+from absl import app, flags, logging
+import jax
+from ml_collections import config_flags
+
+from gzjax import stages
+from gzjax.errors import UserError
+
+_STAGES = ("all", *stages.STAGES)
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "Config file, as configs/demo.py or configs/demo.py:variant. Any key can be "
+  "set: --config.train.epochs=5.",
+  lock_config=True,
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+_STAGE = flags.DEFINE_enum("stage", "all", _STAGES, "What to run.")
+_OVERWRITE = flags.DEFINE_bool(
+  "overwrite", False, "Start the stage, and those after it, anew."
+)
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "TFDS folder [~/tensorflow_datasets]."
+)
+_MANUAL_DIR = flags.DEFINE_string(
+  "manual_dir", None, "Folder of files that you downloaded."
+)
+
+
+def main() -> None:
+  """Entry point of launch.py and of the `gzjax` command.
+
+  Exit codes: 0 done, 2 the user can mend it (one line says how), 1 failed.
+  """
+  jax.config.config_with_absl()
+  app.run(_run, flags_parser=_parse)
+
+
+def _parse(arguments: Sequence[str]) -> Sequence[str]:
+  """Parses flags; a wrong one is one line and exit code 2."""
+  help_asked = any(
+    a.lstrip("-") in ("help", "helpfull", "helpshort") for a in arguments[1:]
+  )
+  try:
+    rest = flags.FLAGS(arguments)
+    if help_asked:
+      return rest
+    if len(rest) > 1:
+      raise UserError(f"unknown argument {rest[1]!r}: flags start with --.")
+    for flag in (_CONFIG, _WORKDIR):
+      if flag.value is None:
+        raise UserError(
+          f"--{flag.name} is missing: try --config=configs/demo.py "
+          "--workdir=runs/demo."
+        )
+    return rest
+  except UserError as error:
+    _exit(error)
+  except (
+    flags.Error,
+    OSError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    ValueError,
+  ) as error:
+    _exit(UserError(_words(error)))
+
+
+def _words(error: Exception) -> str:
+  text = str(error.args[0]) if error.args else str(error)
+  if isinstance(error, OSError):
+    text = f"{error.strerror}: {error.filename}"
+  return text
+
+
+def _run(arguments: Sequence[str]) -> None:
+  del arguments
+  logging.set_verbosity(logging.INFO)
+  try:
+    stages.run(
+      _CONFIG.value,
+      _WORKDIR.value,
+      _STAGE.value,
+      overwrite=_OVERWRITE.value,
+      data_dir=_DATA_DIR.value,
+      manual_dir=_MANUAL_DIR.value,
+    )
+  except UserError as error:
+    _exit(error)
+
+
+def _exit(error: UserError) -> None:
+  print(f"error: {error}", file=sys.stderr)
+
+  sys.exit(2)
+
+
+if __name__ == "__main__":
+  main()

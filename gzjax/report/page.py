@@ -1,0 +1,167 @@
+"""Files of a workdir -> report.html, one file that needs no network."""
+
+import base64
+import io
+import json
+from typing import Any, NamedTuple
+
+import jinja2
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from gzjax import scoreboard
+from gzjax.report import figures
+from gzjax.workdir import Workdir, read_json, write_whole
+
+
+class Card(NamedTuple):
+  """A galaxy of a gallery."""
+
+  image: str  # data URI
+  id_str: str
+  lines: list[str]
+
+
+def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
+  """Writes `report.html`.
+
+  Args:
+    workdir: with the files of all earlier stages.
+    image: u8[N,S,S,3], in the order of split.parquet.
+    gallery: galaxies shown of each kind.
+  """
+  environment = jinja2.Environment(
+    loader=jinja2.PackageLoader("gzjax.report", ""), autoescape=True
+  )
+  board = read_json(workdir / "scoreboard.json")
+  split = pd.read_parquet(workdir / "split.parquet")
+  config = read_json(workdir / "config.json")
+  classes = config["config"]["data"]["classes"]
+  methods = [row["method"] for row in board["rows"]]
+  text = environment.get_template("page.html.jinja").render(
+    config=config,
+    config_text=json.dumps(config["config"], indent=2),
+    board=board,
+    table=_cells(board["rows"]),
+    columns=scoreboard.COLUMNS,
+    counts=_counts(split),
+    learning=figures.learning_curves(
+      _metrics(workdir, {name: name for name in ("train", "retrain")})
+    ),
+    unlearning=_unlearning(workdir, board["rows"]),
+    confusion=figures.confusion_matrices(
+      {
+        row["method"]: np.asarray(row["confusion"])
+        for row in board["rows"]
+        if row["method"] != "constant"
+      },
+      classes,
+    ),
+    audit=read_json(workdir / "audit" / "quality.json"),
+    suspects=_suspects(workdir, split, image, gallery),
+    changed={
+      name: _changed(workdir, split, image, name, gallery)
+      for name in methods
+      if name not in ("constant", "original")
+    },
+    health={row["method"]: row for row in board["rows"] if "original" in row},
+  )
+  write_whole(workdir / "report.html", lambda part: part.write_text(text))
+
+
+def _cells(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+  return [
+    {name: scoreboard.cell(name, row.get(name)) for name in scoreboard.COLUMNS}
+    for row in rows
+  ]
+
+
+def _counts(split: pd.DataFrame) -> pd.DataFrame:
+  counts = pd.crosstab(split["split"], split["true_label"], margins=True)
+  flips = split[split["flipped"]].groupby("split").size()
+  counts["labels flipped"] = flips.reindex(counts.index).fillna(0).astype(int)
+  counts.loc["All", "labels flipped"] = int(split["flipped"].sum())
+  return counts.loc[["train", "validation", "test", "All"]]
+
+
+def _metrics(workdir: Workdir, folders: dict[str, str]):
+  return {
+    name: pd.read_json(workdir / folder / "metrics.jsonl", lines=True)
+    for name, folder in folders.items()
+    if (workdir / folder / "metrics.jsonl").exists()
+  }
+
+
+def _unlearning(workdir: Workdir, rows: list[dict[str, Any]]) -> str:
+  judged = [row for row in rows if "original" in row]
+  if not judged:
+    return ""
+  start = pd.DataFrame([judged[0]["original"]])
+  runs = {"original": start}
+  found = _metrics(
+    workdir, {row["method"]: f"unlearn/{row['method']}" for row in judged}
+  )
+  for name, lines in found.items():
+    lines = lines[lines["split"] == "validation"]
+    runs[name] = pd.concat([start, lines])
+  return figures.unlearning_curves(runs)
+
+
+def _suspects(workdir, split, image, count) -> list[Card]:
+  table = pd.read_csv(
+    workdir / "audit" / "suspects.csv", dtype={"id_str": str}
+  ).head(count)
+  row_of = pd.Series(np.arange(len(split)), index=split["id_str"])
+  cards = []
+  for suspect in table.itertuples():
+    row = int(row_of[suspect.id_str])
+    flipped = split["flipped"].iloc[row]
+    cards.append(
+      Card(
+        _data_uri(image[row]),
+        suspect.id_str,
+        [
+          f"labelled {suspect.train_label}",
+          f"suggested {suspect.suggested_label}",
+          f"{'was flipped' if flipped else 'not flipped'}, score "
+          f"{suspect.score:.2f}",
+        ],
+      )
+    )
+  return cards
+
+
+def _changed(workdir, split, image, method, count) -> list[Card]:
+  """Galaxies whose class the method changed; the forget set comes first."""
+  before, after = (
+    pd.read_parquet(workdir / "evaluate" / f"{name}.parquet")["predicted"]
+    for name in ("original", method)
+  )
+  rows = np.flatnonzero(before.fillna("") != after.fillna(""))
+  rows = rows[np.argsort(split["set"].iloc[rows] != "forget", kind="stable")]
+  cards = []
+  for row in rows[:count]:
+    galaxy = split.iloc[row]
+    label = f"true {galaxy['true_label']}"
+    if galaxy["flipped"]:
+      label += f", labelled {galaxy['train_label']}"
+    cards.append(
+      Card(
+        _data_uri(image[row]),
+        galaxy["id_str"],
+        [
+          f"{before.iloc[row]} → {after.iloc[row] or 'not finite'}",
+          label,
+          galaxy["set"] or galaxy["split"],
+        ],
+      )
+    )
+  return cards
+
+
+def _data_uri(image: np.ndarray) -> str:
+  buffer = io.BytesIO()
+  Image.fromarray(np.asarray(image)).save(buffer, "PNG")
+  data = base64.b64encode(buffer.getvalue()).decode()
+  return f"data:image/png;base64,{data}"

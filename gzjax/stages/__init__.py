@@ -1,0 +1,178 @@
+"""The shell: config -> objects -> files, stage by stage."""
+
+from collections.abc import Callable
+import importlib.metadata
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+from absl import logging
+import jax
+import ml_collections
+
+from gzjax import report
+from gzjax.errors import UserError
+from gzjax.stages import audit, evaluate, prepare, train, unlearn
+from gzjax.stages.experiment import Experiment
+from gzjax.workdir import Workdir, read_json, to_json, write_json
+
+
+class Stage(NamedTuple):
+  """A stage: what it does, which config it depends on, what it writes."""
+
+  run: Callable[[Experiment], None]
+  keys: tuple[str, ...]
+  outputs: tuple[str, ...]
+
+
+def _report(experiment: Experiment) -> None:
+  report.write(
+    experiment.workdir,
+    experiment.dataset.image,
+    gallery=experiment.config.report.gallery,
+  )
+
+
+# In the order of `--stage=all`; each depends on all before it.
+STAGES = {
+  "prepare": Stage(prepare.run, ("seed", "data", "flips"), ("split.parquet",)),
+  "train": Stage(train.run, ("model", "train"), ("train",)),
+  "audit": Stage(audit.run, (), ("audit",)),
+  "unlearn": Stage(unlearn.run, ("unlearn",), ("retrain", "unlearn")),
+  "evaluate": Stage(
+    evaluate.run, (), ("evaluate", "scoreboard.csv", "scoreboard.json")
+  ),
+  "report": Stage(_report, ("report",), ("report.html",)),
+}
+
+
+def run(
+  config: ml_collections.ConfigDict,
+  workdir: str,
+  stage: str = "all",
+  *,
+  overwrite: bool = False,
+  data_dir: str | None = None,
+  manual_dir: str | None = None,
+) -> None:
+  """Runs a stage, or all of them, and prints the scoreboard at the end.
+
+  Args:
+    config: see `gzjax.defaults`.
+    workdir: the folder of the run.
+    stage: a name of `STAGES` or "all".
+    overwrite: start the asked stages, and those after them, anew.
+    data_dir: TFDS folder; None is TFDS's own default.
+    manual_dir: folder of files that the user downloaded.
+
+  Raises:
+    UserError: for anything that the user can mend.
+  """
+  _check_config(config)
+  names = list(STAGES)
+  first = 0 if stage == "all" else names.index(stage)
+  asked = names if stage == "all" else [stage]
+  place = Workdir(workdir)
+  if overwrite:
+    for name in names[first:]:
+      place.clear(name, list(STAGES[name].outputs))
+  finished = {name: place.check(name, _part(config, name)) for name in names}
+  for name in names[:first]:
+    if not finished[name]:
+      raise UserError(
+        f"stage {stage} needs stage {name}, which has not finished in "
+        f"{place.root}: run --stage={name} first, or leave out --stage."
+      )
+  experiment = Experiment(config, place, data_dir, manual_dir)
+  to_do = [name for name in asked if not finished[name]]
+  for name in to_do:
+    logging.info("stage %s", name)
+    place.start(name, _part(config, name))
+    STAGES[name].run(experiment)
+    if name == to_do[0]:
+      _write_config(experiment)
+    place.finish(name)
+  if (place / "scoreboard.json").exists():
+    evaluate.show(place)
+
+
+def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
+  return {key: to_json(_plain(config[key])) for key in STAGES[name].keys}
+
+
+def _plain(value: Any) -> Any:
+  is_dict = isinstance(value, ml_collections.ConfigDict)
+  return value.to_dict() if is_dict else value
+
+
+def _write_config(experiment: Experiment) -> None:
+  packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+  write_json(
+    experiment.workdir / "config.json",
+    {
+      "config": experiment.config.to_dict(),
+      "command": sys.argv,
+      "versions": {
+        "python": sys.version.split()[0],
+        **{name: importlib.metadata.version(name) for name in packages},
+      },
+      "device_kind": jax.devices()[0].device_kind,
+      "device_count": jax.device_count(),
+      "dataset_fingerprint": experiment.dataset.fingerprint,
+      "git_revision": _git_revision(),
+    },
+  )
+
+
+def _git_revision() -> str | None:
+  found = subprocess.run(
+    ["git", "rev-parse", "HEAD"],
+    cwd=Path(__file__).parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  return found.stdout.strip() or None
+
+
+_CHOICES = {
+  "train.optimizer": ("adamw", "sgd"),
+  "train.loss": ("cross_entropy", "focal"),
+  "train.class_weights": ("none", "balanced", "effective"),
+  "train.select": ("last", "best"),
+  "model.conv_form": ("auto", "native", "dot"),
+  "model.dtype": ("float32", "bfloat16"),
+}
+_AT_LEAST_ONE = (
+  "train.epochs",
+  "train.batch_size",
+  "unlearn.batch_size",
+  "data.size",
+  "data.galaxies",
+  "model.width",
+)
+
+
+def _check_config(config: ml_collections.ConfigDict) -> None:
+  """Finds at once what would fail after hours."""
+  for name, choices in _CHOICES.items():
+    value = _get(config, name)
+    if value not in choices:
+      raise UserError(
+        f"{name} is {value!r}: choose one of {', '.join(choices)}."
+      )
+  for name in _AT_LEAST_ONE:
+    if _get(config, name) < 1:
+      raise UserError(f"{name} is {_get(config, name)}: it must be at least 1.")
+  if not 0 < config.flips.fraction < 0.5:
+    raise UserError(
+      f"flips.fraction is {config.flips.fraction:g}: give a share between 0 "
+      "and 0.5, such as --config.flips.fraction=0.1."
+    )
+  unlearn.check_methods(config.unlearn.methods)
+
+
+def _get(config: ml_collections.ConfigDict, name: str) -> Any:
+  section, key = name.split(".")
+  return config[section][key]

@@ -1,0 +1,213 @@
+"""The train step, the loop around it, and prediction."""
+
+from collections.abc import Callable, Iterable
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gzjax import losses
+from gzjax.progress import progress
+from gzjax.types import ApplyFn, Batch, Objective, PyTree, TrainState
+
+# (state, batch) -> (state, outputs that a person or the audit wants to see).
+Step = Callable[[TrainState, Any], tuple[TrainState, PyTree]]
+
+
+def make_optimizer(
+  name: str,
+  *,
+  learning_rate: float,
+  steps: int,
+  warmup_steps: int = 0,
+  weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+  """AdamW or SGD (momentum 0.9) under a linear warm-up and a cosine to 0.
+
+  Args:
+    name: "adamw" or "sgd".
+    learning_rate: the peak, reached after `warmup_steps`.
+    steps: all steps of the run.
+    warmup_steps: less than `steps`.
+    weight_decay: AdamW: decoupled; SGD: added to the gradient, as in torch.
+      Tensors of one axis (BatchNorm, biases) are not decayed.
+
+  Raises:
+    KeyError: for another name.
+  """
+  schedule = optax.warmup_cosine_decay_schedule(
+    0.0 if warmup_steps else learning_rate, learning_rate, warmup_steps, steps
+  )
+
+  def matrices(params):
+    return jax.tree.map(lambda p: p.ndim > 1, params)
+
+  return {
+    "adamw": lambda: optax.adamw(
+      schedule, weight_decay=weight_decay, mask=matrices
+    ),
+    "sgd": lambda: optax.chain(
+      optax.add_decayed_weights(weight_decay, matrices),
+      optax.sgd(schedule, momentum=0.9),
+    ),
+  }[name]()
+
+
+def init_state(
+  params: PyTree, batch_stats: PyTree, tx: optax.GradientTransformation
+) -> TrainState:
+  """The state before the first step."""
+  step = jnp.zeros((), jnp.int32)
+  return TrainState(step, params, batch_stats, tx.init(params))
+
+
+def make_train_step(
+  apply_fn: ApplyFn, objective: Objective, tx: optax.GradientTransformation
+) -> Step:
+  """A jitted step that consumes (donates) the state.
+
+  Its outputs: `loss` f32[], `logits` f32[B,K] before the update, `id` i32[B].
+  The batch may be split over devices: loss, gradients and BatchNorm statistics
+  are those of the whole batch.
+  """
+
+  def loss_fn(params, batch_stats, batch):
+    logits, batch_stats = apply_fn(
+      params, batch_stats, batch["image"], train=True
+    )
+    loss = losses.masked_mean(objective(logits, batch), batch["valid"])
+    return loss, (logits, batch_stats)
+
+  def step(state, batch):
+    (loss, (logits, batch_stats)), grads = jax.value_and_grad(
+      loss_fn, has_aux=True
+    )(state.params, state.batch_stats, batch)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    outputs = {"loss": loss, "logits": logits, "id": batch["id"]}
+    return TrainState(state.step + 1, params, batch_stats, opt_state), outputs
+
+  return jax.jit(step, donate_argnames="state")
+
+
+def make_predict_step(
+  apply_fn: ApplyFn,
+) -> Callable[[PyTree, PyTree, Batch], jax.Array]:
+  """(params, batch_stats, batch) -> logits f32[B,K], stored statistics."""
+
+  @jax.jit
+  def predict_step(params, batch_stats, batch):
+    return apply_fn(params, batch_stats, batch["image"], train=False)[0]
+
+  return predict_step
+
+
+def predict(
+  predict_step: Callable[[PyTree, PyTree, Batch], jax.Array],
+  state: TrainState,
+  batches: Iterable[Batch],
+) -> np.ndarray:
+  """Logits of all valid examples in the order of `batches`, f32[N,K]."""
+  kept = [
+    (predict_step(state.params, state.batch_stats, batch), batch["valid"])
+    for batch in batches
+  ]
+  return np.concatenate(
+    [logits[valid > 0] for logits, valid in jax.device_get(kept)]
+  )
+
+
+class Clock(NamedTuple):
+  """Seconds spent, device-synchronised; compilation is kept apart."""
+
+  wall: float = 0.0
+  compile: float = 0.0
+
+
+def compiled(step: Any, *args: Any) -> tuple[Any, float]:
+  """`step` compiled for `args`, and the seconds that it took."""
+  start = time.perf_counter()
+  function = step.lower(*args).compile()
+  return function, time.perf_counter() - start
+
+
+def fit(
+  state: TrainState,
+  step: Step,
+  batches: Callable[[int], Iterable[Any]],
+  *,
+  steps: int,
+  epochs: range,
+  title: str,
+  after_epoch: Callable[[int, TrainState, list[PyTree], Clock], bool],
+  clock: Clock = Clock(),
+) -> tuple[TrainState, Clock]:
+  """Runs `step` over epochs: the one loop of training and unlearning.
+
+  Args:
+    state: donated to the first step.
+    step: see `Step`; jitted.
+    batches: epoch -> its batches, a pure function of the epoch, so that a
+      resumed run sees what an unbroken one would have seen.
+    steps: batches in one epoch.
+    epochs: the epochs still to do.
+    title: for the progress bar.
+    after_epoch: called with the epoch, the state, the outputs of its steps (on
+      the host) and the clock; it evaluates and saves, and says whether to go
+      on. Its own time is counted, too.
+    clock: what earlier, interrupted runs spent.
+
+  Returns:
+    The last state and the clock.
+  """
+  if not epochs:
+    return state, clock
+  run, seconds = compiled(step, state, next(iter(batches(epochs.start))))
+  start = time.perf_counter() - clock.wall
+  clock = clock._replace(compile=clock.compile + seconds)
+  for epoch in epochs:
+    outputs = []
+    name = f"{title} epoch {epoch + 1}/{epochs.stop}"
+    for batch in progress(batches(epoch), steps, name):
+      state, output = run(state, batch)
+      outputs.append(output)
+      # Let the device run one step ahead of the progress bar, not more.
+      jax.block_until_ready(outputs[-2:-1])
+    outputs = jax.device_get(outputs)
+    clock = clock._replace(wall=time.perf_counter() - start)
+    if not after_epoch(epoch, state, outputs, clock):
+      break
+    clock = clock._replace(wall=time.perf_counter() - start)
+  return state, clock
+
+
+def renew_batch_stats(
+  apply_fn: ApplyFn, state: TrainState, batches: Iterable[Batch]
+) -> TrainState:
+  """Replaces the stored BatchNorm statistics by the mean over `batches`.
+
+  A named act of its own, because unlearning steps leave the statistics alone.
+  The batches must be full: padding would be counted.
+  """
+
+  @jax.jit
+  def add(total, params, batch_stats, batch):
+    moved = apply_fn(params, batch_stats, batch["image"], train=True)[1]
+    return jax.tree.map(jnp.add, total, moved)
+
+  total = jax.tree.map(jnp.zeros_like, state.batch_stats)
+  count = 0
+  for batch in batches:
+    total = add(total, state.params, state.batch_stats, batch)
+    count += 1
+  # Each pass moved the stored value a tenth of the way to the batch's, so the
+  # mean of the batches lies ten times as far (momentum 0.9 in all our models).
+  renewed = jax.tree.map(
+    lambda old, new: old + (new / count - old) / (1 - 0.9),
+    state.batch_stats,
+    total,
+  )
+  return state._replace(batch_stats=renewed)

@@ -1,0 +1,78 @@
+"""Named data that the parts of gzjax hand to each other.
+
+Letters in the shapes: B examples in a batch, H and W pixels, K classes,
+A answers of a decision tree. Every array of examples has B in front.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import optax
+
+PyTree = Any
+
+# image f32[B,H,W,3] (normalised), label i32[B] or votes f32[B,A],
+# valid f32[B] (0 marks the padding of a last batch), id i32[B] (row in the
+# data set).
+Batch = Mapping[str, jax.Array]
+
+# (logits f32[B,K], batch) -> loss of each example f32[B], in nats.
+Objective = Callable[[jax.Array, Batch], jax.Array]
+
+
+class ApplyFn(Protocol):
+  """A network as a pure function.
+
+  With `train=False` the stored BatchNorm statistics are used and returned
+  unchanged; with `train=True` the statistics of the batch are used and the
+  stored ones move towards them.
+  """
+
+  def __call__(
+    self,
+    params: PyTree,
+    batch_stats: PyTree,
+    image: jax.Array,  # f32[B,H,W,3]
+    *,
+    train: bool,
+  ) -> tuple[jax.Array, PyTree]:  # logits f32[B,K], new batch_stats
+    ...
+
+
+class TrainState(NamedTuple):
+  """What the next training or unlearning step needs."""
+
+  step: jax.Array  # i32[]
+  params: PyTree
+  batch_stats: PyTree
+  opt_state: optax.OptState
+
+
+class Fisher(NamedTuple):
+  """Sum of squared per-example gradients: a monoid under `fisher.merge`."""
+
+  count: jax.Array  # f32[], number of valid examples
+  sum_sq: PyTree  # like params, f32
+
+
+class UnlearnBatch(NamedTuple):
+  """One step's examples to keep and one step's examples to forget."""
+
+  retain: Batch
+  forget: Batch
+
+
+class Method(NamedTuple):
+  """An unlearning method: one optax chain and the gradients that feed it.
+
+  The updates that enter `transform` are the gradient of `retain_objective`
+  (zeros where it is None). Where `forget_objective` is set, its gradient comes
+  as the extra argument `forget_grads`. `extras` names the other arrays that
+  the chain asks for: see `unlearning.transforms`.
+  """
+
+  transform: optax.GradientTransformationExtraArgs
+  retain_objective: Objective | None
+  forget_objective: Objective | None
+  extras: tuple[str, ...]
