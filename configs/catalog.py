@@ -1,6 +1,6 @@
-"""Your own galaxies: a CSV or parquet table and a folder of images.
+r"""Your own galaxies: a CSV or parquet table and a folder of images.
 
-    python launch.py --config=configs/catalog.py --workdir=runs/mine \\
+    python launch.py --config=configs/catalog.py --workdir=runs/mine \
       --config.data.catalog=galaxies.csv --config.data.classes='("a", "b")'
 
 The table needs a column for the id, the image file and the label; name them

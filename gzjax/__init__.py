@@ -1,0 +1,1 @@
+"""Galaxy morphology in JAX: find wrong labels and unlearn them."""

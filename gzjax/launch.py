@@ -81,7 +81,8 @@ def _words(error: Exception) -> str:
 
 def _run(arguments: Sequence[str]) -> None:
   del arguments
-  logging.set_verbosity(logging.INFO)
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)  # orbax tells a lot at INFO
   try:
     stages.run(
       _CONFIG.value,

@@ -4,13 +4,17 @@ from collections.abc import Iterable, Iterator
 import time
 from typing import TypeVar
 
-from absl import logging
 from rich.console import Console
 from rich.progress import track
 
 T = TypeVar("T")
 _CONSOLE = Console(stderr=True)
 _SECONDS_BETWEEN_LINES = 15.0
+
+
+def say(text: str) -> None:
+  """Tells the person at the terminal how far the run is."""
+  _CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def progress(items: Iterable[T], total: int, title: str) -> Iterator[T]:
@@ -24,5 +28,5 @@ def progress(items: Iterable[T], total: int, title: str) -> Iterator[T]:
     now = time.monotonic()
     if now - last >= _SECONDS_BETWEEN_LINES and done < total:
       left = (now - start) / done * (total - done)
-      logging.info("%s: %d of %d, %.0f s left", title, done, total, left)
+      say(f"{title}: {done} of {total}, {left:.0f} s left")
       last = now

@@ -143,7 +143,7 @@ def fit(
   epochs: range,
   title: str,
   after_epoch: Callable[[int, TrainState, list[PyTree], Clock], bool],
-  clock: Clock = Clock(),
+  clock: Clock,
 ) -> tuple[TrainState, Clock]:
   """Runs `step` over epochs: the one loop of training and unlearning.
 

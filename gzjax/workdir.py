@@ -84,7 +84,7 @@ def to_json(value: Any) -> Any:
 
 
 def first_difference(old: Any, new: Any, name: str = "") -> str:
-  """ "train.epochs was 3, is 5", or "" for equal values."""
+  """Words such as `train.epochs was 3, is 5`; empty for equal values."""
   if isinstance(old, dict) and isinstance(new, dict):
     for key in sorted(old.keys() | new.keys()):
       found = first_difference(

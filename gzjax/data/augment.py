@@ -22,6 +22,9 @@ class Augmentation(NamedTuple):
   shift: float = 0.0  # of the image size; uniform in +-shift along both axes
 
 
+NO_AUGMENTATION = Augmentation()
+
+
 def normalise(image: jax.Array) -> jax.Array:
   """u8[B,H,W,3] or f32 in 0..255 -> f32[B,H,W,3], ImageNet mean and std."""
   mean, std = (jnp.asarray(x, jnp.float32) for x in (MEAN, STD))
@@ -97,7 +100,7 @@ def augment(
 ) -> jax.Array:
   """u8[B,H,W,3] -> f32[B,H,W,3] in 0..255: one random view of each image."""
   image = image.astype(jnp.float32)
-  if augmentation == Augmentation():
+  if augmentation == NO_AUGMENTATION:
     return image
   matrix, shift = random_affines(key, len(image), augmentation)
   return jax.vmap(warp)(image, matrix, shift)

@@ -8,7 +8,12 @@ from jax.sharding import Mesh
 import numpy as np
 
 from gzjax import sharding
-from gzjax.data.augment import Augmentation, augment, normalise
+from gzjax.data.augment import (
+  NO_AUGMENTATION,
+  Augmentation,
+  augment,
+  normalise,
+)
 from gzjax.types import Batch
 
 # One batch's rows: indices into the data set i32[B], valid f32[B].
@@ -85,7 +90,7 @@ class Feed:
     rows: Iterable[Rows],
     *,
     key: jax.Array | None = None,
-    augmentation: Augmentation = Augmentation(),
+    augmentation: Augmentation = NO_AUGMENTATION,
     label: np.ndarray | None = None,
   ) -> Iterator[Batch]:
     """Batches for `rows`, each view drawn with `fold_in(key, position)`.

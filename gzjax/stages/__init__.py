@@ -7,15 +7,15 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
-from absl import logging
 import jax
 import ml_collections
 
 from gzjax import report
 from gzjax.errors import UserError
+from gzjax.progress import say
 from gzjax.stages import audit, evaluate, prepare, train, unlearn
 from gzjax.stages.experiment import Experiment
-from gzjax.workdir import Workdir, read_json, to_json, write_json
+from gzjax.workdir import Workdir, to_json, write_json
 
 
 class Stage(NamedTuple):
@@ -87,7 +87,7 @@ def run(
   experiment = Experiment(config, place, data_dir, manual_dir)
   to_do = [name for name in asked if not finished[name]]
   for name in to_do:
-    logging.info("stage %s", name)
+    say(f"stage {name}")
     place.start(name, _part(config, name))
     STAGES[name].run(experiment)
     if name == to_do[0]:

@@ -122,8 +122,12 @@ class Experiment:
       return objective
     return losses.weighted(objective, weights)
 
-  def init_variables(self) -> tuple[PyTree, PyTree]:
-    """Fresh parameters and statistics, the same for training and retraining."""
+  @cached_property
+  def initial_variables(self) -> tuple[PyTree, PyTree]:
+    """Fresh (params, batch_stats), for training and retraining alike.
+
+    Steps donate what they are given: hand them a copy.
+    """
     variables = models.init_variables(
       self._model(), jax.random.key(self.config.seed), self.config.data.size
     )
@@ -137,7 +141,7 @@ class Experiment:
 
   def restore(self, folder: str) -> tuple[TrainState, dict[str, Any]]:
     """The model that a stage left in `folder`, and the checkpoint's info."""
-    params, batch_stats = self.init_variables()
+    params, batch_stats = self.initial_variables
     with Checkpoints(self.workdir / folder / "checkpoints") as checkpoints:
       training_run = folder in ("train", "retrain")
       best = training_run and self.config.train.select == "best"

@@ -3,7 +3,6 @@
 from functools import partial
 import math
 
-from absl import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 from gzjax import metrics, sharding, training
 from gzjax.checkpoint import Checkpoints
 from gzjax.data import feed
+from gzjax.progress import say
 from gzjax.stages.experiment import Experiment
 from gzjax.types import TrainState
 from gzjax.workdir import MetricsLog, write_whole
@@ -49,7 +49,7 @@ def fit_classifier(
   )
   state = sharding.replicate(
     experiment.mesh,
-    training.init_state(*experiment.init_variables(), tx),
+    training.init_state(*experiment.initial_variables, tx),
   )
   dynamics = Dynamics(len(experiment.split), len(experiment.classes))
   path = experiment.workdir / folder
@@ -76,13 +76,8 @@ def fit_classifier(
       write(split="train", loss=float(np.mean([o["loss"] for o in outputs])))
       scores = validation_metrics(experiment, state)
       write(split="validation", **scores)
-      logging.info(
-        "%s epoch %d/%d: validation %s",
-        folder,
-        number,
-        config.epochs,
-        ", ".join(f"{name} {value:.3f}" for name, value in scores.items()),
-      )
+      words = ", ".join(f"{k} {value:.3f}" for k, value in scores.items())
+      say(f"{folder} epoch {number}/{config.epochs}: validation {words}")
       save(
         checkpoints,
         number,

@@ -204,12 +204,11 @@ def _votes(path, table, columns, ids, classes):
     ],
     axis=1,
   )
-  bad = np.flatnonzero(
-    ~np.isfinite(votes).all(axis=1) | (votes < 0).any(axis=1)
-  )
+  usable = np.isfinite(votes) & (votes >= 0)
+  bad = np.flatnonzero(~usable.all(axis=1))
   if len(bad):
     i = bad[0]
-    name = columns.votes[int(np.argmin(np.where(votes[i] >= 0, 1, -1)))]
+    name = columns.votes[int(np.argmin(usable[i]))]
     raise UserError(
       f"{_where(path, i, ids.iloc[i])}: column {name!r} is "
       f"{table[name].iloc[i]!r}, not a number of votes ({len(bad)} such rows): "

@@ -1,6 +1,7 @@
 """Your own galaxies: a CSV or parquet table and a folder of images."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   """DatasetBuilder for a catalogue of galaxies; needs no TensorFlow."""
 
   VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First release."}
+  RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
   def _info(self) -> tfds.core.DatasetInfo:
     config = self.builder_config

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
@@ -33,8 +34,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   """DatasetBuilder for the synthetic sky; needs no TensorFlow."""
 
   VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First release."}
-  BUILDER_CONFIGS = [GalaxySyntheticConfig(name="small")]
+  RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+  BUILDER_CONFIGS: ClassVar = [GalaxySyntheticConfig(name="small")]
 
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
