@@ -2,7 +2,7 @@
 
     python launch.py --config=configs/demo.py --workdir=runs/demo
 
-2,000 galaxies of 48 pixels, a small ResNet18, 10% of the training labels wrong.
+2,000 galaxies of 64 pixels, a small ResNet18, 10% of the training labels wrong.
 Without augmentation the network memorises its wrong labels, which is what
 unlearning is about. The README has the table to expect and the time it takes.
 
@@ -16,11 +16,9 @@ def get_config(variant: str = ""):
   config = defaults.get_config()
   config.data.builder = "galaxy_synthetic"
   config.data.galaxies = 2000
-  config.data.size = 48
 
   config.model.name = "resnet18"
   config.model.width = 16
-  config.model.small_stem = True
 
   config.train.epochs = 25
   config.train.batch_size = 32
@@ -34,6 +32,7 @@ def get_config(variant: str = ""):
     config.data.galaxies = 160
     config.data.class_fractions = (0.4, 0.4, 0.2)
     config.data.size = 16
+    config.model.small_stem = True
     config.model.name = "resnet_tiny"
     config.model.width = 8
     config.train.epochs = 2

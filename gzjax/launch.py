@@ -82,7 +82,7 @@ def _words(error: Exception) -> str:
 def _run(arguments: Sequence[str]) -> None:
   del arguments
   if not flags.FLAGS["verbosity"].present:
-    logging.set_verbosity(logging.WARNING)  # orbax tells a lot at INFO
+    logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell a lot
   try:
     stages.run(
       _CONFIG.value,

@@ -42,6 +42,7 @@ class Scene(NamedTuple):
   star_flux: jax.Array  # f32[], of a saturated star in the middle
   trail_flux: jax.Array  # f32[], of a satellite trail, per pixel
   neighbour: jax.Array  # f32[3], y, x, flux of a star in the field
+  redness: jax.Array  # f32[], scatter of the colour, blue below 0
   psf: jax.Array  # f32[], standard deviation
 
 
@@ -66,7 +67,7 @@ def sample_scene(key: jax.Array, label: jax.Array) -> Scene:
   artifact = label == _ARTIFACT
   edge_on = jax.random.bernoulli(keys["disk_axis_ratio"], 0.2)
   star = jax.random.bernoulli(keys["star_flux"], 0.6)
-  flux = jnp.exp(uniform("flux", 6.3, 8.3))
+  flux = jnp.exp(uniform("flux", 5.8, 8.3))
   radius = uniform("radius", 0.09, 0.17) * jnp.where(featured, 1.3, 1.0)
   return Scene(
     flux=jnp.where(artifact & star, 0.1, 1.0) * flux,
@@ -92,7 +93,7 @@ def sample_scene(key: jax.Array, label: jax.Array) -> Scene:
       jnp.array([2.0, 3.0, 4.0]),
       p=jnp.array([0.6, 0.3, 0.1]),
     ),
-    arm_strength=jnp.where(edge_on, 0.0, uniform("arm_strength", 0.55, 1.0)),
+    arm_strength=jnp.where(edge_on, 0.0, uniform("arm_strength", 0.3, 1.0)),
     arm_pitch=uniform("arm_pitch", 0.2, 0.55),
     arm_phase=uniform("arm_phase", 0.0, 2 * jnp.pi),
     bar_strength=jnp.where(
@@ -112,6 +113,7 @@ def sample_scene(key: jax.Array, label: jax.Array) -> Scene:
         jnp.exp(uniform("psf", 2.0, 6.0, (1,))),
       ]
     ),
+    redness=uniform("redness", -0.2, 0.2),
     psf=uniform("psf", 0.012, 0.02),
   )
 
@@ -192,12 +194,14 @@ def _light(scene, size):
   def component(light, colour):
     return light[:, :, None] * jnp.asarray(colour)[None, None]
 
-  return (
+  tint = jnp.asarray((1.0, 0.0, -1.0)) * scene.redness + 1
+  galaxy = (
     component(bulge, _OLD_STARS)
     + component(disk_flux * disk * dim / total, _DISK_STARS)
     + component(disk_flux * disk * 3 * arms / total, _YOUNG_STARS)
     + component(_profile(bar, disk_flux * scene.bar_strength), _OLD_STARS)
   )
+  return galaxy * tint[None, None]
 
 
 def _sersic(r, half_light_radius, index, softening):
@@ -245,7 +249,7 @@ def _blur(light, sigma):
 def _stretch(light):
   """Lupton et al. (2004): asinh of the mean, colours kept; u8."""
   mean = jnp.mean(light, axis=-1, keepdims=True)
-  softening, white = 3.0, 60.0
+  softening, white = 2.5, 50.0
   bright = jnp.arcsinh(jnp.maximum(mean, 0) / softening) / jnp.arcsinh(
     white / softening
   )
