@@ -23,7 +23,7 @@ def suspects(
     id_str, train_label, suggested_label (the likeliest other class, by the
     mean probability), score (mean loss, nats), rank (from 1, worst first).
   """
-  label = pd.Categorical(train_label, categories=list(classes)).codes
+  label = pd.Index(classes).get_indexer(train_label)
   probability = table[[f"p_{name}" for name in classes]].to_numpy().copy()
   probability[np.arange(len(label)), label] = -1
   found = pd.DataFrame(

@@ -40,7 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.conv_form = "auto"  # or native, dot: see models/layers.py
 
   config.train = ml_collections.ConfigDict()
-  config.train.epochs = 30
+  config.train.epochs = 20
   config.train.batch_size = 64
   config.train.optimizer = "adamw"  # or sgd
   config.train.learning_rate = 1e-3
@@ -68,15 +68,15 @@ def get_config() -> ml_collections.ConfigDict:
   config.unlearn.gradient_ascent.learning_rate = 1e-5
   config.unlearn.gradient_ascent.max_norm = 1.0
   config.unlearn.gradient_ascent.radius = 0.1  # of the norm of the weights
-  config.unlearn.gradient_ascent.max_damage = 0.02  # balanced accuracy
+  config.unlearn.gradient_ascent.max_damage = 0.05  # balanced accuracy
   config.unlearn.fisher_forgetting = ml_collections.ConfigDict()
   config.unlearn.fisher_forgetting.budget = 0.1  # nats
   config.unlearn.fisher_forgetting.stabiliser = 0.1  # of the mean F
-  config.unlearn.fisher_forgetting.cap = 0.3  # of the rms weight
+  config.unlearn.fisher_forgetting.cap = 0.2  # of the rms weight
   config.unlearn.fisher_forgetting.microbatch = 8  # examples at once
   config.unlearn.finetune = ml_collections.ConfigDict()
   config.unlearn.finetune.epochs = 3
-  config.unlearn.finetune.learning_rate = 1e-4
+  config.unlearn.finetune.learning_rate = 1e-3
 
   config.report = ml_collections.ConfigDict()
   config.report.gallery = 24  # galaxies shown for each method

@@ -109,7 +109,8 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, value: Any) -> None:
   """Writes a JSON file in one step: no reader ever sees half of it."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  write_whole(path, lambda part: part.write_text(json.dumps(value, indent=2)))
+  text = json.dumps(value, indent=2)
+  write_whole(path, lambda part: part.write_text(text))
 
 
 def write_whole(path: Path, write: Any) -> None:

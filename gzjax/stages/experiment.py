@@ -68,7 +68,7 @@ class Experiment:
 
   def labels(self, column: str) -> np.ndarray:
     """Class indices i64[N] of a label column of split.parquet."""
-    return class_indices(self.split[column], self.classes)
+    return pd.Index(self.classes).get_indexer(self.split[column])
 
   def members(self, name: str) -> np.ndarray:
     """Rows of a split, or of the retain or forget set: i64[n]."""
@@ -174,8 +174,3 @@ class Experiment:
       dtype=jnp.dtype(model.dtype),
       conv_form=conv_form or model.conv_form,
     )
-
-
-def class_indices(names: pd.Series, classes: tuple[str, ...]) -> np.ndarray:
-  """Class names to indices, i64[N]."""
-  return pd.Categorical(names, categories=list(classes)).codes.astype(np.int64)

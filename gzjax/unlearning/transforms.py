@@ -150,7 +150,7 @@ def fisher_noise_scale(
 class InjectFisherNoiseState(NamedTuple):
   """State of `inject_fisher_noise`."""
 
-  key: jax.Array  # PRNG key of the next draw
+  count: jax.Array  # i32[], draws so far
 
 
 def inject_fisher_noise(
@@ -162,7 +162,7 @@ def inject_fisher_noise(
   `fisher_noise_scale`. A budget of 0 adds nothing.
 
   Args:
-    key: of the noise.
+    key: of the noise; each draw folds in the number of draws before.
     budget: see `fisher_noise_scale`.
     stabiliser: see `fisher_noise_scale`.
     cap: see `fisher_noise_scale`.
@@ -170,19 +170,19 @@ def inject_fisher_noise(
 
   def init_fn(params):
     del params
-    return InjectFisherNoiseState(key)
+    return InjectFisherNoiseState(jnp.zeros((), jnp.int32))
 
   def update_fn(updates, state, params, *, retain_fisher, **extra_args):
     del extra_args
     scale = fisher_noise_scale(
       retain_fisher, params, budget=budget, stabiliser=stabiliser, cap=cap
     )
-    next_key, draw = jax.random.split(state.key)
+    draw = jax.random.fold_in(key, state.count)
     noise = optax.tree.random_like(draw, params)
     updates = jax.tree.map(
       lambda u, s, n: u + (s * n).astype(u.dtype), updates, scale.sigma, noise
     )
-    return updates, InjectFisherNoiseState(next_key)
+    return updates, InjectFisherNoiseState(state.count + 1)
 
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 

@@ -131,8 +131,8 @@ def _where(path, i, id_str):
 def _ids(path, table, columns):
   if pd.api.types.is_float_dtype(table[columns.id]):
     raise UserError(
-      f"{path}: column {columns.id!r} holds floats, which cannot hold ids of 18 "
-      "digits: store the ids as integers or text."
+      f"{path}: column {columns.id!r} holds floats, which cannot hold ids of "
+      "18 digits: store the ids as integers or text."
     )
   ids = table[columns.id].astype(str)
   empty = np.flatnonzero(table[columns.id].isna() | (ids.str.strip() == ""))
@@ -173,7 +173,7 @@ def _files(path, table, columns, ids, images):
 def _labels(path, table, columns, ids, classes):
   column = table[columns.label]
   text = column.astype(str).str.strip()
-  codes = pd.Categorical(text, categories=list(classes)).codes.astype(np.int64)
+  codes = pd.Index(classes).get_indexer(text)
   bad = np.flatnonzero(codes < 0)
   if len(bad):
     i = bad[0]

@@ -1,0 +1,1 @@
+"""Side-by-side measurements; each says how to run it."""

@@ -1,0 +1,28 @@
+"""A strict world for every test: eight devices, no rank promotion."""
+
+import os
+
+# Read when a backend starts; tests that launch processes set their own.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from absl import flags
+import jax
+import pytest
+
+from gzjax import sharding
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture(scope="session")
+def mesh():
+  """All eight devices."""
+  return sharding.make_mesh()
+
+
+@pytest.fixture(scope="session")
+def one_device():
+  """A mesh of a single device."""
+  return sharding.make_mesh(jax.devices()[:1])

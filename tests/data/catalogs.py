@@ -1,0 +1,35 @@
+"""Small catalogues for tests."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+CLASSES = ("smooth", "featured", "artifact")
+
+
+def write_catalog(
+  folder: Path, count: int, kind: str = "png", size: int = 16
+) -> Path:
+  """A catalogue of `count` galaxies, ids from 1000, classes in turn.
+
+  The images are noise around a brightness that tells the class.
+  """
+  rng = np.random.default_rng(0)
+  (folder / "images").mkdir(parents=True, exist_ok=True)
+  label = np.arange(count) % len(CLASSES)
+  for i in range(count):
+    noise = rng.normal(60 + 70 * label[i], 25, (size, size, 3))
+    image = Image.fromarray(noise.clip(0, 255).astype(np.uint8))
+    image.save(folder / "images" / f"{i}.{kind}")
+  table = pd.DataFrame(
+    {
+      "id_str": [str(1000 + i) for i in range(count)],
+      "file_loc": [f"images/{i}.{kind}" for i in range(count)],
+      "label": [CLASSES[k] for k in label],
+    }
+  )
+  path = folder / "catalog.csv"
+  table.to_csv(path, index=False)
+  return path

@@ -1,0 +1,138 @@
+"""TFDS builders without TensorFlow: what goes in comes out."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+import pytest
+import tensorflow_datasets as tfds
+
+from gzjax.data import dataset, sky
+from gzjax.data.galaxy_catalog.catalog import Columns
+from gzjax.errors import UserError
+from tests.data.catalogs import CLASSES, write_catalog
+
+
+def _load(tmp_path, path, columns=None, size=16, classes=CLASSES):
+  builder = dataset.catalog_builder(
+    path, path.parent, columns or Columns(), classes, str(tmp_path / "tfds")
+  )
+  return dataset.load(dataset.prepare(builder), crop=0, size=size)
+
+
+def test_catalog_round_trip(tmp_path):
+  path = write_catalog(tmp_path, 12)
+  found = _load(tmp_path, path)
+  table = pd.read_csv(path, dtype=str)
+  assert found.classes == CLASSES
+  assert list(found.table["id_str"]) == list(table["id_str"])
+  assert [CLASSES[k] for k in found.table["label"]] == list(table["label"])
+  for i, name in enumerate(table["file_loc"]):
+    wanted = np.asarray(Image.open(tmp_path / name).convert("RGB"))
+    np.testing.assert_array_equal(found.image[i], wanted)
+
+
+def test_no_tensorflow_was_imported(tmp_path):
+  _load(tmp_path, write_catalog(tmp_path, 3))
+  assert "tensorflow" not in sys.modules
+
+
+def test_parquet_and_integer_ids_of_18_digits(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  table = pd.read_csv(path, dtype=str)
+  table["id_str"] = 587722981741363294 + np.arange(6)
+  table.to_parquet(tmp_path / "c.parquet")
+  found = _load(tmp_path, tmp_path / "c.parquet")
+  assert found.table["id_str"].iloc[5] == "587722981741363299"
+
+
+def test_label_is_the_largest_vote(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  table = pd.read_csv(path, dtype=str).drop(columns="label")
+  votes = np.random.default_rng(0).dirichlet(np.ones(3), 6).astype(np.float32)
+  for k, name in enumerate(CLASSES):
+    table[f"p_{name}"] = votes[:, k]
+  table.to_csv(path, index=False)
+  columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
+  found = _load(tmp_path, path, columns)
+  np.testing.assert_array_equal(found.table["label"], votes.argmax(axis=1))
+  np.testing.assert_allclose(np.stack(found.table["votes"]), votes)
+
+
+def test_columns_by_other_names(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  table = pd.read_csv(path, dtype=str)
+  table.columns = ["objid", "path", "kind"]
+  table.to_csv(path, index=False)
+  found = _load(tmp_path, path, Columns("objid", "path", "kind"))
+  assert len(found.table) == 6
+
+
+def test_formats_that_are_not_rgb_become_rgb(tmp_path):
+  path = write_catalog(tmp_path, 4)
+  grey = np.full((16, 16), 99, np.uint8)
+  Image.fromarray(grey).save(tmp_path / "images" / "0.png")
+  Image.fromarray(grey).convert("P").save(tmp_path / "images" / "1.png")
+  Image.fromarray(grey).save(tmp_path / "images" / "2.jpg")
+  table = pd.read_csv(path, dtype=str)
+  table.loc[2, "file_loc"] = "images/2.jpg"
+  table.to_csv(path, index=False)
+  found = _load(tmp_path, path)
+  np.testing.assert_array_equal(found.image[:3], 99)
+  # Plain TFDS users get RGB, too.
+  folder = next((tmp_path / "tfds" / "galaxy_catalog").glob("*/1.0.0"))
+  source = tfds.builder_from_directory(folder).as_data_source("full")
+  assert source[0]["image"].shape == (16, 16, 3)
+
+
+def test_changed_labels_are_another_data_set(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  one = _load(tmp_path, path)
+  table = pd.read_csv(path, dtype=str)
+  table.loc[0, "label"] = "artifact"
+  table.to_csv(path, index=False)
+  two = _load(tmp_path, path)
+  assert one.fingerprint != two.fingerprint
+  assert two.table["label"].iloc[0] == 2
+
+
+def _damage(data, how):
+  return {"truncated": data[: len(data) // 2], "text": b"hello", "empty": b""}[
+    how
+  ]
+
+
+@pytest.mark.parametrize("how", ["truncated", "text", "empty"])
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_a_damaged_image_is_named_and_nothing_is_left(tmp_path, how, kind):
+  path = write_catalog(tmp_path, 6, kind)
+  victim = tmp_path / "images" / f"3.{kind}"
+  victim.write_bytes(_damage(victim.read_bytes(), how))
+  with pytest.raises(UserError) as caught:
+    _load(tmp_path, path)
+  message = str(caught.value)
+  assert "row 4 (id 1003)" in message
+  assert str(victim) in message
+  assert "\n" not in message
+  assert not list((tmp_path / "tfds").glob("galaxy_catalog/*/1.0.0"))
+
+
+def test_synthetic_sky_round_trip(tmp_path):
+  def build():
+    builder = dataset.synthetic_builder(
+      galaxies=40,
+      image_size=24,
+      class_fractions=(0.5, 0.4, 0.1),
+      seed=3,
+      data_dir=str(tmp_path),
+    )
+    return dataset.load(dataset.prepare(builder), crop=0, size=24)
+
+  found = build()
+  np.testing.assert_array_equal(np.bincount(found.table["label"]), [20, 16, 4])
+  index = np.arange(40, dtype=np.int32)
+  label = found.table["label"].to_numpy().astype(np.int32)
+  wanted = sky.render_batch(3, index, label, 24)
+  np.testing.assert_allclose(found.image, wanted, atol=1)
+  assert found.table["id_str"].iloc[7] == "sky3-000007"

@@ -1,0 +1,91 @@
+"""Batches: reproducible order, padding, host and device paths alike."""
+
+import jax
+import numpy as np
+import pytest
+
+from gzjax.data import feed
+from gzjax.data.augment import Augmentation, normalise
+
+N = 37
+IMAGE = np.random.default_rng(0).integers(0, 256, (N, 6, 6, 3), np.uint8)
+LABEL = np.arange(N) % 3
+
+
+def test_training_rows_depend_on_seed_and_epoch_alone():
+  members = np.arange(5, 35)
+  one = feed.training_rows(members, 8, seed=1, epoch=2)
+  same = feed.training_rows(members, 8, seed=1, epoch=2)
+  assert [list(rows) for rows, _ in one] == [list(rows) for rows, _ in same]
+  for seed, epoch in ((1, 3), (2, 2)):
+    other = feed.training_rows(members, 8, seed, epoch)
+    assert list(other[0][0]) != list(one[0][0])
+
+
+def test_training_rows_are_full_and_distinct():
+  rows = feed.training_rows(np.arange(5, 35), 8, seed=0, epoch=0)
+  seen = np.concatenate([index for index, _ in rows])
+  assert len(rows) == 3
+  assert len(set(seen)) == 24
+  assert set(seen) <= set(range(5, 35))
+  assert all(valid.all() for _, valid in rows)
+
+
+def test_every_member_gets_its_turn():
+  members = np.arange(30)
+  seen = {
+    row
+    for epoch in range(12)
+    for rows, _ in feed.training_rows(members, 8, 0, epoch)
+    for row in rows
+  }
+  assert seen == set(range(30))
+
+
+def test_ordered_rows_pad_the_last_batch():
+  rows = feed.ordered_rows(np.arange(10, 20), 8)
+  index = np.concatenate([i for i, _ in rows])
+  valid = np.concatenate([v for _, v in rows])
+  np.testing.assert_array_equal(index[valid > 0], np.arange(10, 20))
+  assert len(index) == 16
+  assert feed.ordered_rows(np.arange(0), 8) == []
+
+
+def _feed(mesh, budget):
+  return feed.Feed(IMAGE, LABEL, mesh, device_budget_bytes=budget)
+
+
+@pytest.mark.parametrize("augmented", [False, True])
+def test_host_and_device_paths_give_the_same_batches(mesh, augmented):
+  rows = feed.ordered_rows(np.arange(N), 16)
+  options = {"key": jax.random.key(3)}
+  if augmented:
+    options["augmentation"] = Augmentation(180.0, True, 1.2, 0.1)
+  on_device, on_host = _feed(mesh, 1e9), _feed(mesh, 0)
+  assert on_device.on_device
+  assert not on_host.on_device
+  for a, b in zip(
+    on_device.batches(rows, **options),
+    on_host.batches(rows, **options),
+    strict=True,
+  ):
+    assert a.keys() == b.keys() == {"image", "label", "valid", "id"}
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+    assert not a["image"].sharding.is_fully_replicated
+
+
+def test_batches_hold_the_rows_asked_for(mesh):
+  rows = feed.ordered_rows(np.array([5, 3, 8]), 8)
+  (batch,) = _feed(mesh, 1e9).batches(rows)
+  np.testing.assert_array_equal(batch["id"][:3], [5, 3, 8])
+  np.testing.assert_array_equal(batch["label"][:3], LABEL[[5, 3, 8]])
+  np.testing.assert_array_equal(batch["valid"], [1, 1, 1, 0, 0, 0, 0, 0])
+  np.testing.assert_allclose(
+    batch["image"][:3], normalise(IMAGE[[5, 3, 8]]), atol=1e-6
+  )
+
+
+def test_ahead_keeps_order_and_passes_errors_on():
+  assert list(feed.ahead(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
+  with pytest.raises(ZeroDivisionError):
+    list(feed.ahead(lambda x: 1 // x, [1, 0]))

@@ -1,0 +1,103 @@
+"""Splits and flips: sizes, determinism, edge cases."""
+
+import numpy as np
+import pytest
+
+from gzjax.data import noise, splits
+from gzjax.errors import UserError
+
+CLASSES = ("smooth", "featured", "artifact")
+LABEL = np.repeat([0, 1, 2], [500, 411, 23])
+SHARES = (0.7, 0.15, 0.15)
+
+
+def test_split_is_stratified_seeded_and_whole():
+  got = splits.stratified_split(LABEL, SHARES, 0, CLASSES)
+  for k in range(3):
+    sizes = np.bincount(got[k == LABEL], minlength=3)
+    exact = np.sum(k == LABEL) * np.array(SHARES)
+    assert np.abs(sizes - exact).max() < 1
+  again = splits.stratified_split(LABEL, SHARES, 0, CLASSES)
+  np.testing.assert_array_equal(got, again)
+  other = splits.stratified_split(LABEL, SHARES, 1, CLASSES)
+  assert not np.array_equal(got, other)
+
+
+def test_a_class_of_three_gets_one_into_each_split():
+  label = np.repeat([0, 1, 2], [50, 3, 4])
+  got = splits.stratified_split(label, SHARES, 0, CLASSES)
+  assert sorted(got[label == 1]) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_class_too_small_to_split_is_named(count):
+  label = np.repeat([0, 1, 2], [50, 50, count])
+  with pytest.raises(UserError, match=f"'artifact' has {count} galaxies"):
+    splits.stratified_split(label, SHARES, 0, CLASSES)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.8, 0.1, 0.2), (1, 0, 0)])
+def test_shares_must_sum_to_one(shares):
+  with pytest.raises(UserError, match=r"data\.split"):
+    splits.stratified_split(LABEL, shares, 0, CLASSES)
+
+
+def _flip(kind="uniform", fraction=0.1, seed=0, label=LABEL, pair=CLASSES[:2]):
+  return noise.flip_labels(
+    label,
+    kind=kind,
+    fraction=fraction,
+    seed=seed,
+    class_names=CLASSES,
+    pair=pair,
+  )
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.12, 0.4])
+@pytest.mark.parametrize("kind", noise.FLIP_MODELS)
+def test_the_share_of_flips_is_exact_and_every_flip_is_wrong(kind, fraction):
+  got = _flip(kind, fraction)
+  assert np.sum(got != LABEL) == round(fraction * len(LABEL))
+  np.testing.assert_array_equal(got, _flip(kind, fraction))
+  assert not np.array_equal(got, _flip(kind, fraction, seed=1))
+
+
+def test_uniform_flips_reach_every_other_class_equally():
+  label = np.zeros(20_000, int)
+  got = _flip(label=label, fraction=0.4)
+  counts = np.bincount(got, minlength=3)[1:]
+  assert abs(counts[0] - counts[1]) < 4 * np.sqrt(counts.sum())
+
+
+def test_confusable_flips_leave_other_classes_alone():
+  got = _flip("confusable", 0.3)
+  np.testing.assert_array_equal(got[LABEL == 2], 2)
+  assert set(got[LABEL != 2]) == {0, 1}
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, -0.1, 1.0, float("nan")])
+def test_fraction_out_of_range(fraction):
+  with pytest.raises(UserError, match=r"flips\.fraction"):
+    _flip(fraction=fraction)
+
+
+def test_unknown_kind_and_pair_are_named():
+  with pytest.raises(UserError, match=r"flips\.kind is 'rot13'"):
+    _flip("rot13")
+  with pytest.raises(UserError, match=r"flips\.pair"):
+    _flip("confusable", pair=("smooth", "starfish"))
+
+
+def test_too_few_confusable_galaxies():
+  label = np.repeat([0, 1, 2], [3, 3, 94])
+  with pytest.raises(UserError, match="only 6 training galaxies"):
+    _flip("confusable", 0.1, label=label)
+
+
+def test_wrong_labels_are_wrong_for_everyone_who_may_be_flipped():
+  for kind, count in (("uniform", len(LABEL)), ("confusable", 911)):
+    rows, wrong = noise.wrong_labels(
+      LABEL, kind=kind, seed=3, class_names=CLASSES, pair=CLASSES[:2]
+    )
+    assert len(rows) == count
+    assert np.all(wrong != LABEL[rows])

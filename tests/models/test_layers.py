@@ -1,0 +1,85 @@
+"""All forms of a convolution give the same numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gzjax.models import layers
+
+# size, channels in and out, kernel, stride, padding
+SHAPES = [
+  (2, 5, 7, 3, 1, 1),
+  (4, 3, 6, 3, 2, 1),
+  (7, 3, 4, 3, 2, 1),
+  (9, 3, 4, 7, 2, 3),
+  (8, 6, 5, 1, 1, 0),
+  (7, 6, 5, 1, 2, 0),
+]
+
+
+def _run(form, image, kernel, stride, padding):
+  return layers.conv2d(
+    image,
+    kernel,
+    (stride, stride),
+    [(padding, padding)] * 2,
+    form=form,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+@pytest.mark.parametrize("form", ["dot", "auto"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_values_and_gradients_equal_native(shape, form):
+  size, inputs, outputs, kernel_size, stride, padding = shape
+  rng = np.random.default_rng(0)
+  image = rng.normal(size=(3, size, size, inputs)).astype(np.float32)
+  kernel = rng.normal(size=(kernel_size, kernel_size, inputs, outputs)).astype(
+    np.float32
+  )
+
+  def loss(form, image, kernel):
+    return jnp.sum(jnp.sin(_run(form, image, kernel, stride, padding)))
+
+  np.testing.assert_allclose(
+    _run(form, image, kernel, stride, padding),
+    _run("native", image, kernel, stride, padding),
+    rtol=1e-4,
+    atol=1e-4,
+  )
+  for got, wanted in zip(
+    jax.grad(loss, argnums=(1, 2))(form, image, kernel),
+    jax.grad(loss, argnums=(1, 2))("native", image, kernel),
+    strict=True,
+  ):
+    np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_grouped_and_dilated_convolutions_stay_native():
+  image = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("f")
+  kernel = np.ones((3, 3, 1, 4), np.float32)
+  out = layers.conv2d(
+    image,
+    kernel,
+    (1, 1),
+    [(1, 1), (1, 1)],
+    form="dot",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=4,
+  )
+  wanted = image[:, :3, :3].sum((1, 2))
+  np.testing.assert_allclose(out[:, 1, 1], wanted, rtol=1e-5)
+
+
+def test_auto_takes_the_dot_form_for_tiny_maps_only():
+  def convolutions(size):
+    image = jnp.zeros((1, size, size, 4))
+    kernel = jnp.zeros((3, 3, 4, 4))
+    text = str(
+      jax.make_jaxpr(lambda i, k: _run("auto", i, k, 1, 1))(image, kernel)
+    )
+    return text.count("conv_general_dilated")
+
+  assert convolutions(2) == 0
+  assert convolutions(16) == 1

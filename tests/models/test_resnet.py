@@ -1,0 +1,133 @@
+"""The ResNets against torchvision's published facts, and PyTorch itself."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gzjax import models
+
+# torchvision's parameter counts with 1,000 classes.
+PUBLISHED = {
+  "resnet18": 11_689_512,
+  "resnet34": 21_797_672,
+  "resnet50": 25_557_032,
+}
+
+
+def _shapes(model, size=64):
+  return jax.eval_shape(
+    partial(model.init, train=False),
+    jax.random.key(0),
+    jnp.zeros((1, size, size, 3)),
+  )
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_parameter_count_is_torchvisions(name):
+  params = _shapes(models.MODELS[name](num_classes=1000))["params"]
+  count = sum(np.prod(p.shape) for p in jax.tree.leaves(params))
+  assert count == PUBLISHED[name]
+
+
+def test_parameter_paths_are_public():
+  params = _shapes(models.MODELS["resnet50"](num_classes=3))["params"]
+  assert params["stem_conv"]["kernel"].shape == (7, 7, 3, 64)
+  assert params["stage2_block1"]["shortcut_conv"]["kernel"].shape == (
+    1, 1, 256, 512,
+  )  # fmt: skip
+  assert params["stage4_block3"]["conv3"]["kernel"].shape == (1, 1, 512, 2048)
+  assert params["head"]["kernel"].shape == (2048, 3)
+
+
+@pytest.mark.parametrize("zero_gamma", [False, True])
+def test_zero_gamma_makes_blocks_the_identity(zero_gamma):
+  model = models.MODELS["resnet_tiny"](
+    num_classes=3, width=4, zero_gamma=zero_gamma
+  )
+  params, _ = models.init_variables(model, jax.random.key(0), 16)
+  gamma = params["stage1_block1"]["norm2"]["scale"]
+  np.testing.assert_array_equal(gamma, 0.0 if zero_gamma else 1.0)
+  np.testing.assert_array_equal(params["stem_norm"]["scale"], 1.0)
+
+
+def test_bfloat16_computes_near_float32_with_float32_parameters():
+  def logits(dtype):
+    model = models.MODELS["resnet_tiny"](num_classes=3, width=8, dtype=dtype)
+    params, stats = models.init_variables(model, jax.random.key(0), 16)
+    assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("f")}
+    image = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
+    out, _ = models.make_apply_fn(model)(params, stats, image, train=False)
+    assert out.dtype == jnp.float32
+    return out
+
+  full, half = logits(jnp.float32), logits(jnp.bfloat16)
+  assert 0 < np.abs(full - half).max() < 0.05 * np.abs(full).max() + 0.02
+
+
+def test_training_moves_statistics_and_prediction_does_not():
+  model = models.MODELS["resnet_tiny"](num_classes=3, width=4)
+  apply_fn = models.make_apply_fn(model)
+  params, stats = models.init_variables(model, jax.random.key(0), 16)
+  image = 3 + jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
+  _, same = apply_fn(params, stats, image, train=False)
+  _, moved = apply_fn(params, stats, image, train=True)
+  assert same is stats
+  old, new = stats["stem_norm"]["mean"], moved["stem_norm"]["mean"]
+  assert np.all(old == 0)
+  assert np.all(new != 0)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
+@pytest.mark.parametrize("size", [33, 64])
+def test_logits_equal_pytorch(name, size):
+  torch = pytest.importorskip("torch")
+  from tests import torch_weights
+
+  peer = torch_weights.random_network(name, num_classes=3, seed=0)
+  model = models.MODELS[name](num_classes=3)
+  params, stats = torch_weights.to_flax(peer, _shapes(model))
+  image = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype("f")
+  with torch.no_grad():
+    wanted = peer.eval()(torch.tensor(image).permute(0, 3, 1, 2)).numpy()
+  got, _ = models.make_apply_fn(model)(params, stats, image, train=False)
+  np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.oracle
+def test_training_mode_equals_pytorch():
+  torch = pytest.importorskip("torch")
+  from tests import torch_weights
+
+  peer = torch_weights.random_network("resnet18", num_classes=3, seed=0)
+  model = models.MODELS["resnet18"](num_classes=3)
+  params, stats = torch_weights.to_flax(peer, _shapes(model))
+  image = np.random.default_rng(1).normal(size=(8, 64, 64, 3)).astype("f")
+  label = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+  logits = peer.train()(torch.tensor(image).permute(0, 3, 1, 2))
+  torch.nn.functional.cross_entropy(logits, torch.tensor(label)).backward()
+
+  def loss_fn(params):
+    logits, new_stats = models.make_apply_fn(model)(
+      params, stats, image, train=True
+    )
+    picked = jnp.take_along_axis(
+      jax.nn.log_softmax(logits), label[:, None], axis=1
+    )
+    return -jnp.mean(picked), new_stats
+
+  grads, new_stats = jax.grad(loss_fn, has_aux=True)(params)
+  np.testing.assert_allclose(
+    new_stats["stem_norm"]["mean"],
+    peer.bn1.running_mean.numpy(),
+    rtol=1e-3,
+    atol=1e-4,
+  )
+  wanted = peer.layer2[0].conv1.weight.grad.permute(2, 3, 1, 0).numpy()
+  got = grads["stage2_block1"]["conv1"]["kernel"]
+  np.testing.assert_allclose(
+    got, wanted, rtol=0, atol=1e-3 * np.abs(wanted).max()
+  )

@@ -1,0 +1,172 @@
+"""The train step: sharded equals unsharded, it learns, statistics renew."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gzjax import losses, sharding, training
+from tests import networks
+
+
+def _step_on(mesh, steps=3):
+  apply_fn, params, stats = networks.tiny()
+  tx = training.make_optimizer(
+    "sgd", learning_rate=0.05, steps=10, weight_decay=1e-3
+  )
+  state = sharding.replicate(mesh, training.init_state(params, stats, tx))
+  step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
+  for i in range(steps):
+    batch = sharding.shard_batch(mesh, networks.batch(16, seed=i))
+    state, outputs = step(state, batch)
+  return step, state, outputs
+
+
+def test_eight_devices_equal_one(mesh, one_device):
+  step, state, outputs = _step_on(mesh)
+  _, other, other_outputs = _step_on(one_device)
+  assert step._cache_size() == 1
+  np.testing.assert_allclose(outputs["loss"], other_outputs["loss"], rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    jax.device_get((state.params, state.batch_stats)),
+    jax.device_get((other.params, other.batch_stats)),
+  )
+
+
+def test_state_stays_replicated(mesh):
+  _, state, _ = _step_on(mesh)
+  assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state))
+
+
+def test_outputs_are_those_before_the_update(one_device):
+  apply_fn, params, stats = networks.tiny()
+  batch = networks.batch(16)
+  wanted, _ = apply_fn(params, stats, batch["image"], train=True)
+  _, _, outputs = _step_on(one_device, steps=1)
+  np.testing.assert_allclose(outputs["logits"], wanted, rtol=1e-5, atol=1e-5)
+  np.testing.assert_array_equal(outputs["id"], batch["id"])
+
+
+def test_padding_has_no_gradient():
+  apply_fn, params, stats = networks.tiny()
+  stored = lambda *args, train: apply_fn(*args, train=False)  # noqa: E731
+  tx = optax.sgd(1.0)
+  step = training.make_train_step(stored, losses.cross_entropy, tx)
+  padded = networks.batch(8, padding=3)
+  short = {name: value[:5] for name, value in padded.items()}
+  results = []
+  for batch in (padded, short):
+    state = jax.tree.map(jnp.array, training.init_state(params, stats, tx))
+    state, outputs = step(state, batch)
+    results.append((state.params, outputs["loss"]))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+    *results,
+  )
+
+
+def test_loss_falls_on_separable_blobs(mesh):
+  apply_fn, params, stats = networks.tiny()
+  tx = training.make_optimizer("adamw", learning_rate=0.02, steps=25)
+  state = sharding.replicate(mesh, training.init_state(params, stats, tx))
+  step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
+  batch = networks.batch(24)
+  batch["image"] += 2 * batch["label"][:, None, None, None]
+  batch = sharding.shard_batch(mesh, batch)
+  history = []
+  for _ in range(25):
+    state, outputs = step(state, batch)
+    history.append(float(outputs["loss"]))
+  assert history[-1] < 0.3 * history[0]
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_schedule_warms_up_and_ends_at_zero(name):
+  tx = training.make_optimizer(
+    name, learning_rate=1.0, steps=10, warmup_steps=4
+  )
+  params = jnp.ones(())
+  state = tx.init(params)
+  sizes = []
+  for _ in range(11):
+    # A gradient that shrinks the momentum's memory to the current one.
+    updates, state = tx.update(jnp.ones(()), state, params)
+    sizes.append(abs(float(updates)))
+  assert sizes[0] == 0
+  assert sizes[-1] < 1e-6
+  assert np.argmax(sizes) in (4, 5, 6)
+
+
+def test_weight_decay_spares_tensors_of_one_axis():
+  tx = training.make_optimizer(
+    "adamw", learning_rate=0.1, steps=10, weight_decay=0.5
+  )
+  params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = tx.update(zeros, tx.init(params), params)
+  np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-5)
+  np.testing.assert_array_equal(updates["bias"], 0)
+
+
+def test_renewed_statistics_are_the_mean_over_the_batches():
+  apply_fn, params, stats = networks.tiny()
+  state = training.TrainState(0, params, stats, ())
+  batches = [networks.batch(8, seed=seed) for seed in range(3)]
+  renewed = training.renew_batch_stats(apply_fn, state, batches).batch_stats
+  from flax import linen as nn
+
+  kernel = params["stem_conv"]["kernel"]
+  layer = nn.Conv(4, (3, 3), padding=1, use_bias=False)
+  maps = [
+    layer.apply({"params": {"kernel": kernel}}, batch["image"])
+    for batch in batches
+  ]
+  wanted = np.mean([np.mean(m, axis=(0, 1, 2)) for m in maps], axis=0)
+  np.testing.assert_allclose(
+    renewed["stem_norm"]["mean"], wanted, rtol=1e-4, atol=1e-5
+  )
+  wanted = np.mean([np.var(m, axis=(0, 1, 2)) for m in maps], axis=0)
+  np.testing.assert_allclose(
+    renewed["stem_norm"]["var"], wanted, rtol=1e-4, atol=1e-5
+  )
+
+
+def test_predict_drops_padding_and_keeps_the_order(mesh):
+  apply_fn, params, stats = networks.tiny()
+  state = training.TrainState(0, params, stats, ())
+  state = sharding.replicate(mesh, state)
+  batches = [networks.batch(16), networks.batch(16, padding=9, seed=1)]
+  got = training.predict(
+    training.make_predict_step(apply_fn),
+    state,
+    [sharding.shard_batch(mesh, batch) for batch in batches],
+  )
+  image = np.concatenate([batches[0]["image"], batches[1]["image"][:7]])
+  wanted, _ = apply_fn(params, stats, image, train=False)
+  np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_fit_counts_epochs_and_stops_when_told():
+  step = jax.jit(lambda state, batch: (state + batch, {"seen": batch}))
+  seen = []
+
+  def after_epoch(epoch, state, outputs, clock):
+    seen.append((epoch, float(state), [float(o["seen"]) for o in outputs]))
+    assert clock.wall > 10 and clock.compile > 0
+    return epoch < 2
+
+  state, clock = training.fit(
+    jnp.zeros(()),
+    step,
+    lambda epoch: [jnp.float32(epoch), jnp.float32(1)],
+    steps=2,
+    epochs=range(1, 9),
+    title="test",
+    after_epoch=after_epoch,
+    clock=training.Clock(wall=10.0),
+  )
+  assert seen == [(1, 2.0, [1.0, 1.0]), (2, 5.0, [2.0, 1.0])]
+  assert float(state) == 5
+  assert clock.wall > 10
