@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import sys
+from typing import NoReturn
 
 from absl import app, flags, logging
 import jax
@@ -32,23 +33,28 @@ _MANUAL_DIR = flags.DEFINE_string(
 )
 
 
+_FLAGS = (_CONFIG, _WORKDIR, _STAGE, _OVERWRITE, _DATA_DIR, _MANUAL_DIR)
+
+
 def main() -> None:
   """Entry point of launch.py and of the `gzjax` command.
 
   Exit codes: 0 done, 2 the user can mend it (one line says how), 1 failed.
   """
   jax.config.config_with_absl()
+  for flag in _FLAGS:
+    # So that --help shows them: they are not defined in the main script.
+    flags.FLAGS.register_key_flag_for_module(
+      sys.argv[0], flags.FLAGS[flag.name]
+    )
   app.run(_run, flags_parser=_parse)
 
 
 def _parse(arguments: Sequence[str]) -> Sequence[str]:
   """Parses flags; a wrong one is one line and exit code 2."""
-  help_asked = any(
-    a.lstrip("-") in ("help", "helpfull", "helpshort") for a in arguments[1:]
-  )
   try:
     rest = flags.FLAGS(arguments)
-    if help_asked:
+    if _help_asked(arguments):
       return rest
     if len(rest) > 1:
       raise UserError(f"unknown argument {rest[1]!r}: flags start with --.")
@@ -58,25 +64,28 @@ def _parse(arguments: Sequence[str]) -> Sequence[str]:
           f"--{flag.name} is missing: try --config=configs/demo.py "
           "--workdir=runs/demo."
         )
+    _CONFIG.value.keys()  # a config file that cannot be read fails here
     return rest
   except UserError as error:
     _exit(error)
-  except (
-    flags.Error,
-    OSError,
-    KeyError,
-    AttributeError,
-    TypeError,
-    ValueError,
-  ) as error:
-    _exit(UserError(_words(error)))
+  except OSError as error:
+    _exit(UserError(f"--config cannot be read: {_last_line(error)}"))
+  except flags.Error as error:
+    is_config = "parsing config file" in str(error)
+    _exit(UserError(_last_line(error) if is_config else str(error)))
+  except (KeyError, AttributeError, TypeError, ValueError) as error:
+    # ml_collections: an unknown config key, with a suggestion.
+    words = str(error).replace("\\n", " ").replace("\\", "").strip("\"'")
+    _exit(UserError(f"unknown or wrong config key '{words}"))
 
 
-def _words(error: Exception) -> str:
-  text = str(error.args[0]) if error.args else str(error)
-  if isinstance(error, OSError):
-    text = f"{error.strerror}: {error.filename}"
-  return text
+def _last_line(error: Exception) -> str:
+  """ml_collections puts a traceback into the message; its end is the reason."""
+  return str(error).strip().splitlines()[-1].strip()
+
+
+def _help_asked(arguments: Sequence[str]) -> bool:
+  return any(argument.lstrip("-").startswith("help") for argument in arguments)
 
 
 def _run(arguments: Sequence[str]) -> None:
@@ -96,9 +105,8 @@ def _run(arguments: Sequence[str]) -> None:
     _exit(error)
 
 
-def _exit(error: UserError) -> None:
+def _exit(error: UserError) -> NoReturn:
   print(f"error: {error}", file=sys.stderr)
-
   sys.exit(2)
 
 

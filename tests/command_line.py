@@ -6,10 +6,13 @@ import subprocess
 import sys
 
 ROOT = Path(__file__).parent.parent
+# ml_collections reads config files in a way that Python deprecates.
+_LOAD_MODULE = "ignore:the load_module:DeprecationWarning"
 
 
 def command(*flags: str) -> list[str]:
-  return [sys.executable, "-W", "error", "launch.py", *flags]
+  strict = ["-W", "error", "-W", _LOAD_MODULE]
+  return [sys.executable, *strict, "launch.py", *flags]
 
 
 def environment() -> dict[str, str]:

@@ -30,7 +30,7 @@ def test_pictures_use_the_range_and_the_sky_is_dark(label):
 
 
 def test_artifacts_are_brighter_than_galaxies():
-  saturated = [np.mean(_pictures(k).min(-1) == 255) for k in range(3)]
+  saturated = [np.mean(_pictures(k).min(-1) > 230) for k in range(3)]
   assert saturated[2] > 5 * max(saturated[:2])
 
 

@@ -1,1 +1,0 @@
-"""Side-by-side measurements; each says how to run it."""

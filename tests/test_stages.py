@@ -1,0 +1,254 @@
+"""The whole pipeline on the tiny demo: files, skipping, resuming."""
+
+import json
+from pathlib import Path
+import re
+import signal
+import subprocess
+import time
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs import demo
+from gzjax import scoreboard, stages
+from gzjax.errors import UserError
+from tests.command_line import ROOT, command, environment, launch, tiny
+
+TIMES = ("wall_seconds", "compile_seconds", "cost_vs_retrain")
+METHODS = [
+  "constant",
+  "original",
+  "retrain",
+  "gradient_ascent",
+  "fisher_forgetting",
+  "finetune",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  """Where one tiny run on eight devices is finished."""
+  folder = tmp_path_factory.mktemp("stages")
+  _run(folder)
+  return folder
+
+
+def _run(folder, stage="all", overwrite=False, **changes):
+  config = demo.get_config("tiny")
+  config.update_from_flattened_dict(changes)
+  stages.run(
+    config,
+    str(folder / "run"),
+    stage,
+    overwrite=overwrite,
+    data_dir=str(folder / "tfds"),
+  )
+
+
+def _board(folder):
+  rows = json.loads((folder / "run" / "scoreboard.json").read_text())["rows"]
+  return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
+
+
+def _predictions(folder):
+  return {
+    path.name: pd.read_parquet(path)
+    for path in sorted((folder / "run" / "evaluate").iterdir())
+  }
+
+
+def test_scoreboard_has_the_agreed_rows_and_columns(folder):
+  table = pd.read_csv(folder / "run" / "scoreboard.csv")
+  assert list(table.columns) == list(scoreboard.COLUMNS)
+  assert list(table["method"]) == METHODS
+  assert not table.isna().any().any()
+  retrain = table.set_index("method").loc["retrain"]
+  assert retrain["js_to_retrain"] == retrain["gap_to_retrain"] == 0
+  assert retrain["cost_vs_retrain"] == 1
+  assert table["verdict"].iloc[0] == "collapsed"
+
+
+def test_split_flips_training_labels_only(folder):
+  split = pd.read_parquet(folder / "run" / "split.parquet")
+  assert list(split.columns) == [
+    "id_str", "split", "true_label", "train_label", "flipped", "set",
+  ]  # fmt: skip
+  train = split["split"] == "train"
+  flipped = split["true_label"] != split["train_label"]
+  np.testing.assert_array_equal(split["flipped"], flipped)
+  assert flipped.sum() == round(0.1 * train.sum())
+  assert not flipped[~train].any()
+  assert split["set"][~train].isna().all()
+  np.testing.assert_array_equal(
+    split["set"][train], np.where(flipped[train], "forget", "retain")
+  )
+  assert split["id_str"].is_unique
+
+
+def test_audit_ranks_every_training_galaxy(folder):
+  table = pd.read_csv(folder / "run" / "audit" / "suspects.csv")
+  assert list(table.columns) == [
+    "id_str", "train_label", "suggested_label", "score", "rank",
+  ]  # fmt: skip
+  split = pd.read_parquet(folder / "run" / "split.parquet")
+  assert set(table["id_str"]) == set(split["id_str"][split["split"] == "train"])
+  assert (table["train_label"] != table["suggested_label"]).all()
+  assert table["score"].is_monotonic_decreasing
+
+
+def test_metrics_are_one_object_a_line(folder):
+  for name in ("train", "retrain"):
+    path = folder / "run" / name / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    epochs = [x["epoch"] for x in lines if x["split"] == "validation"]
+    assert epochs == [0, 1, 2]
+    assert all(np.isfinite(x["loss"]) for x in lines)
+
+
+def test_health_tells_verdict_reason_and_noise(folder):
+  for name in METHODS[3:]:
+    path = folder / "run" / "unlearn" / name / "health.json"
+    health = json.loads(path.read_text())
+    assert health["reason"]
+    assert health["wall_seconds"] > 0
+    assert health["with_renewed_batch_stats"]["verdict"]
+  noise = json.loads(
+    (folder / "run/unlearn/fisher_forgetting/health.json").read_text()
+  )["noise"]
+  assert 0 < noise["predicted_loss_change"] <= 0.1 + 1e-6
+  assert noise["layers"]["stage1_block1/conv1/kernel"]["at_cap"] <= 1
+
+
+def test_config_is_recorded(folder):
+  record = json.loads((folder / "run" / "config.json").read_text())
+  assert record["config"]["train"]["epochs"] == 2
+  assert record["versions"]["jax"] == jax.__version__
+  assert record["device_count"] == 8
+  assert record["dataset_fingerprint"].startswith("galaxy_synthetic/")
+
+
+def test_report_is_one_file_that_needs_no_network(folder):
+  text = (folder / "run" / "report.html").read_text()
+  assert text.count("data:image/png;base64,") > 10
+  assert text.count("<svg") == 3
+  assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+  for method in METHODS:
+    assert method in text
+  footer = json.loads((folder / "run" / "scoreboard.json").read_text())
+  for line in footer["footer"]:
+    assert line.split(":")[0] in text
+
+
+def _files(folder):
+  return {
+    path: path.stat().st_mtime_ns
+    for path in (folder / "run").rglob("*")
+    if path.is_file()
+  }
+
+
+def test_a_second_launch_only_prints_the_scoreboard(folder, capsys):
+  before = _files(folder)
+  capsys.readouterr()
+  _run(folder)
+  said = capsys.readouterr()
+  assert _files(folder) == before
+  assert "fisher_forgetting" in said.out
+  assert "stage" not in said.err
+
+
+@pytest.mark.parametrize(
+  ("stage", "changes", "words"),
+  [
+    ("all", {"train.epochs": 3}, "train.epochs was 2, is 3"),
+    ("report", {"seed": 1}, "seed was 0, is 1"),
+    ("train", {"flips.fraction": 0.2}, "flips.fraction was 0.1, is 0.2"),
+  ],
+)
+def test_another_config_is_refused_and_loses_nothing(
+  folder, stage, changes, words
+):
+  before = _files(folder)
+  with pytest.raises(UserError, match=re.escape(words)):
+    _run(folder, stage, **changes)
+  assert _files(folder) == before
+
+
+def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
+  import shutil
+
+  shutil.copytree(folder / "run", tmp_path / "run")
+  (tmp_path / "tfds").symlink_to(folder / "tfds")
+  train = (tmp_path / "run" / "train" / "dynamics.parquet").stat().st_mtime_ns
+  _run(tmp_path, "evaluate", overwrite=True)
+  assert not (tmp_path / "run" / "report.html").exists()
+  _run(tmp_path)
+  assert (tmp_path / "run" / "report.html").exists()
+  assert _board(tmp_path) == _board(folder)
+  after = (tmp_path / "run" / "train" / "dynamics.parquet").stat().st_mtime_ns
+  assert after == train
+
+
+def test_one_device_gives_the_same_scoreboard(folder, tmp_path):
+  (tmp_path / "tfds").symlink_to(folder / "tfds")
+  done = launch(*tiny(tmp_path, "--jax_num_cpu_devices=1"))
+  assert done.returncode == 0, done.stderr
+  one = pd.DataFrame(_board(tmp_path)).set_index("method")
+  eight = pd.DataFrame(_board(folder)).set_index("method")
+  assert list(one["verdict"]) == list(eight["verdict"])
+  names = [n for n in scoreboard.COLUMNS if n in one and n != "verdict"]
+  np.testing.assert_allclose(one[names], eight[names], atol=0.02)
+  for name, table in _predictions(tmp_path).items():
+    wanted = _predictions(folder)[name].filter(like="p_")
+    np.testing.assert_allclose(table.filter(like="p_"), wanted, atol=5e-3)
+
+
+def _last_checkpoint(run: Path) -> str:
+  found = [
+    str(path)
+    for path in run.rglob("commit_success.txt")
+    if "tmp" not in path.parent.name
+  ]
+  return max(found, default="")
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_with_the_same_numbers(tmp_path):
+  flags = ["--config.train.epochs=3", "--jax_num_cpu_devices=1"]
+  whole, broken = tmp_path / "whole", tmp_path / "broken"
+  done = launch(*tiny(whole, *flags))
+  assert done.returncode == 0, done.stderr
+  rng = np.random.default_rng(0)
+  kills = 0
+  for _ in range(12):
+    process = subprocess.Popen(
+      command(*tiny(broken, *flags)),
+      cwd=ROOT,
+      env=environment(),
+      stdout=subprocess.DEVNULL,
+      stderr=subprocess.DEVNULL,
+    )
+    before = _last_checkpoint(broken)
+    # Until it has made one more checkpoint, and a random moment beyond.
+    while process.poll() is None and _last_checkpoint(broken) == before:
+      time.sleep(0.02)
+    time.sleep(rng.uniform(0, 2))
+    if process.poll() is not None:
+      break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kills += 1
+  assert kills >= 3
+  done = launch(*tiny(broken, *flags))
+  assert done.returncode == 0, done.stderr
+  assert _board(broken) == _board(whole)
+  for name, table in _predictions(broken).items():
+    pd.testing.assert_frame_equal(
+      table, _predictions(whole)[name], check_exact=True
+    )
+  for log in ("train", "retrain"):
+    a, b = (f / "run" / log / "metrics.jsonl" for f in (broken, whole))
+    assert a.read_text() == b.read_text()
