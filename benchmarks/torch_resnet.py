@@ -4,6 +4,10 @@ The peer of the benchmarks and the oracle of the tests. Written out because
 torchvision has no CPU build in some package indexes.
 """
 
+import re
+
+import jax
+import numpy as np
 import torch
 from torch import nn
 
@@ -81,3 +85,63 @@ class TorchResNet(nn.Module):
     for stage in range(1, 5):
       x = getattr(self, f"layer{stage}")(x)
     return self.fc(x.mean((2, 3)))
+
+
+def random_network(name: str, num_classes: int, seed: int) -> TorchResNet:
+  """A network with uneven BatchNorm parameters and statistics."""
+  torch.manual_seed(seed)
+  network = TorchResNet(name, num_classes)
+  for module in network.modules():
+    if isinstance(module, nn.BatchNorm2d):
+      for tensor in (module.weight, module.running_var):
+        nn.init.uniform_(tensor, 0.5, 1.5)
+      for tensor in (module.bias, module.running_mean):
+        nn.init.uniform_(tensor, -0.2, 0.2)
+  return network
+
+
+def to_flax(weights: dict[str, torch.Tensor], shapes):
+  """(params, batch_stats) of our ResNet with the weights of a `TorchResNet`.
+
+  Args:
+    weights: its `state_dict()`.
+    shapes: the variables of ours, as arrays or `jax.ShapeDtypeStruct`s.
+  """
+  arrays = {k: v.numpy() for k, v in weights.items()}
+  variables = jax.tree_util.tree_map_with_path(
+    lambda path, shape: _tensor(arrays, path, shape.shape), shapes
+  )
+  return variables["params"], variables["batch_stats"]
+
+
+def _tensor(arrays, path, shape):
+  name = "/".join(entry.key for entry in path)
+  _, *modules, leaf = name.split("/")
+  module = ".".join(modules)
+  module = re.sub(
+    r"stage(\d)_block(\d+)",
+    lambda m: f"layer{m[1]}.{int(m[2]) - 1}",
+    module,
+  )
+  for ours, theirs in {
+    "stem_conv": "conv1",
+    "stem_norm": "bn1",
+    "shortcut_conv": "downsample.0",
+    "shortcut_norm": "downsample.1",
+    "norm": "bn",
+    "head": "fc",
+  }.items():
+    module = module.replace(ours, theirs)
+  leaf = {
+    "kernel": "weight",
+    "scale": "weight",
+    "mean": "running_mean",
+    "var": "running_var",
+  }.get(leaf, leaf)
+  value = arrays[f"{module}.{leaf}"]
+  if value.ndim == 4:
+    value = value.transpose(2, 3, 1, 0)
+  elif value.ndim == 2:
+    value = value.T
+  assert value.shape == shape, name
+  return np.array(value)  # a copy: training writes into torch

@@ -17,6 +17,15 @@ from gzjax.types import ApplyFn, Batch, Objective, PyTree, TrainState
 Step = Callable[[TrainState, Any], tuple[TrainState, PyTree]]
 
 
+def make_schedule(
+  *, learning_rate: float, steps: int, warmup_steps: int
+) -> optax.Schedule:
+  """A linear warm-up to `learning_rate`, then a cosine to 0 at `steps`."""
+  return optax.warmup_cosine_decay_schedule(
+    0.0 if warmup_steps else learning_rate, learning_rate, warmup_steps, steps
+  )
+
+
 def make_optimizer(
   name: str,
   *,
@@ -25,7 +34,7 @@ def make_optimizer(
   warmup_steps: int = 0,
   weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-  """AdamW or SGD (momentum 0.9) under a linear warm-up and a cosine to 0.
+  """AdamW or SGD (momentum 0.9) under `make_schedule`.
 
   Args:
     name: "adamw" or "sgd".
@@ -38,8 +47,8 @@ def make_optimizer(
   Raises:
     KeyError: for another name.
   """
-  schedule = optax.warmup_cosine_decay_schedule(
-    0.0 if warmup_steps else learning_rate, learning_rate, warmup_steps, steps
+  schedule = make_schedule(
+    learning_rate=learning_rate, steps=steps, warmup_steps=warmup_steps
   )
 
   def matrices(params):

@@ -127,12 +127,12 @@ class MetricsLog:
     """Opens the log of a run that has `epochs_done` epochs in a checkpoint.
 
     Lines of later epochs, written before the run was killed, are dropped: the
-    run does those epochs again.
+    run does those epochs again. Without a checkpoint it starts from nothing.
     """
     self._path = path
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
-    kept = [line for line in lines if _epoch(line) <= epochs_done]
+    kept = [x for x in lines if epochs_done and _epoch(x) <= epochs_done]
     write_whole(
       path, lambda part: part.write_text("".join(f"{x}\n" for x in kept))
     )

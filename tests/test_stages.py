@@ -206,13 +206,14 @@ def test_one_device_gives_the_same_scoreboard(folder, tmp_path):
     np.testing.assert_allclose(table.filter(like="p_"), wanted, atol=5e-3)
 
 
-def _last_checkpoint(run: Path) -> str:
-  found = [
-    str(path)
-    for path in run.rglob("commit_success.txt")
-    if "tmp" not in path.parent.name
-  ]
-  return max(found, default="")
+def _checkpoints(folder: Path) -> set[tuple[str, str]]:
+  """The whole checkpoints that a run has made and not yet deleted."""
+  found = set()
+  for name in ("train", "retrain", *(f"unlearn/{m}" for m in METHODS[3:])):
+    path = folder / "run" / name / "checkpoints"
+    if path.is_dir():
+      found |= {(name, x.name) for x in path.iterdir() if x.name.isdigit()}
+  return found
 
 
 @pytest.mark.slow
@@ -231,9 +232,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_numbers(tmp_path):
       stdout=subprocess.DEVNULL,
       stderr=subprocess.DEVNULL,
     )
-    before = _last_checkpoint(broken)
+    before = _checkpoints(broken)
     # Until it has made one more checkpoint, and a random moment beyond.
-    while process.poll() is None and _last_checkpoint(broken) == before:
+    while process.poll() is None and _checkpoints(broken) <= before:
       time.sleep(0.02)
     time.sleep(rng.uniform(0, 2))
     if process.poll() is not None:

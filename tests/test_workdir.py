@@ -84,3 +84,5 @@ def test_log_drops_what_the_checkpoint_has_not_seen(tmp_path):
   MetricsLog(path, epochs_done=2)
   lines = [json.loads(line) for line in path.read_text().splitlines()]
   assert [line["epoch"] for line in lines] == [1, 2]
+  MetricsLog(path, epochs_done=0)
+  assert path.read_text() == ""

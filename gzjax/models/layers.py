@@ -17,7 +17,8 @@ import jax.numpy as jnp
 ConvForm = Literal["auto", "native", "dot"]
 
 # Largest number of output positions for which XLA:CPU is faster with the dot
-# form; measured by benchmarks/conv_forms.py.
+# form; see
+# benchmarks/train_step.py --native.
 CPU_DOT_POSITIONS = 16
 
 

@@ -85,11 +85,11 @@ def test_training_moves_statistics_and_prediction_does_not():
 @pytest.mark.parametrize("size", [33, 64])
 def test_logits_equal_pytorch(name, size):
   torch = pytest.importorskip("torch")
-  from tests import torch_weights
+  from benchmarks import torch_resnet
 
-  peer = torch_weights.random_network(name, num_classes=3, seed=0)
+  peer = torch_resnet.random_network(name, num_classes=3, seed=0)
   model = models.MODELS[name](num_classes=3)
-  params, stats = torch_weights.to_flax(peer, _shapes(model))
+  params, stats = torch_resnet.to_flax(peer.state_dict(), _shapes(model))
   image = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype("f")
   with torch.no_grad():
     wanted = peer.eval()(torch.tensor(image).permute(0, 3, 1, 2)).numpy()
@@ -100,11 +100,11 @@ def test_logits_equal_pytorch(name, size):
 @pytest.mark.oracle
 def test_training_mode_equals_pytorch():
   torch = pytest.importorskip("torch")
-  from tests import torch_weights
+  from benchmarks import torch_resnet
 
-  peer = torch_weights.random_network("resnet18", num_classes=3, seed=0)
+  peer = torch_resnet.random_network("resnet18", num_classes=3, seed=0)
   model = models.MODELS["resnet18"](num_classes=3)
-  params, stats = torch_weights.to_flax(peer, _shapes(model))
+  params, stats = torch_resnet.to_flax(peer.state_dict(), _shapes(model))
   image = np.random.default_rng(1).normal(size=(8, 64, 64, 3)).astype("f")
   label = np.array([0, 1, 2, 0, 1, 2, 0, 1])
   logits = peer.train()(torch.tensor(image).permute(0, 3, 1, 2))

@@ -1,0 +1,163 @@
+"""Test scores of PyTorch's ResNet beside ours: same recipe, split and flips.
+
+    python -m benchmarks.peer_accuracy --workdir=runs/real
+
+Reads a finished run (its config, split.parquet, pixels and scoreboard), trains
+the network of PyTorch on the same batches in the same order with the same
+random views, the same optimiser and schedule, and prints both test rows with
+95% intervals. Needs the `bench` extra.
+"""
+
+import json
+import math
+from pathlib import Path
+import time
+
+from absl import app, flags
+import jax
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.torch_resnet import TorchResNet
+from gzjax import metrics, sharding, training
+from gzjax.data import augment, feed
+
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "A finished run.", required=True
+)
+_SETS = flags.DEFINE_enum(
+  "train_on", "train", ["train", "retain"],
+  "All training labels (row `original`) or the right ones (row `retrain`).",
+)  # fmt: skip
+
+
+def _optimizer(network, train, steps):
+  """AdamW or SGD under our own schedule; 1-D tensors are not decayed."""
+  groups = [
+    {"params": [p for p in network.parameters() if p.ndim > 1]},
+    {
+      "params": [p for p in network.parameters() if p.ndim <= 1],
+      "weight_decay": 0.0,
+    },
+  ]
+  decay = train["weight_decay"]
+  rate = train["learning_rate"]
+  if train["optimizer"] == "adamw":
+    # torch multiplies the decay by the rate, as optax does.
+    optimizer = torch.optim.AdamW(groups, lr=rate, weight_decay=decay)
+  else:
+    optimizer = torch.optim.SGD(
+      groups, lr=rate, momentum=0.9, weight_decay=decay
+    )
+  schedule = training.make_schedule(
+    learning_rate=rate,
+    steps=train["epochs"] * steps,
+    warmup_steps=min(
+      math.ceil(train["warmup_epochs"] * steps), train["epochs"] * steps - 1
+    ),
+  )
+  return optimizer, torch.optim.lr_scheduler.LambdaLR(
+    optimizer, lambda step: float(schedule(step)) / rate
+  )
+
+
+def _to_torch(batch, device):
+  image = torch.tensor(np.asarray(batch["image"])).permute(0, 3, 1, 2)
+  return image.to(device, memory_format=torch.channels_last)
+
+
+def main(arguments):
+  del arguments
+  workdir = Path(_WORKDIR.value)
+  config = json.loads((workdir / "config.json").read_text())["config"]
+  train, data = config["train"], config["data"]
+  split = pd.read_parquet(workdir / "split.parquet")
+  folder = json.loads((workdir / "stages/dataset.json").read_text())["folder"]
+  image = np.load(
+    Path(folder) / f"pixels-crop{data['crop']}-size{data['size']}.npy",
+    mmap_mode="r",
+  )
+  # Class names in the order of the run's columns.
+  predictions = pd.read_parquet(workdir / "evaluate" / "original.parquet")
+  classes = [c[2:] for c in predictions.columns if c.startswith("p_")]
+  index = pd.Index(classes)
+  label = index.get_indexer(split["train_label"])
+  true = index.get_indexer(split["true_label"])
+  test = np.flatnonzero(split["split"] == "test")
+  chosen = split["split"] == "train"
+  if _SETS.value == "retain":
+    chosen = split["set"] == "retain"
+  members = np.flatnonzero(chosen)
+
+  torch.manual_seed(config["seed"])
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  network = TorchResNet(
+    config["model"]["name"], len(classes), config["model"]["width"]
+  ).to(device, memory_format=torch.channels_last)
+  batch_size = train["batch_size"]
+  steps = len(members) // batch_size
+  optimizer, scheduler = _optimizer(network, train, steps)
+  batches = feed.Feed(
+    image, label, sharding.make_mesh(jax.devices()[:1]),
+    device_budget_bytes=2**32,
+  )  # fmt: skip
+  view = augment.Augmentation(
+    train["rotation"], train["flip"], train["zoom"], train["shift"]
+  )
+  key = jax.random.key(config["seed"])
+  start = time.perf_counter()
+  for epoch in range(train["epochs"]):
+    network.train()
+    total = 0.0
+    rows = feed.training_rows(members, batch_size, config["seed"], epoch)
+    for batch in batches.batches(
+      rows, key=jax.random.fold_in(key, epoch), augmentation=view
+    ):
+      optimizer.zero_grad(set_to_none=True)
+      wanted = torch.tensor(np.asarray(batch["label"])).long().to(device)
+      loss = torch.nn.functional.cross_entropy(
+        network(_to_torch(batch, device)), wanted
+      )
+      loss.backward()
+      optimizer.step()
+      scheduler.step()
+      total += loss.item()
+    print(f"epoch {epoch + 1}/{train['epochs']}: loss {total / steps:.4f}")
+  seconds = time.perf_counter() - start
+
+  network.eval()
+  logits = []
+  with torch.no_grad():
+    for batch in batches.batches(feed.ordered_rows(test, 256)):
+      found = network(_to_torch(batch, device)).cpu().numpy()
+      logits.append(found[np.asarray(batch["valid"]) > 0])
+  predicted = metrics.predicted_class(np.concatenate(logits))
+  name = "original" if _SETS.value == "train" else "retrain"
+  ours = pd.read_parquet(workdir / "evaluate" / f"{name}.parquet")
+  found = {
+    "pytorch": predicted,
+    f"gzjax {name}": index.get_indexer(ours["predicted"])[test],
+  }
+  print(
+    f"PyTorch trained for {seconds:.0f} s; test set of {len(test)} galaxies"
+  )
+  print(f"{'':16} accuracy (95% interval)    balanced  macro-F1")
+  for name, values in found.items():
+    k = len(classes)
+    accuracy = metrics.accuracy(true[test], values)
+    low, high = metrics.wilson_interval(accuracy * len(test), len(test))
+    print(
+      f"{name:16} {accuracy:.3f} ({low:.3f} to {high:.3f})       "
+      f"{metrics.balanced_accuracy(true[test], values, k):.3f}     "
+      f"{metrics.macro_f1(true[test], values, k):.3f}"
+    )
+  worse = metrics.wilson_interval(
+    metrics.accuracy(true[test], predicted) * len(test), len(test)
+  )[0]
+  verdict = "no" if accuracy >= worse else "yes"
+  print(f"ours worse beyond the interval: {verdict}")
+
+
+if __name__ == "__main__":
+  app.run(main)
