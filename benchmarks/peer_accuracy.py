@@ -68,6 +68,7 @@ def _to_torch(batch, device):
 
 
 def main(arguments):
+  """Trains the peer and prints both rows."""
   del arguments
   workdir = Path(_WORKDIR.value)
   config = json.loads((workdir / "config.json").read_text())["config"]

@@ -9,6 +9,7 @@ one (PyTorch then in channels_last, as on the CPU).
 """
 
 import json
+from pathlib import Path
 import time
 
 from absl import app, flags
@@ -97,6 +98,7 @@ def _time(step):
 
 
 def main(arguments):
+  """Gates, times and prints."""
   del arguments
   rng = np.random.default_rng(0)
   size, count = _SIZE.value, _BATCH.value
@@ -146,8 +148,7 @@ def main(arguments):
       f"(rounds 10 to 90%: {low:.2f} to {high:.2f})"
     )
   if _OUTPUT.value:
-    with open(_OUTPUT.value, "w") as file:
-      json.dump(result, file, indent=2)
+    Path(_OUTPUT.value).write_text(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pandas as pd
 
 
 def suspects(
-  table: pd.DataFrame, train_label: Sequence[str], classes: Sequence[str]
+  table: pd.DataFrame, train_label: pd.Series, classes: Sequence[str]
 ) -> pd.DataFrame:
   """Ranks training labels by the mean loss over all visits in training.
 
@@ -23,13 +23,13 @@ def suspects(
     id_str, train_label, suggested_label (the likeliest other class, by the
     mean probability), score (mean loss, nats), rank (from 1, worst first).
   """
-  label = pd.Index(classes).get_indexer(train_label)
+  label = pd.Index(classes).get_indexer(pd.Index(train_label))
   probability = table[[f"p_{name}" for name in classes]].to_numpy().copy()
   probability[np.arange(len(label)), label] = -1
   found = pd.DataFrame(
     {
       "id_str": table["id_str"],
-      "train_label": list(train_label),
+      "train_label": train_label.to_numpy(),
       "suggested_label": np.asarray(classes)[probability.argmax(axis=1)],
       "score": table["mean_loss"],
     }

@@ -14,7 +14,7 @@ class Restored(NamedTuple):
   """What `Checkpoints.restore` gives back."""
 
   model: PyTree
-  training: PyTree | None
+  training: PyTree  # None if it was not asked for
   info: dict[str, Any]
 
 

@@ -95,7 +95,7 @@ def _run(arguments: Sequence[str]) -> None:
   try:
     stages.run(
       _CONFIG.value,
-      _WORKDIR.value,
+      str(_WORKDIR.value),
       _STAGE.value,
       overwrite=_OVERWRITE.value,
       data_dir=_DATA_DIR.value,

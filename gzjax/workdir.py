@@ -137,7 +137,7 @@ class MetricsLog:
       path, lambda part: part.write_text("".join(f"{x}\n" for x in kept))
     )
 
-  def write(self, *, step: int, epoch: int, split: str, **values: float):
+  def write(self, step: int, epoch: int, split: str, /, **values: float):
     """Adds a line; epochs count from 1."""
     line = {"step": step, "epoch": epoch, "split": split, **values}
     with self._path.open("a") as file:

@@ -16,7 +16,7 @@ def test_suspects_are_ranked_and_get_the_likeliest_other_label():
       "p_z": [0.04, 0.2, 0.2],
     }
   )
-  got = audit.suspects(table, ["x", "z", "x"], ("x", "y", "z"))
+  got = audit.suspects(table, pd.Series(["x", "z", "x"]), ("x", "y", "z"))
   assert list(got.columns) == [
     "id_str", "train_label", "suggested_label", "score", "rank",
   ]  # fmt: skip

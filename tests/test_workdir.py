@@ -78,7 +78,7 @@ def test_log_drops_what_the_checkpoint_has_not_seen(tmp_path):
   path = tmp_path / "metrics.jsonl"
   log = MetricsLog(path, epochs_done=0)
   for epoch in (1, 2, 3):
-    log.write(step=epoch, epoch=epoch, split="train", loss=0.5)
+    log.write(epoch, epoch, "train", loss=0.5)
   with path.open("a") as file:
     file.write('{"step": 4, "epo')  # killed here
   MetricsLog(path, epochs_done=2)

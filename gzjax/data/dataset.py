@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -103,7 +103,7 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
     )
   builder = tfds.builder_from_directory(folder)
   (split,) = builder.info.splits
-  source = builder.as_data_source(
+  source: Any = builder.as_data_source(
     split, decoders={"image": tfds.decode.SkipDecoding()}
   )
   image = pixels.cached_pixels(

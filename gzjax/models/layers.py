@@ -17,8 +17,7 @@ import jax.numpy as jnp
 ConvForm = Literal["auto", "native", "dot"]
 
 # Largest number of output positions for which XLA:CPU is faster with the dot
-# form; see
-# benchmarks/train_step.py --native.
+# form: the best of 4, 9, 16 and 64 in a ResNet34 training step at 64 pixels.
 CPU_DOT_POSITIONS = 16
 
 

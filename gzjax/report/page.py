@@ -120,7 +120,7 @@ def _suspects(workdir, split, image, count) -> list[Card]:
     cards.append(
       Card(
         _data_uri(image[row]),
-        suspect.id_str,
+        str(suspect.id_str),
         [
           f"labelled {suspect.train_label}",
           f"suggested {suspect.suggested_label}",

@@ -68,7 +68,7 @@ class Experiment:
 
   def labels(self, column: str) -> np.ndarray:
     """Class indices i64[N] of a label column of split.parquet."""
-    return pd.Index(self.classes).get_indexer(self.split[column])
+    return pd.Index(self.classes).get_indexer(pd.Index(self.split[column]))
 
   def members(self, name: str) -> np.ndarray:
     """Rows of a split, or of the retain or forget set: i64[n]."""

@@ -1,6 +1,5 @@
 """train: the original network, on partly wrong labels; and real retraining."""
 
-from functools import partial
 import math
 
 import jax
@@ -67,15 +66,16 @@ def fit_classifier(
     # The row before the first step; it also compiles the prediction.
     scores = validation_metrics(experiment, state)
     if not done:
-      log.write(step=0, epoch=0, split="validation", **scores)
+      log.write(0, 0, "validation", **scores)
 
     def after_epoch(epoch, state, outputs, clock):
       dynamics.add(outputs, experiment.labels("train_label"))
       number = epoch + 1
-      write = partial(log.write, step=int(state.step), epoch=number)
-      write(split="train", loss=float(np.mean([o["loss"] for o in outputs])))
+      at = int(state.step), number
+      loss = float(np.mean([output["loss"] for output in outputs]))
+      log.write(*at, "train", loss=loss)
       scores = validation_metrics(experiment, state)
-      write(split="validation", **scores)
+      log.write(*at, "validation", **scores)
       words = ", ".join(f"{k} {value:.3f}" for k, value in scores.items())
       say(f"{folder} epoch {number}/{config.epochs}: validation {words}")
       save(

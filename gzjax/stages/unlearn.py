@@ -83,11 +83,11 @@ def _run_method(
         key: float(np.mean([output[key] for output in outputs]))
         for key in outputs[0]
       }
-      log.write(step=int(state.step), epoch=epoch + 1, split="train", **means)
+      at = int(state.step), epoch + 1
+      log.write(*at, "train", **means)
       log.write(
-        step=int(state.step),
-        epoch=epoch + 1,
-        split="validation",
+        *at,
+        "validation",
         balanced_accuracy=now.balanced_accuracy,
         forget_accuracy=now.forget_accuracy,
       )

@@ -1,5 +1,6 @@
 """Is the unlearned network still a network? Verdicts, with the reason."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -81,7 +82,7 @@ def expected_forget_accuracy(accuracy: float, num_classes: int) -> float:
 
 
 def diagnose(
-  after: Reading, original: Reading, target: float, class_names: list[str]
+  after: Reading, original: Reading, target: float, class_names: Sequence[str]
 ) -> Diagnosis:
   """Judges a network against the one that it was made from.
 

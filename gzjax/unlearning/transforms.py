@@ -9,6 +9,7 @@ Order in a chain: gradients to descend (`contrast_gradients`) | optimizer |
 edits added as they are (`inject_fisher_noise`, `project_to_ball`) | freeze.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -36,7 +37,7 @@ def contrast_gradients(
     )
     return updates, state
 
-  return optax.GradientTransformationExtraArgs(_init_empty, update_fn)
+  return _transformation(_init_empty, update_fn)
 
 
 def project_to_ball(radius: float) -> optax.GradientTransformationExtraArgs:
@@ -65,7 +66,7 @@ def project_to_ball(radius: float) -> optax.GradientTransformationExtraArgs:
     )
     return updates, state
 
-  return optax.GradientTransformationExtraArgs(_init_empty, update_fn)
+  return _transformation(_init_empty, update_fn)
 
 
 class NoiseScale(NamedTuple):
@@ -118,7 +119,7 @@ def fisher_noise_scale(
     mean_fisher,
     params,
   )
-  effective = optax.tree.sum(shares)
+  effective = jnp.asarray(optax.tree.sum(shares))
   alpha = 2 * budget / jnp.maximum(effective, 1)
 
   def free_sigma(f):
@@ -141,9 +142,8 @@ def fisher_noise_scale(
     mean_fisher,
     params,
   )
-  predicted = optax.tree.sum(
-    jax.tree.map(lambda f, s: jnp.sum(f * s**2) / 2, mean_fisher, sigma)
-  )
+  rises = jax.tree.map(lambda f, s: jnp.sum(f * s**2) / 2, mean_fisher, sigma)
+  predicted = jnp.asarray(optax.tree.sum(rises))
   return NoiseScale(sigma, alpha, effective, capped, predicted)
 
 
@@ -184,6 +184,14 @@ def inject_fisher_noise(
     )
     return updates, InjectFisherNoiseState(state.count + 1)
 
+  return _transformation(init_fn, update_fn)
+
+
+def _transformation(
+  init_fn: Callable, update_fn: Callable
+) -> optax.GradientTransformationExtraArgs:
+  # Optax's type of an update function cannot say that an extra argument is
+  # required; untyped callables pass.
   return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 

@@ -173,7 +173,7 @@ def _files(path, table, columns, ids, images):
 def _labels(path, table, columns, ids, classes):
   column = table[columns.label]
   text = column.astype(str).str.strip()
-  codes = pd.Index(classes).get_indexer(text)
+  codes = pd.Index(classes).get_indexer(pd.Index(text))
   bad = np.flatnonzero(codes < 0)
   if len(bad):
     i = bad[0]

@@ -1,7 +1,7 @@
 """Your own galaxies: a CSV or parquet table and a folder of images."""
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from gzjax.data.galaxy_catalog import catalog
 class GalaxyCatalogConfig(tfds.core.BuilderConfig):
   """A checked catalogue (see `catalog.read_catalog`) and its class names."""
 
+  name: str
   frame: pd.DataFrame = dataclasses.field(repr=False)
   classes: tuple[str, ...]
 
@@ -26,7 +27,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
   def _info(self) -> tfds.core.DatasetInfo:
     config = self.builder_config
-    features = {
+    features: dict[str, Any] = {
       "image": tfds.features.Image(shape=(None, None, 3)),
       "id_str": tfds.features.Text(),
       "label": tfds.features.ClassLabel(names=list(config.classes)),
