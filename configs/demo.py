@@ -29,13 +29,13 @@ def get_config(variant: str = ""):
 
   config.unlearn.batch_size = 32
   if variant == "tiny":
-    config.data.galaxies = 160
+    config.data.galaxies = 200
     config.data.class_fractions = (0.4, 0.4, 0.2)
     config.data.size = 16
     config.model.small_stem = True
     config.model.name = "resnet_tiny"
     config.model.width = 8
-    config.train.epochs = 2
+    config.train.epochs = 5
     config.train.batch_size = 16
     config.train.optimizer = "sgd"
     config.train.learning_rate = 0.05

@@ -73,7 +73,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.unlearn.fisher_forgetting.budget = 0.1  # nats
   config.unlearn.fisher_forgetting.stabiliser = 0.1  # of the mean F
   config.unlearn.fisher_forgetting.cap = 0.2  # of the rms weight
-  config.unlearn.fisher_forgetting.microbatch = 8  # examples at once
+  config.unlearn.fisher_forgetting.microbatch = 0  # examples at once; 0: best
   config.unlearn.finetune = ml_collections.ConfigDict()
   config.unlearn.finetune.epochs = 3
   config.unlearn.finetune.learning_rate = 1e-3

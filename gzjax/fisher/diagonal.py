@@ -37,8 +37,8 @@ def fisher_diagonal(
   batches: Iterable[Batch],
   *,
   mesh: Mesh,
-  microbatch: int,
   total: int,
+  microbatch: int = 0,
 ) -> Fisher:
   """Sums the squared gradients of single examples, on stored statistics.
 
@@ -54,13 +54,17 @@ def fisher_diagonal(
     batch_stats: replicated over the mesh.
     batches: split over the mesh; examples with `valid` 0 count nothing.
     mesh: see `sharding.make_mesh`.
-    microbatch: examples whose gradients a device holds at once.
     total: number of batches, for the progress bar.
+    microbatch: examples whose gradients a device holds at once; 0 takes 1 on
+      CPUs, where it is 3 times as fast as 4 (ResNet34, 64 pixels: 34 against
+      10 images/s), and 32 elsewhere.
 
   Returns:
     The Fisher of all valid examples (empirical: the labels are the given
     ones), replicated over the mesh.
   """
+  on_cpu = mesh.devices.flat[0].platform == "cpu"
+  microbatch = microbatch or (1 if on_cpu else 32)
   accumulate = _make_accumulate(apply_fn, objective, mesh, microbatch)
   # One sum for each device: the devices talk once, at the end.
   partial_sums = jax.jit(

@@ -30,6 +30,8 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
     right.plot(
       part["epoch"], part["balanced_accuracy"], color=colour, label=name
     )
+  for axes in (left, right):
+    axes.xaxis.get_major_locator().set_params(integer=True)
   _finish(left, "epoch", "loss (nats)")
   _finish(right, "epoch", "balanced accuracy, validation")
   return _svg(figure)
@@ -39,8 +41,7 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   """Forget accuracy against balanced accuracy, epoch by epoch.
 
   Args:
-    runs: method -> lines with forget_accuracy and balanced_accuracy; the
-      first one is the original.
+    runs: name -> lines with forget_accuracy and balanced_accuracy.
   """
   figure = Figure(figsize=(5.5, 3.6), layout="constrained")
   axes = figure.subplots()
@@ -58,6 +59,8 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
       "o",
       color=colour,
     )
+  axes.set_xlim(-0.03, 1.03)
+  axes.ticklabel_format(useOffset=False)
   _finish(
     axes,
     "wrong labels still given (forget accuracy)",

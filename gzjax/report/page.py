@@ -45,7 +45,7 @@ def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
     board=board,
     table=_cells(board["rows"]),
     columns=scoreboard.COLUMNS,
-    counts=_counts(split),
+    counts=_counts(split, classes),
     learning=figures.learning_curves(
       _metrics(workdir, {name: name for name in ("train", "retrain")})
     ),
@@ -65,7 +65,9 @@ def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
       for name in methods
       if name not in ("constant", "original")
     },
-    health={row["method"]: row for row in board["rows"] if "original" in row},
+    health={
+      row["method"]: row["health"] for row in board["rows"] if row["health"]
+    },
   )
   write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
@@ -77,12 +79,15 @@ def _cells(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
   ]
 
 
-def _counts(split: pd.DataFrame) -> pd.DataFrame:
-  counts = pd.crosstab(split["split"], split["true_label"], margins=True)
+def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
+  """Galaxies of each split and class, and how many labels were flipped."""
+  counts = pd.crosstab(split["split"], split["true_label"])
+  counts = counts.reindex(["train", "validation", "test"])[classes]
+  counts["all"] = counts.sum(axis=1)
   flips = split[split["flipped"]].groupby("split").size()
-  counts["labels flipped"] = flips.reindex(counts.index).fillna(0).astype(int)
-  counts.loc["All", "labels flipped"] = int(split["flipped"].sum())
-  return counts.loc[["train", "validation", "test", "All"]]
+  counts["labels flipped"] = flips.reindex(counts.index, fill_value=0)
+  counts.loc["all"] = counts.sum()
+  return counts.rename_axis(index=None, columns=None)
 
 
 def _metrics(workdir: Workdir, folders: dict[str, str]):
@@ -94,17 +99,22 @@ def _metrics(workdir: Workdir, folders: dict[str, str]):
 
 
 def _unlearning(workdir: Workdir, rows: list[dict[str, Any]]) -> str:
-  judged = [row for row in rows if "original" in row]
+  judged = [row for row in rows if row["health"]]
   if not judged:
     return ""
-  start = pd.DataFrame([judged[0]["original"]])
+  start = pd.DataFrame([judged[0]["health"]["original"]])
   runs = {"original": start}
   found = _metrics(
     workdir, {row["method"]: f"unlearn/{row['method']}" for row in judged}
   )
   for name, lines in found.items():
-    lines = lines[lines["split"] == "validation"]
-    runs[name] = pd.concat([start, lines])
+    kept = lines[(lines["split"] == "validation") & (lines["rewound"] != 1)]
+    runs[name] = pd.concat([start, kept])
+  # Where real retraining ended: the goal.
+  for name, lines in _metrics(workdir, {"retrain": "retrain"}).items():
+    (row,) = (row for row in rows if row["method"] == name)
+    goal = lines[lines["split"] == "validation"].tail(1)
+    runs[name] = goal.assign(forget_accuracy=row["forget_accuracy"])
   return figures.unlearning_curves(runs)
 
 

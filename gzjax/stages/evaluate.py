@@ -13,6 +13,8 @@ from gzjax.stages.experiment import Experiment
 from gzjax.unlearning import health
 from gzjax.workdir import Workdir, read_json, write_json, write_whole
 
+_FROM_HEALTH = ("verdict", "reason", "wall_seconds", "compile_seconds")
+
 
 def run(experiment: Experiment) -> None:
   """Writes evaluate/<method>.parquet and the scoreboard as CSV and JSON."""
@@ -22,22 +24,25 @@ def run(experiment: Experiment) -> None:
   probabilities = {
     "constant": _constant(galaxies, len(experiment.classes)),
   }
-  notes = {"constant": {"wall_seconds": 0.0, "compile_seconds": 0.0}}
+  seconds = {"constant": {"wall_seconds": 0.0, "compile_seconds": 0.0}}
   for name in names:
-    state, notes[name] = experiment.restore(_folder(name))
+    state, seconds[name] = experiment.restore(_folder(name))
     everything = np.arange(len(experiment.split))
     probabilities[name] = metrics.softmax(experiment.predict(state, everything))
   verdicts = _Verdicts(experiment, probabilities["original"])
   rows = []
   for name, found in probabilities.items():
-    report = read_json(experiment.workdir / _folder(name) / "health.json")
+    health_report = read_json(
+      experiment.workdir / _folder(name) / "health.json"
+    )
+    judged = health_report or {**verdicts.of(found), **seconds[name]}
     rows.append(
       {
         "method": name,
         "seed": experiment.config.seed,
         **scoreboard.score(found, galaxies),
-        **notes[name],
-        **(report or verdicts.of(found)),
+        **{key: judged[key] for key in _FROM_HEALTH},
+        "health": health_report,
         "confusion": _confusion(found, galaxies).tolist(),
       }
     )

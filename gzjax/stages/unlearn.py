@@ -90,6 +90,7 @@ def _run_method(
         "validation",
         balanced_accuracy=now.balanced_accuracy,
         forget_accuracy=now.forget_accuracy,
+        rewound=float(verdict(now) == "rewind"),
       )
       if verdict(now) == "rewind":
         return False
