@@ -12,6 +12,11 @@ _CONSOLE = Console(stderr=True)
 _SECONDS_BETWEEN_LINES = 15.0
 
 
+def on_terminal() -> bool:
+  """Whether somebody can watch a bar move."""
+  return _CONSOLE.is_terminal
+
+
 def say(text: str) -> None:
   """Tells the person at the terminal how far the run is."""
   _CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -19,7 +24,7 @@ def say(text: str) -> None:
 
 def progress(items: Iterable[T], total: int, title: str) -> Iterator[T]:
   """Yields `items` and tells how far it got and how long it still takes."""
-  if _CONSOLE.is_terminal:
+  if on_terminal():
     yield from track(items, title, total, console=_CONSOLE, transient=True)
     return
   start = last = time.monotonic()

@@ -151,20 +151,20 @@ def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   return lines
 
 
-def show(frame: pd.DataFrame, lines: Sequence[str], console: Console) -> None:
+def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the table and its footer."""
   table = Table(title="Scoreboard")
-  for name in frame.columns:
+  for name in COLUMNS:
     text = name in ("method", "verdict")
     table.add_column(
       name.replace("_", "\n"),
       justify="left" if text else "right",
       no_wrap=True,
     )
-  for _, row in frame.iterrows():
-    table.add_row(*(cell(name, row[name]) for name in frame.columns))
+  for row in rows:
+    table.add_row(*(cell(name, row.get(name)) for name in COLUMNS))
   console.print(table)
-  for line in lines:
+  for line in footer(rows):
     console.print(line)
 
 

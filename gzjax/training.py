@@ -135,6 +135,10 @@ class Clock(NamedTuple):
   wall: float = 0.0
   compile: float = 0.0
 
+  def seconds(self) -> dict[str, float]:
+    """As the scoreboard names them."""
+    return {"wall_seconds": self.wall, "compile_seconds": self.compile}
+
 
 def compiled(step: Any, *args: Any) -> tuple[Any, float]:
   """`step` compiled for `args`, and the seconds that it took."""

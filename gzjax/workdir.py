@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 import json
+from math import isfinite
 import os
 from pathlib import Path
 import shutil
@@ -109,8 +110,17 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, value: Any) -> None:
   """Writes a JSON file in one step: no reader ever sees half of it."""
   path.parent.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(value, indent=2)
+  text = json.dumps(_plain(value), indent=2, allow_nan=False)
   write_whole(path, lambda part: part.write_text(text))
+
+
+def _plain(value: Any) -> Any:
+  """`value` with null for NaN and infinity, which JSON does not have."""
+  if isinstance(value, dict):
+    return {key: _plain(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_plain(item) for item in value]
+  return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def write_whole(path: Path, write: Any) -> None:
@@ -141,7 +151,7 @@ class MetricsLog:
     """Adds a line; epochs count from 1."""
     line = {"step": step, "epoch": epoch, "split": split, **values}
     with self._path.open("a") as file:
-      file.write(json.dumps(line) + "\n")
+      file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
 
 
 def _epoch(line: str) -> float:

@@ -1,5 +1,7 @@
 """Small networks and batches that several tests share."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -9,6 +11,7 @@ SIZE = 12
 CLASSES = 3
 
 
+@functools.cache
 def tiny(**options):
   """(apply_fn, params, batch_stats) of a two-block ResNet of width 4.
 

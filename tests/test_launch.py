@@ -114,6 +114,7 @@ def test_a_catalogue_in_the_manual_folder(tmp_path):
     f"--manual_dir={tmp_path / 'downloads'}",
     "--stage=prepare",
     "--config.train.batch_size=8",
+    "--config.unlearn.batch_size=8",
   )
   assert done.returncode == 0, done.stderr
 

@@ -68,6 +68,8 @@ def test_json_files_are_whole_or_absent(tmp_path):
   assert read_json(tmp_path / "a.json") is None
   write_json(tmp_path / "sub" / "a.json", {"x": 1})
   assert read_json(tmp_path / "sub" / "a.json") == {"x": 1}
+  write_json(tmp_path / "b.json", [float("nan"), {"y": float("inf")}, 0.5])
+  assert read_json(tmp_path / "b.json") == [None, {"y": None}, 0.5]
   with pytest.raises(TypeError):
     write_json(tmp_path / "sub" / "a.json", {"x": object()})
   assert read_json(tmp_path / "sub" / "a.json") == {"x": 1}

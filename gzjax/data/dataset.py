@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
+from gzjax import progress
 from gzjax.data import pixels
 from gzjax.data.galaxy_catalog import catalog, galaxy_catalog_dataset_builder
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
@@ -75,6 +76,8 @@ def prepare(builder: tfds.core.DatasetBuilder) -> Path:
   TFDS writes into a temporary folder and renames it: a killed run leaves
   nothing half-written under the final name.
   """
+  if not progress.on_terminal():
+    tfds.disable_progress_bar()
   try:
     builder.download_and_prepare()
   except OSError as error:

@@ -34,26 +34,27 @@ def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("gzjax.report", ""), autoescape=True
   )
-  board = read_json(workdir / "scoreboard.json")
+  rows = read_json(workdir / "scoreboard.json")
   split = pd.read_parquet(workdir / "split.parquet")
   config = read_json(workdir / "config.json")
   classes = config["config"]["data"]["classes"]
-  methods = [row["method"] for row in board["rows"]]
+  methods = [row["method"] for row in rows]
   text = environment.get_template("page.html.jinja").render(
     config=config,
     config_text=json.dumps(config["config"], indent=2),
-    board=board,
-    table=_cells(board["rows"]),
+    rows=rows,
+    footer=scoreboard.footer(rows),
+    table=_cells(rows),
     columns=scoreboard.COLUMNS,
     counts=_counts(split, classes),
     learning=figures.learning_curves(
       _metrics(workdir, {name: name for name in ("train", "retrain")})
     ),
-    unlearning=_unlearning(workdir, board["rows"]),
+    unlearning=_unlearning(workdir, rows),
     confusion=figures.confusion_matrices(
       {
         row["method"]: np.asarray(row["confusion"])
-        for row in board["rows"]
+        for row in rows
         if row["method"] != "constant"
       },
       classes,
@@ -65,9 +66,7 @@ def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
       for name in methods
       if name not in ("constant", "original")
     },
-    health={
-      row["method"]: row["health"] for row in board["rows"] if row["health"]
-    },
+    health={row["method"]: row["health"] for row in rows if row["health"]},
   )
   write_whole(workdir / "report.html", lambda part: part.write_text(text))
 

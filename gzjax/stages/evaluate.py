@@ -1,13 +1,12 @@
 """evaluate: every network on every galaxy -> predictions and scoreboard."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from gzjax import metrics, scoreboard
+from gzjax import metrics, scoreboard, training
 from gzjax.data import noise
 from gzjax.stages.experiment import Experiment
 from gzjax.unlearning import health
@@ -21,21 +20,21 @@ def run(experiment: Experiment) -> None:
   galaxies = _galaxies(experiment)
   names = ["original", *experiment.config.unlearn.methods]
   names.sort(key=lambda name: name not in ("original", "retrain"))
-  probabilities = {
-    "constant": _constant(galaxies, len(experiment.classes)),
-  }
-  seconds = {"constant": {"wall_seconds": 0.0, "compile_seconds": 0.0}}
+  everything = np.arange(len(experiment.split))
+  probabilities = {"constant": _constant(galaxies, len(experiment.classes))}
   for name in names:
-    state, seconds[name] = experiment.restore(_folder(name))
-    everything = np.arange(len(experiment.split))
+    state = experiment.restore(_folder(name))
     probabilities[name] = metrics.softmax(experiment.predict(state, everything))
   verdicts = _Verdicts(experiment, probabilities["original"])
   rows = []
   for name, found in probabilities.items():
-    health_report = read_json(
-      experiment.workdir / _folder(name) / "health.json"
-    )
-    judged = health_report or {**verdicts.of(found), **seconds[name]}
+    folder = experiment.workdir / _folder(name)
+    health_report = read_json(folder / "health.json")
+    # A method's own report has the seconds, too.
+    judged = health_report or {
+      **verdicts.of(found),
+      **(read_json(folder / "cost.json") or training.Clock().seconds()),
+    }
     rows.append(
       {
         "method": name,
@@ -50,10 +49,7 @@ def run(experiment: Experiment) -> None:
   for name, found in probabilities.items():
     _write_predictions(experiment, name, found)
   frame = scoreboard.to_frame(rows)
-  write_json(
-    experiment.workdir / "scoreboard.json",
-    {"rows": rows, "footer": scoreboard.footer(rows)},
-  )
+  write_json(experiment.workdir / "scoreboard.json", rows)
   write_whole(
     experiment.workdir / "scoreboard.csv",
     lambda part: frame.to_csv(part, index=False),
@@ -62,15 +58,18 @@ def run(experiment: Experiment) -> None:
 
 def show(workdir: Workdir) -> None:
   """Prints the scoreboard of a finished run."""
-  found = read_json(workdir / "scoreboard.json")
+  rows = read_json(workdir / "scoreboard.json")
   console = Console()
   if not console.is_terminal:
     console = Console(width=160)
-  scoreboard.show(scoreboard.to_frame(found["rows"]), found["footer"], console)
-  console.print(f"Report: {Path(workdir / 'report.html')}")
+  scoreboard.show(rows, console)
+  report = workdir / "report.html"
+  if report.exists():
+    console.print(f"Report: {report}")
 
 
 def _folder(name: str) -> str:
+  """Where the stage that made a row left its checkpoints."""
   return {"original": "train", "retrain": "retrain"}.get(
     name, f"unlearn/{name}"
   )

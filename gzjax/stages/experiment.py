@@ -139,8 +139,8 @@ class Experiment:
     rows = feed.ordered_rows(members, size)
     return training.predict(self.predict_step, state, self.feed.batches(rows))
 
-  def restore(self, folder: str) -> tuple[TrainState, dict[str, Any]]:
-    """The model that a stage left in `folder`, and the checkpoint's info."""
+  def restore(self, folder: str) -> TrainState:
+    """The network that a stage left in `folder`, without optimizer state."""
     params, batch_stats = self.initial_variables
     with Checkpoints(self.workdir / folder / "checkpoints") as checkpoints:
       training_run = folder in ("train", "retrain")
@@ -154,10 +154,9 @@ class Experiment:
       like = {"params": params, "batch_stats": batch_stats}
       found = checkpoints.restore(number, like)
     step = sharding.replicate(self.mesh, jnp.zeros((), jnp.int32))
-    state = TrainState(
+    return TrainState(
       step, found.model["params"], found.model["batch_stats"], ()
     )
-    return state, found.info
 
   def _model(self, conv_form=None):
     model = self.config.model

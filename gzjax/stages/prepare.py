@@ -34,11 +34,14 @@ def run(experiment: Experiment) -> None:
     class_names=data.classes,
     pair=config.flips.pair,
   )
-  if config.train.batch_size > len(train) * (1 - config.flips.fraction):
-    raise UserError(
-      f"train.batch_size={config.train.batch_size} is more than the training "
-      f"galaxies with right labels (of {len(train)}): lower it or add galaxies."
-    )
+  retain = int(np.sum(train_label[train] == label[train]))
+  for section in ("train", "unlearn"):
+    if config[section].batch_size > retain:
+      raise UserError(
+        f"{section}.batch_size={config[section].batch_size} is more than the "
+        f"{retain} training galaxies with right labels: lower it or add "
+        "galaxies."
+      )
   classes = np.asarray(data.classes)
   flipped = train_label != label
   table = pd.DataFrame(

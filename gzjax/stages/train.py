@@ -13,7 +13,7 @@ from gzjax.data import feed
 from gzjax.progress import say
 from gzjax.stages.experiment import Experiment
 from gzjax.types import TrainState
-from gzjax.workdir import MetricsLog, write_whole
+from gzjax.workdir import MetricsLog, write_json, write_whole
 
 
 def run(experiment: Experiment) -> None:
@@ -26,9 +26,10 @@ def fit_classifier(
 ) -> None:
   """Trains from scratch on `members` into `folder`, or goes on there.
 
-  Writes checkpoints/, metrics.jsonl and dynamics.parquet: for each member the
-  mean over all its visits of the loss (nats) and of the probabilities, taken
-  before each update, in training mode. The audit ranks by them.
+  Writes checkpoints/, metrics.jsonl, cost.json (seconds) and dynamics.parquet:
+  for each member the mean over all its visits of the loss (nats) and of the
+  probabilities, taken before each update, in training mode. The audit ranks by
+  them.
   """
   config = experiment.config.train
   seed = experiment.config.seed
@@ -88,7 +89,7 @@ def fit_classifier(
       )
       return True
 
-    training.fit(
+    _, clock = training.fit(
       state,
       step,
       batches,
@@ -98,6 +99,7 @@ def fit_classifier(
       after_epoch=after_epoch,
       clock=clock,
     )
+  write_json(path / "cost.json", clock.seconds())
   table = dynamics.table(experiment, members)
   write_whole(
     path / "dynamics.parquet", lambda part: table.to_parquet(part, index=False)
@@ -121,7 +123,7 @@ def save(
       "opt_state": state.opt_state,
       "extra": jax.tree.map(jnp.asarray, extra),
     },
-    {"wall_seconds": clock.wall, "compile_seconds": clock.compile},
+    clock.seconds(),
     score,
   )
 

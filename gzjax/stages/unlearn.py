@@ -41,7 +41,7 @@ def run(experiment: Experiment) -> None:
       train.fit_classifier(experiment, experiment.members("retain"), "retrain")
     elif not (experiment.workdir / "unlearn" / name / "health.json").exists():
       if original is None:
-        original = experiment.restore("train")[0]
+        original = experiment.restore("train")
       _run_method(experiment, name, original)
 
 
@@ -124,7 +124,7 @@ def _run_method(
       "measured_loss_change": _retain_loss(experiment, good)
       - _retain_loss(experiment, original),
     }
-  report |= {"wall_seconds": clock.wall, "compile_seconds": clock.compile}
+  report |= clock.seconds()
   write_json(folder / "health.json", report)
 
 

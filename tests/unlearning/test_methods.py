@@ -1,12 +1,14 @@
 """The contract that every row of the table of methods keeps."""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gzjax import defaults, sharding, training
-from gzjax.types import UnlearnBatch
+from gzjax.types import TrainState, UnlearnBatch
 from gzjax.unlearning.methods import METHODS
 from gzjax.unlearning.step import make_unlearn_step
 from tests import networks
@@ -41,25 +43,60 @@ def _start(name, mesh, **changes):
   return make_unlearn_step(apply_fn, method), state, batch, extras
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_keeps_structure_dtype_and_sharding_and_stays_finite(name, mesh):
-  step, state, batch, extras = _start(name, mesh)
-  kind = jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), state)
+class Run(NamedTuple):
+  """What three steps of a method did."""
+
+  kind_before: Any  # shapes, dtypes and shardings of the state
+  kind_after: Any
+  before: TrainState  # on the host
+  after: TrainState
+  outputs: dict[str, np.ndarray]
+  compilations: int
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def run(request, mesh):
+  """Three steps of each method at its defaults."""
+
+  def kind(state):
+    return jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), state)
+
+  step, state, batch, extras = _start(request.param, mesh)
+  kind_before, before = kind(state), jax.device_get(state)
   for _ in range(3):
     state, outputs = step(state, (batch, extras))
-  after = jax.tree.map(lambda x: (x.shape, x.dtype, x.sharding), state)
-  assert after == kind
-  for value in jax.tree.leaves((state.params, outputs)):
+  return Run(
+    kind_before,
+    kind(state),
+    before,
+    *jax.device_get((state, outputs)),
+    step._cache_size(),
+  )
+
+
+def test_keeps_structure_dtype_and_sharding(run):
+  assert run.kind_after == run.kind_before
+
+
+def test_stays_finite(run):
+  for value in jax.tree.leaves((run.after.params, run.outputs)):
     assert np.isfinite(value).all()
-  assert state.step == 3
+  assert run.after.step == 3
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_compiles_once(name, mesh):
-  step, state, batch, extras = _start(name, mesh)
-  for _ in range(3):
-    state, _ = step(state, (batch, extras))
-  assert step._cache_size() == 1
+def test_compiles_once(run):
+  assert run.compilations == 1
+
+
+def test_changes_something(run):
+  a, b = (s.params["head"]["kernel"] for s in (run.before, run.after))
+  assert not np.array_equal(a, b)
+
+
+def test_leaves_the_stored_statistics_alone(run):
+  jax.tree.map(
+    np.testing.assert_array_equal, run.before.batch_stats, run.after.batch_stats
+  )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -69,22 +106,6 @@ def test_changes_nothing_at_the_neutral_setting(name, mesh):
   for _ in range(2):
     state, _ = step(state, (batch, extras))
   jax.tree.map(np.testing.assert_array_equal, state.params, before)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_changes_something_at_its_defaults(name, mesh):
-  step, state, batch, extras = _start(name, mesh)
-  before = jax.device_get(state.params["head"]["kernel"])
-  state, _ = step(state, (batch, extras))
-  assert not np.array_equal(state.params["head"]["kernel"], before)
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_leaves_the_stored_statistics_alone(name, mesh):
-  step, state, batch, extras = _start(name, mesh)
-  before = jax.device_get(state.batch_stats)
-  state, _ = step(state, (batch, extras))
-  jax.tree.map(np.testing.assert_array_equal, state.batch_stats, before)
 
 
 @pytest.mark.parametrize("name", METHODS)
