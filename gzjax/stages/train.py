@@ -4,7 +4,9 @@ import math
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
+import optax
 import pandas as pd
 
 from gzjax import metrics, sharding, training
@@ -35,15 +37,7 @@ def fit_classifier(
   seed = experiment.config.seed
   key = jax.random.key(seed)
   steps = len(members) // config.batch_size
-  tx = training.make_optimizer(
-    config.optimizer,
-    learning_rate=config.learning_rate,
-    steps=config.epochs * steps,
-    warmup_steps=min(
-      math.ceil(config.warmup_epochs * steps), config.epochs * steps - 1
-    ),
-    weight_decay=config.weight_decay,
-  )
+  tx = _optimizer(config, steps)
   step = training.make_train_step(
     experiment.apply_fn, experiment.objective(members), tx
   )
@@ -103,6 +97,20 @@ def fit_classifier(
   table = dynamics.table(experiment, members)
   write_whole(
     path / "dynamics.parquet", lambda part: table.to_parquet(part, index=False)
+  )
+
+
+def _optimizer(
+  config: ml_collections.ConfigDict, steps: int
+) -> optax.GradientTransformation:
+  """The optimizer of `config.train` for epochs of so many steps."""
+  every = config.epochs * steps
+  return training.make_optimizer(
+    config.optimizer,
+    learning_rate=config.learning_rate,
+    steps=every,
+    warmup_steps=min(math.ceil(config.warmup_epochs * steps), every - 1),
+    weight_decay=config.weight_decay,
   )
 
 

@@ -2,7 +2,7 @@
 
 from itertools import cycle
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -45,87 +45,131 @@ def run(experiment: Experiment) -> None:
       _run_method(experiment, name, original)
 
 
+class Goal(NamedTuple):
+  """What a method starts from and is measured by."""
+
+  original: TrainState
+  before: health.Reading  # of the original
+  target: float  # forget accuracy to reach
+
+
 def _run_method(
   experiment: Experiment, name: str, original: TrainState
 ) -> None:
+  """Runs a method, judges the result and writes health.json."""
   settings = experiment.config.unlearn[name].to_dict()
   driver = {k: settings.pop(k) for k in _DRIVER_SETTINGS if k in settings}
   method = METHODS[name].build(
     jax.random.key(experiment.config.seed), **settings
   )
-  before = read(experiment, original)
-  target = target_forget_accuracy(experiment, original)
-  folder = experiment.workdir / "unlearn" / name
-  # The steps donate their state, so they get buffers of their own.
-  params, batch_stats = sharding.replicate(
-    experiment.mesh, (original.params, original.batch_stats)
+  goal = Goal(
+    original,
+    read(experiment, original),
+    target_forget_accuracy(experiment, original),
   )
-  state = sharding.replicate(
-    experiment.mesh, training.init_state(params, batch_stats, method.transform)
+  extras, clock = _extras(experiment, method, original, driver)
+  state, clock = _fit_method(
+    experiment, name, method, driver, goal, extras, clock
   )
-  with Checkpoints(folder / "checkpoints") as checkpoints:
-    state, clock, done = train.resume(experiment, checkpoints, state, {})
-    log = MetricsLog(folder / "metrics.jsonl", epochs_done=done)
-    extras, fisher_clock = _extras(experiment, method, original, driver)
-    if not done:
-      clock = fisher_clock
-    good = sharding.replicate(experiment.mesh, state)
+  report = _health_report(experiment, state, goal)
+  if "retain_fisher" in extras:
+    report["noise"] = {
+      **_noise_report(original.params, extras["retain_fisher"], settings),
+      "measured_loss_change": _retain_loss(experiment, state)
+      - _retain_loss(experiment, original),
+    }
+  report |= clock.seconds()
+  write_json(experiment.workdir / "unlearn" / name / "health.json", report)
 
-    def verdict(now):
-      if "max_damage" not in driver:
-        return "go on"
-      return health.ascent_verdict(now, before, target, driver["max_damage"])
+
+def _fit_method(
+  experiment: Experiment,
+  name: str,
+  method: Method,
+  driver: dict[str, Any],
+  goal: Goal,
+  extras: dict[str, PyTree],
+  clock: training.Clock,
+) -> tuple[TrainState, training.Clock]:
+  """Takes the method's steps, or those that a killed run left to do.
+
+  Returns:
+    The last state that the stop rule let stand, and the clock.
+  """
+  folder = experiment.workdir / "unlearn" / name
+  # The steps donate their state, so it gets buffers of its own.
+  state = sharding.replicate(
+    experiment.mesh,
+    training.init_state(
+      goal.original.params, goal.original.batch_stats, method.transform
+    ),
+  )
+
+  def verdict(now: health.Reading) -> str:
+    if "max_damage" not in driver:
+      return "go on"
+    return health.ascent_verdict(
+      now, goal.before, goal.target, driver["max_damage"]
+    )
+
+  with Checkpoints(folder / "checkpoints") as checkpoints:
+    state, earlier, done = train.resume(experiment, checkpoints, state, {})
+    clock = earlier if done else clock
+    log = MetricsLog(folder / "metrics.jsonl", epochs_done=done)
+    good = sharding.replicate(experiment.mesh, state)
 
     def after_epoch(epoch, state, outputs, clock):
       nonlocal good
       now = read(experiment, state)
-      means = {
-        key: float(np.mean([output[key] for output in outputs]))
-        for key in outputs[0]
-      }
-      at = int(state.step), epoch + 1
-      log.write(*at, "train", **means)
-      log.write(
-        *at,
-        "validation",
-        balanced_accuracy=now.balanced_accuracy,
-        forget_accuracy=now.forget_accuracy,
-        rewound=float(verdict(now) == "rewind"),
-      )
-      if verdict(now) == "rewind":
+      decision = verdict(now)
+      _log_epoch(log, epoch + 1, int(state.step), outputs, now, decision)
+      if decision == "rewind":
         return False
       good = sharding.replicate(experiment.mesh, state)
       train.save(
         checkpoints, epoch + 1, state, clock, now.balanced_accuracy, {}
       )
-      return verdict(now) == "go on"
+      return decision == "go on"
 
     # A run killed after its last step must not take another one.
     stopped = done and verdict(read(experiment, state)) != "go on"
-    epochs = range(done, done if stopped else driver.get("epochs", 1))
-
     _, clock = training.fit(
       state,
       make_unlearn_step(experiment.apply_fn, method),
       lambda epoch: _batches(experiment, method, extras, epoch),
       steps=_steps(experiment, method),
-      epochs=epochs,
+      epochs=range(done, done if stopped else driver.get("epochs", 1)),
       title=name,
       after_epoch=after_epoch,
       clock=clock,
     )
     if checkpoints.latest() is None:
       # The first epoch was rewound: the original weights stand.
-      train.save(checkpoints, 0, good, clock, before.balanced_accuracy, {})
-  report = _health_report(experiment, good, before, target)
-  if "retain_fisher" in extras:
-    report["noise"] = {
-      **_noise_report(original.params, extras["retain_fisher"], settings),
-      "measured_loss_change": _retain_loss(experiment, good)
-      - _retain_loss(experiment, original),
-    }
-  report |= clock.seconds()
-  write_json(folder / "health.json", report)
+      train.save(checkpoints, 0, good, clock, goal.before.balanced_accuracy, {})
+  return good, clock
+
+
+def _log_epoch(
+  log: MetricsLog,
+  epoch: int,
+  step: int,
+  outputs: list[dict[str, np.ndarray]],
+  now: health.Reading,
+  decision: str,
+) -> None:
+  means = {
+    key: float(np.mean([output[key] for output in outputs]))
+    for key in outputs[0]
+  }
+  log.write(step, epoch, "train", **means)
+  log.write(
+    step,
+    epoch,
+    "validation",
+    balanced_accuracy=now.balanced_accuracy,
+    forget_accuracy=now.forget_accuracy,
+    rewound=float(decision == "rewind"),
+  )
 
 
 def read(experiment: Experiment, state: TrainState) -> health.Reading:
@@ -154,7 +198,7 @@ def _steps(experiment: Experiment, method: Method) -> int:
   """Steps of an epoch: over the retain set if it is used, else the forget."""
   size = experiment.config.unlearn.batch_size
   if method.retain_objective is not None:
-    return max(len(experiment.members("retain")) // size, 1)
+    return len(experiment.members("retain")) // size
   if method.forget_objective is not None:
     return -(-len(experiment.members("forget")) // size)
   return 1
@@ -232,10 +276,10 @@ def _retain_fisher(
   return found, training.Clock(seconds, compile_seconds)
 
 
-def _health_report(experiment, state, before, target) -> dict[str, Any]:
+def _health_report(
+  experiment: Experiment, state: TrainState, goal: Goal
+) -> dict[str, Any]:
   """The diagnosis, with and without renewed BatchNorm statistics."""
-  report = {"target_forget_accuracy": target, "original": _summary(before)}
-  report |= _judge(experiment, state, before, target)
   rows = feed.training_rows(
     experiment.members("retain"),
     experiment.config.unlearn.batch_size,
@@ -245,16 +289,22 @@ def _health_report(experiment, state, before, target) -> dict[str, Any]:
   renewed = training.renew_batch_stats(
     experiment.apply_fn, state, experiment.feed.batches(rows)
   )
-  report["with_renewed_batch_stats"] = _judge(
-    experiment, renewed, before, target
-  )
-  return report
+  return {
+    "target_forget_accuracy": goal.target,
+    "original": _summary(goal.before),
+    **_judge(experiment, state, goal),
+    "with_renewed_batch_stats": _judge(experiment, renewed, goal),
+  }
 
 
-def _judge(experiment, state, before, target) -> dict[str, Any]:
+def _judge(
+  experiment: Experiment, state: TrainState, goal: Goal
+) -> dict[str, Any]:
   after = read(experiment, state)
-  verdict = health.diagnose(after, before, target, experiment.classes)
-  return {**verdict._asdict(), **_summary(after)}
+  diagnosis = health.diagnose(
+    after, goal.before, goal.target, experiment.classes
+  )
+  return {**diagnosis._asdict(), **_summary(after)}
 
 
 def _summary(reading: health.Reading) -> dict[str, Any]:
