@@ -129,7 +129,8 @@ def save(
     {
       "step": state.step,
       "opt_state": state.opt_state,
-      "extra": jax.tree.map(jnp.asarray, extra),
+      # Copies: the next epoch adds to these arrays while they are written.
+      "extra": jax.tree.map(jnp.array, extra),
     },
     clock.seconds(),
     score,

@@ -11,6 +11,7 @@ from gzjax import fisher, losses, metrics, sharding, training
 from gzjax.checkpoint import Checkpoints
 from gzjax.data import feed
 from gzjax.errors import UserError
+from gzjax.progress import say
 from gzjax.stages import train
 from gzjax.stages.experiment import Experiment
 from gzjax.types import Fisher, Method, PyTree, TrainState, UnlearnBatch
@@ -123,6 +124,11 @@ def _fit_method(
       now = read(experiment, state)
       decision = verdict(now)
       _log_epoch(log, epoch + 1, int(state.step), outputs, now, decision)
+      say(
+        f"{name} epoch {epoch + 1}: wrong labels still given "
+        f"{now.forget_accuracy:.3f}, balanced accuracy "
+        f"{now.balanced_accuracy:.3f}; {decision}"
+      )
       if decision == "rewind":
         return False
       good = sharding.replicate(experiment.mesh, state)
