@@ -95,6 +95,56 @@ def test_mistakes_in_a_catalogue_lose_nothing(tmp_path):
   assert done.returncode == 0, done.stderr
   split = pd.read_parquet(tmp_path / "run" / "split.parquet")
   assert len(split) == 30
+  # Another config is refused, and what is there stays.
+  line = _refused(
+    *_catalog_flags(tmp_path, path),
+    "--config.flips.fraction=0.2",
+    "--config.train.batch_size=8",
+    "--config.unlearn.batch_size=8",
+  )
+  assert "flips.fraction was 0.1, is 0.2" in line
+  pd.testing.assert_frame_equal(
+    split, pd.read_parquet(tmp_path / "run" / "split.parquet")
+  )
+
+
+def _without_label(table):
+  return table.drop(columns="label")
+
+
+def _empty(table):
+  return table.iloc[:0]
+
+
+def _twice(table):
+  return pd.concat([table, table.iloc[[4]]])
+
+
+def _starfish(table):
+  return table.replace({"label": {"artifact": "starfish"}})
+
+
+def _nameless(table):
+  return table.assign(label=table["label"].where(table["label"] != "smooth"))
+
+
+@pytest.mark.parametrize(
+  ("mistake", "words"),
+  [
+    (_without_label, ["no column 'label'", "--config.data.label_column"]),
+    (_empty, ["has no rows"]),
+    (_twice, ["row 31 (id 1004) repeats the id of row 5"]),
+    (_starfish, ["row 3 (id 1002)", "'starfish'"]),
+    (_nameless, ["row 1 (id 1000)", "'label' is empty"]),
+  ],
+)
+def test_mistakes_in_a_catalogue(tmp_path, mistake, words):
+  path = write_catalog(tmp_path, 30)
+  mistake(pd.read_csv(path, dtype=str)).to_csv(path, index=False)
+  line = _refused(*_catalog_flags(tmp_path, path))
+  assert "catalog.csv" in line
+  for word in words:
+    assert word in line
 
 
 def test_a_class_that_is_too_small(tmp_path):
