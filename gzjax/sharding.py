@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gzjax.types import PyTree
@@ -33,10 +34,12 @@ def split(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
-  """Puts a whole copy of `tree` on each device, in buffers of its own."""
-  return jax.tree.map(
-    lambda x: jax.device_put(x, replicated(mesh), may_alias=False), tree
-  )
+  """Puts a whole copy of `tree` on each device, in buffers of its own.
+
+  A step may donate the result and the original stays. (`device_put` alone may
+  alias, even with `may_alias=False`: JAX 0.12 on one device.)
+  """
+  return jax.device_put(jax.tree.map(jnp.copy, tree), replicated(mesh))
 
 
 def shard_batch(mesh: Mesh, tree: PyTree) -> PyTree:

@@ -210,10 +210,12 @@ def test_one_device_gives_the_same_scoreboard(folder, tmp_path):
   eight = pd.DataFrame(_board(folder)).set_index("method")
   assert list(one["verdict"]) == list(eight["verdict"])
   names = [n for n in scoreboard.COLUMNS if n in one and n != "verdict"]
-  np.testing.assert_allclose(one[names], eight[names], atol=0.02)
+  # One test galaxy of the rarest class is 0.06 of balanced accuracy.
+  np.testing.assert_allclose(one[names], eight[names], atol=0.06)
   for name, table in _predictions(tmp_path).items():
     wanted = _predictions(folder)[name].filter(like="p_")
-    np.testing.assert_allclose(table.filter(like="p_"), wanted, atol=5e-3)
+    # Sums in another order differ by 1e-7; training amplifies that.
+    np.testing.assert_allclose(table.filter(like="p_"), wanted, atol=0.03)
 
 
 def _checkpoints(folder: Path) -> set[tuple[str, str]]:

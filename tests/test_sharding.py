@@ -1,0 +1,32 @@
+"""Where arrays lie, and that copies are copies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gzjax import sharding
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_a_replicated_tree_can_be_donated_and_the_original_stays(devices):
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  consume = jax.jit(lambda x: x + 1, donate_argnums=0)
+  for original in (jnp.ones(3), sharding.replicate(mesh, jnp.ones(3))):
+    copy = sharding.replicate(mesh, original)
+    again = sharding.replicate(mesh, copy)
+    consume(copy)
+    np.testing.assert_array_equal(original, 1)
+    np.testing.assert_array_equal(again, 1)
+    assert again.sharding.is_fully_replicated
+
+
+def test_a_batch_is_split_over_the_devices(mesh):
+  batch = sharding.shard_batch(mesh, {"x": np.arange(16.0)})
+  shapes = {s.data.shape for s in batch["x"].addressable_shards}
+  assert shapes == {(2,)}
+
+
+def test_a_prng_key_can_be_replicated(mesh):
+  key = sharding.replicate(mesh, jax.random.key(3))
+  assert jax.random.key_data(key)[1] == 3
