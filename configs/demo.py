@@ -28,6 +28,7 @@ def get_config(variant: str = ""):
   config.train.shift = 0.0
 
   config.unlearn.batch_size = 32
+  config.unlearn.finetune.learning_rate = 1e-3
   if variant == "tiny":
     config.data.galaxies = 200
     config.data.class_fractions = (0.4, 0.4, 0.2)

@@ -76,7 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.unlearn.fisher_forgetting.microbatch = 0  # examples at once; 0: best
   config.unlearn.finetune = ml_collections.ConfigDict()
   config.unlearn.finetune.epochs = 3
-  config.unlearn.finetune.learning_rate = 1e-3
+  config.unlearn.finetune.learning_rate = 1e-4
 
   config.report = ml_collections.ConfigDict()
   config.report.gallery = 24  # galaxies shown for each method
