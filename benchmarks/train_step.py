@@ -32,7 +32,7 @@ _BF16 = flags.DEFINE_bool("bf16", False, "Compute in bfloat16.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the result.")
 _NATIVE = flags.DEFINE_bool("native", False, "Also time plain nn.Conv.")
 
-_LEARNING_RATE = 1e-3
+_LEARNING_RATE = 1e-4
 _GATE_STEPS = 3
 
 
@@ -55,7 +55,7 @@ def _peer(image, label, device):
     loss = torch.nn.functional.cross_entropy(logits.float(), label)
     loss.backward()
     optimizer.step()
-    return loss
+    return loss.detach()
 
   return start, step
 
