@@ -1,0 +1,35 @@
+"""Real Galaxy Zoo 2 cut-outs through the catalogue reader and the decoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gzjax.data import pixels
+from gzjax.data.galaxy_catalog.catalog import (
+  Columns,
+  read_catalog,
+  read_image,
+)
+from tests.data.catalogs import CLASSES
+
+FOLDER = Path(__file__).parents[3] / "shared" / "data" / "galaxies"
+
+pytestmark = [
+  pytest.mark.real_data,
+  pytest.mark.skipif(
+    not FOLDER.is_dir(), reason="the real galaxies are not on this machine"
+  ),
+]
+
+
+def test_every_row_is_read_and_galaxies_are_bright_in_the_middle():
+  frame = read_catalog(FOLDER / "catalog.csv", FOLDER, Columns(), CLASSES)
+  assert list(np.bincount(frame["label"])) == [1727, 3191, 324]
+  galaxies = frame[frame["label"] < 2].head(40)
+  for row in galaxies.itertuples():
+    data = read_image(row.Index + 1, row.id_str, row.file)
+    square = pixels.to_square(data, crop=212, size=64).astype(float)
+    assert square.shape == (64, 64, 3)
+    edge = np.concatenate([square[0], square[-1]]).mean()
+    assert square[24:40, 24:40].mean() > edge
