@@ -9,6 +9,15 @@ from gzjax.errors import UserError
 FLIP_MODELS = ("uniform", "confusable")
 
 
+def check_fraction(fraction: float) -> None:
+  """Raises UserError for a share of flips outside of (0, 0.5)."""
+  if not 0 < fraction < 0.5:
+    raise UserError(
+      f"flips.fraction is {fraction:g}: give a share between 0 and 0.5, such "
+      "as --config.flips.fraction=0.1."
+    )
+
+
 def flip_labels(
   label: np.ndarray,
   *,
@@ -37,11 +46,7 @@ def flip_labels(
     UserError: for an unknown kind, a fraction out of range, a pair that is not
       two classes, or a pair with fewer examples than flips.
   """
-  if not 0 < fraction < 0.5:
-    raise UserError(
-      f"flips.fraction is {fraction:g}: give a share between 0 and 0.5, such "
-      "as --config.flips.fraction=0.1."
-    )
+  check_fraction(fraction)
   eligible, wrong = wrong_labels(
     label, kind=kind, seed=seed, class_names=class_names, pair=pair
   )

@@ -11,6 +11,7 @@ import jax
 import ml_collections
 
 from gzjax import report
+from gzjax.data import noise
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages import audit, evaluate, prepare, train, unlearn
@@ -165,11 +166,7 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
   for name in _AT_LEAST_ONE:
     if _get(config, name) < 1:
       raise UserError(f"{name} is {_get(config, name)}: it must be at least 1.")
-  if not 0 < config.flips.fraction < 0.5:
-    raise UserError(
-      f"flips.fraction is {config.flips.fraction:g}: give a share between 0 "
-      "and 0.5, such as --config.flips.fraction=0.1."
-    )
+  noise.check_fraction(config.flips.fraction)
   unlearn.check_methods(config.unlearn.methods)
 
 
