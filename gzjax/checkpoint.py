@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import jax
 import orbax.checkpoint as ocp
 
-from gzjax.types import PyTree
+from gzjax.types import Fisher, PyTree
 
 
 class Restored(NamedTuple):
@@ -111,3 +111,38 @@ def _abstract(tree: PyTree) -> PyTree:
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
   )
+
+
+def save_fisher(folder: Path, fisher: Fisher, info: dict[str, Any]) -> None:
+  """Writes a Fisher and what a person needs to know of it (JSON)."""
+  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    checkpointer.save(
+      Path(folder).absolute(),
+      args=ocp.args.Composite(
+        fisher=ocp.args.StandardSave(fisher._asdict()),
+        info=ocp.args.JsonSave(info),
+      ),
+      force=True,
+    )
+
+
+def read_fisher_info(folder: Path) -> dict[str, Any] | None:
+  """The `info` that `save_fisher` wrote; None where there is no Fisher."""
+  if not Path(folder).exists():
+    return None
+  return _restore(folder, info=ocp.args.JsonRestore())["info"]
+
+
+def restore_fisher(folder: Path, like: Fisher) -> Fisher:
+  """Reads a Fisher into arrays shaped and placed as the example is."""
+  found = _restore(
+    folder, fisher=ocp.args.StandardRestore(_abstract(like._asdict()))
+  )
+  return Fisher(**found["fisher"])
+
+
+def _restore(folder, **parts):
+  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+    return checkpointer.restore(
+      Path(folder).absolute(), args=ocp.args.Composite(**parts)
+    )

@@ -63,6 +63,10 @@ def get_config() -> ml_collections.ConfigDict:
     "finetune",
   )
   config.unlearn.batch_size = 64
+  config.unlearn.fisher = ml_collections.ConfigDict()
+  config.unlearn.fisher.kind = "empirical"  # or true, sampled
+  config.unlearn.fisher.estimator = "exact"  # or vmap, signs
+  config.unlearn.fisher.microbatch = 0  # examples at once; 0: best
   config.unlearn.gradient_ascent = ml_collections.ConfigDict()
   config.unlearn.gradient_ascent.epochs = 20  # at most, over the forget set
   config.unlearn.gradient_ascent.learning_rate = 1e-5
@@ -73,7 +77,6 @@ def get_config() -> ml_collections.ConfigDict:
   config.unlearn.fisher_forgetting.budget = 0.1  # nats
   config.unlearn.fisher_forgetting.stabiliser = 0.1  # of the mean F
   config.unlearn.fisher_forgetting.cap = 0.2  # of the rms weight
-  config.unlearn.fisher_forgetting.microbatch = 0  # examples at once; 0: best
   config.unlearn.finetune = ml_collections.ConfigDict()
   config.unlearn.finetune.epochs = 3
   config.unlearn.finetune.learning_rate = 1e-4

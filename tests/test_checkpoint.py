@@ -6,7 +6,13 @@ import numpy as np
 import optax
 
 from gzjax import sharding
-from gzjax.checkpoint import Checkpoints
+from gzjax.checkpoint import (
+  Checkpoints,
+  read_fisher_info,
+  restore_fisher,
+  save_fisher,
+)
+from gzjax.types import Fisher
 
 
 def _parts(mesh, number):
@@ -54,3 +60,21 @@ def test_an_unfinished_checkpoint_does_not_count(tmp_path, one_device):
   (killed / "model").mkdir(parents=True)
   with Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.latest() == 1
+
+
+def test_a_fisher_comes_back_with_what_is_known_of_it(tmp_path, mesh):
+  folder = tmp_path / "fisher" / "retain"
+  assert read_fisher_info(folder) is None
+  for count in (3.0, 5.0):  # the second takes the place of the first
+    found = sharding.replicate(
+      mesh, Fisher(jnp.float32(count), {"w": jnp.full((2, 3), count)})
+    )
+    save_fisher(folder, found, {"kind": "true", "count": count})
+  assert read_fisher_info(folder) == {"kind": "true", "count": 5.0}
+  like = sharding.replicate(
+    mesh, Fisher(jnp.zeros(()), {"w": jnp.zeros((2, 3))})
+  )
+  got = restore_fisher(folder, like)
+  assert got.count == 5
+  np.testing.assert_array_equal(got.sum_sq["w"], 5)
+  assert got.sum_sq["w"].sharding == like.sum_sq["w"].sharding

@@ -15,8 +15,13 @@ import pytest
 
 from configs import demo
 from gzjax import scoreboard, stages
+from gzjax.checkpoint import read_fisher_info
 from gzjax.errors import UserError
+from gzjax.stages.experiment import Experiment
+from gzjax.stages.fisher import fisher_of
+from gzjax.workdir import Workdir
 from tests.command_line import ROOT, command, environment, launch, tiny
+from tests.fisher import truth
 
 TIMES = ("wall_seconds", "compile_seconds", "cost_vs_retrain")
 METHODS = [
@@ -125,6 +130,42 @@ def test_health_tells_verdict_reason_and_noise(folder):
   )["noise"]
   assert 0 < noise["predicted_loss_change"] <= 0.1 + 1e-6
   assert noise["layers"]["stage1_block1/conv1/kernel"]["at_cap"] <= 1
+
+
+def test_fisher_is_kept_and_read_only_for_the_same_network(folder, capsys):
+  config = demo.get_config("tiny")
+  experiment = Experiment(
+    config, Workdir(folder / "run"), data_dir=str(folder / "tfds")
+  )
+  original = experiment.restore("train")
+  capsys.readouterr()
+  found, clock = fisher_of(experiment, original, "retain")
+  assert "read from" in capsys.readouterr().err
+  assert found.count == len(experiment.members("retain"))
+  assert clock.wall > 0
+  place = folder / "run" / "fisher" / "retain"
+  record = read_fisher_info(place)["provenance"]
+  assert (record["kind"], record["estimator"]) == ("empirical", "exact")
+  # Computed anew it is the same; of another network it is another one.
+  again = _unkept(experiment, original, folder / "elsewhere")
+  assert truth.relative_error(again.sum_sq, found.sum_sq) < 1e-6
+  other = experiment.restore("retrain")
+  moved = _unkept(experiment, other, folder / "elsewhere")
+  assert truth.relative_error(moved.sum_sq, found.sum_sq) > 1e-3
+  record = read_fisher_info(folder / "elsewhere" / "fisher" / "retain")
+  assert record["provenance"] != read_fisher_info(place)["provenance"]
+
+
+def _unkept(experiment, state, root):
+  """The Fisher as a run in the folder `root` would find or compute it."""
+  shutil.copytree(
+    experiment.workdir / "stages", root / "stages", dirs_exist_ok=True
+  )
+  shutil.copy(experiment.workdir / "split.parquet", root)
+  other = Experiment(
+    experiment.config, Workdir(root), data_dir=experiment.data_dir
+  )
+  return fisher_of(other, state, "retain")[0]
 
 
 def test_config_is_recorded(folder):

@@ -1,5 +1,21 @@
 """The diagonal of the Fisher information, one example at a time."""
 
-from gzjax.fisher.diagonal import fisher_diagonal, mean, merge
+from gzjax.fisher.diagonal import (
+  fisher_diagonal,
+  mean,
+  merge,
+  signs_with_error,
+)
+from gzjax.fisher.provenance import fingerprint, provenance
+from gzjax.fisher.transform import UnknownUseError, square_grad
 
-__all__ = ["fisher_diagonal", "mean", "merge"]
+__all__ = [
+  "UnknownUseError",
+  "fingerprint",
+  "fisher_diagonal",
+  "mean",
+  "merge",
+  "provenance",
+  "signs_with_error",
+  "square_grad",
+]

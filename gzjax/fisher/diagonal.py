@@ -1,21 +1,26 @@
-"""Per-example Fisher diagonal by `vmap`, right on any number of devices.
+"""The Fisher diagonal of a data set, streamed over batches and devices.
 
 F = sum_n (d loss_n / d theta)^2, elementwise: the square is taken of each
 example's gradient, not of the gradient of a batch mean, which is smaller by
 about the batch size (151 times in the median on one network we measured).
 """
 
-from collections.abc import Iterable
-from functools import lru_cache, partial
+from collections.abc import Iterable, Mapping, Sized
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
+import numpy as np
 
-from gzjax import sharding
+from gzjax import losses, models, sharding
+from gzjax.fisher import kinds, transform
 from gzjax.progress import progress
-from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
+from gzjax.types import Batch, Fisher, Objective, PyTree
+
+Estimator = Literal["exact", "vmap", "signs"]
 
 
 def merge(a: Fisher, b: Fisher) -> Fisher:
@@ -30,82 +35,195 @@ def mean(fisher: Fisher) -> PyTree:
 
 
 def fisher_diagonal(
-  apply_fn: ApplyFn,
-  objective: Objective,
-  params: PyTree,
-  batch_stats: PyTree,
+  model: Any,
+  variables: Mapping[str, PyTree],
   batches: Iterable[Batch],
   *,
-  mesh: Mesh,
-  total: int,
+  objective: Objective = losses.cross_entropy,
+  likelihood: kinds.Likelihood = kinds.CATEGORICAL,
+  kind: kinds.Kind = "empirical",
+  estimator: Estimator = "exact",
+  mesh: Mesh | None = None,
   microbatch: int = 0,
+  key: jax.Array | None = None,
+  total: int | None = None,
 ) -> Fisher:
   """Sums the squared gradients of single examples, on stored statistics.
 
-  Give it a network whose convolutions have the dot form: `vmap` turns a native
-  one into a convolution with a group for each example, which no platform runs
-  well.
-
   Args:
-    apply_fn: the network; used with `train=False`, because a training-mode
-      BatchNorm has no per-example gradients.
-    objective: per-example loss in nats.
-    params: replicated over the mesh.
-    batch_stats: replicated over the mesh.
-    batches: split over the mesh; examples with `valid` 0 count nothing.
-    mesh: see `sharding.make_mesh`.
-    total: number of batches, for the progress bar.
-    microbatch: examples whose gradients a device holds at once; 0 takes 1 on
-      CPUs, where it is 3 times as fast as 4 (ResNet34, 64 pixels: 34 against
-      10 images/s), and 32 elsewhere.
+    model: an `ApplyFn` or a flax.linen module; used with `train=False`,
+      because a training-mode BatchNorm has no per-example gradients.
+    variables: `params`, and `batch_stats` if the network has them.
+    batches: any number, of any size; examples with `valid` 0 count nothing.
+    objective: per-example loss in nats, of the empirical and sampled kind.
+    likelihood: what the true and sampled kind draw targets from.
+    kind: "empirical" takes the given labels, "true" the exact expectation over
+      labels that the model itself expects, "sampled" one draw from it.
+    estimator: "exact" costs about a training step and takes networks made of
+      convolutions, matrix products and elementwise parameters; "vmap" takes
+      any and holds the gradients of `microbatch` examples; "signs" is an
+      unbiased random estimate for one ordinary gradient.
+    mesh: see `sharding.make_mesh`; None takes all devices.
+    microbatch: examples that a device takes at once; 0 takes all of a batch,
+      but with "vmap" 1 on CPUs (34 against 10 images/s with 4: ResNet34, 64
+      pixels) and 32 elsewhere.
+    key: for "sampled" and "signs"; None is `jax.random.key(0)`. The draws of
+      an example depend on the key and on its `id` only.
+    total: number of batches for the progress bar; None: if they have a length.
 
   Returns:
-    The Fisher of all valid examples (empirical: the labels are the given
-    ones), replicated over the mesh.
+    The Fisher of all valid examples, replicated over the mesh.
+
+  Raises:
+    transform.UnknownUseError: if the exact estimator has no rule for a
+      parameter; the message names it.
+    ValueError: for an unknown kind or estimator.
   """
-  on_cpu = mesh.devices.flat[0].platform == "cpu"
-  microbatch = microbatch or (1 if on_cpu else 32)
-  accumulate = _make_accumulate(apply_fn, objective, mesh, microbatch)
-  # One sum for each device: the devices talk once, at the end.
-  partial_sums = jax.jit(
-    lambda: jax.tree.map(
-      lambda p: jnp.zeros((mesh.size, *p.shape), jnp.float32),
-      Fisher(jnp.zeros(()), params),
-    ),
-    out_shardings=sharding.split(mesh),
-  )()
+  spec = _Spec(objective, likelihood, kind, estimator)
+  sums = _accumulated(
+    spec, model, variables, batches, mesh, microbatch, key, total
+  )
+  return Fisher(sums.count, sums.sum_sq)
+
+
+def signs_with_error(
+  model: Any,
+  variables: Mapping[str, PyTree],
+  batches: Iterable[Batch],
+  *,
+  objective: Objective = losses.cross_entropy,
+  likelihood: kinds.Likelihood = kinds.CATEGORICAL,
+  kind: kinds.Kind = "empirical",
+  mesh: Mesh | None = None,
+  microbatch: int = 0,
+  key: jax.Array | None = None,
+  total: int | None = None,
+) -> tuple[Fisher, PyTree]:
+  """The random-sign estimate and the standard error of its sums.
+
+  With signs e_n = +-1, s = sum_n e_n g_n over a group of examples (what a
+  device takes at once) has E[s^2] = f, the group's sum of squares, and a
+  variance 2 f^2 - 2 sum_n g_n^4 of s^2. As E[s^4] = 3 f^2 - 2 sum_n g_n^4,
+  2/3 s^4 is an estimate of it that errs to the safe side, by 2/3 sum_n g_n^4.
+
+  Args:
+    model: and the others, as of `fisher_diagonal`.
+    variables: params and batch_stats.
+    batches: the examples.
+    objective: of the empirical and sampled kind.
+    likelihood: of the true and sampled kind.
+    kind: see `fisher_diagonal`.
+    mesh: the devices.
+    microbatch: the size of a group; 0 takes a device's share of a batch.
+    key: of the signs.
+    total: number of batches.
+
+  Returns:
+    (the estimate, the standard error of each entry of `sum_sq`, f32).
+  """
+  spec = _Spec(objective, likelihood, kind, "signs", with_error=True)
+  sums = _accumulated(
+    spec, model, variables, batches, mesh, microbatch, key, total
+  )
+  error = jax.tree.map(lambda q: jnp.sqrt(2 / 3 * q), sums.fourth)
+  return Fisher(sums.count, sums.sum_sq), error
+
+
+class _Spec(NamedTuple):
+  """What to compute; hashable."""
+
+  objective: Objective
+  likelihood: kinds.Likelihood
+  kind: kinds.Kind
+  estimator: Estimator
+  with_error: bool = False
+
+
+class _Sums(NamedTuple):
+  count: jax.Array
+  sum_sq: PyTree
+  fourth: PyTree  # sum of s^4 of the signs; () if not asked for
+
+
+def _accumulated(
+  spec, model, variables, batches, mesh, microbatch, key, total
+) -> _Sums:
+  mesh = mesh or sharding.make_mesh()
+  key = jax.random.key(0) if key is None else key
+  params = variables["params"]
+  if not microbatch and spec.estimator == "vmap":
+    microbatch = 1 if mesh.devices.flat[0].platform == "cpu" else 32
+  if total is None and isinstance(batches, Sized):
+    total = len(batches)
+  accumulate = _make_accumulate(
+    models.as_apply_fn(model), spec, mesh, microbatch
+  )
+  zeros, total_over_devices = _make_sums(mesh, spec.with_error)
+  sums = zeros(params)
+  rest = params, variables.get("batch_stats", {}), key
+  seen = 0
   for batch in progress(batches, total, "Fisher information"):
-    partial_sums = accumulate(partial_sums, params, batch_stats, batch)
-    jax.block_until_ready(partial_sums.count)
-  return jax.jit(
-    partial(jax.tree.map, partial(jnp.sum, axis=0)),
-    out_shardings=sharding.replicated(mesh),
-  )(partial_sums)
+    batch = _complete(batch, mesh, seen)
+    seen += len(batch["valid"])
+    sums = accumulate(sums, *rest, sharding.shard_batch(mesh, batch))
+    jax.block_until_ready(sums.count)
+  return total_over_devices(sums)
 
 
-# Cached, so that the next call with the same arguments compiles nothing.
+# These are cached, so that the next call with the same arguments compiles
+# nothing.
 @lru_cache(maxsize=8)
-def _make_accumulate(apply_fn, objective, mesh, microbatch):
-  def loss_of_one(params, batch_stats, example):
-    batch = jax.tree.map(lambda x: x[None], example)
-    logits, _ = apply_fn(params, batch_stats, batch["image"], train=False)
-    return jnp.sum(objective(logits, batch) * batch["valid"])
+def _make_sums(mesh, with_error):
+  """One sum for each device: the devices talk once, at the end."""
 
-  def on_device(sums, params, batch_stats, batch):
-    # Without pcast, shard_map would add the gradients of replicated params
-    # over the devices before we square them: silently wrong.
-    params = lax.pcast(params, sharding.DATA_AXIS, to="varying")
-    gradients = jax.vmap(jax.grad(loss_of_one), (None, None, 0))
+  def zeros(params):
+    return jax.tree.map(
+      lambda p: jnp.zeros((mesh.size, *p.shape), jnp.float32),
+      _Sums(jnp.zeros(()), params, params if with_error else ()),
+    )
+
+  def total(sums):
+    return jax.tree.map(lambda s: jnp.sum(s, axis=0), sums)
+
+  return (
+    jax.jit(zeros, out_shardings=sharding.split(mesh)),
+    jax.jit(total, out_shardings=sharding.replicated(mesh)),
+  )
+
+
+def _complete(batch: Batch, mesh: Mesh, seen: int) -> dict[str, Any]:
+  """The batch with `valid` and `id`, padded so that the devices share it."""
+  count = len(batch["image"])
+  full = {
+    "valid": np.ones(count, np.float32),
+    "id": np.arange(seen, seen + count, dtype=np.int32),
+    **batch,
+  }
+  missing = -count % mesh.size
+  if not missing:
+    return full
+  return jax.tree.map(
+    lambda x: jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)), full
+  )
+
+
+@lru_cache(maxsize=8)
+def _make_accumulate(apply_fn, spec, mesh, microbatch):
+  add = _add_signs if spec.estimator == "signs" else _add_squares
+  cotangents = kinds.make_cotangents(spec.kind, spec.objective, spec.likelihood)
+
+  def on_device(sums, params, batch_stats, key, batch):
 
     def add_chunk(sums, chunk):
-      squares = jax.tree.map(
-        lambda g: jnp.sum(jnp.square(g.astype(jnp.float32)), axis=0)[None],
-        gradients(params, batch_stats, chunk),
-      )
-      counted = jnp.sum(chunk["valid"])[None]
-      return merge(sums, Fisher(counted, squares)), None
+      keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chunk["id"])
+      new = add(apply_fn, cotangents, spec, params, batch_stats, chunk, keys)
+      return jax.tree.map(lambda s, x: s + x[None], sums, new), None
 
-    return lax.scan(add_chunk, sums, _chunks(batch, microbatch))[0]
+    count = len(batch["valid"])
+    size = min(microbatch or count, count)
+    if size == count:
+      return add_chunk(sums, dict(batch))[0]
+    return lax.scan(add_chunk, sums, _chunks(batch, size))[0]
 
   data = PartitionSpec(sharding.DATA_AXIS)
   whole = PartitionSpec()
@@ -113,21 +231,69 @@ def _make_accumulate(apply_fn, objective, mesh, microbatch):
     jax.shard_map(
       on_device,
       mesh=mesh,
-      in_specs=(data, whole, whole, data),
+      in_specs=(data, whole, whole, whole, data),
       out_specs=data,
+      # With the check, the gradients of replicated params would be added over
+      # the devices before they are squared: silently wrong.
+      check_vma=False,
     ),
     donate_argnums=0,
   )
 
 
-def _chunks(batch: Batch, microbatch: int) -> Batch:
-  """[n,...] -> [chunks,microbatch,...]; padded with examples of `valid` 0."""
-  n = len(batch["valid"])
-  microbatch = min(microbatch, n)
-  missing = -n % microbatch
+def _add_squares(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
+  """The sums of squares over a chunk, example by example."""
+
+  def network(params, batch_stats, image):
+    logits, _ = apply_fn(params, batch_stats, image[None], train=False)
+    return logits[0]
+
+  def of_one(network, params, inputs):
+    example, key = inputs
+    logits, pullback = jax.vjp(
+      lambda p: network(p, batch_stats, example["image"]), params
+    )
+    rows = cotangents(logits, example, key) * example["valid"]
+    if len(rows) == 1:
+      return pullback(rows[0])[0]
+
+    def add(total, row):
+      return jax.tree.map(jnp.add, total, pullback(row)[0]), None
+
+    zero = jax.tree.map(jnp.zeros_like, params)
+    return lax.scan(add, zero, rows, unroll=len(rows) < 4)[0]
+
+  summed = transform.sum_over_examples(network, of_one, spec.estimator)
+  return _Sums(jnp.sum(batch["valid"]), summed(params, (batch, keys)), ())
+
+
+def _add_signs(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
+  """(sum_n e_n g_n)^2 over a chunk, with its square where asked for."""
+
+  def network(params):
+    return apply_fn(params, batch_stats, batch["image"], train=False)[0]
+
+  logits, pullback = jax.vjp(network, params)
+
+  def signed(logits, example, key):
+    rows = cotangents(logits, example, key)
+    # Another key than that of a drawn label.
+    signs = jax.random.rademacher(
+      jax.random.fold_in(key, 1), (len(rows), 1), rows.dtype
+    )
+    return jnp.sum(signs * rows, axis=0) * example["valid"]
+
+  (gradient,) = pullback(jax.vmap(signed)(logits, batch, keys))
+  squares = jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), gradient)
+  fourth = jax.tree.map(jnp.square, squares) if spec.with_error else ()
+  return _Sums(jnp.sum(batch["valid"]), squares, fourth)
+
+
+def _chunks(batch: Batch, size: int) -> Batch:
+  """[n,...] -> [chunks,size,...]; padded with examples of `valid` 0."""
 
   def split(x):
-    x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
-    return x.reshape(-1, microbatch, *x.shape[1:])
+    x = jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1))
+    return x.reshape(-1, size, *x.shape[1:])
 
   return jax.tree.map(split, dict(batch))

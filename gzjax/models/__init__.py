@@ -1,5 +1,9 @@
 """Networks; the only modules that import flax."""
 
+import inspect
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -9,19 +13,26 @@ from gzjax.types import ApplyFn, PyTree
 MODELS = dict(RESNETS)
 
 
-def make_apply_fn(model) -> ApplyFn:
-  """The pure function of a flax.linen module with `__call__(image, train)`."""
+def make_apply_fn(model: Any) -> ApplyFn:
+  """A linen module, `__call__(image)` or `(image, train)`, as a function."""
+  takes_train = "train" in inspect.signature(type(model).__call__).parameters
 
   def apply_fn(params, batch_stats, image, *, train):
     variables = {"params": params, "batch_stats": batch_stats}
+    mode = {"train": train} if takes_train else {}
     if not train:
-      return model.apply(variables, image, train=False), batch_stats
+      return model.apply(variables, image, **mode), batch_stats
     logits, updated = model.apply(
-      variables, image, train=True, mutable=["batch_stats"]
+      variables, image, **mode, mutable=["batch_stats"]
     )
-    return logits, updated["batch_stats"]
+    return logits, updated.get("batch_stats", batch_stats)
 
   return apply_fn
+
+
+def as_apply_fn(model: Any) -> ApplyFn:
+  """An `ApplyFn` as it is, or that of a flax.linen module."""
+  return make_apply_fn(model) if isinstance(model, nn.Module) else model
 
 
 def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:

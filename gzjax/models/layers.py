@@ -57,8 +57,8 @@ def conv2d(
     form = "dot" if tiny and jax.default_backend() == "cpu" else "native"
   if form == "native" or not plain:
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **kwargs)
-  patches = _patches(lhs, rhs.shape[:2], window_strides, padding)
-  flat = patches.reshape(-1, patches.shape[-1])
+  rows = patches(lhs, rhs.shape[:2], window_strides, padding)
+  flat = rows.reshape(-1, rows.shape[-1])
   out = jnp.dot(
     flat, rhs.reshape(-1, rhs.shape[-1]), precision=kwargs.get("precision")
   )
@@ -74,12 +74,21 @@ def _output_size(lhs, rhs, strides, padding):
   )
 
 
-def _patches(image, kernel, strides, padding):
+def patches(
+  image: jax.Array,
+  kernel: Sequence[int],
+  strides: Sequence[int],
+  padding: Sequence[tuple[int, int]],
+  dilation: Sequence[int] = (1, 1),
+) -> jax.Array:
   """f[B,H,W,C] -> f[B,H',W',h*w*C], in the order of a HWIO kernel."""
   padded = jnp.pad(image, ((0, 0), *padding, (0, 0)))
+  spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
   rows, columns = (
-    (size - k) // s + 1
-    for size, k, s in zip(padded.shape[1:3], kernel, strides, strict=True)
+    (size - span) // stride + 1
+    for size, span, stride in zip(
+      padded.shape[1:3], spans, strides, strict=True
+    )
   )
   shifted = [
     padded[
@@ -87,7 +96,7 @@ def _patches(image, kernel, strides, padding):
       i : i + (rows - 1) * strides[0] + 1 : strides[0],
       j : j + (columns - 1) * strides[1] + 1 : strides[1],
     ]
-    for i in range(kernel[0])
-    for j in range(kernel[1])
+    for i in range(0, spans[0], dilation[0])
+    for j in range(0, spans[1], dilation[1])
   ]
   return jnp.concatenate(shifted, axis=-1)

@@ -1,6 +1,7 @@
 """The shell: config -> objects -> files, stage by stage."""
 
 from collections.abc import Callable
+import functools
 import importlib.metadata
 from pathlib import Path
 import subprocess
@@ -40,7 +41,7 @@ STAGES = {
   "prepare": Stage(prepare.run, ("seed", "data", "flips"), ("split.parquet",)),
   "train": Stage(train.run, ("model", "train"), ("train",)),
   "audit": Stage(audit.run, (), ("audit",)),
-  "unlearn": Stage(unlearn.run, ("unlearn",), ("retrain", "unlearn")),
+  "unlearn": Stage(unlearn.run, ("unlearn",), ("retrain", "fisher", "unlearn")),
   "evaluate": Stage(
     evaluate.run, (), ("evaluate", "scoreboard.csv", "scoreboard.json")
   ),
@@ -144,6 +145,8 @@ _CHOICES = {
   "train.select": ("last", "best"),
   "model.conv_form": ("auto", "native", "dot"),
   "model.dtype": ("float32", "bfloat16"),
+  "unlearn.fisher.kind": ("empirical", "true", "sampled"),
+  "unlearn.fisher.estimator": ("exact", "vmap", "signs"),
 }
 _AT_LEAST_ONE = (
   "train.epochs",
@@ -171,5 +174,4 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def _get(config: ml_collections.ConfigDict, name: str) -> Any:
-  section, key = name.split(".")
-  return config[section][key]
+  return functools.reduce(lambda part, key: part[key], name.split("."), config)

@@ -91,13 +91,10 @@ class Experiment:
       train.rotation, train.flip, train.zoom, train.shift
     )
 
-  def make_apply_fn(self, conv_form: str | None = None) -> ApplyFn:
-    """The network as a pure function, its convolutions in the given form."""
-    return models.make_apply_fn(self._model(conv_form))
-
   @cached_property
   def apply_fn(self) -> ApplyFn:
-    return self.make_apply_fn()
+    """The network as a pure function."""
+    return models.make_apply_fn(self._model())
 
   @cached_property
   def predict_step(self) -> Any:
@@ -158,7 +155,7 @@ class Experiment:
       step, found.model["params"], found.model["batch_stats"], ()
     )
 
-  def _model(self, conv_form=None):
+  def _model(self):
     model = self.config.model
     if model.name not in models.MODELS:
       raise UserError(
@@ -171,5 +168,5 @@ class Experiment:
       small_stem=model.small_stem,
       zero_gamma=model.zero_gamma,
       dtype=jnp.dtype(model.dtype),
-      conv_form=conv_form or model.conv_form,
+      conv_form=model.conv_form,
     )

@@ -1,27 +1,27 @@
 """unlearn: real retraining, and each method from the original network."""
 
 from itertools import cycle
-import time
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from gzjax import fisher, losses, metrics, sharding, training
+from gzjax import fisher, metrics, sharding, training
 from gzjax.checkpoint import Checkpoints
 from gzjax.data import feed
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages import train
 from gzjax.stages.experiment import Experiment
-from gzjax.types import Fisher, Method, PyTree, TrainState, UnlearnBatch
+from gzjax.stages.fisher import fisher_of
+from gzjax.types import Method, PyTree, TrainState, UnlearnBatch
 from gzjax.unlearning import health, transforms
 from gzjax.unlearning.methods import METHODS
 from gzjax.unlearning.step import make_unlearn_step
 from gzjax.workdir import MetricsLog, write_json
 
 # Settings that the driver, not the transform, acts on.
-_DRIVER_SETTINGS = ("epochs", "max_damage", "microbatch")
+_DRIVER_SETTINGS = ("epochs", "max_damage")
 
 
 def check_methods(names: tuple[str, ...]) -> None:
@@ -68,7 +68,7 @@ def _run_method(
     read(experiment, original),
     target_forget_accuracy(experiment, original),
   )
-  extras, clock = _extras(experiment, method, original, driver)
+  extras, clock = _extras(experiment, method, original)
   state, clock = _fit_method(
     experiment, name, method, driver, goal, extras, clock
   )
@@ -239,10 +239,7 @@ def _batches(
 
 
 def _extras(
-  experiment: Experiment,
-  method: Method,
-  original: TrainState,
-  driver: dict[str, Any],
+  experiment: Experiment, method: Method, original: TrainState
 ) -> tuple[dict[str, PyTree], training.Clock]:
   """The arrays that the method asks for, and the seconds that they cost."""
   extras = {}
@@ -250,36 +247,9 @@ def _extras(
   if "reference_params" in method.extras:
     extras["reference_params"] = original.params
   if "retain_fisher" in method.extras:
-    found, clock = _retain_fisher(experiment, original, driver["microbatch"])
+    found, clock = fisher_of(experiment, original, "retain")
     extras["retain_fisher"] = fisher.mean(found)
   return extras, clock
-
-
-def _retain_fisher(
-  experiment: Experiment, original: TrainState, microbatch: int
-) -> tuple[Fisher, training.Clock]:
-  rows = feed.ordered_rows(
-    experiment.members("retain"), experiment.config.unlearn.batch_size
-  )
-  apply_fn = experiment.make_apply_fn(conv_form="dot")
-
-  def timed(rows):
-    start = time.perf_counter()
-    found = fisher.fisher_diagonal(
-      apply_fn,
-      losses.cross_entropy,
-      original.params,
-      original.batch_stats,
-      experiment.feed.batches(rows),
-      mesh=experiment.mesh,
-      microbatch=microbatch,
-      total=len(rows),
-    )
-    return jax.block_until_ready(found), time.perf_counter() - start
-
-  _, compile_seconds = timed(rows[:1])
-  found, seconds = timed(rows)
-  return found, training.Clock(seconds, compile_seconds)
 
 
 def _health_report(

@@ -1,68 +1,69 @@
-"""The Fisher diagonal against a loop over single examples."""
+"""The streamed Fisher diagonal: devices, batches, padding, estimators."""
 
+import functools
+import re
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gzjax import fisher, losses, sharding
+from gzjax import fisher, losses, models, sharding, training
+from gzjax.fisher import diagonal, kinds
 from tests import networks
+from tests.fisher import truth
 
 
-def _loop(apply_fn, params, batch_stats, batch):
-  """Sum of squared gradients, one example and one device at a time."""
+@functools.cache
+def _wanted(counts, **options):
+  """The loop over all batches, see `_batches`."""
+  apply_fn, params, stats = networks.tiny(conv_form="dot")
+  loss = truth.loss_of_one(apply_fn, truth.in_float64(stats))
+  totals = [
+    truth.sum_of_squares(loss, params, b) for b in _batches(counts, **options)
+  ]
+  return jax.tree.map(lambda *t: sum(t), *totals)
 
-  @jax.jit
-  def gradient(params, one):
-    def loss(params):
-      logits, _ = apply_fn(params, batch_stats, one["image"], train=False)
-      return losses.cross_entropy(logits, one)[0]
 
-    return jax.grad(loss)(params)
-
-  total = jax.tree.map(lambda p: np.zeros(p.shape), params)
-  for i in np.flatnonzero(batch["valid"]):
-    one = {name: value[i : i + 1] for name, value in batch.items()}
-    total = jax.tree.map(
-      lambda t, g: t + np.asarray(g, np.float64) ** 2,
-      total,
-      gradient(params, one),
+def _batches(counts, padding=0):
+  """Batches of so many examples, the last one with some padding."""
+  return [
+    networks.batch(
+      count, padding=padding if i == len(counts) - 1 else 0, seed=i
     )
-  return total
+    for i, count in enumerate(counts)
+  ]
 
 
-def _compute(mesh, batches, params, stats, apply_fn, microbatch=2):
-  params, stats = sharding.replicate(mesh, (params, stats))
+def _compute(mesh, batches, form="auto", **options):
+  apply_fn, params, stats = networks.tiny(conv_form=form)
+  variables = {"params": params, "batch_stats": stats}
   return fisher.fisher_diagonal(
-    apply_fn,
-    losses.cross_entropy,
-    params,
-    stats,
-    [sharding.shard_batch(mesh, batch) for batch in batches],
-    mesh=mesh,
-    microbatch=microbatch,
-    total=len(batches),
+    apply_fn, sharding.replicate(mesh, variables), batches, mesh=mesh, **options
   )
 
 
-def _assert_close(got, wanted, tolerance=1e-5):
-  for g, w in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-    w = np.asarray(w)
-    np.testing.assert_allclose(g, w, rtol=0, atol=tolerance * w.max() + 1e-30)
-
-
-@pytest.mark.parametrize("form", ["native", "dot"])
+@pytest.mark.parametrize("estimator", ["exact", "vmap"])
+@pytest.mark.parametrize("form", ["native", "dot", "auto"])
 @pytest.mark.parametrize("devices", [1, 2, 8])
-def test_equals_a_loop_with_convolutions(devices, form):
+def test_equals_a_loop(devices, form, estimator):
   mesh = sharding.make_mesh(jax.devices()[:devices])
-  apply_fn, params, stats = networks.tiny(conv_form=form)
-  batches = [networks.batch(16), networks.batch(16, padding=5, seed=1)]
-  got = _compute(mesh, batches, params, stats, apply_fn)
-  wanted = jax.tree.map(
-    np.add, *(_loop(apply_fn, params, stats, batch) for batch in batches)
+  got = _compute(
+    mesh, _batches((16, 16), padding=5), form=form, estimator=estimator
   )
   assert got.count == 27
-  _assert_close(got.sum_sq, wanted)
+  wanted = _wanted((16, 16), padding=5)
+  assert truth.relative_error(got.sum_sq, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("count", [1, 3, 13])
+def test_a_batch_that_the_devices_cannot_share_is_padded(count, mesh):
+  batch = networks.batch(count)
+  del batch["valid"], batch["id"]
+  got = _compute(mesh, [batch])
+  assert got.count == count
+  assert truth.relative_error(got.sum_sq, _wanted((count,))) < 1e-5
 
 
 def test_naive_sharded_form_is_wrong_which_is_why_we_use_shard_map(mesh):
@@ -74,54 +75,202 @@ def test_naive_sharded_form_is_wrong_which_is_why_we_use_shard_map(mesh):
 
   @jax.jit
   def naive(params, stats, batch):
-    def loss(params, one):
-      one = jax.tree.map(lambda x: x[None], one)
-      logits, _ = apply_fn(params, stats, one["image"], train=False)
-      return losses.cross_entropy(logits, one)[0]
-
+    loss = truth.loss_of_one(apply_fn, stats)
     grads = jax.vmap(jax.grad(loss), (None, 0))(params, batch)
     return jax.tree.map(lambda g: jnp.sum(g**2, axis=0), grads)
 
   got = naive(*replicated, sharded)["stage1_block1"]["conv1"]["kernel"]
-  wanted = _loop(apply_fn, params, stats, batch)
-  wanted = wanted["stage1_block1"]["conv1"]["kernel"]
+  wanted = _wanted((16,))["stage1_block1"]["conv1"]["kernel"]
   assert np.abs(got - wanted).max() > 0.1 * wanted.max()
 
 
-def test_does_not_depend_on_the_microbatch(mesh):
-  apply_fn, params, stats = networks.tiny(conv_form="dot")
-  batches = [networks.batch(24)]
-  results = [
-    _compute(mesh, batches, params, stats, apply_fn, microbatch)
-    for microbatch in (0, 1, 2, 3, 100)
-  ]
-  for other in results[1:]:
-    _assert_close(other.sum_sq, results[0].sum_sq)
-    assert other.count == 24
+@pytest.mark.parametrize("estimator", ["exact", "vmap"])
+def test_does_not_depend_on_the_microbatch(mesh, estimator):
+  for microbatch in (0, 1, 2, 3, 100):
+    got = _compute(
+      mesh, _batches((24,)), estimator=estimator, microbatch=microbatch
+    )
+    assert truth.relative_error(got.sum_sq, _wanted((24,))) < 1e-5
+    assert got.count == 24
 
 
 def test_merge_of_parts_is_the_fisher_of_the_whole(mesh):
-  apply_fn, params, stats = networks.tiny(conv_form="dot")
-  one, two = networks.batch(8), networks.batch(8, seed=1)
-  parts = [_compute(mesh, [b], params, stats, apply_fn) for b in (one, two)]
-  whole = _compute(mesh, [one, two], params, stats, apply_fn)
-  merged = fisher.merge(*parts)
-  assert merged.count == whole.count == 16
-  _assert_close(merged.sum_sq, whole.sum_sq)
-  _assert_close(
-    fisher.mean(whole), jax.tree.map(lambda s: s / 16, whole.sum_sq)
-  )
+  one, two = _batches((8, 8))
+  merged = fisher.merge(_compute(mesh, [one]), _compute(mesh, [two]))
+  assert merged.count == 16
+  wanted = _wanted((8, 8))
+  assert truth.relative_error(merged.sum_sq, wanted) < 1e-5
+  wanted = jax.tree.map(lambda s: s / 16, wanted)
+  assert truth.relative_error(fisher.mean(merged), wanted) < 1e-5
 
 
-def test_no_valid_example_is_zero_not_nan(mesh):
-  apply_fn, params, stats = networks.tiny(conv_form="dot")
-  got = _compute(mesh, [networks.batch(8, padding=8)], params, stats, apply_fn)
+@pytest.mark.parametrize("estimator", ["exact", "vmap", "signs"])
+def test_no_valid_example_is_zero_not_nan(mesh, estimator):
+  got = _compute(mesh, _batches((8,), padding=8), estimator=estimator)
   assert got.count == 0
   for value in jax.tree.leaves(fisher.mean(got)):
     np.testing.assert_array_equal(value, 0)
 
 
 def test_result_is_replicated(mesh):
-  apply_fn, params, stats = networks.tiny(conv_form="dot")
-  got = _compute(mesh, [networks.batch(8)], params, stats, apply_fn)
+  got = _compute(mesh, _batches((8,)))
   assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(got))
+
+
+class _Plain(nn.Module):
+  """Neither `train` nor statistics."""
+
+  @nn.compact
+  def __call__(self, image):
+    x = nn.relu(nn.GroupNorm(2)(nn.Conv(4, (3, 3), (2, 2))(image)))
+    return nn.Dense(3)(nn.LayerNorm()(x.mean((1, 2))))
+
+
+def test_a_researchers_own_module_works_unchanged(mesh):
+  model = _Plain()
+  batch = networks.batch(11, padding=2)
+  variables = model.init(jax.random.key(0), batch["image"])
+  got = fisher.fisher_diagonal(model, variables, [batch], mesh=mesh)
+  loss = truth.loss_of_one(models.make_apply_fn(model), {})
+  wanted = truth.sum_of_squares(loss, variables["params"], batch)
+  assert truth.relative_error(got.sum_sq, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("objective", [losses.focal(2.0)], ids=["focal"])
+def test_takes_any_objective(mesh, objective):
+  apply_fn, params, stats = networks.tiny()
+  got = _compute(mesh, _batches((8,)), objective=objective)
+  loss = truth.loss_of_one(apply_fn, truth.in_float64(stats), objective)
+  wanted = truth.sum_of_squares(loss, params, networks.batch(8))
+  assert truth.relative_error(got.sum_sq, wanted) < 1e-5
+
+
+_ODD_SIZES = {"resnet18": 45, "resnet34": 33, "resnet50": 39}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("name", _ODD_SIZES)
+def test_real_networks_equal_a_float64_loop(name, devices):
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  size = _ODD_SIZES[name]
+  rng = np.random.default_rng(0)
+  batch = {
+    "image": rng.normal(size=(5, size, size, 3)).astype(np.float32),
+    "label": rng.integers(0, 3, 5).astype(np.int32),
+    "valid": np.float32([1, 1, 1, 1, 0]),
+  }
+  model = models.MODELS[name](num_classes=3)
+  params, stats = models.init_variables(model, jax.random.key(0), size)
+  variables = {"params": params, "batch_stats": stats}
+  got = fisher.fisher_diagonal(model, variables, [batch], mesh=mesh)
+  # Dots, because XLA:CPU has no fast convolution in float64.
+  exact = models.MODELS[name](num_classes=3, conv_form="dot", dtype=jnp.float64)
+  loss = truth.loss_of_one(models.make_apply_fn(exact), truth.in_float64(stats))
+  wanted = truth.sum_of_squares(loss, params, batch)
+  assert truth.relative_error(got.sum_sq, wanted) < 1e-5
+
+
+def _compiled(mesh, count):
+  """The programs of the exact Fisher and of a train step."""
+  model = models.MODELS["resnet_tiny"](num_classes=3, width=16)
+  params, stats = models.init_variables(model, jax.random.key(0), 32)
+  apply_fn = models.make_apply_fn(model)
+  spec = diagonal._Spec(
+    losses.cross_entropy, kinds.CATEGORICAL, "empirical", "exact"
+  )
+  zeros, _ = diagonal._make_sums(mesh, False)
+  batch = networks.batch(count)
+  batch["image"] = np.zeros((count, 32, 32, 3), np.float32)
+  accumulate = diagonal._make_accumulate(apply_fn, spec, mesh, 0)
+  tx = training.make_optimizer("sgd", learning_rate=0.1, steps=10)
+  state = training.init_state(params, stats, tx)
+  step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
+  return (
+    accumulate.lower(
+      zeros(params), params, stats, jax.random.key(0), batch
+    ).compile(),
+    step.lower(state, batch).compile(),
+  )
+
+
+def test_memory_grows_as_that_of_a_train_step(one_device):
+  """Deterministic: what XLA has planned, not what a process happened to use."""
+  temporaries = np.array(
+    [
+      [c.memory_analysis().temp_size_in_bytes for c in pair]
+      for pair in (_compiled(one_device, n) for n in (32, 96))
+    ]
+  )
+  exact, train = temporaries[1] - temporaries[0]
+  assert exact <= 1.2 * train
+
+
+def test_no_gradient_for_each_example_and_no_talk_between_devices(mesh):
+  compiled, _ = _compiled(mesh, 64)
+  text = compiled.as_text()
+  assert "feature_group_count" not in text
+  assert not re.search("all-reduce|all-gather|all-to-all|permute", text)
+
+
+def test_signs_are_right_on_average_and_know_their_error(mesh):
+  """Over many keys: unbiased, and of the spread that each one states."""
+  apply_fn, params, stats = networks.tiny()
+  variables = {"params": params, "batch_stats": stats}
+  batches = _batches((16, 16), padding=3)
+  wanted = np.asarray(
+    _wanted((16, 16), padding=3)["stage1_block1"]["conv1"]["kernel"]
+  )
+  draws, errors = [], []
+  for i in range(300):
+    found, error = fisher.signs_with_error(
+      apply_fn, variables, batches, mesh=mesh, key=jax.random.key(i)
+    )
+    assert found.count == 29
+    draws.append(found.sum_sq["stage1_block1"]["conv1"]["kernel"])
+    errors.append(error["stage1_block1"]["conv1"]["kernel"])
+  draws, errors = np.stack(draws), np.stack(errors)
+  spread = draws.std(axis=0)
+  off = (draws.mean(axis=0) - wanted) / (spread / np.sqrt(len(draws)))
+  assert np.abs(off).max() < 5
+  assert 0.7 < np.sqrt(np.mean(off**2)) < 1.3
+  # The stated error is at least the spread, and not much more: sixteen groups
+  # of two examples have the largest excess, 2/3 sum g^4.
+  stated = np.sqrt(np.mean(errors**2, axis=0))
+  ratio = np.median(stated / spread)
+  assert 0.95 < ratio < 2
+  np.testing.assert_array_equal(
+    draws[0],
+    _compute(mesh, batches, estimator="signs", key=jax.random.key(0)).sum_sq[
+      "stage1_block1"
+    ]["conv1"]["kernel"],
+  )
+
+
+def test_signs_of_one_example_are_exact(one_device):
+  """A group of one: (e g)^2 = g^2."""
+  got = _compute(one_device, _batches((6,)), estimator="signs", microbatch=1)
+  assert truth.relative_error(got.sum_sq, _wanted((6,))) < 1e-5
+
+
+def test_signs_of_the_true_kind_need_one_pass_and_average_to_it(mesh):
+  true = _compute(mesh, _batches((16,)), kind="true").sum_sq["head"]["bias"]
+  draws = np.stack(
+    [
+      _compute(
+        mesh,
+        _batches((16,)),
+        kind="true",
+        estimator="signs",
+        key=jax.random.key(i),
+      ).sum_sq["head"]["bias"]
+      for i in range(300)
+    ]
+  )
+  off = (draws.mean(axis=0) - true) / (draws.std(axis=0) / np.sqrt(300))
+  assert np.abs(off).max() < 4
+
+
+def test_an_unknown_estimator_is_named(mesh):
+  with pytest.raises(ValueError, match="'quick'"):
+    _compute(mesh, _batches((8,)), estimator="quick")

@@ -13,7 +13,7 @@ from gzjax.unlearning.methods import METHODS
 from gzjax.unlearning.step import make_unlearn_step
 from tests import networks
 
-_DRIVER_SETTINGS = ("epochs", "max_damage", "microbatch")
+_DRIVER_SETTINGS = ("epochs", "max_damage")
 
 
 def _settings(name):

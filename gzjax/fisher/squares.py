@@ -1,0 +1,288 @@
+"""Bilinear operations whose kernel cotangent is a sum of squares.
+
+Where y[p,c] = sum_k a[p,k] w[k,c], the gradient of one example n in w is
+G_n = a_n^T delta_n with delta = d loss / d y. Under `vmap` over examples the
+functions here hand back sum_n G_n * G_n (elementwise) in place of N gradients,
+so that no array of N kernels is ever made. Derivation and counts of operations
+and bytes: docs/fisher.md.
+"""
+
+from collections.abc import Callable
+import math
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from gzjax.models import layers
+
+# (x, kernel) -> y, linear in each.
+Bilinear = Callable[[jax.Array, jax.Array], jax.Array]
+# (x f[N,...], delta f[N,...]) -> f32 like the kernel: the sum of squares.
+SquareRule = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+class Strategy(NamedTuple):
+  """How a platform sums the squares of a layer's per-example gradients.
+
+  Attributes:
+    pair_positions: up to so many output positions, products of pairs of
+      positions are summed (one matrix product) in place of gradients.
+    pair_bytes: memory for those products, of one chunk of examples.
+    gradient_bytes: memory for patches and gradients of one chunk; 0 takes one
+      example at a time.
+    unroll: chunks between two sweeps over the sum.
+  """
+
+  pair_positions: int
+  pair_bytes: int
+  gradient_bytes: int
+  unroll: int
+
+
+# A CPU squares each gradient while it is in the cache. The figures behind
+# these numbers are in docs/fisher.md.
+STRATEGIES = {
+  "cpu": Strategy(8, 2**25, 0, 2),
+  "accelerator": Strategy(8, 2**29, 2**29, 1),
+}
+
+
+@jax.custom_batching.custom_vmap
+def _square(gradient):
+  return jnp.square(gradient.astype(jnp.float32))
+
+
+@_square.def_vmap
+def _sum_of_squares(axis_size, in_batched, gradient):
+  del axis_size, in_batched
+  return jnp.sum(jnp.square(gradient.astype(jnp.float32)), axis=0), False
+
+
+@jax.custom_vjp
+def tap(parameter: jax.Array) -> jax.Array:
+  """The identity, with a squared cotangent; under `vmap` their sum.
+
+  Right for whatever the parameter is used for, but the gradients of all
+  examples are in memory at once.
+  """
+  return parameter
+
+
+tap.defvjp(
+  lambda parameter: (parameter, None), lambda _, gradient: (_square(gradient),)
+)
+
+
+def squaring(operation: Bilinear, rule: SquareRule | None = None) -> Bilinear:
+  """`operation` with the squared gradient as the cotangent of the kernel.
+
+  Args:
+    operation: for one example.
+    rule: the sum over examples; None takes them one after the other.
+
+  Returns:
+    A function to differentiate and then to `vmap` over examples: the cotangent
+    of the kernel is their sum of squares, the same for all examples.
+  """
+
+  def square(x, kernel, delta):
+    (gradient,) = jax.vjp(lambda k: operation(x, k), kernel)[1](delta)
+    return jnp.square(gradient)
+
+  def one_by_one(x, kernel, delta):
+    def add(total, one):
+      return total + square(one[0], kernel, one[1]), None
+
+    return lax.scan(add, jnp.zeros_like(kernel), (x, delta))[0]
+
+  squares = jax.custom_batching.custom_vmap(square)
+
+  @squares.def_vmap
+  def _(axis_size, in_batched, x, kernel, delta):
+    x, delta = (
+      value if batched else jnp.broadcast_to(value, (axis_size, *value.shape))
+      for value, batched in ((x, in_batched[0]), (delta, in_batched[2]))
+    )
+    total = rule(x, delta) if rule else one_by_one(x, kernel, delta)
+    return total, False
+
+  def backward(residuals, delta):
+    x, kernel = residuals
+    (gradient,) = jax.vjp(lambda x: operation(x, kernel), x)[1](delta)
+    return gradient, squares(x, kernel, delta)
+
+  squared = jax.custom_vjp(operation)
+  squared.defvjp(lambda x, k: (operation(x, k), (x, k)), backward)
+  return squared
+
+
+def dot_rule(
+  dimension_numbers: Any, kernel_shape: tuple[int, ...], *, kernel_first: bool
+) -> SquareRule | None:
+  """The rule of `lax.dot_general` with a kernel; None if it has batch axes.
+
+  Args:
+    dimension_numbers: of the call.
+    kernel_shape: of the operand that is the kernel.
+    kernel_first: the kernel is the left operand, not the right one.
+  """
+  contracted, batch_axes = dimension_numbers
+  if any(batch_axes):
+    return None
+  inputs, kernel_inputs = contracted[::-1] if kernel_first else contracted
+  outputs = [a for a in range(len(kernel_shape)) if a not in kernel_inputs]
+  order = [*kernel_inputs, *outputs]
+
+  def rule(x, delta):
+    columns = [axis + 1 for axis in inputs]
+    positions = [a for a in range(1, x.ndim) if a not in columns]
+    width = math.prod(x.shape[a] for a in columns)
+    rows = x.transpose(0, *positions, *columns).reshape(len(x), -1, width)
+    if kernel_first:
+      delta = jnp.moveaxis(
+        delta,
+        range(1, 1 + len(outputs)),
+        range(delta.ndim - len(outputs), delta.ndim),
+      )
+    delta = delta.reshape(*rows.shape[:2], -1)
+    total = _sum_squared_products(rows, delta, lambda rows: rows)
+    total = total.reshape([kernel_shape[a] for a in order])
+    return total.transpose(np.argsort(order))
+
+  return rule
+
+
+def conv_rule(
+  params: dict[str, Any], kernel_shape: tuple[int, ...]
+) -> SquareRule | None:
+  """The rule of a convolution; None unless of NHWC images and HWIO kernel.
+
+  Args:
+    params: of the primitive `lax.conv_general_dilated_p`.
+    kernel_shape: (height, width, inputs / groups, outputs).
+  """
+  layout = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+  if (
+    tuple(params["dimension_numbers"]) != layout
+    or params["lhs_dilation"] != (1, 1)
+    or params["batch_group_count"] != 1
+    or min(map(min, params["padding"])) < 0
+  ):
+    return None
+
+  def rule(x, delta):
+    delta = delta.reshape(len(delta), -1, delta.shape[-1])
+
+    def rows(images):
+      """f[n,b,H,W,I] -> f[n,b*H'*W',h*w*I]."""
+      patches = layers.patches(
+        images.reshape(-1, *images.shape[2:]),
+        kernel_shape[:2],
+        params["window_strides"],
+        params["padding"],
+        params["rhs_dilation"],
+      )
+      return patches.reshape(len(images), delta.shape[1], -1)
+
+    groups = params["feature_group_count"]
+    total = _sum_squared_products(x, delta, rows, groups, kernel_shape[2])
+    return total.reshape(kernel_shape)
+
+  return rule
+
+
+def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):
+  """sum_n (rows(x)_n^T delta_n)^2 in chunks that fit the memory budget.
+
+  Args:
+    x: f[N,...].
+    delta: f[N,P,C].
+    rows: x[n] -> f[n,P,K].
+    groups: of columns; a group of rows goes with the group of delta's columns.
+    group_inputs: columns of rows, for one pixel, in a group.
+
+  Returns:
+    f32[K,C], or of grouped convolutions f32[pixels,group_inputs,C].
+  """
+  count, positions, channels = delta.shape
+  width = jax.eval_shape(rows, x[:1]).shape[-1]
+  strategy = STRATEGIES.get(jax.default_backend(), STRATEGIES["accelerator"])
+  if groups == 1 and positions <= strategy.pair_positions:
+    terms, budget = _pair_products, strategy.pair_bytes
+    size = positions * (positions + 1) // 2 * (width + channels)
+  else:
+    terms = _grouped_products(groups, group_inputs) if groups > 1 else _products
+    budget = strategy.gradient_bytes
+    size = positions * width + width // groups * channels
+  chunk = min(max(1, budget // (4 * size)), count)
+
+  def add(total, part):
+    return total + terms(rows(part[0]), part[1]), None
+
+  def split(values):
+    values = jnp.pad(
+      values, [(0, -count % chunk)] + [(0, 0)] * (values.ndim - 1)
+    )
+    return values.reshape(-1, chunk, *values.shape[1:])
+
+  if chunk == count:
+    return terms(rows(x), delta)
+  parts = split(x), split(delta)
+  like = jax.eval_shape(lambda p: terms(rows(p[0][0]), p[1][0]), parts)
+  start = jnp.zeros(like.shape, jnp.float32)
+  return lax.scan(add, start, parts, unroll=strategy.unroll)[0]
+
+
+def _products(rows, delta):
+  """The gradients, squared and added."""
+  if len(rows) == 1:
+    return jnp.square(_dot(rows[0], delta[0]))
+  gradients = jnp.einsum(
+    "npk,npc->nkc", rows, delta, preferred_element_type=jnp.float32
+  )
+  return jnp.sum(jnp.square(gradients), axis=0)
+
+
+def _pair_products(rows, delta):
+  """(sum_p a_p d_p)^2 = sum_{p<=q} w_pq (a_p a_q)(d_p d_q), one product.
+
+  w_pq is 1 where p == q, else 2. Rounding may leave a zero slightly negative.
+  """
+  first, second = np.triu_indices(delta.shape[1])
+  weight = np.where(first == second, 1, 2).astype(np.float32)[:, None]
+  rows, delta = rows.astype(jnp.float32), delta.astype(jnp.float32)
+  left = rows[:, first] * rows[:, second]
+  right = delta[:, first] * delta[:, second] * weight[None]
+  total = _dot(
+    left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+  )
+  return jnp.maximum(total, 0)
+
+
+def _grouped_products(groups, group_inputs):
+  def products(rows, delta):
+    rows = rows.reshape(*rows.shape[:2], -1, groups, group_inputs)
+    delta = delta.reshape(*delta.shape[:2], groups, -1)
+    if group_inputs == 1 and delta.shape[-1] == 1:
+      # Depthwise: a sum, not a product of matrices.
+      gradients = jnp.sum(
+        rows * delta[:, :, None], axis=1, dtype=jnp.float32
+      ).swapaxes(-1, -2)
+    else:
+      gradients = jnp.einsum(
+        "npkgi,npgo->nkigo", rows, delta, preferred_element_type=jnp.float32
+      )
+    squares = jnp.sum(jnp.square(gradients), axis=0)
+    return squares.reshape(*squares.shape[:2], -1)
+
+  return products
+
+
+def _dot(rows, delta):
+  """rows^T delta, f32[K,C]."""
+  return lax.dot_general(
+    rows, delta, (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32
+  )

@@ -1,0 +1,232 @@
+"""Function transforms: sums of squared per-example gradients.
+
+`square_grad` is to a per-example loss what `jax.grad` is to a mean loss. The
+exact estimator finds, in the jaxpr of one example, where each parameter is
+used; so it does not matter with which library the network is written, and no
+axis has to be guessed to be that of the examples.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+from jax.extend import core
+import jax.numpy as jnp
+
+from gzjax.errors import UserError
+from gzjax.fisher import squares
+from gzjax.types import PyTree
+
+# Operations that only rename the entries of a kernel.
+_LAYOUT = ("copy", "reshape", "squeeze", "transpose")
+# Operations on single entries: the gradients of one example have at most the
+# size of its activations.
+_ELEMENTWISE = ("add", "sub", "mul", "div", "max", "min", "broadcast_in_dim")
+_BILINEAR = ("conv_general_dilated", "dot_general")
+# Operations that hold a function to look into. (Rematerialisation is dropped:
+# it changes memory, not numbers.)
+_CALLS = ("jit", "pjit", "closed_call", "remat2", "checkpoint")
+
+
+Estimator = Literal["exact", "vmap"]
+
+
+class UnknownUseError(UserError):
+  """A parameter enters the network in a way that has no exact fast rule."""
+
+
+class _Kernel(NamedTuple):
+  """A parameter whose entries were only renamed since it entered."""
+
+  leaf: int
+  value: jax.Array
+  dtype: jnp.dtype  # that the function sees
+
+
+def square_grad(
+  loss: Callable[[PyTree, PyTree], jax.Array], estimator: Estimator = "exact"
+) -> Callable[[PyTree, PyTree], PyTree]:
+  """(params, examples) -> sum over examples of the squared gradient of a loss.
+
+  Args:
+    loss: (params, example) -> f32[], pure.
+    estimator: "exact", see `square_kernels`; "vmap" takes any loss and holds
+      the gradients of all examples.
+
+  Returns:
+    A function of params and of examples with a leading axis; its result is
+    like params, f32.
+  """
+
+  def of_one(network, params, example):
+    value, pullback = jax.vjp(lambda p: network(p, example), params)
+    return pullback(jnp.ones_like(value))[0]
+
+  return sum_over_examples(loss, of_one, estimator)
+
+
+def sum_over_examples(
+  function: Callable[..., Any],
+  of_one: Callable[..., PyTree],
+  estimator: Estimator,
+) -> Callable[..., PyTree]:
+  """Sums what `of_one` makes of `function`'s squaring pullbacks.
+
+  Args:
+    function: (params, example) -> anything differentiable.
+    of_one: (function', params, example) -> a sum of pullbacks of function' to
+      params, whose squares are taken for each pullback.
+    estimator: see `square_grad`.
+
+  Returns:
+    (params, examples) -> like params, f32.
+
+  Raises:
+    ValueError: for another estimator.
+  """
+  if estimator not in ("exact", "vmap"):
+    raise ValueError(f"estimator is {estimator!r}: choose exact or vmap.")
+
+  def summed(params, examples):
+    dtypes = jax.tree.map(lambda p: p.dtype, params)
+
+    def from_float32(params, *args):
+      params = jax.tree.map(lambda p, d: p.astype(d), params, dtypes)
+      return function(params, *args)
+
+    def tapped(params, *args):
+      return from_float32(jax.tree.map(squares.tap, params), *args)
+
+    network = square_kernels(from_float32) if estimator == "exact" else tapped
+    return jax.vmap(partial(of_one, network), (None, 0), out_axes=None)(
+      jax.tree.map(lambda p: p.astype(jnp.float32), params), examples
+    )
+
+  return summed
+
+
+def square_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
+  """`function(params, *args)` whose pullback to params gives squares.
+
+  Differentiate it for one example, then `vmap` over examples: the cotangent of
+  each parameter is the sum over examples of its squared gradients, for kernels
+  of convolutions and matrix products at the price of an ordinary gradient.
+
+  Raises:
+    UnknownUseError: when called, if a parameter is used twice, or otherwise
+      than as a kernel or elementwise (scales, biases, embeddings of places).
+  """
+
+  def squared(params: PyTree, *args: Any) -> Any:
+    closed, shape = jax.make_jaxpr(function, return_shape=True)(params, *args)
+    leaves = jax.tree.leaves_with_path(params)
+    interpreter = _Interpreter(
+      [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for path, _ in leaves
+      ]
+    )
+    kernels = [
+      _Kernel(i, leaf, leaf.dtype) for i, (_, leaf) in enumerate(leaves)
+    ]
+    outputs = interpreter.run(
+      closed.jaxpr, closed.consts, [*kernels, *jax.tree.leaves(args)]
+    )
+    for output in outputs:
+      if isinstance(output, _Kernel):
+        raise interpreter.unknown(output, "as a result")
+    return jax.tree.unflatten(jax.tree.structure(shape), outputs)
+
+  return squared
+
+
+class _Interpreter:
+  """Evaluates a jaxpr; sees to it that no parameter is used twice."""
+
+  def __init__(self, names: list[str]):
+    self._names = names
+    self._used: set[int] = set()
+
+  def unknown(self, kernel: _Kernel, how: str) -> UnknownUseError:
+    return UnknownUseError(
+      f"The exact Fisher diagonal has no rule for the parameter "
+      f"{self._names[kernel.leaf]!r}: it is used {how}. Choose "
+      'estimator="vmap", which is slower and takes any network.'
+    )
+
+  def run(
+    self, jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]
+  ) -> list[Any]:
+    values = dict(zip(jaxpr.constvars, consts, strict=True))
+    values |= zip(jaxpr.invars, args, strict=True)
+
+    def read(atom):
+      return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+    for eqn in jaxpr.eqns:
+      outputs = self._evaluate(eqn, [read(atom) for atom in eqn.invars])
+      values |= zip(eqn.outvars, outputs, strict=True)
+    return [read(atom) for atom in jaxpr.outvars]
+
+  def _evaluate(self, eqn, inputs):
+    kernels = [x for x in inputs if isinstance(x, _Kernel)]
+    name = eqn.primitive.name
+    if not kernels:
+      return _bind(eqn, *inputs)
+    if name in _CALLS:
+      inner = eqn.params["jaxpr"]
+      # remat holds a jaxpr without constants.
+      return self.run(
+        getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs
+      )
+    if name == "convert_element_type":
+      return [kernels[0]._replace(dtype=eqn.params["new_dtype"])]
+    if name in _LAYOUT:
+      (value,) = _bind(eqn, kernels[0].value)
+      return [kernels[0]._replace(value=value)]
+    if name in _ELEMENTWISE:
+      return _bind(eqn, *map(self._tap, inputs))
+    if name in _BILINEAR and len(kernels) == 1:
+      return [self._apply(eqn, *inputs)]
+    raise self.unknown(kernels[0], f"in {name}")
+
+  def _tap(self, x):
+    if not isinstance(x, _Kernel):
+      return x
+    self._use(x)
+    return squares.tap(x.value).astype(x.dtype)
+
+  def _use(self, kernel):
+    if kernel.leaf in self._used:
+      raise self.unknown(kernel, "twice")
+    self._used.add(kernel.leaf)
+
+  def _apply(self, eqn, left, right):
+    """A convolution or a matrix product with one kernel."""
+    if isinstance(left, _Kernel) and eqn.primitive.name != "dot_general":
+      raise self.unknown(left, "as an image to convolve")
+    kernel_first = isinstance(left, _Kernel)
+    kernel, x = (left, right) if kernel_first else (right, left)
+    self._use(kernel)
+    shape = kernel.value.shape
+    if eqn.primitive.name == "dot_general":
+      rule = squares.dot_rule(
+        eqn.params["dimension_numbers"], shape, kernel_first=kernel_first
+      )
+    else:
+      rule = squares.conv_rule(eqn.params, shape)
+
+    def operation(x, value):
+      operands = [x, value.astype(kernel.dtype)]
+      if kernel_first:
+        operands.reverse()
+      return _bind(eqn, *operands)[0]
+
+    return squares.squaring(operation, rule)(x, kernel.value)
+
+
+def _bind(eqn, *inputs):
+  params = eqn.primitive.get_bind_params(eqn.params)
+  outputs = eqn.primitive.bind(*inputs, **params)
+  return outputs if eqn.primitive.multiple_results else [outputs]

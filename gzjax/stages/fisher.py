@@ -1,0 +1,67 @@
+"""The Fisher diagonal of a set of galaxies: computed once, then kept."""
+
+import time
+
+import jax
+
+from gzjax import checkpoint, fisher, losses, training
+from gzjax.data import feed
+from gzjax.progress import say
+from gzjax.stages.experiment import Experiment
+from gzjax.types import Fisher, TrainState
+
+
+def fisher_of(
+  experiment: Experiment, state: TrainState, name: str
+) -> tuple[Fisher, training.Clock]:
+  """The Fisher of the retain or forget set, and the seconds that it took.
+
+  Kept in `fisher/<name>/` with its provenance, and read from there if that is
+  the same.
+  """
+  settings = experiment.config.unlearn.fisher
+  members = experiment.members(name)
+  key = jax.random.key(experiment.config.seed)
+  variables = {"params": state.params, "batch_stats": state.batch_stats}
+  record = fisher.provenance(
+    variables,
+    {"row": members, "label": experiment.labels("train_label")[members]},
+    dataset=experiment.dataset.fingerprint,
+    objective="cross_entropy",
+    kind=settings.kind,
+    estimator=settings.estimator,
+    key_data=jax.random.key_data(key),
+  )
+  folder = experiment.workdir / "fisher" / name
+  info = checkpoint.read_fisher_info(folder)
+  if info is not None and info["provenance"] == record:
+    say(f"Fisher of the {name} set: read from {folder}")
+    like = Fisher(state.step.astype("float32"), state.params)
+    return checkpoint.restore_fisher(folder, like), training.Clock(
+      info["wall_seconds"], info["compile_seconds"]
+    )
+  rows = feed.ordered_rows(members, experiment.config.unlearn.batch_size)
+
+  def timed(rows):
+    start = time.perf_counter()
+    found = fisher.fisher_diagonal(
+      experiment.apply_fn,
+      variables,
+      experiment.feed.batches(rows),
+      objective=losses.cross_entropy,
+      kind=settings.kind,
+      estimator=settings.estimator,
+      microbatch=settings.microbatch,
+      mesh=experiment.mesh,
+      key=key,
+      total=len(rows),
+    )
+    return jax.block_until_ready(found), time.perf_counter() - start
+
+  _, compile_seconds = timed(rows[:1])
+  found, seconds = timed(rows)
+  clock = training.Clock(seconds, compile_seconds)
+  checkpoint.save_fisher(
+    folder, found, {"provenance": record, **clock.seconds()}
+  )
+  return found, clock
