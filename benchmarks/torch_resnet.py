@@ -101,17 +101,17 @@ def random_network(name: str, num_classes: int, seed: int) -> TorchResNet:
 
 
 def to_flax(weights: dict[str, torch.Tensor], shapes):
-  """(params, batch_stats) of our ResNet with the weights of a `TorchResNet`.
+  """The variables of our ResNet with the weights of a `TorchResNet`.
 
   Args:
-    weights: its `state_dict()`.
-    shapes: the variables of ours, as arrays or `jax.ShapeDtypeStruct`s.
+    weights: its `state_dict()`, or what else has a tensor for each name.
+    shapes: the variables of ours, {"params": ..., "batch_stats": ...} or one of
+      them, as arrays or `jax.ShapeDtypeStruct`s.
   """
-  arrays = {k: v.numpy() for k, v in weights.items()}
-  variables = jax.tree_util.tree_map_with_path(
+  arrays = {k: v.detach().cpu().numpy() for k, v in weights.items()}
+  return jax.tree_util.tree_map_with_path(
     lambda path, shape: _tensor(arrays, path, shape.shape), shapes
   )
-  return variables["params"], variables["batch_stats"]
 
 
 def _tensor(arrays, path, shape):

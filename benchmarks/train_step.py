@@ -71,12 +71,10 @@ def _ours(start, batch, conv_form):
     model, jax.random.key(0), _SIZE.value
   )
   shapes = {"params": params, "batch_stats": batch_stats}
-  params, batch_stats = jax.tree.map(
-    jnp.array, torch_resnet.to_flax(start, shapes)
-  )
+  variables = jax.tree.map(jnp.array, torch_resnet.to_flax(start, shapes))
   # A constant rate, as the peer's: the schedule is not what is measured.
   tx = training.make_optimizer("sgd", learning_rate=_LEARNING_RATE, steps=10**9)
-  state = training.init_state(params, batch_stats, tx)
+  state = training.init_state(variables["params"], variables["batch_stats"], tx)
   step = training.make_train_step(
     models.make_apply_fn(model), losses.cross_entropy, tx
   )

@@ -22,8 +22,14 @@ def say(text: str) -> None:
   _CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def progress(items: Iterable[T], total: int, title: str) -> Iterator[T]:
-  """Yields `items` and tells how far it got and how long it still takes."""
+def progress(items: Iterable[T], total: int | None, title: str) -> Iterator[T]:
+  """Yields `items` and tells how far it got and how long it still takes.
+
+  Args:
+    items: any.
+    total: how many; None if nobody knows.
+    title: what is being done.
+  """
   if on_terminal():
     yield from track(items, title, total, console=_CONSOLE, transient=True)
     return
@@ -31,7 +37,11 @@ def progress(items: Iterable[T], total: int, title: str) -> Iterator[T]:
   for done, item in enumerate(items, 1):
     yield item
     now = time.monotonic()
-    if now - last >= _SECONDS_BETWEEN_LINES and done < total:
+    if now - last < _SECONDS_BETWEEN_LINES or done == total:
+      continue
+    last = now
+    if total is None:
+      say(f"{title}: {done}")
+    else:
       left = (now - start) / done * (total - done)
       say(f"{title}: {done} of {total}, {left:.0f} s left")
-      last = now

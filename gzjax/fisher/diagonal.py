@@ -5,7 +5,7 @@ example's gradient, not of the gradient of a batch mean, which is smaller by
 about the batch size (151 times in the median on one network we measured).
 """
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ import numpy as np
 from gzjax import losses, models, sharding
 from gzjax.fisher import kinds, transform
 from gzjax.progress import progress
-from gzjax.types import Batch, Fisher, Objective, PyTree
+from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
 
 Estimator = Literal["exact", "vmap", "signs"]
 
@@ -79,10 +79,8 @@ def fisher_diagonal(
       parameter; the message names it.
     ValueError: for an unknown kind or estimator.
   """
-  spec = _Spec(objective, likelihood, kind, estimator)
-  sums = _accumulated(
-    spec, model, variables, batches, mesh, microbatch, key, total
-  )
+  spec = Spec(objective, likelihood, kind, estimator, microbatch)
+  sums = _accumulated(spec, model, variables, batches, mesh, key, total)
   return Fisher(sums.count, sums.sum_sq)
 
 
@@ -121,46 +119,43 @@ def signs_with_error(
   Returns:
     (the estimate, the standard error of each entry of `sum_sq`, f32).
   """
-  spec = _Spec(objective, likelihood, kind, "signs", with_error=True)
-  sums = _accumulated(
-    spec, model, variables, batches, mesh, microbatch, key, total
-  )
+  spec = Spec(objective, likelihood, kind, "signs", microbatch, True)
+  sums = _accumulated(spec, model, variables, batches, mesh, key, total)
   error = jax.tree.map(lambda q: jnp.sqrt(2 / 3 * q), sums.fourth)
   return Fisher(sums.count, sums.sum_sq), error
 
 
-class _Spec(NamedTuple):
-  """What to compute; hashable."""
+class Spec(NamedTuple):
+  """What to compute, see `fisher_diagonal`; hashable."""
 
-  objective: Objective
-  likelihood: kinds.Likelihood
-  kind: kinds.Kind
-  estimator: Estimator
+  objective: Objective = losses.cross_entropy
+  likelihood: kinds.Likelihood = kinds.CATEGORICAL
+  kind: kinds.Kind = "empirical"
+  estimator: Estimator = "exact"
+  microbatch: int = 0
   with_error: bool = False
 
 
-class _Sums(NamedTuple):
+class Sums(NamedTuple):
+  """What grows with every batch; a part for each device in front."""
+
   count: jax.Array
   sum_sq: PyTree
   fourth: PyTree  # sum of s^4 of the signs; () if not asked for
 
 
-def _accumulated(
-  spec, model, variables, batches, mesh, microbatch, key, total
-) -> _Sums:
+def _accumulated(spec, model, variables, batches, mesh, key, total) -> Sums:
   mesh = mesh or sharding.make_mesh()
-  key = jax.random.key(0) if key is None else key
-  params = variables["params"]
-  if not microbatch and spec.estimator == "vmap":
-    microbatch = 1 if mesh.devices.flat[0].platform == "cpu" else 32
   if total is None and isinstance(batches, Sized):
     total = len(batches)
-  accumulate = _make_accumulate(
-    models.as_apply_fn(model), spec, mesh, microbatch
+  accumulate = make_accumulate(models.as_apply_fn(model), spec, mesh)
+  zeros, total_over_devices = make_sums(spec, mesh)
+  sums = zeros(variables["params"])
+  rest = (
+    variables["params"],
+    variables.get("batch_stats", {}),
+    jax.random.key(0) if key is None else key,
   )
-  zeros, total_over_devices = _make_sums(mesh, spec.with_error)
-  sums = zeros(params)
-  rest = params, variables.get("batch_stats", {}), key
   seen = 0
   for batch in progress(batches, total, "Fisher information"):
     batch = _complete(batch, mesh, seen)
@@ -173,13 +168,18 @@ def _accumulated(
 # These are cached, so that the next call with the same arguments compiles
 # nothing.
 @lru_cache(maxsize=8)
-def _make_sums(mesh, with_error):
-  """One sum for each device: the devices talk once, at the end."""
+def make_sums(
+  spec: Spec, mesh: Mesh
+) -> tuple[Callable[[PyTree], Sums], Callable[[Sums], Sums]]:
+  """(params -> zero sums, one for each device; sums -> their total).
+
+  The devices talk once, at the end.
+  """
 
   def zeros(params):
     return jax.tree.map(
       lambda p: jnp.zeros((mesh.size, *p.shape), jnp.float32),
-      _Sums(jnp.zeros(()), params, params if with_error else ()),
+      Sums(jnp.zeros(()), params, params if spec.with_error else ()),
     )
 
   def total(sums):
@@ -208,12 +208,20 @@ def _complete(batch: Batch, mesh: Mesh, seen: int) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _make_accumulate(apply_fn, spec, mesh, microbatch):
+def make_accumulate(
+  apply_fn: ApplyFn, spec: Spec, mesh: Mesh
+) -> Callable[[Sums, PyTree, PyTree, jax.Array, Batch], Sums]:
+  """(sums, params, batch_stats, key, batch) -> sums, jitted.
+
+  Consumes (donates) the sums. The batch must be split over the mesh evenly.
+  """
   add = _add_signs if spec.estimator == "signs" else _add_squares
   cotangents = kinds.make_cotangents(spec.kind, spec.objective, spec.likelihood)
+  microbatch = spec.microbatch
+  if not microbatch and spec.estimator == "vmap":
+    microbatch = 1 if mesh.devices.flat[0].platform == "cpu" else 32
 
   def on_device(sums, params, batch_stats, key, batch):
-
     def add_chunk(sums, chunk):
       keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chunk["id"])
       new = add(apply_fn, cotangents, spec, params, batch_stats, chunk, keys)
@@ -253,7 +261,8 @@ def _add_squares(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
     logits, pullback = jax.vjp(
       lambda p: network(p, batch_stats, example["image"]), params
     )
-    rows = cotangents(logits, example, key) * example["valid"]
+    rows = cotangents(logits.astype(jnp.float32), example, key)
+    rows = (rows * example["valid"]).astype(logits.dtype)
     if len(rows) == 1:
       return pullback(rows[0])[0]
 
@@ -264,7 +273,7 @@ def _add_squares(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
     return lax.scan(add, zero, rows, unroll=len(rows) < 4)[0]
 
   summed = transform.sum_over_examples(network, of_one, spec.estimator)
-  return _Sums(jnp.sum(batch["valid"]), summed(params, (batch, keys)), ())
+  return Sums(jnp.sum(batch["valid"]), summed(params, (batch, keys)), ())
 
 
 def _add_signs(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
@@ -276,17 +285,18 @@ def _add_signs(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
   logits, pullback = jax.vjp(network, params)
 
   def signed(logits, example, key):
-    rows = cotangents(logits, example, key)
+    rows = cotangents(logits.astype(jnp.float32), example, key)
     # Another key than that of a drawn label.
     signs = jax.random.rademacher(
       jax.random.fold_in(key, 1), (len(rows), 1), rows.dtype
     )
-    return jnp.sum(signs * rows, axis=0) * example["valid"]
+    total = jnp.sum(signs * rows, axis=0) * example["valid"]
+    return total.astype(logits.dtype)
 
   (gradient,) = pullback(jax.vmap(signed)(logits, batch, keys))
   squares = jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), gradient)
   fourth = jax.tree.map(jnp.square, squares) if spec.with_error else ()
-  return _Sums(jnp.sum(batch["valid"]), squares, fourth)
+  return Sums(jnp.sum(batch["valid"]), squares, fourth)
 
 
 def _chunks(batch: Batch, size: int) -> Batch:

@@ -5,6 +5,10 @@ G_n = a_n^T delta_n with delta = d loss / d y. Under `vmap` over examples the
 functions here hand back sum_n G_n * G_n (elementwise) in place of N gradients,
 so that no array of N kernels is ever made. Derivation and counts of operations
 and bytes: docs/fisher.md.
+
+Each takes a scalar `one` that has to differ from example to example as far as
+`vmap` can see, so that a gradient that is the same for all of them is counted
+for each.
 """
 
 from collections.abc import Callable
@@ -51,32 +55,39 @@ STRATEGIES = {
 
 
 @jax.custom_batching.custom_vmap
-def _square(gradient):
-  return jnp.square(gradient.astype(jnp.float32))
+def _square(gradient, one):
+  del one
+  return jnp.square(gradient)
 
 
 @_square.def_vmap
-def _sum_of_squares(axis_size, in_batched, gradient):
-  del axis_size, in_batched
-  return jnp.sum(jnp.square(gradient.astype(jnp.float32)), axis=0), False
+def _sum_of_squares(axis_size, in_batched, gradient, one):
+  del one
+  if not in_batched[0]:
+    return axis_size * jnp.square(gradient), False
+  return jnp.sum(jnp.square(gradient), axis=0), False
 
 
 @jax.custom_vjp
-def tap(parameter: jax.Array) -> jax.Array:
+def tap(parameter: jax.Array, one: jax.Array) -> jax.Array:
   """The identity, with a squared cotangent; under `vmap` their sum.
 
   Right for whatever the parameter is used for, but the gradients of all
   examples are in memory at once.
   """
+  del one
   return parameter
 
 
 tap.defvjp(
-  lambda parameter: (parameter, None), lambda _, gradient: (_square(gradient),)
+  lambda parameter, one: (parameter, one),
+  lambda one, gradient: (_square(gradient, one), jnp.zeros_like(one)),
 )
 
 
-def squaring(operation: Bilinear, rule: SquareRule | None = None) -> Bilinear:
+def squaring(
+  operation: Bilinear, rule: SquareRule | None
+) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
   """`operation` with the squared gradient as the cotangent of the kernel.
 
   Args:
@@ -84,24 +95,26 @@ def squaring(operation: Bilinear, rule: SquareRule | None = None) -> Bilinear:
     rule: the sum over examples; None takes them one after the other.
 
   Returns:
-    A function to differentiate and then to `vmap` over examples: the cotangent
-    of the kernel is their sum of squares, the same for all examples.
+    (x, kernel, one) -> y, to differentiate and then to `vmap` over examples:
+    the cotangent of the kernel is their sum of squares, the same for all.
   """
 
-  def square(x, kernel, delta):
+  def square(x, kernel, delta, one):
+    del one
     (gradient,) = jax.vjp(lambda k: operation(x, k), kernel)[1](delta)
     return jnp.square(gradient)
 
   def one_by_one(x, kernel, delta):
     def add(total, one):
-      return total + square(one[0], kernel, one[1]), None
+      return total + square(one[0], kernel, one[1], None), None
 
     return lax.scan(add, jnp.zeros_like(kernel), (x, delta))[0]
 
   squares = jax.custom_batching.custom_vmap(square)
 
   @squares.def_vmap
-  def _(axis_size, in_batched, x, kernel, delta):
+  def _(axis_size, in_batched, x, kernel, delta, one):
+    del one
     x, delta = (
       value if batched else jnp.broadcast_to(value, (axis_size, *value.shape))
       for value, batched in ((x, in_batched[0]), (delta, in_batched[2]))
@@ -110,12 +123,14 @@ def squaring(operation: Bilinear, rule: SquareRule | None = None) -> Bilinear:
     return total, False
 
   def backward(residuals, delta):
-    x, kernel = residuals
+    x, kernel, one = residuals
     (gradient,) = jax.vjp(lambda x: operation(x, kernel), x)[1](delta)
-    return gradient, squares(x, kernel, delta)
+    return gradient, squares(x, kernel, delta, one), jnp.zeros_like(one)
 
-  squared = jax.custom_vjp(operation)
-  squared.defvjp(lambda x, k: (operation(x, k), (x, k)), backward)
+  squared = jax.custom_vjp(lambda x, kernel, one: operation(x, kernel))
+  squared.defvjp(
+    lambda x, kernel, one: (operation(x, kernel), (x, kernel, one)), backward
+  )
   return squared
 
 

@@ -95,12 +95,21 @@ def sum_over_examples(
       params = jax.tree.map(lambda p, d: p.astype(d), params, dtypes)
       return function(params, *args)
 
-    def tapped(params, *args):
-      return from_float32(jax.tree.map(squares.tap, params), *args)
+    def tapped(one, params, *args):
+      params = jax.tree.map(lambda p: squares.tap(p, one), params)
+      return from_float32(params, *args)
 
-    network = square_kernels(from_float32) if estimator == "exact" else tapped
-    return jax.vmap(partial(of_one, network), (None, 0), out_axes=None)(
-      jax.tree.map(lambda p: p.astype(jnp.float32), params), examples
+    squared = square_kernels(from_float32) if estimator == "exact" else tapped
+    return jax.vmap(
+      lambda params, example, one: of_one(
+        partial(squared, one), params, example
+      ),
+      (None, 0, 0),
+      out_axes=None,
+    )(
+      jax.tree.map(lambda p: p.astype(jnp.float32), params),
+      examples,
+      jnp.ones(len(jax.tree.leaves(examples)[0])),
     )
 
   return summed
@@ -113,20 +122,22 @@ def square_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
   each parameter is the sum over examples of its squared gradients, for kernels
   of convolutions and matrix products at the price of an ordinary gradient.
 
+  Returns:
+    (one, params, *args) -> the function's value; see `squares` for `one`.
+
   Raises:
     UnknownUseError: when called, if a parameter is used twice, or otherwise
       than as a kernel or elementwise (scales, biases, embeddings of places).
   """
 
-  def squared(params: PyTree, *args: Any) -> Any:
+  def squared(one: jax.Array, params: PyTree, *args: Any) -> Any:
     closed, shape = jax.make_jaxpr(function, return_shape=True)(params, *args)
     leaves = jax.tree.leaves_with_path(params)
-    interpreter = _Interpreter(
-      [
-        jax.tree_util.keystr(path, simple=True, separator="/")
-        for path, _ in leaves
-      ]
-    )
+    names = [
+      jax.tree_util.keystr(path, simple=True, separator="/")
+      for path, _ in leaves
+    ]
+    interpreter = _Interpreter(names, one)
     kernels = [
       _Kernel(i, leaf, leaf.dtype) for i, (_, leaf) in enumerate(leaves)
     ]
@@ -144,8 +155,9 @@ def square_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Interpreter:
   """Evaluates a jaxpr; sees to it that no parameter is used twice."""
 
-  def __init__(self, names: list[str]):
+  def __init__(self, names: list[str], one: jax.Array):
     self._names = names
+    self._one = one
     self._used: set[int] = set()
 
   def unknown(self, kernel: _Kernel, how: str) -> UnknownUseError:
@@ -195,7 +207,7 @@ class _Interpreter:
     if not isinstance(x, _Kernel):
       return x
     self._use(x)
-    return squares.tap(x.value).astype(x.dtype)
+    return squares.tap(x.value, self._one).astype(x.dtype)
 
   def _use(self, kernel):
     if kernel.leaf in self._used:
@@ -223,7 +235,7 @@ class _Interpreter:
         operands.reverse()
       return _bind(eqn, *operands)[0]
 
-    return squares.squaring(operation, rule)(x, kernel.value)
+    return squares.squaring(operation, rule)(x, kernel.value, self._one)
 
 
 def _bind(eqn, *inputs):

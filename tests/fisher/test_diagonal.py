@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gzjax import fisher, losses, models, sharding, training
-from gzjax.fisher import diagonal, kinds
+from gzjax.fisher import diagonal
 from tests import networks
 from tests.fisher import truth
 
@@ -176,13 +176,11 @@ def _compiled(mesh, count):
   model = models.MODELS["resnet_tiny"](num_classes=3, width=16)
   params, stats = models.init_variables(model, jax.random.key(0), 32)
   apply_fn = models.make_apply_fn(model)
-  spec = diagonal._Spec(
-    losses.cross_entropy, kinds.CATEGORICAL, "empirical", "exact"
-  )
-  zeros, _ = diagonal._make_sums(mesh, False)
+  spec = diagonal.Spec()
+  zeros, _ = diagonal.make_sums(spec, mesh)
   batch = networks.batch(count)
   batch["image"] = np.zeros((count, 32, 32, 3), np.float32)
-  accumulate = diagonal._make_accumulate(apply_fn, spec, mesh, 0)
+  accumulate = diagonal.make_accumulate(apply_fn, spec, mesh)
   tx = training.make_optimizer("sgd", learning_rate=0.1, steps=10)
   state = training.init_state(params, stats, tx)
   step = training.make_train_step(apply_fn, losses.cross_entropy, tx)

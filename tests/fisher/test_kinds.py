@@ -3,13 +3,14 @@
 import itertools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from gzjax import fisher, losses
+from gzjax import fisher, losses, models
 from gzjax.fisher import kinds
 from tests import networks
 from tests.fisher import truth
@@ -211,6 +212,27 @@ def test_a_draw_depends_on_the_example_not_on_the_devices(mesh, one_device):
   assert truth.relative_error(many, one) < 1e-5
   other = _fisher(mesh, kind="sampled", key=jax.random.key(4))
   assert truth.relative_error(other, one) > 1e-2
+
+
+def test_true_of_many_classes(mesh):
+  """More passes than are unrolled."""
+  model = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(6)])
+  apply_fn = models.make_apply_fn(model)
+  batch = networks.batch(5)
+  params = model.init(jax.random.key(0), batch["image"])["params"]
+  logits, _ = apply_fn(params, {}, batch["image"], train=False)
+  got = fisher.fisher_diagonal(
+    model, {"params": params}, [batch], mesh=mesh, kind="true"
+  ).sum_sq
+  # Of a linear network F = sum_n x_n^2 (p_n - p_n^2).
+  p = np.stack([_softmax(x) for x in np.asarray(logits, np.float64)])
+  x = batch["image"].reshape(5, -1).astype(np.float64)
+  wanted = {
+    "layers_1": {
+      "bias": np.sum(p - p**2, axis=0), "kernel": (x**2).T @ (p - p**2)
+    }
+  }  # fmt: skip
+  assert truth.relative_error(got, wanted) < 1e-5
 
 
 def test_what_cannot_be_had_is_said(mesh):

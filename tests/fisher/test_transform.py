@@ -221,7 +221,7 @@ def test_names_a_parameter_that_it_has_no_rule_for(layer, words):
 
 def test_a_parameter_returned_is_not_a_number_made_of_it():
   with pytest.raises(fisher.UnknownUseError, match="'a'"):
-    jax.vjp(transform.square_kernels(lambda p: p["a"]), {"a": jnp.ones(3)})
+    transform.square_kernels(lambda p: p["a"])(1.0, {"a": jnp.ones(3)})
 
 
 def test_a_parameter_that_is_not_used_has_no_information():
@@ -234,6 +234,20 @@ def test_a_parameter_that_is_not_used_has_no_information():
 
   got = jax.jit(fisher.square_grad(partial_loss))(params, examples)
   np.testing.assert_array_equal(got["unused"], 0)
+
+
+@pytest.mark.parametrize("estimator", ["exact", "vmap"])
+def test_a_gradient_that_no_example_changes_counts_for_each(estimator):
+  params = {"bias": np.ones(2, np.float32), "kernel": np.ones((3, 2), "f")}
+  examples = np.zeros((5, 3), np.float32)
+
+  def loss(params, example):
+    constant = jnp.ones((1, 3)) @ params["kernel"]
+    return jnp.sum(example) + jnp.sum(constant + params["bias"][None])
+
+  got = jax.jit(fisher.square_grad(loss, estimator))(params, examples)
+  np.testing.assert_array_equal(got["bias"], 5)
+  np.testing.assert_array_equal(got["kernel"], 5)
 
 
 def test_ordinary_gradients_are_left_alone():

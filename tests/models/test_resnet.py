@@ -89,7 +89,8 @@ def test_logits_equal_pytorch(name, size):
 
   peer = torch_resnet.random_network(name, num_classes=3, seed=0)
   model = models.MODELS[name](num_classes=3)
-  params, stats = torch_resnet.to_flax(peer.state_dict(), _shapes(model))
+  variables = torch_resnet.to_flax(peer.state_dict(), _shapes(model))
+  params, stats = variables["params"], variables["batch_stats"]
   image = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype("f")
   with torch.no_grad():
     wanted = peer.eval()(torch.tensor(image).permute(0, 3, 1, 2)).numpy()
@@ -104,7 +105,8 @@ def test_training_mode_equals_pytorch():
 
   peer = torch_resnet.random_network("resnet18", num_classes=3, seed=0)
   model = models.MODELS["resnet18"](num_classes=3)
-  params, stats = torch_resnet.to_flax(peer.state_dict(), _shapes(model))
+  variables = torch_resnet.to_flax(peer.state_dict(), _shapes(model))
+  params, stats = variables["params"], variables["batch_stats"]
   image = np.random.default_rng(1).normal(size=(8, 64, 64, 3)).astype("f")
   label = np.array([0, 1, 2, 0, 1, 2, 0, 1])
   logits = peer.train()(torch.tensor(image).permute(0, 3, 1, 2))

@@ -1,0 +1,46 @@
+"""Interleaved timing and peak memory of functions that wait for the device."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+import re
+import time
+
+import numpy as np
+
+_STATUS = Path("/proc/self/status")
+
+
+def interleaved(
+  runs: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, np.ndarray]:
+  """Seconds of each run in each round; every other round goes backwards.
+
+  Only ratios of one round's numbers mean something: machines that are shared
+  change their speed from minute to minute.
+  """
+  seconds = {name: [] for name in runs}
+  for turn in range(rounds):
+    for name in list(runs) if turn % 2 == 0 else list(runs)[::-1]:
+      start = time.perf_counter()
+      runs[name]()
+      seconds[name].append(time.perf_counter() - start)
+  return {name: np.asarray(values) for name, values in seconds.items()}
+
+
+def peak_bytes(run: Callable[[], object]) -> int | None:
+  """What the process needed beyond what it held before, at the worst moment.
+
+  Linux only (None elsewhere), host memory only.
+  """
+  if not _STATUS.exists():
+    return None
+  before = _status("VmRSS")
+  Path("/proc/self/clear_refs").write_text("5")  # forgets the last peak
+  run()
+  return max(_status("VmHWM") - before, 0)
+
+
+def _status(name: str) -> int:
+  found = re.search(rf"{name}:\s+(\d+) kB", _STATUS.read_text())
+  assert found, name
+  return int(found[1]) * 1024
