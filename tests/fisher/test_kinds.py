@@ -186,15 +186,17 @@ SAMPLED = {
 
 
 @pytest.mark.parametrize("name", SAMPLED)
-def test_sampled_is_true_on_average(name, mesh):
+def test_sampled_is_true_on_average(name, one_device):
   objective, likelihood = SAMPLED[name]
   options = {"objective": objective, "likelihood": likelihood}
-  true = np.asarray(_fisher(mesh, kind="true", **options)["head"]["kernel"])
+  true = np.asarray(
+    _fisher(one_device, kind="true", **options)["head"]["kernel"]
+  )
   draws = np.stack(
     [
-      _fisher(mesh, kind="sampled", key=jax.random.key(i), **options)["head"][
-        "kernel"
-      ]
+      _fisher(one_device, kind="sampled", key=jax.random.key(i), **options)[
+        "head"
+      ]["kernel"]
       for i in range(200)
     ]
   )
