@@ -1,7 +1,9 @@
 """Interleaved timing and peak memory of functions that wait for the device."""
 
 from collections.abc import Callable, Mapping
+import ctypes
 from pathlib import Path
+import platform
 import re
 import time
 
@@ -30,10 +32,12 @@ def interleaved(
 def peak_bytes(run: Callable[[], object]) -> int | None:
   """What the process needed beyond what it held before, at the worst moment.
 
-  Linux only (None elsewhere), host memory only.
+  glibc on Linux only (None elsewhere), host memory only.
   """
-  if not _STATUS.exists():
+  if not _STATUS.exists() or platform.libc_ver()[0] != "glibc":
     return None
+  # The heap keeps what was freed; without this it would be used again unseen.
+  ctypes.CDLL(None).malloc_trim(0)
   before = _status("VmRSS")
   Path("/proc/self/clear_refs").write_text("5")  # forgets the last peak
   run()

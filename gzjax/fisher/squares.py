@@ -37,20 +37,22 @@ class Strategy(NamedTuple):
     pair_bytes: memory for those products, of one chunk of examples.
     gradient_bytes: memory for patches and gradients of one chunk; 0 takes one
       example at a time.
-    unroll: chunks between two sweeps over the sum.
+    unroll: chunks between two sweeps over the sum, at most,
+    unroll_bytes: and so many that their gradients fit here.
   """
 
   pair_positions: int
   pair_bytes: int
   gradient_bytes: int
   unroll: int
+  unroll_bytes: int
 
 
 # A CPU squares each gradient while it is in the cache. The figures behind
 # these numbers are in docs/fisher.md.
 STRATEGIES = {
-  "cpu": Strategy(8, 2**25, 0, 2),
-  "accelerator": Strategy(8, 2**29, 2**29, 1),
+  "cpu": Strategy(8, 2**25, 0, 4, 20 * 2**20),
+  "accelerator": Strategy(8, 2**29, 2**29, 1, 2**29),
 }
 
 
@@ -248,7 +250,9 @@ def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):
   parts = split(x), split(delta)
   like = jax.eval_shape(lambda p: terms(rows(p[0][0]), p[1][0]), parts)
   start = jnp.zeros(like.shape, jnp.float32)
-  return lax.scan(add, start, parts, unroll=strategy.unroll)[0]
+  fit = strategy.unroll_bytes // (4 * chunk * start.size)
+  unroll = max(1, min(strategy.unroll, fit))
+  return lax.scan(add, start, parts, unroll=unroll)[0]
 
 
 def _products(rows, delta):

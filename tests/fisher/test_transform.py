@@ -135,7 +135,7 @@ def test_equals_a_float64_loop(name, monkeypatch):
 @pytest.mark.parametrize("count", [1, 2, 7])
 @pytest.mark.parametrize("name", ["conv 3x3", "conv to 2x2", "conv depthwise"])
 def test_chunks_of_any_size(name, count, monkeypatch):
-  small = squares.Strategy(8, 2**12, 2**14, 1)  # a few examples each
+  small = squares.Strategy(8, 2**12, 2**14, 2, 2**14)  # a few examples each
   monkeypatch.setitem(squares.STRATEGIES, "cpu", small)
   loss, params, examples = _problem(LAYERS[name], count)
   got = jax.jit(fisher.square_grad(loss))(params, examples)
