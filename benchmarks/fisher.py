@@ -281,12 +281,14 @@ def _ways(problem, mesh) -> dict[str, _Way]:
     "signs with error": fisher(estimator="signs", with_error=True),
     "one by one": _one_by_one(problem),
   }
-  for name, form in {
-    "vmap": "auto", "vmap, dots only": "dot", "vmap, plain nn.Conv": "native",
-  }.items():  # fmt: skip
-    ways[name] = _best(
-      lambda n, form=form: fisher(form, estimator="vmap", microbatch=n), name
-    )
+  for name, estimator, form in (
+    ("exact, dots only", "exact", "dot"),
+    ("vmap", "vmap", "auto"),
+    ("vmap, dots only", "vmap", "dot"),
+    ("vmap, plain nn.Conv", "vmap", "native"),
+  ):
+    build = partial(fisher, form, estimator=estimator)
+    ways[name] = _best(lambda n, build=build: build(microbatch=n), name)
   if torch is not None and _PEERS.value:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for name, way in torch_fisher.WAYS.items():

@@ -86,7 +86,10 @@ def sum_over_examples(
     ValueError: for another estimator.
   """
   if estimator not in ("exact", "vmap"):
-    raise ValueError(f"estimator is {estimator!r}: choose exact or vmap.")
+    raise ValueError(
+      f"estimator is {estimator!r}: choose exact or vmap (of a data set also "
+      "signs)."
+    )
 
   def summed(params, examples):
     dtypes = jax.tree.map(lambda p: p.dtype, params)
