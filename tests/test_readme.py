@@ -13,8 +13,9 @@ def _blocks(language):
 def test_python_examples_run(capsys):
   blocks = _blocks("python")
   assert blocks
+  names = {}  # later blocks go on from earlier ones
   for block in blocks:
-    exec(compile(block, "README.md", "exec"), {})
+    exec(compile(block, "README.md", "exec"), names)
   assert float(capsys.readouterr().out) > 0
 
 
