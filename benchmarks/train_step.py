@@ -8,9 +8,9 @@ speeds would mean nothing. Needs the `bench` extra. A GPU is used if there is
 one (PyTorch then in channels_last, as on the CPU).
 """
 
+from functools import partial
 import json
 from pathlib import Path
-import time
 
 from absl import app, flags
 import jax
@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from benchmarks import torch_resnet
+from benchmarks import timing, torch_resnet
 from gzjax import losses, models, training
 
 _MODEL = flags.DEFINE_enum(
@@ -87,12 +87,10 @@ def _ours(start, batch, conv_form):
   return run
 
 
-def _time(step):
-  start = time.perf_counter()
+def _round(step):
   for _ in range(_STEPS.value):
     loss = step()
   float(loss)  # waits for the device
-  return (time.perf_counter() - start) / _STEPS.value
 
 
 def main(arguments):
@@ -124,11 +122,11 @@ def main(arguments):
     np.testing.assert_allclose(values, losses_of["pytorch"], rtol=tolerance)
   print(f"equal within {tolerance:g}: yes")
 
-  seconds = {name: [] for name in steps}
-  for turn in range(_ROUNDS.value):
-    order = list(steps) if turn % 2 == 0 else list(steps)[::-1]
-    for name in order:
-      seconds[name].append(_time(steps[name]))
+  rounds = timing.interleaved(
+    {name: partial(_round, step) for name, step in steps.items()},
+    _ROUNDS.value,
+  )
+  seconds = {name: values / _STEPS.value for name, values in rounds.items()}
   result = {
     "model": _MODEL.value,
     "size": size,
@@ -137,7 +135,7 @@ def main(arguments):
     "losses": losses_of,
   }
   for name, values in seconds.items():
-    ratios = np.asarray(seconds["pytorch"]) / values
+    ratios = seconds["pytorch"] / values
     low, middle, high = np.percentile(ratios, [10, 50, 90])
     speed = count / np.median(values)
     result[name] = {"images_per_second": speed, "ratio": middle}

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
 from gzjax import losses, models, sharding
-from gzjax.fisher import kinds, transform
+from gzjax.fisher import kinds, squares, transform
 from gzjax.progress import progress
 from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
 
@@ -231,7 +231,9 @@ def make_accumulate(
     size = min(microbatch or count, count)
     if size == count:
       return add_chunk(sums, dict(batch))[0]
-    return lax.scan(add_chunk, sums, _chunks(batch, size))[0]
+    # Padding has `valid` 0.
+    chunks = {n: squares.in_chunks(x, size) for n, x in batch.items()}
+    return lax.scan(add_chunk, sums, chunks)[0]
 
   data = PartitionSpec(sharding.DATA_AXIS)
   whole = PartitionSpec()
@@ -294,16 +296,6 @@ def _add_signs(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
     return total.astype(logits.dtype)
 
   (gradient,) = pullback(jax.vmap(signed)(logits, batch, keys))
-  squares = jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), gradient)
-  fourth = jax.tree.map(jnp.square, squares) if spec.with_error else ()
-  return Sums(jnp.sum(batch["valid"]), squares, fourth)
-
-
-def _chunks(batch: Batch, size: int) -> Batch:
-  """[n,...] -> [chunks,size,...]; padded with examples of `valid` 0."""
-
-  def split(x):
-    x = jnp.pad(x, [(0, -len(x) % size)] + [(0, 0)] * (x.ndim - 1))
-    return x.reshape(-1, size, *x.shape[1:])
-
-  return jax.tree.map(split, dict(batch))
+  second = jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), gradient)
+  fourth = jax.tree.map(jnp.square, second) if spec.with_error else ()
+  return Sums(jnp.sum(batch["valid"]), second, fourth)

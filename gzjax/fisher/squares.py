@@ -239,20 +239,21 @@ def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):
   def add(total, part):
     return total + terms(rows(part[0]), part[1]), None
 
-  def split(values):
-    values = jnp.pad(
-      values, [(0, -count % chunk)] + [(0, 0)] * (values.ndim - 1)
-    )
-    return values.reshape(-1, chunk, *values.shape[1:])
-
   if chunk == count:
     return terms(rows(x), delta)
-  parts = split(x), split(delta)
+  parts = in_chunks(x, chunk), in_chunks(delta, chunk)
   like = jax.eval_shape(lambda p: terms(rows(p[0][0]), p[1][0]), parts)
   start = jnp.zeros(like.shape, jnp.float32)
   fit = strategy.unroll_bytes // (4 * chunk * start.size)
   unroll = max(1, min(strategy.unroll, fit))
   return lax.scan(add, start, parts, unroll=unroll)[0]
+
+
+def in_chunks(values: jax.Array, size: int) -> jax.Array:
+  """[n,...] -> [chunks,size,...]; what is missing is padded with zeros."""
+  missing = -len(values) % size
+  padded = jnp.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1))
+  return padded.reshape(-1, size, *values.shape[1:])
 
 
 def _products(rows, delta):
