@@ -2,11 +2,14 @@
 
 import ml_collections
 
+from gzjax.unlearning.methods import METHODS, default_settings
+
 
 def get_config() -> ml_collections.ConfigDict:
   """The config that every experiment starts from."""
   config = ml_collections.ConfigDict()
   config.seed = 0
+  config.seeds = ()  # several: a whole run each in seed_<n>/, and their mean
 
   config.data = ml_collections.ConfigDict()
   config.data.builder = "galaxy_catalog"  # or galaxy_synthetic
@@ -22,6 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.galaxies = 2000
   config.data.class_fractions = (0.45, 0.45, 0.1)
   config.data.crop = 0  # edge of the central crop, original pixels; 0: whole
+  config.data.seed = -1  # of the sky, the split and the flips; -1: config.seed
   config.data.size = 64  # edge of the network's input, pixels
   config.data.split = (0.7, 0.15, 0.15)  # train, validation, test
   config.data.device_budget_gib = 4.0  # pixels live on the device below this
@@ -30,6 +34,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.flips.kind = "uniform"  # or confusable: only between `pair`
   config.flips.fraction = 0.1  # of the training labels
   config.flips.pair = ("smooth", "featured")
+  # True: train on right labels and flip them afterwards, as seed 1 did; the
+  # network then never learns what it is to forget.
+  config.flips.after_training = False
 
   config.model = ml_collections.ConfigDict()
   config.model.name = "resnet34"
@@ -56,31 +63,40 @@ def get_config() -> ml_collections.ConfigDict:
   config.train.shift = 0.05  # of the image
 
   config.unlearn = ml_collections.ConfigDict()
-  config.unlearn.methods = (
-    "retrain",
-    "gradient_ascent",
-    "fisher_forgetting",
-    "finetune",
-  )
+  config.unlearn.methods = ("retrain", *METHODS)
   config.unlearn.batch_size = 64
   config.unlearn.fisher = ml_collections.ConfigDict()
   config.unlearn.fisher.kind = "empirical"  # or true, sampled
-  config.unlearn.fisher.estimator = "exact"  # or vmap, signs
+  config.unlearn.fisher.estimator = "exact"  # or vmap, signs, batch_mean
   config.unlearn.fisher.microbatch = 0  # examples at once; 0: best
-  config.unlearn.gradient_ascent = ml_collections.ConfigDict()
-  config.unlearn.gradient_ascent.epochs = 20  # at most, over the forget set
-  config.unlearn.gradient_ascent.learning_rate = 1e-5
-  config.unlearn.gradient_ascent.max_norm = 1.0
-  config.unlearn.gradient_ascent.radius = 0.1  # of the norm of the weights
-  config.unlearn.gradient_ascent.max_damage = 0.05  # balanced accuracy
-  config.unlearn.fisher_forgetting = ml_collections.ConfigDict()
-  config.unlearn.fisher_forgetting.budget = 0.1  # nats
-  config.unlearn.fisher_forgetting.stabiliser = 0.1  # of the mean F
-  config.unlearn.fisher_forgetting.cap = 0.2  # of the rms weight
-  config.unlearn.finetune = ml_collections.ConfigDict()
-  config.unlearn.finetune.epochs = 3
-  config.unlearn.finetune.learning_rate = 1e-4
+  config.unlearn.forget_batch_size = 0  # of methods with both; 0: batch_size
+  config.unlearn.discovered = 1.0  # share of the wrong labels that is known
+  config.unlearn.suggestions = "true"  # labels for relabel; or audit's
+  # Keys of config.train that real retraining changes; none: the same recipe.
+  config.unlearn.retrain = ml_collections.ConfigDict()
+  # A section for each method, see unlearning/methods.py. Any name may be added:
+  # a row of its own, run by the method that it names.
+  for name in METHODS:
+    config.unlearn[name] = method_section(name)
+
+  config.evaluate = ml_collections.ConfigDict()
+  # Relearn time of every row: at most so many passes over the forget set.
+  config.evaluate.relearn_epochs = 0  # 0: not measured
+  config.evaluate.relearn_learning_rate = 1e-3
+
+  # Stages of their own, not part of `all`.
+  config.stabiliser = ml_collections.ConfigDict()
+  config.stabiliser.stabilisers = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
+  config.stabiliser.noise_scales = (1e-4, 1e-3, 1e-2, 1e-1)
+  config.discovery = ml_collections.ConfigDict()
+  config.discovery.shares = (0.1, 0.25, 0.5, 0.75, 1.0)
+  config.discovery.methods = ("retrain", "negative_learning", "reinit_head")
 
   config.report = ml_collections.ConfigDict()
   config.report.gallery = 24  # galaxies shown for each method
   return config
+
+
+def method_section(name: str) -> ml_collections.ConfigDict:
+  """The keys of a method with their defaults, to put under config.unlearn."""
+  return ml_collections.ConfigDict({"method": name, **default_settings(name)})

@@ -13,6 +13,71 @@ def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
   return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
 
 
+def capped(objective: Objective, cap: float) -> Objective:
+  """min(objective, cap): ascending it stops by itself at `cap` nats."""
+  return lambda logits, batch: jnp.minimum(objective(logits, batch), cap)
+
+
+def complement(logits: jax.Array, batch: Batch) -> jax.Array:
+  """-log(1 - p(label)): "it is not this" (Kim et al. 2019, eq. 2), f32[B].
+
+  Bounded below by 0, unlike the ascent of cross-entropy.
+  """
+  is_label = jax.nn.one_hot(batch["label"], logits.shape[1], dtype=bool)
+  others = jax.nn.logsumexp(jnp.where(is_label, -jnp.inf, logits), axis=1)
+  return jax.nn.logsumexp(logits, axis=1) - others
+
+
+def suggestion(logits: jax.Array, batch: Batch) -> jax.Array:
+  """Cross-entropy of the label `batch["suggestion"]`, i32[B]: f32[B]."""
+  return cross_entropy(logits, {**batch, "label": batch["suggestion"]})
+
+
+def random_label(key: jax.Array) -> Objective:
+  """Cross-entropy of another class than the label, drawn once an example.
+
+  The draw depends on the key and on the example's `id` alone, so it stays the
+  same from epoch to epoch.
+  """
+
+  def objective(logits, batch):
+    def shift(example):
+      draw = jax.random.fold_in(key, example)
+      return jax.random.randint(draw, (), 1, logits.shape[1])
+
+    label = (batch["label"] + jax.vmap(shift)(batch["id"])) % logits.shape[1]
+    return cross_entropy(logits, {**batch, "label": label})
+
+  return objective
+
+
+def distillation(teacher: str, temperature: float = 1.0) -> Objective:
+  """T^2 KL(teacher || student) at temperature T (Hinton et al. 2015).
+
+  Args:
+    teacher: the entry of the batch with its logits, f32[B,K].
+    temperature: T, divides both logits.
+  """
+
+  def objective(logits, batch):
+    student = jax.nn.log_softmax(logits / temperature)
+    target = jax.nn.log_softmax(batch[teacher] / temperature)
+    divergence = jnp.sum(jnp.exp(target) * (target - student), axis=1)
+    return temperature**2 * divergence
+
+  return objective
+
+
+def combined(*terms: tuple[float, Objective]) -> Objective:
+  """The weighted sum of objectives."""
+
+  def objective(logits, batch):
+    losses = [weight * term(logits, batch) for weight, term in terms]
+    return jnp.sum(jnp.stack(losses), axis=0)
+
+  return objective
+
+
 def weighted(objective: Objective, class_weights: np.ndarray) -> Objective:
   """`objective` times the weight of each example's label.
 

@@ -4,8 +4,11 @@ A prediction that is not finite belongs to no class: it is counted as wrong,
 never as class 0 (which is what argmax makes of NaN).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import special, stats
+from sklearn import linear_model, model_selection
 
 INVALID_CLASS = -1
 
@@ -134,3 +137,138 @@ def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     special.rel_entr(p, m).sum(axis=1) + special.rel_entr(q, m).sum(axis=1)
   ) / 2
   return np.clip(np.where(np.isnan(divergence), np.log(2), divergence), 0, None)
+
+
+def entropy(shares: np.ndarray) -> float:
+  """-sum p log p of shares f[K], nats."""
+  return float(special.entr(np.asarray(shares, np.float64)).sum())
+
+
+def distance_to_constant(probabilities: np.ndarray) -> float:
+  """How much the prediction depends on the galaxy, nats; 0 for a constant one.
+
+  The least mean KL divergence to any constant prediction, which is that to the
+  mean prediction: the mutual information of galaxy and predicted class, at most
+  ln K. NaN rows are left out; 0 if nothing is left.
+  """
+  finite = probabilities[np.isfinite(probabilities).all(axis=1)]
+  if not len(finite):
+    return 0.0
+  kl = special.rel_entr(finite, finite.mean(axis=0)).sum(axis=1)
+  return float(max(kl.mean(), 0.0))
+
+
+def activation_distance(p: np.ndarray, q: np.ndarray) -> float:
+  """Mean L1 distance of the probabilities (Golatkar et al. 2020), 0 to 2.
+
+  A row that is not finite counts as 2.
+  """
+  distance = np.abs(p - q).sum(axis=1)
+  return float(np.mean(np.where(np.isnan(distance), 2.0, distance)))
+
+
+def agreement(p: np.ndarray, q: np.ndarray) -> float:
+  """Share of rows with the same predicted class; invalid ones never agree."""
+  a, b = predicted_class(p), predicted_class(q)
+  return float(np.mean((a == b) & (a != INVALID_CLASS)))
+
+
+def tug_of_war(
+  accuracies: Sequence[float], retrained: Sequence[float]
+) -> float:
+  """Product of 1 - |a - a of retraining| (Zhao et al. 2024, eq. 1): 1 is best.
+
+  Args:
+    accuracies: on the forget, retain and test set, 0 to 1.
+    retrained: those of real retraining.
+  """
+  gaps = np.abs(np.subtract(accuracies, retrained))
+  return float(np.prod(1 - gaps))
+
+
+def attack_accuracy(
+  member_loss: np.ndarray,
+  other_loss: np.ndarray,
+  *,
+  folds: int = 10,
+  seed: int = 0,
+) -> float:
+  """Balanced accuracy of a membership attack on the loss, cross-validated.
+
+  A logistic regression on the loss (clipped to 20 nats), trained on nine
+  stratified folds and tested on the tenth, the classes weighted equally (the
+  attack of the NeurIPS 2023 unlearning challenge). 0.5: members cannot be told.
+  NaN where a side has fewer than two examples.
+
+  Args:
+    member_loss: nats, f[M].
+    other_loss: nats of examples that were not trained on, f[N].
+    folds: at most; fewer if a side is small.
+    seed: of the shuffle.
+  """
+  folds = min(folds, len(member_loss), len(other_loss))
+  if folds < 2:
+    return float("nan")
+  loss = np.concatenate([member_loss, other_loss])
+  is_member = np.repeat([1, 0], [len(member_loss), len(other_loss)])
+  found = model_selection.cross_val_predict(
+    linear_model.LogisticRegression(class_weight="balanced"),
+    np.clip(np.nan_to_num(loss, nan=20.0), 0, 20)[:, None],
+    is_member,
+    cv=model_selection.StratifiedKFold(folds, shuffle=True, random_state=seed),
+  )
+  return balanced_accuracy(is_member, found, 2)
+
+
+def scaled_confidence(
+  probabilities: np.ndarray, label: np.ndarray
+) -> np.ndarray:
+  """The logit of the label, log p - log(1 - p), f64[N], within +-30.
+
+  Normal enough for a Gaussian fit (Carlini et al. 2022, section 4). A row that
+  is not finite gives -30.
+  """
+  p = probabilities[np.arange(len(label)), label]
+  rest = np.sum(probabilities, axis=1) - p
+  with np.errstate(divide="ignore", invalid="ignore"):
+    found = np.log(p) - np.log(rest)
+  return np.clip(np.nan_to_num(found, nan=-30.0), -30, 30)
+
+
+def u_lira(
+  target: np.ndarray, unlearned: np.ndarray, retrained: np.ndarray
+) -> np.ndarray:
+  """U-LiRA: log-likelihood ratio of "was unlearned" over "was never seen".
+
+  Two Gaussians for each example, fitted to shadow models (Hayes et al. 2024,
+  section 4), with a variance floor of 1e-2. Positive: the attacker says that
+  the example was in the training set.
+
+  Args:
+    target: scaled confidences of the network under attack, f[N].
+    unlearned: of S >= 2 shadow networks that unlearned the examples, f[S,N].
+    retrained: of S >= 2 that never saw them, f[S,N].
+
+  Raises:
+    ValueError: for fewer than two shadow networks of a kind.
+  """
+  if min(len(unlearned), len(retrained)) < 2:
+    raise ValueError("U-LiRA needs two shadow networks of each kind")
+
+  def log_density(shadows):
+    deviation = np.sqrt(np.maximum(shadows.var(axis=0, ddof=1), 1e-2))
+    return stats.norm.logpdf(target, shadows.mean(axis=0), deviation)
+
+  return log_density(unlearned) - log_density(retrained)
+
+
+def mean_interval(
+  values: Sequence[float], confidence: float = 0.95
+) -> tuple[float, float, float]:
+  """(mean, low, high): Student's t interval over runs; NaN ends for one run."""
+  runs = np.asarray(values, np.float64)
+  centre = float(runs.mean())
+  if len(runs) < 2:
+    return centre, float("nan"), float("nan")
+  half = stats.t.ppf(0.5 + confidence / 2, len(runs) - 1) * stats.sem(runs)
+  return centre, float(centre - half), float(centre + half)

@@ -1,5 +1,6 @@
 """One row for each method and seed: how good, how forgetful, how dear."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 import math
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gzjax import metrics
+from gzjax.unlearning import health
 
 COLUMNS = (
   "method",
@@ -39,8 +41,9 @@ class Galaxies(NamedTuple):
   true_label: np.ndarray  # i64[N]
   train_label: np.ndarray  # i64[N], wrong where flipped
   test: np.ndarray  # rows i64[T]
-  retain: np.ndarray  # rows
-  forget: np.ndarray  # rows
+  retain: np.ndarray  # rows of training galaxies with right labels
+  forget: np.ndarray  # rows of those with wrong ones
+  known: np.ndarray  # rows of `forget` that the methods were told of
   unseen: np.ndarray  # rows of test galaxies for the attack
   unseen_label: np.ndarray  # wrong labels of those
 
@@ -53,7 +56,10 @@ def score(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
     galaxies: see `Galaxies`.
 
   Returns:
-    The accuracies and the attack of `COLUMNS`, and `intervals` (Wilson, 95%).
+    The accuracies and the attack of `COLUMNS`; `attack_accuracy`, the same
+    attack as a cross-validated classifier; corrected accuracy of the wrong
+    labels that were known and of those that were not; `recalls` of the test
+    set's classes; `intervals` (Wilson, 95%) of shares and recalls.
   """
   k = probabilities.shape[1]
   predicted = metrics.predicted_class(probabilities)
@@ -78,35 +84,76 @@ def score(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
       galaxies.unseen_label,
     ),
   }
+  row["attack_accuracy"] = metrics.attack_accuracy(
+    *(
+      metrics.cross_entropy(probabilities[rows], label)
+      for rows, label in (
+        (galaxies.forget, wrong[galaxies.forget]),
+        (galaxies.unseen, galaxies.unseen_label),
+      )
+    )
+  )
+  unknown = np.setdiff1d(galaxies.forget, galaxies.known)
+  for name, rows in (("known", galaxies.known), ("unknown", unknown)):
+    row[f"corrected_accuracy_{name}"] = metrics.accuracy(*on(true, rows))
+  row["recalls"] = metrics.recalls(*on(true, galaxies.test), k).tolist()
   sizes = {
     "test_accuracy": len(galaxies.test),
     "retain_accuracy": len(galaxies.retain),
     "forget_accuracy": len(galaxies.forget),
     "corrected_accuracy": len(galaxies.forget),
   }
-  row["intervals"] = {
+  intervals: dict[str, Any] = {
     name: metrics.wilson_interval(row[name] * n, n) for name, n in sizes.items()
   }
+  counts = np.bincount(true[galaxies.test], minlength=k)
+  intervals["recalls"] = [
+    metrics.wilson_interval(recall * n if n else 0, n)
+    for recall, n in zip(row["recalls"], counts.tolist(), strict=True)
+  ]
+  row["intervals"] = intervals
   return row
 
 
 def distance_to_retrain(
   probabilities: np.ndarray, retrained: np.ndarray, galaxies: Galaxies
 ) -> dict[str, float]:
-  """Jensen-Shannon divergence to the retrained network, nats.
+  """Distances to the retrained network, on the test and the forget set.
 
-  `js_to_retrain` is the mean of the two sets' means, so that the few galaxies
-  that were forgotten weigh as much as the many of the test set.
+  `js_to_retrain` (Jensen-Shannon divergence, nats), `activation_distance` and
+  `agreement` are the means of the two sets' means, so that the few galaxies
+  that were forgotten weigh as much as the many of the test set; each set's own
+  stands beside it. `tug_of_war` compares the accuracies: see `metrics`.
   """
+  measures = {
+    "js_to_retrain": lambda p, q: np.mean(metrics.jensen_shannon(p, q)),
+    "activation_distance": metrics.activation_distance,
+    "agreement": metrics.agreement,
+  }
   row = {}
-  for name in ("test", "forget"):
-    rows = getattr(galaxies, name)
-    row[f"js_to_retrain_{name}"] = float(
-      np.mean(metrics.jensen_shannon(probabilities[rows], retrained[rows]))
-    )
-  row["js_to_retrain"] = (
-    row["js_to_retrain_test"] + row["js_to_retrain_forget"]
-  ) / 2
+  for name, measure in measures.items():
+    parts = {
+      f"{name}_{where}": float(measure(probabilities[rows], retrained[rows]))
+      for where, rows in (("test", galaxies.test), ("forget", galaxies.forget))
+    }
+    row |= {name: float(np.mean(list(parts.values()))), **parts}
+  labels = {
+    "forget": galaxies.train_label,
+    "retain": galaxies.true_label,
+    "test": galaxies.true_label,
+  }
+
+  def accuracies(found):
+    predicted = metrics.predicted_class(found)
+    rows = {name: getattr(galaxies, name) for name in labels}
+    return [
+      metrics.accuracy(labels[name][rows[name]], predicted[rows[name]])
+      for name in labels
+    ]
+
+  row["tug_of_war"] = metrics.tug_of_war(
+    accuracies(probabilities), accuracies(retrained)
+  )
   return row
 
 
@@ -138,17 +185,62 @@ def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     f"The original still gives {kept:.0%} of the wrong labels, real "
     f"retraining {reference:.0%} (the target, not 0%)"
   )
-  if kept - reference < 0.1:
+  if kept <= health.WELL_LEARNED:
+    learned = "never" if kept - reference < health.LEAST_LEARNED else "hardly"
     lines.append(
-      f"{start}: the original never learned its wrong labels, so there is "
+      f"{start}: the original {learned} learned its wrong labels, so there is "
       "nothing to unlearn. More epochs or less augmentation would make it "
       "memorise them."
     )
-  elif kept < 0.5:
-    lines.append(f"{start}: it learned some of its wrong labels.")
   else:
     lines.append(f"{start}: it learned its wrong labels.")
   return lines
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """One row a method: (mean, low, high) of each column over its seeds.
+
+  The 95% interval is Student's t over seeds; with one seed low and high are
+  NaN. `verdict` counts the verdicts, `seed` the seeds.
+  """
+  found = {}
+  for row in rows:
+    found.setdefault(row["method"], []).append(row)
+  result = []
+  for method, runs in found.items():
+    verdicts = Counter(run["verdict"] for run in runs)
+    line: dict[str, Any] = {"method": method, "seed": len(runs)}
+    for name in COLUMNS[2:-1]:
+      values = [run[name] for run in runs if run.get(name) is not None]
+      line[name] = metrics.mean_interval(values) if values else None
+    line["verdict"] = ", ".join(
+      verdict if n == len(runs) else f"{n} {verdict}"
+      for verdict, n in verdicts.most_common()
+    )
+    result.append(line)
+  return result
+
+
+def summary_cell(name: str, value: Any) -> str:
+  """A number of the summary as people read it: the mean and half the width."""
+  if not isinstance(value, tuple):
+    return str(value) if value is not None else ""
+  mean, low, high = value
+  half = (high - low) / 2
+  text = cell(name, mean)
+  return text if math.isnan(half) else f"{text} ±{cell(name, half)}"
+
+
+def show_summary(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+  """Prints the mean over seeds with its 95% interval."""
+  table = Table(title="Scoreboard: mean over seeds, 95% interval of the mean")
+  for name in COLUMNS:
+    title = "seeds" if name == "seed" else name.replace("_", "\n")
+    text = name in ("method", "verdict")
+    table.add_column(title, justify="left" if text else "right", no_wrap=True)
+  for line in summary(rows):
+    table.add_row(*(summary_cell(name, line[name]) for name in COLUMNS))
+  console.print(table)
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:

@@ -197,6 +197,33 @@ def fit(
   return state, clock
 
 
+def mean_gradient(
+  apply_fn: ApplyFn,
+  state: TrainState,
+  batches: Iterable[Batch],
+  objective: Objective = losses.cross_entropy,
+) -> PyTree:
+  """The gradient of the mean loss over all valid examples, like params.
+
+  On stored BatchNorm statistics.
+  """
+
+  @jax.jit
+  def add(total, params, batch_stats, batch):
+    def loss_fn(params):
+      logits, _ = apply_fn(params, batch_stats, batch["image"], train=False)
+      return jnp.sum(objective(logits, batch) * batch["valid"])
+
+    return jax.tree.map(jnp.add, total, jax.grad(loss_fn)(params))
+
+  total = jax.tree.map(jnp.zeros_like, state.params)
+  count = 0.0
+  for batch in batches:
+    total = add(total, state.params, state.batch_stats, batch)
+    count += float(jnp.sum(batch["valid"]))
+  return jax.tree.map(lambda t: t / max(count, 1.0), total)
+
+
 def renew_batch_stats(
   apply_fn: ApplyFn, state: TrainState, batches: Iterable[Batch]
 ) -> TrainState:

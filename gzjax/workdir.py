@@ -36,16 +36,25 @@ class Workdir:
   def __truediv__(self, name: str) -> Path:
     return self.root / name
 
-  def check(self, stage: str, config: Mapping[str, Any]) -> bool:
+  def check(
+    self, stage: str, config: Mapping[str, Any], *, redo: bool = False
+  ) -> bool:
     """Whether the stage is finished with this config.
 
+    Args:
+      stage: its name.
+      config: the part of the config that it depends on.
+      redo: whether a stage of another config may be done anew.
+
     Raises:
-      UserError: if it was started with another config.
+      UserError: if it was started with another config, unless `redo`.
     """
     record = read_json(self._record(stage))
     if record is None:
       return False
     difference = first_difference(record["config"], to_json(config))
+    if difference and redo:
+      return False
     if difference:
       raise UserError(
         f"the workdir {self.root} holds a {stage} stage of another config "

@@ -1,6 +1,6 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
@@ -92,6 +92,7 @@ class Feed:
     key: jax.Array | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
     label: np.ndarray | None = None,
+    extra: Mapping[str, np.ndarray] | None = None,
   ) -> Iterator[Batch]:
     """Batches for `rows`, each view drawn with `fold_in(key, position)`.
 
@@ -100,8 +101,10 @@ class Feed:
       key: of the augmentation; needed where `augmentation` does something.
       augmentation: see `Augmentation`.
       label: i[N], in place of the labels that the feed was made with.
+      extra: more entries of the batches, by name: [N,...].
     """
     label = self._label if label is None else np.asarray(label, np.int32)
+    columns = {"label": label, **(extra or {})}
     key = jax.random.key(0) if key is None else key
     gather = ahead(self._gather, rows)
     for position, (image, index, valid) in enumerate(gather):
@@ -110,7 +113,12 @@ class Feed:
           image, jax.random.fold_in(key, position), augmentation=augmentation
         ),
         **sharding.shard_batch(
-          self._mesh, {"label": label[index], "valid": valid, "id": index}
+          self._mesh,
+          {
+            **{name: column[index] for name, column in columns.items()},
+            "valid": valid,
+            "id": index,
+          },
         ),
       }
 

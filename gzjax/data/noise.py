@@ -103,6 +103,29 @@ def wrong_labels(
   )
 
 
+def discovered(flipped: np.ndarray, share: float, seed: int) -> np.ndarray:
+  """The wrong labels that somebody has found: a random part, sorted.
+
+  Larger shares of the same seed contain the smaller ones.
+
+  Args:
+    flipped: i[n], rows of the flipped examples.
+    share: the part that is known, in (0, 1].
+    seed: of the NumPy generator.
+
+  Raises:
+    UserError: for a share out of range, or one that finds nothing.
+  """
+  count = round(share * len(flipped)) if 0 < share <= 1 else 0
+  if not count:
+    raise UserError(
+      f"unlearn.discovered is {share:g} of {len(flipped)} wrong labels: the "
+      "forget set would be empty; give a larger share, at most 1."
+    )
+  order = np.random.default_rng([seed, 2]).permutation(flipped)
+  return np.sort(order[:count])
+
+
 def _pair_indices(pair, class_names):
   if len(set(pair)) != 2 or not set(pair) <= set(class_names):
     raise UserError(

@@ -1,6 +1,7 @@
 """The diagonal of the Fisher information, one example at a time."""
 
 from gzjax.fisher.diagonal import (
+  Estimator,
   fisher_diagonal,
   mean,
   merge,
@@ -10,6 +11,7 @@ from gzjax.fisher.provenance import fingerprint, provenance
 from gzjax.fisher.transform import UnknownUseError, square_grad
 
 __all__ = [
+  "Estimator",
   "UnknownUseError",
   "fingerprint",
   "fisher_diagonal",

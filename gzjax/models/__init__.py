@@ -1,6 +1,7 @@
 """Networks; the only modules that import flax."""
 
 import inspect
+import re
 from typing import Any
 
 import flax.linen as nn
@@ -33,6 +34,20 @@ def make_apply_fn(model: Any) -> ApplyFn:
 def as_apply_fn(model: Any) -> ApplyFn:
   """An `ApplyFn` as it is, or that of a flax.linen module."""
   return make_apply_fn(model) if isinstance(model, nn.Module) else model
+
+
+def depth_order(params: PyTree) -> tuple[str, ...]:
+  """The names of a network's layers, from the input to the output.
+
+  By the names that all our models use: `stem`, then the blocks by their
+  numbers, then `head`. A layer is an entry at the top of `params`.
+  """
+
+  def place(name):
+    numbers = tuple(int(digits) for digits in re.findall(r"\d+", name))
+    return name.startswith("head"), not name.startswith("stem"), numbers, name
+
+  return tuple(sorted(params, key=place))
 
 
 def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:

@@ -1,5 +1,5 @@
 """The report: files of a workdir -> one self-contained HTML page."""
 
-from gzjax.report.page import write
+from gzjax.report.page import write, write_seeds
 
-__all__ = ["write"]
+__all__ = ["write", "write_seeds"]

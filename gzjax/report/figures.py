@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 import io
+import itertools
 import math
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -45,7 +47,7 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   """
   figure = Figure(figsize=(5.5, 3.6), layout="constrained")
   axes = figure.subplots()
-  for colour, (name, lines) in zip(COLOURS, runs.items()):
+  for colour, (name, lines) in zip(itertools.cycle(COLOURS), runs.items()):
     axes.plot(
       lines["forget_accuracy"],
       lines["balanced_accuracy"],
@@ -66,6 +68,113 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
     "wrong labels still given (forget accuracy)",
     "balanced accuracy, validation",
   )
+  return _svg(figure)
+
+
+VERDICT_COLOURS = {
+  "ok": "#009E73",
+  "weak": "#E69F00",
+  "collapsed": "#D55E00",
+  "non-finite": "#000000",
+}
+
+
+def stabiliser(table: pd.DataFrame) -> str:
+  """Verdict of the published noise against stabiliser and noise scale.
+
+  Args:
+    table: fisher, stabiliser, noise_scale, verdict, balanced_accuracy and
+      noise_over_weight of each trial.
+  """
+  kinds = list(dict.fromkeys(table["fisher"]))
+  figure = Figure(figsize=(5.2 * len(kinds), 4), layout="constrained")
+  for axes, kind in zip(
+    figure.subplots(1, len(kinds), squeeze=False)[0], kinds
+  ):
+    part = table[table["fisher"] == kind]
+    for verdict, colour in VERDICT_COLOURS.items():
+      some = part[part["verdict"] == verdict]
+      axes.scatter(
+        some["stabiliser"],
+        some["noise_scale"],
+        s=900,
+        marker="s",
+        color=colour,
+        label=f"{verdict}",
+      )
+    for row in part.itertuples():
+      axes.annotate(
+        f"{row.balanced_accuracy:.2f}\n{row.noise_over_weight:.2g}x",
+        (row.stabiliser, row.noise_scale),
+        ha="center",
+        va="center",
+        color="white",
+        fontsize=7,
+      )
+    axes.set(xscale="log", yscale="log", title=f"Fisher: {kind}")
+    axes.margins(0.15)
+    _finish(axes, "stabiliser", "noise scale")
+    legend = axes.legend(
+      frameon=False,
+      fontsize=8,
+      ncols=4,
+      loc="upper center",
+      bbox_to_anchor=(0.5, -0.15),
+    )
+    for handle in legend.legend_handles:
+      handle.set_sizes([40])
+  return _svg(figure)
+
+
+def discovery(table: pd.DataFrame) -> str:
+  """Corrected and balanced accuracy against the share discovered.
+
+  Args:
+    table: discovered, method, corrected_accuracy, test_balanced_accuracy.
+  """
+  figure = Figure(figsize=(9, 3.6), layout="constrained")
+  columns = ("corrected_accuracy", "test_balanced_accuracy")
+  for axes, column in zip(figure.subplots(1, 2), columns):
+    for colour, (name, part) in zip(
+      itertools.cycle(COLOURS), table.groupby("method", sort=False)
+    ):
+      axes.plot(
+        part["discovered"],
+        part[column],
+        ":" if name == "original" else ".-",
+        color=colour,
+        label=name,
+      )
+    _finish(axes, "share of the wrong labels that is known", column)
+    axes.set_ylabel(column.replace("_", " "))
+  return _svg(figure)
+
+
+def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
+  """Corrected and balanced accuracy of every method, a dot a seed.
+
+  Args:
+    rows: of the scoreboard, several seeds.
+  """
+  names = list(dict.fromkeys(row["method"] for row in rows))
+  figure = Figure(figsize=(10, 0.3 * len(names) + 1.2), layout="constrained")
+  columns = ("corrected_accuracy", "test_balanced_accuracy", "cost_vs_retrain")
+  grid = figure.subplots(1, len(columns), sharey=True)
+  for axes, column in zip(grid, columns):
+    for place, name in enumerate(names):
+      values = [r[column] for r in rows if r["method"] == name]
+      values = [v for v in values if v is not None]
+      if not values:
+        continue
+      colour = COLOURS[1] if name == "retrain" else COLOURS[0]
+      axes.plot(values, [place] * len(values), ".", color=colour, alpha=0.6)
+      axes.plot(np.mean(values), place, "|", color=colour, markersize=14)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel(column.replace("_", " "))
+    axes.grid(axis="y", alpha=0.2)
+    axes.spines[["top", "right"]].set_visible(False)
+  grid[0].invert_yaxis()
+  grid[-1].set_xlim(-0.03, 1.1)
   return _svg(figure)
 
 

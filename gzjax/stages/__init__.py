@@ -15,7 +15,15 @@ from gzjax import report
 from gzjax.data import noise
 from gzjax.errors import UserError
 from gzjax.progress import say
-from gzjax.stages import audit, evaluate, prepare, train, unlearn
+from gzjax.stages import (
+  audit,
+  evaluate,
+  prepare,
+  seeds,
+  sweeps,
+  train,
+  unlearn,
+)
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import Workdir, to_json, write_json
 
@@ -24,8 +32,12 @@ class Stage(NamedTuple):
   """A stage: what it does, which config it depends on, what it writes."""
 
   run: Callable[[Experiment], None]
-  keys: tuple[str, ...]
+  keys: tuple[str, ...]  # of the config, `a.b` for a part
   outputs: tuple[str, ...]
+  needs: tuple[str, ...]  # all stages that it needs
+  # Whether it only presents what others found, and so is redone at any change.
+  derived: bool = False
+  in_all: bool = True  # part of --stage=all
 
 
 def _report(experiment: Experiment) -> None:
@@ -36,16 +48,46 @@ def _report(experiment: Experiment) -> None:
   )
 
 
-# In the order of `--stage=all`; each depends on all before it.
+_TO_TRAIN = ("prepare", "train")
+_TO_AUDIT = (*_TO_TRAIN, "audit")
+_TO_EVALUATE = (*_TO_AUDIT, "unlearn", "evaluate")
+
 STAGES = {
-  "prepare": Stage(prepare.run, ("seed", "data", "flips"), ("split.parquet",)),
-  "train": Stage(train.run, ("model", "train"), ("train",)),
-  "audit": Stage(audit.run, (), ("audit",)),
-  "unlearn": Stage(unlearn.run, ("unlearn",), ("retrain", "fisher", "unlearn")),
-  "evaluate": Stage(
-    evaluate.run, (), ("evaluate", "scoreboard.csv", "scoreboard.json")
+  "prepare": Stage(
+    prepare.run, ("seed", "data", "flips"), ("split.parquet",), ()
   ),
-  "report": Stage(_report, ("report",), ("report.html",)),
+  "train": Stage(train.run, ("model", "train"), ("train",), ("prepare",)),
+  "audit": Stage(audit.run, (), ("audit",), _TO_TRAIN),
+  "unlearn": Stage(
+    unlearn.run,
+    tuple(f"unlearn.{key}" for key in unlearn.SHARED),
+    ("retrain", "fisher", "unlearn"),
+    _TO_AUDIT,
+  ),
+  "evaluate": Stage(
+    evaluate.run,
+    ("unlearn", "evaluate"),
+    ("evaluate", "scoreboard.csv", "scoreboard.json"),
+    (*_TO_AUDIT, "unlearn"),
+    derived=True,
+  ),
+  "report": Stage(
+    _report, ("report",), ("report.html",), _TO_EVALUATE, derived=True
+  ),
+  "stabiliser": Stage(
+    sweeps.stabiliser,
+    ("stabiliser", "unlearn.batch_size", "unlearn.fisher"),
+    ("stabiliser",),
+    _TO_TRAIN,
+    in_all=False,
+  ),
+  "discovery": Stage(
+    sweeps.discovery,
+    ("discovery", "unlearn"),
+    ("discovery",),
+    _TO_AUDIT,
+    in_all=False,
+  ),
 }
 
 
@@ -64,7 +106,7 @@ def run(
     config: see `gzjax.defaults`.
     workdir: the folder of the run.
     stage: a name of `STAGES` or "all".
-    overwrite: start the asked stages, and those after them, anew.
+    overwrite: start the asked stages, and those that need them, anew.
     data_dir: TFDS folder; None is TFDS's own default.
     manual_dir: folder of files that the user downloaded.
 
@@ -72,22 +114,57 @@ def run(
     UserError: for anything that the user can mend.
   """
   _check_config(config)
-  names = list(STAGES)
-  first = 0 if stage == "all" else names.index(stage)
-  asked = names if stage == "all" else [stage]
   place = Workdir(workdir)
+  seeds.check_layout(place, config.seeds)
+
+  def run_one(config, place):
+    _run_one(config, place, stage, overwrite, data_dir, manual_dir)
+
+  if config.seeds:
+    seeds.run(config, place, run_one)
+  else:
+    run_one(config, place)
+    if (place / "scoreboard.json").exists():
+      evaluate.show(place)
+
+
+def _run_one(
+  config: ml_collections.ConfigDict,
+  place: Workdir,
+  stage: str,
+  overwrite: bool,
+  data_dir: str | None,
+  manual_dir: str | None,
+) -> None:
+  """Runs the asked stages of one seed that are not finished."""
+  asked = [name for name in STAGES if stage in ("all", name)]
+  if stage == "all":
+    asked = [name for name in asked if STAGES[name].in_all]
   if overwrite:
-    for name in names[first:]:
-      place.clear(name, list(STAGES[name].outputs))
-  finished = {name: place.check(name, _part(config, name)) for name in names}
-  for name in names[:first]:
-    if not finished[name]:
+    for name, other in STAGES.items():
+      if name in asked or set(asked) & set(other.needs):
+        place.clear(name, list(other.outputs))
+  finished = {
+    name: place.check(name, _part(config, name), redo=row.derived)
+    for name, row in STAGES.items()
+    if name in asked or not row.derived
+  }
+  finished["unlearn"] &= unlearn.is_finished(place, config)
+  for name in STAGES[asked[0]].needs:
+    if not finished.get(name, (place / "scoreboard.json").exists()):
       raise UserError(
         f"stage {stage} needs stage {name}, which has not finished in "
         f"{place.root}: run --stage={name} first, or leave out --stage."
       )
   experiment = Experiment(config, place, data_dir, manual_dir)
-  to_do = [name for name in asked if not finished[name]]
+  to_do: list[str] = []
+  for name in asked:
+    if not finished[name] or set(to_do) & set(STAGES[name].needs):
+      to_do.append(name)
+  if (
+    to_do and not STAGES[to_do[-1]].in_all and (place / "report.html").exists()
+  ):
+    to_do.append("report")  # that shows the new sweep
   for name in to_do:
     say(f"stage {name}")
     place.start(name, _part(config, name))
@@ -95,12 +172,10 @@ def run(
     if name == to_do[0]:
       _write_config(experiment)
     place.finish(name)
-  if (place / "scoreboard.json").exists():
-    evaluate.show(place)
 
 
 def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
-  return {key: to_json(_plain(config[key])) for key in STAGES[name].keys}
+  return {key: to_json(_plain(_get(config, key))) for key in STAGES[name].keys}
 
 
 def _plain(value: Any) -> Any:
@@ -146,7 +221,8 @@ _CHOICES = {
   "model.conv_form": ("auto", "native", "dot"),
   "model.dtype": ("float32", "bfloat16"),
   "unlearn.fisher.kind": ("empirical", "true", "sampled"),
-  "unlearn.fisher.estimator": ("exact", "vmap", "signs"),
+  "unlearn.fisher.estimator": ("exact", "vmap", "signs", "batch_mean"),
+  "unlearn.suggestions": ("true", "audit"),
 }
 _AT_LEAST_ONE = (
   "train.epochs",
@@ -170,7 +246,15 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
     if _get(config, name) < 1:
       raise UserError(f"{name} is {_get(config, name)}: it must be at least 1.")
   noise.check_fraction(config.flips.fraction)
-  unlearn.check_methods(config.unlearn.methods)
+  unlearn.check_methods(config.unlearn, config.unlearn.methods)
+  unlearn.check_methods(config.unlearn, config.discovery.methods)
+  sweeps.check_shares(config.discovery.shares)
+  unknown = set(config.unlearn.retrain) - set(config.train)
+  if unknown:
+    raise UserError(
+      f"unlearn.retrain.{min(unknown)} is no key of config.train: choose one "
+      f"of {', '.join(sorted(config.train))}."
+    )
 
 
 def _get(config: ml_collections.ConfigDict, name: str) -> Any:

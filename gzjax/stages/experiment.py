@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import ml_collections
 import numpy as np
+import optax
 import pandas as pd
 
 from gzjax import losses, models, sharding, training
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import augment, dataset, feed
+from gzjax.data import augment, dataset, feed, noise
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
 from gzjax.types import ApplyFn, Objective, PyTree, TrainState
@@ -32,9 +33,12 @@ class Experiment:
     workdir: Workdir,
     data_dir: str | None = None,
     manual_dir: str | None = None,
+    results: Path | None = None,
   ):
+    """Takes the results of unlearning to `results` (default: the workdir)."""
     self.config = config
     self.workdir = workdir
+    self.results = results or workdir.root
     self.data_dir = data_dir
     self.manual_dir = manual_dir
 
@@ -63,6 +67,12 @@ class Experiment:
     return pd.read_parquet(self.workdir / "split.parquet")
 
   @property
+  def data_seed(self) -> int:
+    """The seed of the sky, the split and the flips."""
+    seed = self.config.data.seed
+    return self.config.seed if seed < 0 else seed
+
+  @property
   def classes(self) -> tuple[str, ...]:
     return self.dataset.classes
 
@@ -71,9 +81,63 @@ class Experiment:
     return pd.Index(self.classes).get_indexer(pd.Index(self.split[column]))
 
   def members(self, name: str) -> np.ndarray:
-    """Rows of a split, or of the retain or forget set: i64[n]."""
-    column = "split" if name in SPLITS else "set"
-    return np.flatnonzero(self.split[column] == name)
+    """Rows of a set of galaxies: i64[n].
+
+    Args:
+      name: "train", "validation", "test"; "clean" and "flipped", the training
+        galaxies with right and wrong labels; "forget", the flipped ones that
+        are known (`unlearn.discovered`), and "retain", all others of train.
+    """
+    if name in SPLITS:
+      return np.flatnonzero(self.split["split"] == name)
+    flipped = np.flatnonzero(self.split["set"] == "forget")
+    if name == "flipped":
+      return flipped
+    if name == "clean":
+      return np.flatnonzero(self.split["set"] == "retain")
+    known = noise.discovered(
+      flipped, self.config.unlearn.discovered, self.data_seed
+    )
+    return {
+      "forget": known,
+      "retain": np.setdiff1d(self.members("train"), known),
+    }[name]
+
+  @property
+  def learned_labels(self) -> np.ndarray:
+    """The labels that the original network was trained on, i64[N]."""
+    after = self.config.flips.after_training
+    return self.labels("true_label" if after else "train_label")
+
+  @cached_property
+  def forget_fields(self) -> dict[str, np.ndarray]:
+    """What the batches of the forget set hold besides, for all galaxies.
+
+    `suggestion` i32[N], the label to learn instead; `random_logits` f32[N,K], a
+    fresh network's answers (0 outside of the forget set).
+    """
+    forget = self.members("forget")
+    random_logits = np.zeros((len(self.split), len(self.classes)), np.float32)
+    fresh = training.init_state(*self.initial_variables, optax.identity())
+    random_logits[forget] = self.predict(fresh, forget)
+    return {
+      "suggestion": self._suggestions().astype(np.int32),
+      "random_logits": random_logits,
+    }
+
+  def _suggestions(self) -> np.ndarray:
+    if self.config.unlearn.suggestions == "true":
+      return self.labels("true_label")
+    found = pd.read_csv(
+      self.workdir / "audit" / "suspects.csv", dtype={"id_str": str}
+    ).set_index("id_str")["suggested_label"]
+    label = self.labels("train_label")
+    suggested = self.split["id_str"].map(found)
+    known = suggested.notna().to_numpy()
+    label[known] = pd.Index(self.classes).get_indexer(
+      pd.Index(suggested[known])
+    )
+    return label
 
   @cached_property
   def feed(self) -> feed.Feed:
@@ -84,11 +148,19 @@ class Experiment:
       device_budget_bytes=self.config.data.device_budget_gib * 2**30,
     )
 
-  @cached_property
-  def augmentation(self) -> augment.Augmentation:
-    train = self.config.train
+  def recipe(self, folder: str) -> ml_collections.ConfigDict:
+    """How the network in "train" or "retrain" is trained."""
+    recipe = self.config.train.copy_and_resolve_references()
+    if folder == "retrain":
+      recipe.update(self.config.unlearn.retrain)
+    return recipe
+
+  def augmentation(
+    self, recipe: ml_collections.ConfigDict
+  ) -> augment.Augmentation:
+    """The random views of a recipe."""
     return augment.Augmentation(
-      train.rotation, train.flip, train.zoom, train.shift
+      recipe.rotation, recipe.flip, recipe.zoom, recipe.shift
     )
 
   @cached_property
@@ -100,21 +172,20 @@ class Experiment:
   def predict_step(self) -> Any:
     return training.make_predict_step(self.apply_fn)
 
-  def objective(self, members: np.ndarray) -> Objective:
-    """The training loss; class weights are those of `members`."""
-    train = self.config.train
+  def objective(
+    self, recipe: ml_collections.ConfigDict, label: np.ndarray
+  ) -> Objective:
+    """The loss of a recipe; class weights are those of the labels i64[n]."""
     objective = {
       "cross_entropy": losses.cross_entropy,
-      "focal": losses.focal(train.focal_gamma),
-    }[train.loss]
-    counts = np.bincount(
-      self.labels("train_label")[members], minlength=len(self.classes)
-    )
+      "focal": losses.focal(recipe.focal_gamma),
+    }[recipe.loss]
+    counts = np.bincount(label, minlength=len(self.classes))
     weights = {
       "none": lambda counts: None,
       "balanced": losses.balanced_weights,
       "effective": losses.effective_weights,
-    }[train.class_weights](counts)
+    }[recipe.class_weights](counts)
     if weights is None:
       return objective
     return losses.weighted(objective, weights)
@@ -136,16 +207,27 @@ class Experiment:
     rows = feed.ordered_rows(members, size)
     return training.predict(self.predict_step, state, self.feed.batches(rows))
 
-  def restore(self, folder: str) -> TrainState:
-    """The network that a stage left in `folder`, without optimizer state."""
+  def place(self, folder: str) -> Path:
+    """Where the results named `folder` lie; the original is never elsewhere."""
+    return (self.workdir.root if folder == "train" else self.results) / folder
+
+  def restore(self, folder: str, *, best: bool | None = None) -> TrainState:
+    """The network that a stage left in `folder`, without optimizer state.
+
+    Args:
+      folder: such as "train" or "unlearn/finetune".
+      best: the checkpoint of the highest score instead of the last; None: as
+        `train.select` says for trainings.
+    """
     params, batch_stats = self.initial_variables
-    with Checkpoints(self.workdir / folder / "checkpoints") as checkpoints:
+    if best is None:
       training_run = folder in ("train", "retrain")
-      best = training_run and self.config.train.select == "best"
+      best = training_run and self.recipe(folder).select == "best"
+    with Checkpoints(self.place(folder) / "checkpoints") as checkpoints:
       number = checkpoints.best() if best else checkpoints.latest()
       if number is None:
         raise UserError(
-          f"{self.workdir / folder} holds no checkpoint: run the stage that "
+          f"{self.place(folder)} holds no checkpoint: run the stage that "
           "makes it first, or leave out --stage."
         )
       like = {"params": params, "batch_stats": batch_stats}

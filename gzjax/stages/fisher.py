@@ -1,25 +1,42 @@
 """The Fisher diagonal of a set of galaxies: computed once, then kept."""
 
 import time
+from typing import cast
 
 import jax
 
 from gzjax import checkpoint, fisher, losses, training
 from gzjax.data import feed
+from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages.experiment import Experiment
 from gzjax.types import Fisher, TrainState
+from gzjax.workdir import first_difference
 
 
 def fisher_of(
-  experiment: Experiment, state: TrainState, name: str
+  experiment: Experiment,
+  state: TrainState,
+  name: str,
+  estimator: str = "",
 ) -> tuple[Fisher, training.Clock]:
   """The Fisher of the retain or forget set, and the seconds that it took.
 
-  Kept in `fisher/<name>/` with its provenance, and read from there if that is
-  the same.
+  Kept in `fisher/<name>/` with its provenance, and read from there.
+
+  Args:
+    experiment: what the run shares.
+    state: the network.
+    name: "retain" or "forget".
+    estimator: "" is that of the config; another one has a folder of its own.
+
+  Raises:
+    UserError: if the Fisher found there is of another network, data set, set of
+      galaxies or kind.
   """
   settings = experiment.config.unlearn.fisher
+  place = f"fisher/{name}_{estimator}" if estimator else f"fisher/{name}"
+  estimator = estimator or settings.estimator
   members = experiment.members(name)
   key = jax.random.key(experiment.config.seed)
   variables = {"params": state.params, "batch_stats": state.batch_stats}
@@ -29,12 +46,18 @@ def fisher_of(
     dataset=experiment.dataset.fingerprint,
     objective="cross_entropy",
     kind=settings.kind,
-    estimator=settings.estimator,
+    estimator=estimator,
     key_data=jax.random.key_data(key),
   )
-  folder = experiment.workdir / "fisher" / name
+  folder = experiment.place(place)
   info = checkpoint.read_fisher_info(folder)
-  if info is not None and info["provenance"] == record:
+  if info is not None:
+    difference = first_difference(info["provenance"], record)
+    if difference:
+      raise UserError(
+        f"the Fisher in {folder} was computed from something else "
+        f"({difference}): delete that folder, and it is computed anew."
+      )
     say(f"Fisher of the {name} set: read from {folder}")
     like = Fisher(state.step.astype("float32"), state.params)
     return checkpoint.restore_fisher(folder, like), training.Clock(
@@ -50,7 +73,7 @@ def fisher_of(
       experiment.feed.batches(rows),
       objective=losses.cross_entropy,
       kind=settings.kind,
-      estimator=settings.estimator,
+      estimator=cast(fisher.Estimator, estimator),
       microbatch=settings.microbatch,
       mesh=experiment.mesh,
       key=key,

@@ -22,7 +22,7 @@ def run(experiment: Experiment) -> None:
   data = experiment.dataset
   label = data.table["label"].to_numpy()
   split = splits.stratified_split(
-    label, config.data.split, config.seed, data.classes
+    label, config.data.split, experiment.data_seed, data.classes
   )
   train = np.flatnonzero(split == splits.SPLITS.index("train"))
   train_label = label.copy()
@@ -30,7 +30,7 @@ def run(experiment: Experiment) -> None:
     label[train],
     kind=config.flips.kind,
     fraction=config.flips.fraction,
-    seed=config.seed,
+    seed=experiment.data_seed,
     class_names=data.classes,
     pair=config.flips.pair,
   )
@@ -69,7 +69,7 @@ def _builder(experiment: Experiment):
       galaxies=data.galaxies,
       image_size=data.size,
       class_fractions=tuple(data.class_fractions),
-      seed=experiment.config.seed,
+      seed=experiment.data_seed,
       data_dir=experiment.data_dir,
     )
   if data.builder == "galaxy_catalog":

@@ -20,11 +20,19 @@ from gzjax.workdir import MetricsLog, write_json, write_whole
 
 def run(experiment: Experiment) -> None:
   """Trains on all training labels, the wrong ones included."""
-  fit_classifier(experiment, experiment.members("train"), "train")
+  fit_classifier(
+    experiment,
+    experiment.members("train"),
+    "train",
+    experiment.learned_labels,
+  )
 
 
 def fit_classifier(
-  experiment: Experiment, members: np.ndarray, folder: str
+  experiment: Experiment,
+  members: np.ndarray,
+  folder: str,
+  label: np.ndarray,
 ) -> None:
   """Trains from scratch on `members` into `folder`, or goes on there.
 
@@ -32,27 +40,34 @@ def fit_classifier(
   for each member the mean over all its visits of the loss (nats) and of the
   probabilities, taken before each update, in training mode. The audit ranks by
   them.
+
+  Args:
+    experiment: what the run shares.
+    members: i64[n], rows to train on.
+    folder: "train" or "retrain".
+    label: i64[N], of all galaxies.
   """
-  config = experiment.config.train
+  config = experiment.recipe(folder)
   seed = experiment.config.seed
   key = jax.random.key(seed)
   steps = len(members) // config.batch_size
   tx = _optimizer(config, steps)
   step = training.make_train_step(
-    experiment.apply_fn, experiment.objective(members), tx
+    experiment.apply_fn, experiment.objective(config, label[members]), tx
   )
   state = sharding.replicate(
     experiment.mesh,
     training.init_state(*experiment.initial_variables, tx),
   )
   dynamics = Dynamics(len(experiment.split), len(experiment.classes))
-  path = experiment.workdir / folder
+  path = experiment.place(folder)
 
   def batches(epoch):
     return experiment.feed.batches(
       feed.training_rows(members, config.batch_size, seed, epoch),
       key=jax.random.fold_in(key, epoch),
-      augmentation=experiment.augmentation,
+      augmentation=experiment.augmentation(config),
+      label=label,
     )
 
   with Checkpoints(path / "checkpoints") as checkpoints:
@@ -64,7 +79,7 @@ def fit_classifier(
       log.write(0, 0, "validation", **scores)
 
     def after_epoch(epoch, state, outputs, clock):
-      dynamics.add(outputs, experiment.labels("train_label"))
+      dynamics.add(outputs, label)
       number = epoch + 1
       at = int(state.step), number
       loss = float(np.mean([output["loss"] for output in outputs]))

@@ -1,13 +1,14 @@
 """Is the unlearned network still a network? Verdicts, with the reason."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from gzjax import metrics
 from gzjax.types import PyTree
+from gzjax.unlearning import transforms
 
 VERDICTS = ("ok", "weak", "collapsed", "non-finite")
 
@@ -22,6 +23,10 @@ LARGEST_DAMAGE = 0.05
 # A gap between the original's forget accuracy and the target below which there
 # was nothing to unlearn.
 LEAST_LEARNED = 0.1
+# Forget accuracy of an original that has learned its wrong labels.
+WELL_LEARNED = 0.5
+# Loss of the wrong labels, nats, that tells of an ascent without bound.
+RUNAWAY_LOSS = 5.0
 
 
 class Reading(NamedTuple):
@@ -31,6 +36,7 @@ class Reading(NamedTuple):
   histogram: np.ndarray  # f64[K], shares of the predicted classes
   balanced_accuracy: float  # on validation
   forget_accuracy: float  # share of wrong labels that are still predicted
+  distance_to_constant: float = float("nan")  # nats, see metrics
 
 
 class Diagnosis(NamedTuple):
@@ -42,22 +48,22 @@ class Diagnosis(NamedTuple):
 
 def read(
   params: PyTree,
-  validation_logits: np.ndarray,
+  validation: np.ndarray,
   validation_label: np.ndarray,
-  forget_logits: np.ndarray,
+  forget: np.ndarray,
   forget_label: np.ndarray,
 ) -> Reading:
   """Takes the reading of a network from its predictions.
 
   Args:
     params: its parameters; None if it has none.
-    validation_logits: f[N,K].
+    validation: probabilities f64[N,K].
     validation_label: i[N], true labels.
-    forget_logits: f[M,K].
+    forget: probabilities f64[M,K].
     forget_label: i[M], the wrong labels.
   """
-  num_classes = validation_logits.shape[1]
-  predicted = metrics.predicted_class(validation_logits)
+  num_classes = validation.shape[1]
+  predicted = metrics.predicted_class(validation)
   bad_rows = np.sum(predicted == metrics.INVALID_CLASS)
   finite = predicted[predicted != metrics.INVALID_CLASS]
   return Reading(
@@ -67,8 +73,9 @@ def read(
       validation_label, predicted, num_classes
     ),
     forget_accuracy=metrics.accuracy(
-      forget_label, metrics.predicted_class(forget_logits)
+      forget_label, metrics.predicted_class(forget)
     ),
+    distance_to_constant=metrics.distance_to_constant(validation),
   )
 
 
@@ -140,6 +147,111 @@ def diagnose(
     "ok",
     f"gives {after.forget_accuracy:.0%} of the wrong labels (original "
     f"{original.forget_accuracy:.0%}, target {target:.0%})",
+  )
+
+
+def nothing_to_unlearn(original: Reading) -> str:
+  """A warning where the original gives less than half of its wrong labels."""
+  if original.forget_accuracy > WELL_LEARNED:
+    return ""
+  return (
+    f"the original gives only {original.forget_accuracy:.0%} of its wrong "
+    "labels: it hardly learned them, so there is (almost) nothing to unlearn. "
+    "More epochs or less augmentation would make it memorise them."
+  )
+
+
+def noise_report(
+  params: PyTree, mean_fisher: PyTree, scale: transforms.NoiseScale
+) -> dict[str, Any]:
+  """What noise does to a network, tensor by tensor; for health.json.
+
+  `noise_over_weight` is a ratio of root mean squares, `zero_fisher` the share
+  of parameters with F == 0, `at_cap` the share whose noise was capped.
+  """
+
+  def rms(x):
+    return float(np.sqrt(np.mean(np.square(np.asarray(x, np.float64)))))
+
+  tensors = {}
+  for (path, weight), sigma, f, capped in zip(
+    jax.tree.leaves_with_path(params),
+    *map(jax.tree.leaves, (scale.sigma, mean_fisher, scale.capped)),
+    strict=True,
+  ):
+    if not np.any(np.asarray(sigma)):
+      continue
+    tensors[jax.tree_util.keystr(path, simple=True, separator="/")] = {
+      "noise_over_weight": rms(sigma) / max(rms(weight), 1e-12),
+      "zero_fisher": float(np.mean(np.asarray(f) == 0)),
+      "at_cap": float(capped),
+      "size": int(np.size(weight)),
+    }
+  sizes = np.array([t["size"] for t in tensors.values()])
+
+  def average(name):
+    values = np.array([t[name] for t in tensors.values()])
+    return float(np.average(values, weights=sizes)) if len(sizes) else 0.0
+
+  return {
+    "alpha": float(scale.alpha),
+    "effective_parameters": float(scale.effective_parameters),
+    "parameters": sum(np.size(p) for p in jax.tree.leaves(params)),
+    "predicted_loss_change": float(scale.predicted_loss),
+    "noise_over_weight": average("noise_over_weight"),
+    "zero_fisher": average("zero_fisher"),
+    "at_cap": average("at_cap"),
+    "layers": tensors,
+  }
+
+
+def cause(report: Mapping[str, Any]) -> str:
+  """Why a network was hurt, in words; empty if it was not or nobody knows.
+
+  Args:
+    report: `verdict`, `balanced_accuracy_drop`, `forget_loss` (before, after)
+      and, of noise, `noise` with the fields of `noise_report` and
+      `measured_loss_change`.
+  """
+  hurt = report["balanced_accuracy_drop"] > LARGEST_DAMAGE
+  if report["verdict"] not in ("collapsed", "non-finite") and not hurt:
+    return ""
+  noise = report.get("noise")
+  if noise:
+    return _cause_of_noise(noise)
+  before, after = (report["forget_loss"][key] for key in ("before", "after"))
+  if after is not None and after > max(10 * before, RUNAWAY_LOSS):
+    return (
+      f"the loss of the wrong labels was driven from {before:.3g} to "
+      f"{after:.3g} nats (a guess costs about 1): ascent of a loss without an "
+      "upper bound"
+    )
+  return ""
+
+
+def _cause_of_noise(noise: Mapping[str, Any]) -> str:
+  ratio = noise["noise_over_weight"]
+  share = noise["effective_parameters"] / noise["parameters"]
+  measured, predicted = (
+    noise[f"{kind}_loss_change"] for kind in ("measured", "predicted")
+  )
+  if ratio > 1 and share < 0.5:
+    return (
+      f"the noise is {ratio:.3g} times the weights (rms): the Fisher is below "
+      f"the stabiliser (only {share:.1%} of the parameters count), so the "
+      "noise is the same everywhere and the Fisher plays no part"
+    )
+  if ratio > 1:
+    return (
+      f"the noise is {ratio:.3g} times the weights (rms): nothing bounds it "
+      "where the Fisher is small"
+    )
+  cost = "more than can be told" if measured is None else f"{measured:.3g}"
+  return (
+    f"the noise is {ratio:.2g} of the weights (rms) and costs {cost} "
+    f"nats where the Fisher predicts {predicted:.2g}: it left the region in "
+    f"which the quadratic law holds ({noise['at_cap']:.0%} of the parameters "
+    f"at the cap, F = 0 for {noise['zero_fisher']:.0%})"
   )
 
 
