@@ -29,6 +29,7 @@ def get_config(variant: str = ""):
 
   config.unlearn.batch_size = 32
   config.unlearn.finetune.learning_rate = 1e-3
+  config.evaluate.relearn_epochs = 10
   if variant == "tiny":
     config.data.galaxies = 200
     config.data.class_fractions = (0.4, 0.4, 0.2)
@@ -41,8 +42,17 @@ def get_config(variant: str = ""):
     config.train.optimizer = "sgd"
     config.train.learning_rate = 0.05
     config.unlearn.batch_size = 16
+    config.unlearn.methods = (
+      "retrain",
+      "gradient_ascent",
+      "fisher_forgetting",
+      "finetune",
+    )
     config.unlearn.gradient_ascent.epochs = 2
+    config.unlearn.gradient_ascent.checks = 1
+    config.unlearn.fisher_forgetting.search = 3
     config.unlearn.finetune.epochs = 1
+    config.evaluate.relearn_epochs = 2
   elif variant:
     raise ValueError(f"demo.py has no variant {variant!r}; use demo.py:tiny")
   return config

@@ -63,3 +63,71 @@ def test_balanced_weights_equal_scikit_learn():
 def test_masked_mean(valid, wanted):
   got = losses.masked_mean(jnp.array([1.0, 1.0, 4.0]), jnp.array(valid, "f"))
   np.testing.assert_allclose(got, wanted)
+
+
+def test_a_cap_stops_the_loss_and_its_gradient():
+  objective = losses.capped(losses.cross_entropy, 1.0)
+  np.testing.assert_allclose(
+    objective(LOGITS, BATCH), np.minimum(-np.log(P), 1.0), rtol=1e-5
+  )
+  slopes = jax.grad(lambda x: jnp.sum(objective(x, BATCH)))(jnp.array(LOGITS))
+  over = -np.log(P) > 1
+  assert over.any()
+  assert not over.all()
+  np.testing.assert_array_equal(np.any(np.asarray(slopes) != 0, axis=1), ~over)
+
+
+def test_complement_is_minus_log_of_one_minus_p():
+  np.testing.assert_allclose(
+    losses.complement(LOGITS, BATCH), -np.log1p(-P), rtol=1e-5
+  )
+
+
+def test_complement_of_a_certain_label_is_large_and_finite():
+  sure = jnp.array([[60.0, 0.0, 0.0]])
+  batch = {"label": jnp.array([0])}
+  value, slope = jax.value_and_grad(lambda x: losses.complement(x, batch)[0])(
+    sure
+  )
+  np.testing.assert_allclose(value, 60 - np.log(2), rtol=1e-6)
+  assert np.isfinite(slope).all()
+
+
+def test_suggestion_takes_the_other_label():
+  batch = {**BATCH, "suggestion": np.array([2, 1, 0])}
+  wanted = losses.cross_entropy(LOGITS, {"label": batch["suggestion"]})
+  np.testing.assert_array_equal(losses.suggestion(LOGITS, batch), wanted)
+
+
+def test_random_labels_are_other_classes_drawn_once_and_evenly():
+  n = 3000
+  logits = jnp.tile(jnp.array([[10.0, 5.0, 0.0]]), (n, 1))
+  batch = {"label": jnp.zeros(n, jnp.int32), "id": jnp.arange(n)}
+  objective = losses.random_label(jax.random.key(0))
+  got = np.asarray(objective(logits, batch))
+  np.testing.assert_array_equal(got, objective(logits, batch))
+  # Losses of class 1 and 2 are about 5 and 10, never that of the label.
+  assert got.min() > 4
+  assert abs((got > 7).mean() - 0.5) < 4 * 0.5 / n**0.5
+  order = np.random.default_rng(0).permutation(n)
+  shuffled = {key: value[order] for key, value in batch.items()}
+  np.testing.assert_array_equal(objective(logits, shuffled), got[order])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_distillation_is_scipys_divergence(temperature):
+  teacher = LOGITS[::-1].copy()
+  batch = {"reference_logits": teacher}
+  got = losses.distillation("reference_logits", temperature)(LOGITS, batch)
+  p, q = (special.softmax(x / temperature, axis=1) for x in (teacher, LOGITS))
+  wanted = temperature**2 * special.rel_entr(p, q).sum(axis=1)
+  np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_combined_is_the_weighted_sum():
+  objective = losses.combined(
+    (2.0, losses.cross_entropy), (0.5, losses.complement)
+  )
+  np.testing.assert_allclose(
+    objective(LOGITS, BATCH), -2 * np.log(P) - np.log1p(-P) / 2, rtol=1e-5
+  )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import optimize, special, stats
 
 from gzjax import metrics
 
@@ -119,3 +120,106 @@ def test_scores_equal_scikit_learn(seed):
     metrics.auc(score[label == 0], score[label != 0]),
     sk.roc_auc_score(label == 0, score),
   )
+
+
+def test_attack_accuracy_of_losses_that_can_and_cannot_be_told_apart():
+  rng = np.random.default_rng(0)
+  low, high = rng.uniform(0, 1, 60), rng.uniform(3, 4, 40)
+  assert metrics.attack_accuracy(low, high) > 0.95
+  same = rng.exponential(size=(2, 400))
+  assert abs(metrics.attack_accuracy(*same) - 0.5) < 0.08
+  # Infinite and missing losses are the largest ones, not a crash.
+  high[:5], high[5:9] = np.inf, np.nan
+  assert metrics.attack_accuracy(low, high) > 0.95
+  assert np.isnan(metrics.attack_accuracy(low[:1], high))
+  # A constant predictor tells nothing.
+  assert metrics.attack_accuracy(np.ones(30), np.ones(50)) == 0.5
+
+
+def test_attack_accuracy_equals_a_threshold_found_by_hand():
+  """In one dimension a logistic regression is a threshold."""
+  rng = np.random.default_rng(1)
+  members, others = rng.normal(1, 1, 300) ** 2, rng.normal(2, 1, 300) ** 2
+  loss = np.concatenate([members, others])
+  truth = np.repeat([1, 0], 300)
+
+  def negative_log_likelihood(x):
+    return np.logaddexp(0, -(2 * truth - 1) * (x[0] + x[1] * loss)).sum()
+
+  # The default of the regression: half the squared slope as a penalty.
+  fit = optimize.minimize(
+    lambda x: negative_log_likelihood(x) + x[1] ** 2 / 2, [0.0, 0.0]
+  )
+  predicted = (fit.x[0] + fit.x[1] * loss) > 0
+  by_hand = (predicted[:300].mean() + 1 - predicted[300:].mean()) / 2
+  assert abs(metrics.attack_accuracy(members, others) - by_hand) < 0.02
+
+
+def test_entropy_and_distance_to_constant():
+  assert metrics.entropy(np.array([1.0, 0, 0])) == 0
+  assert metrics.entropy(np.full(4, 0.25)) == pytest.approx(np.log(4))
+  constant = np.tile([0.2, 0.5, 0.3], (7, 1))
+  assert metrics.distance_to_constant(constant) == pytest.approx(0, abs=1e-12)
+  certain = np.eye(3)[[0, 1, 2] * 5]
+  assert metrics.distance_to_constant(certain) == pytest.approx(np.log(3))
+  assert metrics.distance_to_constant(np.full((4, 3), np.nan)) == 0
+
+
+def test_distance_to_constant_is_the_least_over_all_constants():
+  p = np.random.default_rng(2).dirichlet(np.ones(3), 20)
+
+  def mean_divergence(free):
+    q = special.softmax([*free, 0.0])
+    return special.rel_entr(p, q).sum(axis=1).mean()
+
+  best = optimize.minimize(mean_divergence, [0.0, 0.0]).fun
+  assert metrics.distance_to_constant(p) == pytest.approx(best, abs=1e-6)
+
+
+def test_distances_between_predictions():
+  p, q = np.eye(3)[[0, 1, 2, 0]], np.eye(3)[[0, 1, 0, 1]]
+  assert metrics.activation_distance(p, p) == 0
+  assert metrics.activation_distance(p, q) == 1  # half of them by 2
+  assert metrics.agreement(p, q) == 0.5
+  nan = np.full((4, 3), np.nan)
+  assert metrics.activation_distance(nan, q) == 2
+  assert metrics.agreement(nan, nan) == 0
+
+
+def test_tug_of_war():
+  assert metrics.tug_of_war([0.1, 1, 0.9], [0.1, 1, 0.9]) == 1
+  assert metrics.tug_of_war([0.6, 0.9, 0.9], [0.1, 1, 0.9]) == pytest.approx(
+    0.5 * 0.9
+  )
+
+
+def test_scaled_confidence():
+  p = np.array([[0.5, 0.25, 0.25], [1, 0, 0], [0, 1, 0], [np.nan] * 3])
+  got = metrics.scaled_confidence(p, np.zeros(4, int))
+  np.testing.assert_allclose(got, [0, 30, -30, -30])
+  assert np.isfinite(got).all()
+
+
+def test_u_lira_is_the_ratio_of_two_gaussians():
+  rng = np.random.default_rng(3)
+  unlearned, retrained = rng.normal(2, 1, (5, 4)), rng.normal(0, 2, (6, 4))
+  target = rng.normal(size=4)
+  got = metrics.u_lira(target, unlearned, retrained)
+  for n in range(4):
+    a, b = unlearned[:, n], retrained[:, n]
+    wanted = np.log(
+      stats.norm(a.mean(), a.std(ddof=1)).pdf(target[n])
+      / stats.norm(b.mean(), b.std(ddof=1)).pdf(target[n])
+    )
+    assert got[n] == pytest.approx(wanted)
+  with pytest.raises(ValueError, match="two shadow"):
+    metrics.u_lira(target, unlearned[:1], retrained)
+
+
+def test_mean_interval_is_scipys():
+  values = [0.9, 0.95, 0.97]
+  mean, low, high = metrics.mean_interval(values)
+  wanted = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+  np.testing.assert_allclose((low, high), wanted)
+  assert mean == pytest.approx(np.mean(values))
+  assert np.isnan(metrics.mean_interval([0.5])[1:]).all()

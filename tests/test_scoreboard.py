@@ -33,6 +33,7 @@ GALAXIES = scoreboard.Galaxies(
   test=np.array([6, 7, 8, 9]),
   retain=np.array([0, 1, 2, 3]),
   forget=np.array([4, 5]),
+  known=np.array([4]),
   unseen=np.array([6, 7]),
   unseen_label=np.array([1, 2]),
 )
@@ -80,6 +81,47 @@ def test_distances_to_retrain():
   assert scoreboard.gap_to_retrain(b, a) == pytest.approx(1.5 / 4)
 
 
+def test_more_numbers_of_a_row():
+  guess = np.where(np.arange(10) == 5, TRAIN, TRUE)  # row 4 is corrected
+  row = scoreboard.score(_certain(guess), GALAXIES)
+  assert row["corrected_accuracy"] == 0.5
+  assert row["corrected_accuracy_known"] == 1
+  assert row["corrected_accuracy_unknown"] == 0
+  assert row["recalls"] == [1, 1, 1]
+  assert len(row["intervals"]["recalls"]) == 3
+  assert row["intervals"]["recalls"][1][1] == 1
+  assert 0 < row["intervals"]["recalls"][1][0] < 1
+  assert 0 <= row["attack_accuracy"] <= 1
+
+
+def _seed(method, seed, accuracy, verdict="ok"):
+  row = dict.fromkeys(scoreboard.COLUMNS, accuracy)
+  return row | {"method": method, "seed": seed, "verdict": verdict}
+
+
+def test_summary_is_the_mean_over_seeds_with_its_interval():
+  rows = [_seed("a", s, x) for s, x in enumerate((0.8, 0.9, 1.0))]
+  rows += [_seed("b", 0, 0.5), _seed("b", 1, 0.5, "weak")]
+  one, two = scoreboard.summary(rows)
+  assert (one["method"], one["seed"], one["verdict"]) == ("a", 3, "ok")
+  mean, low, high = one["corrected_accuracy"]
+  assert mean == pytest.approx(0.9)
+  # t = 4.303 with two degrees of freedom, standard error 0.1 / sqrt(3).
+  assert high - mean == pytest.approx(4.303 * 0.1 / 3**0.5, rel=1e-3)
+  assert mean - low == pytest.approx(high - mean)
+  assert two["verdict"] == "1 ok, 1 weak"
+  cell = scoreboard.summary_cell
+  assert cell("corrected_accuracy", (0.9, 0.8, 1.0)) == "0.900 ±0.100"
+  assert cell("corrected_accuracy", (0.9, np.nan, np.nan)) == "0.900"
+  assert cell("gap_to_retrain", None) == ""
+
+
+def test_summary_table_shows_every_method():
+  console = Console(file=io.StringIO(), width=180)
+  scoreboard.show_summary([_seed("mine", 0, 0.5)], console)
+  assert "mine" in console.file.getvalue()
+
+
 def _rows(kept, reference=None):
   rows = [{"method": "original", **scoreboard.score(_certain(TRUE), GALAXIES)}]
   rows[0]["forget_accuracy"] = kept
@@ -93,7 +135,7 @@ def _rows(kept, reference=None):
   [
     (_rows(0.9, 0.04), "90% of the wrong labels, real retraining 4%"),
     (_rows(0.06, 0.04), "never learned its wrong labels"),
-    (_rows(0.3, 0.04), "learned some"),
+    (_rows(0.3, 0.04), "hardly learned"),
     (_rows(0.9), "No retraining"),
   ],
 )

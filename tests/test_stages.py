@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs import demo
+from configs import demo, gz2_resnet34
 from gzjax import scoreboard, stages
 from gzjax.checkpoint import read_fisher_info
 from gzjax.errors import UserError
 from gzjax.stages.experiment import Experiment
 from gzjax.stages.fisher import fisher_of
+from gzjax.unlearning import health, methods
 from gzjax.workdir import Workdir
 from tests.command_line import ROOT, command, environment, launch, tiny
 from tests.fisher import truth
@@ -146,26 +147,26 @@ def test_fisher_is_kept_and_read_only_for_the_same_network(folder, capsys):
   place = folder / "run" / "fisher" / "retain"
   record = read_fisher_info(place)["provenance"]
   assert (record["kind"], record["estimator"]) == ("empirical", "exact")
-  # Computed anew it is the same; of another network it is another one.
-  again = _unkept(experiment, original, folder / "elsewhere")
+  # Computed anew it is the same; that of another network is refused.
+  elsewhere = Experiment(
+    config,
+    Workdir(folder / "run"),
+    data_dir=str(folder / "tfds"),
+    results=folder / "elsewhere",
+  )
+  again, _ = fisher_of(elsewhere, original, "retain")
   assert truth.relative_error(again.sum_sq, found.sum_sq) < 1e-6
   other = experiment.restore("retrain")
-  moved = _unkept(experiment, other, folder / "elsewhere")
-  assert truth.relative_error(moved.sum_sq, found.sum_sq) > 1e-3
-  record = read_fisher_info(folder / "elsewhere" / "fisher" / "retain")
-  assert record["provenance"] != read_fisher_info(place)["provenance"]
-
-
-def _unkept(experiment, state, root):
-  """The Fisher as a run in the folder `root` would find or compute it."""
-  shutil.copytree(
-    experiment.workdir / "stages", root / "stages", dirs_exist_ok=True
+  before = place.stat().st_mtime_ns
+  with pytest.raises(UserError, match="something else"):
+    fisher_of(experiment, other, "retain")
+  assert place.stat().st_mtime_ns == before
+  # Squares of batch means have a folder of their own, and are much smaller.
+  published, _ = fisher_of(elsewhere, original, "retain", "batch_mean")
+  assert (folder / "elsewhere" / "fisher" / "retain_batch_mean").is_dir()
+  assert sum(map(np.sum, jax.tree.leaves(published.sum_sq))) < 0.5 * sum(
+    map(np.sum, jax.tree.leaves(found.sum_sq))
   )
-  shutil.copy(experiment.workdir / "split.parquet", root)
-  other = Experiment(
-    experiment.config, Workdir(root), data_dir=experiment.data_dir
-  )
-  return fisher_of(other, state, "retain")[0]
 
 
 def test_config_is_recorded(folder):
@@ -241,6 +242,256 @@ def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
     table.iloc[:, :8], wanted.loc[table.index].iloc[:, :8]
   )
   assert "No retraining" in (tmp_path / "run" / "report.html").read_text()
+
+
+def _copy(folder, tmp_path):
+  shutil.copytree(folder / "run", tmp_path / "run")
+  (tmp_path / "tfds").symlink_to(folder / "tfds")
+
+
+def test_a_method_can_be_added_to_a_finished_run(folder, tmp_path, capsys):
+  _copy(folder, tmp_path)
+  before = {k: v for k, v in _files(tmp_path).items() if "retrain" in str(k)}
+  _run(tmp_path, **{"unlearn.methods": ("retrain", "finetune", "assd")})
+  said = capsys.readouterr()
+  assert "finetune 1/1" not in said.err
+  assert "assd 1/1" in said.err
+  after = _files(tmp_path)
+  assert all(
+    after[path] == time
+    for path, time in before.items()
+    if "evaluate" not in str(path)
+  )
+  table = pd.read_csv(tmp_path / "run" / "scoreboard.csv")
+  assert list(table["method"])[3:] == ["finetune", "assd"]
+  # Other settings of a method that was run are refused, and nothing is lost.
+  with pytest.raises(UserError, match=r"learning_rate was 0.001, is 0.5"):
+    _run(tmp_path, **{"unlearn.finetune.learning_rate": 0.5})
+  assert _files(tmp_path) == after
+
+
+def test_sweeps_write_their_tables_and_their_plots(folder, tmp_path):
+  _copy(folder, tmp_path)
+  _run(
+    tmp_path,
+    "stabiliser",
+    **{
+      "stabiliser.stabilisers": (1e-8, 1e8),
+      "stabiliser.noise_scales": (1e-4, 1e4),
+    },
+  )
+  table = pd.read_csv(tmp_path / "run" / "stabiliser" / "results.csv")
+  assert len(table) == 8
+  # Only noise_scale / sqrt(stabiliser) matters where the Fisher is small.
+  weak = table[(table["noise_scale"] == 1e-4) & (table["stabiliser"] == 1e8)]
+  strong = table[(table["noise_scale"] == 1e4) & (table["stabiliser"] == 1e-8)]
+  assert (weak["noise_over_weight"] < 1e-6).all()
+  assert (strong["noise_over_weight"] > 1e3).all()
+  assert strong["verdict"].isin(["collapsed", "non-finite"]).all()
+  original = _board(folder)[1]
+  assert (weak["verdict"] == original["verdict"]).all()
+  shares = {
+    "discovery.shares": (0.5, 1.0),
+    "discovery.methods": ("retrain", "finetune"),
+  }
+  _run(tmp_path, "discovery", **shares)
+  table = pd.read_csv(tmp_path / "run" / "discovery" / "results.csv")
+  assert list(table["discovered"].unique()) == [0.5, 1.0]
+  assert list(table["method"].unique()) == ["original", "retrain", "finetune"]
+  half = table[(table["discovered"] == 0.5) & (table["method"] == "retrain")]
+  assert 0 <= half["corrected_accuracy_unknown"].item() <= 1
+  # The run's own share is not done again.
+  assert not (tmp_path / "run" / "discovery" / "1").exists()
+  for name in ("stabiliser", "discovery"):
+    assert "<svg" in (tmp_path / "run" / name / "figure.svg").read_text()
+  # The report shows both.
+  text = (tmp_path / "run" / "report.html").read_text()
+  assert "against its stabiliser" in text
+  assert "only some wrong labels are known" in text
+
+
+def test_what_is_not_discovered_stays_in_the_retain_set(folder):
+  config = demo.get_config("tiny")
+  config.unlearn.discovered = 0.5
+  experiment = Experiment(config, Workdir(folder / "run"))
+  flipped, known = (experiment.members(n) for n in ("flipped", "forget"))
+  assert len(known) == round(0.5 * len(flipped))
+  assert set(known) < set(flipped)
+  np.testing.assert_array_equal(
+    np.sort([*known, *experiment.members("retain")]),
+    experiment.members("train"),
+  )
+  assert not set(experiment.members("clean")) & set(flipped)
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"unlearn.methods": ("ssd", "nonsense")}, "nonsense.*finetune.*relabel"),
+    ({"unlearn.methods": ("batch_size",)}, "batch_size"),
+    (
+      {"unlearn.finetune.learning_rate": -1.0},
+      r"finetune\.learning_rate is -1",
+    ),
+    ({"unlearn.fisher_forgetting.cap": -0.1}, "must not be negative"),
+    ({"unlearn.discovered": 0.0}, "would be empty"),
+    ({"unlearn.suggestions": "guess"}, "unlearn.suggestions is 'guess'"),
+    ({"discovery.shares": (0.5, 1.2)}, "discovery.shares"),
+    ({"discovery.methods": ("nonsense",)}, "nonsense"),
+    ({"seeds": (1, 1)}, "name each seed once"),
+    ({"seeds": (0, 1)}, "holds a run of one seed"),
+  ],
+)
+def test_mistakes_are_told_before_anything_is_run(folder, changes, words):
+  before = _files(folder)
+  with pytest.raises(UserError, match=words):
+    _run(folder, **changes)
+  assert _files(folder) == before
+
+
+def test_unknown_keys_of_the_retraining_are_refused(tmp_path):
+  config = demo.get_config("tiny")
+  config.unlearn.retrain.nonsense = 3
+  with pytest.raises(UserError, match=r"unlearn\.retrain\.nonsense"):
+    stages.run(config, str(tmp_path))
+
+
+def test_a_threshold_that_cannot_act_is_told(folder, tmp_path, capsys):
+  _copy(folder, tmp_path)
+  _run(
+    tmp_path,
+    **{
+      "unlearn.methods": ("ssd",),
+      "unlearn.ssd.threshold": 50.0,
+      "unlearn.ssd.search": 0,
+    },
+  )
+  assert "nothing can be dampened" in capsys.readouterr().err
+  health = json.loads(
+    (tmp_path / "run" / "unlearn" / "ssd" / "health.json").read_text()
+  )
+  assert "above n_train / n_forget = 10" in health["warnings"][0]
+  table = pd.read_csv(tmp_path / "run" / "scoreboard.csv", index_col="method")
+  ssd, original = (table.loc[n].iloc[1:8] for n in ("ssd", "original"))
+  assert list(ssd) == list(original)
+
+
+def test_forgetting_the_whole_training_set_is_refused(folder, tmp_path):
+  _copy(folder, tmp_path)
+  path = tmp_path / "run" / "split.parquet"
+  split = pd.read_parquet(path)
+  split.loc[split["split"] == "train", "set"] = "forget"
+  split.to_parquet(path, index=False)
+  with pytest.raises(UserError, match="retain set has 0 galaxies"):
+    _run(tmp_path, **{"unlearn.methods": ("finetune", "assd")})
+
+
+@pytest.fixture(scope="module")
+def three_seeds(tmp_path_factory):
+  """A finished run of three seeds that share their flips."""
+  folder = tmp_path_factory.mktemp("seeds")
+  _run(folder, **THREE)
+  return folder
+
+
+THREE = {
+  "seeds": (0, 1, 2),
+  "data.seed": 5,
+  "train.epochs": 2,
+  "unlearn.methods": ("retrain", "finetune"),
+}
+
+
+def test_every_method_and_seed_has_a_row(three_seeds):
+  table = pd.read_csv(three_seeds / "run" / "scoreboard.csv")
+  assert list(table.columns) == list(scoreboard.COLUMNS)
+  assert list(zip(table["method"], table["seed"], strict=True)) == [
+    (method, seed)
+    for method in ("constant", "original", "retrain", "finetune")
+    for seed in (0, 1, 2)
+  ]
+  for seed in (0, 1, 2):
+    own = pd.read_csv(three_seeds / "run" / f"seed_{seed}" / "scoreboard.csv")
+    pd.testing.assert_frame_equal(
+      table[table["seed"] == seed].reset_index(drop=True), own
+    )
+  # Other training, the same galaxies.
+  a, b = (
+    pd.read_parquet(three_seeds / "run" / f"seed_{s}" / "split.parquet")
+    for s in (0, 1)
+  )
+  pd.testing.assert_frame_equal(a, b)
+  accuracies = table.loc[table["method"] == "original", "retain_accuracy"]
+  assert accuracies.nunique() > 1
+
+
+def test_seeds_that_share_their_flips_are_shadows_of_each_other(three_seeds):
+  rows = json.loads((three_seeds / "run" / "scoreboard.json").read_text())
+  found = {(r["method"], r["seed"]): r.get("u_lira_accuracy") for r in rows}
+  assert found["constant", 0] is None
+  assert all(0 <= found["finetune", seed] <= 1 for seed in (0, 1, 2))
+
+
+def test_the_report_of_seeds_has_intervals_and_links(three_seeds, capsys):
+  text = (three_seeds / "run" / "report.html").read_text()
+  assert 'href="seed_2/report.html"' in text
+  assert "±" in text
+  assert "<svg" in text
+  before = {k: v for k, v in _files(three_seeds).items() if "seed_" in str(k)}
+  capsys.readouterr()
+  _run(three_seeds, **THREE)
+  assert "95% interval" in capsys.readouterr().out
+  after = {k: v for k, v in _files(three_seeds).items() if "seed_" in str(k)}
+  assert after == before
+  with pytest.raises(UserError, match="several seeds"):
+    _run(three_seeds, **{**THREE, "seeds": ()})
+
+
+def _publish(tmp_path, **changes):
+  config = gz2_resnet34.get_config("published_sky")
+  config.update_from_flattened_dict(
+    {
+      "data.galaxies": 200,
+      "data.class_fractions": (0.4, 0.4, 0.2),
+      "data.size": 16,
+      "model.name": "resnet_tiny",
+      "model.width": 8,
+      "model.small_stem": True,
+      "train.epochs": 2,
+      "unlearn.retrain.epochs": 1,
+      **changes,
+    }
+  )
+  stages.run(config, str(tmp_path / "run"), data_dir=str(tmp_path / "tfds"))
+  path = tmp_path / "run" / "unlearn" / "fisher_forgetting" / "health.json"
+  return json.loads(path.read_text())
+
+
+def test_the_published_recipe_collapses_and_the_cause_is_named(
+  tmp_path, capsys
+):
+  found = _publish(tmp_path)
+  assert found["verdict"] in ("collapsed", "non-finite")
+  assert "times the weights" in found["cause"]
+  said = capsys.readouterr()
+  # Flipped after the training: the network never saw the wrong labels.
+  assert "nothing to unlearn" in said.err
+  split = pd.read_parquet(tmp_path / "run" / "split.parquet")
+  assert split["flipped"].sum() == 14
+  assert (tmp_path / "run/fisher/retain_batch_mean").is_dir()
+  # Retraining has its own recipe.
+  lines = (tmp_path / "run/retrain/metrics.jsonl").read_text().splitlines()
+  assert max(json.loads(line)["epoch"] for line in lines) == 1
+  assert "Cause" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_every_method_runs_to_its_row(folder, tmp_path):
+  _copy(folder, tmp_path)
+  _run(tmp_path, **{"unlearn.methods": ("retrain", *methods.METHODS)})
+  table = pd.read_csv(tmp_path / "run" / "scoreboard.csv")
+  assert list(table["method"])[3:] == list(methods.METHODS)
+  assert table["verdict"].isin(health.VERDICTS).all()
 
 
 def test_one_device_gives_the_same_scoreboard(folder, tmp_path):

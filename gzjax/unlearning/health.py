@@ -222,36 +222,38 @@ def cause(report: Mapping[str, Any]) -> str:
   before, after = (report["forget_loss"][key] for key in ("before", "after"))
   if after is not None and after > max(10 * before, RUNAWAY_LOSS):
     return (
-      f"the loss of the wrong labels was driven from {before:.3g} to "
-      f"{after:.3g} nats (a guess costs about 1): ascent of a loss without an "
-      "upper bound"
+      "the loss of the wrong labels was driven from "
+      f"{_number(before)} to {_number(after)} nats (a guess costs about 1): "
+      "ascent of a loss without an upper bound"
     )
   return ""
+
+
+def _number(value: float) -> str:
+  return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _cause_of_noise(noise: Mapping[str, Any]) -> str:
   ratio = noise["noise_over_weight"]
   share = noise["effective_parameters"] / noise["parameters"]
+  size = f"the noise is {_number(ratio)} times the weights (rms)"
+  if ratio > 1 and share < 0.5:
+    return (
+      f"{size}: the Fisher is below the stabiliser (only {share:.1%} of the "
+      "parameters count), so the noise is the same everywhere and the Fisher "
+      "plays no part"
+    )
+  if ratio > 1:
+    return f"{size}: nothing bounds it where the Fisher is small"
   measured, predicted = (
     noise[f"{kind}_loss_change"] for kind in ("measured", "predicted")
   )
-  if ratio > 1 and share < 0.5:
-    return (
-      f"the noise is {ratio:.3g} times the weights (rms): the Fisher is below "
-      f"the stabiliser (only {share:.1%} of the parameters count), so the "
-      "noise is the same everywhere and the Fisher plays no part"
-    )
-  if ratio > 1:
-    return (
-      f"the noise is {ratio:.3g} times the weights (rms): nothing bounds it "
-      "where the Fisher is small"
-    )
   cost = "more than can be told" if measured is None else f"{measured:.3g}"
   return (
-    f"the noise is {ratio:.2g} of the weights (rms) and costs {cost} "
-    f"nats where the Fisher predicts {predicted:.2g}: it left the region in "
-    f"which the quadratic law holds ({noise['at_cap']:.0%} of the parameters "
-    f"at the cap, F = 0 for {noise['zero_fisher']:.0%})"
+    f"{size} and costs {cost} nats where the Fisher predicts {predicted:.2g}: "
+    "it left the region in which the quadratic law holds "
+    f"({noise['at_cap']:.0%} of the parameters at the cap, F = 0 for "
+    f"{noise['zero_fisher']:.0%})"
   )
 
 

@@ -494,12 +494,10 @@ def influence(
     optax.scale(-weight),
     transforms.clip_to_trust_region(radius),
   )
-  whole = optax.MultiSteps(newton, task.steps)  # one step of all batches
   return Method(
     optax.chain(
       transforms.contrast_gradients(retain_weight=0.0),
-      # (Its own gradient_transformation() would drop the extra arguments.)
-      optax.GradientTransformationExtraArgs(whole.init, whole.update),
+      transforms.accumulate(newton, task.steps),
     ),
     None,
     losses.cross_entropy,

@@ -9,7 +9,7 @@ those it needs and drops the rest.
 | place in a chain       | transformations                                     |
 |------------------------|-----------------------------------------------------|
 | gradients to descend   | `contrast_gradients`, `add_forget_gradients`,       |
-|                        | `alternate_gradients`, `add_l1_decay`,              |
+|                        | `alternate_gradients`, `accumulate`, `add_l1_decay`,|
 |                        | `mask_by_saliency`, `precondition_by_fisher`        |
 | optimizer              | those of optax                                      |
 | edits added as they are| `dampen_by_fisher`, `dampen_by_percentile`,         |
@@ -69,6 +69,17 @@ def add_forget_gradients(
   return _transformation(_init_empty, update_fn)
 
 
+def accumulate(
+  inner: optax.GradientTransformation, steps: int
+) -> optax.GradientTransformationExtraArgs:
+  """Hands `inner` the mean of `steps` updates at once, and else does nothing.
+
+  `optax.MultiSteps`, whose own `gradient_transformation` drops extra arguments.
+  """
+  whole = optax.MultiSteps(inner, steps)
+  return _transformation(whole.init, whole.update)
+
+
 class CountState(NamedTuple):
   """State of the transformations that count their steps."""
 
@@ -80,15 +91,16 @@ def alternate_gradients(
 ) -> optax.GradientTransformationExtraArgs:
   """Ascends the forget loss and descends the retain loss, step about.
 
-  Even steps below `ascent_steps` take -g_forget, all others g_retain: the
-  max and min steps of SCRUB (Kurmanji et al. 2023, algorithm 1), which takes
-  them epoch about. After `ascent_steps` only the retain loss is left. 0 is
-  plain descent.
+  Odd steps below `ascent_steps` take -g_forget, all others g_retain: the max
+  and min steps of SCRUB (Kurmanji et al. 2023, algorithm 1), which takes them
+  epoch about. (A min step comes first: where student and teacher are one, the
+  divergence has no gradient to ascend.) After `ascent_steps` only the retain
+  loss is left; 0 is plain descent.
   """
 
   def update_fn(updates, state, params=None, *, forget_grads, **extra_args):
     del params, extra_args
-    ascend = (state.count < ascent_steps) & (state.count % 2 == 0)
+    ascend = (state.count < ascent_steps) & (state.count % 2 == 1)
     updates = jax.tree.map(
       lambda r, f: jnp.where(ascend, -f, r), updates, forget_grads
     )

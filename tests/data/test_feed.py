@@ -89,3 +89,14 @@ def test_ahead_keeps_order_and_passes_errors_on():
   assert list(feed.ahead(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
   with pytest.raises(ZeroDivisionError):
     list(feed.ahead(lambda x: 1 // x, [1, 0]))
+
+
+@pytest.mark.parametrize("budget", [0, 1e9])
+def test_more_entries_follow_their_galaxies(mesh, budget):
+  rows = feed.ordered_rows(np.array([5, 3, 8]), 8)
+  extra = {"suggestion": LABEL[::-1], "logits": np.eye(N, 3, dtype=np.float32)}
+  (batch,) = _feed(mesh, budget).batches(rows, extra=extra)
+  np.testing.assert_array_equal(
+    batch["suggestion"][:3], extra["suggestion"][[5, 3, 8]]
+  )
+  np.testing.assert_array_equal(batch["logits"][:3], extra["logits"][[5, 3, 8]])

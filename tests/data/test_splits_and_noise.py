@@ -101,3 +101,24 @@ def test_wrong_labels_are_wrong_for_everyone_who_may_be_flipped():
     )
     assert len(rows) == count
     assert np.all(wrong != LABEL[rows])
+
+
+def test_larger_discoveries_contain_the_smaller_ones():
+  flipped = np.arange(100, 140)
+  found = [noise.discovered(flipped, s, seed=3) for s in (0.1, 0.5, 1.0)]
+  assert [len(x) for x in found] == [4, 20, 40]
+  assert set(found[0]) < set(found[1]) < set(found[2])
+  np.testing.assert_array_equal(found[2], flipped)
+  other = noise.discovered(flipped, 0.5, seed=4)
+  assert set(other) != set(found[1])
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, 0.001])
+def test_a_discovery_of_nothing_is_refused(share):
+  with pytest.raises(UserError, match=r"unlearn\.discovered"):
+    noise.discovered(np.arange(40), share, seed=0)
+
+
+def test_no_flips_mean_an_empty_forget_set():
+  with pytest.raises(UserError, match="would be empty"):
+    noise.discovered(np.arange(0), 1.0, seed=0)

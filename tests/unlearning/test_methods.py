@@ -1,30 +1,47 @@
 """The contract that every row of the table of methods keeps."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from gzjax import defaults, sharding, training
-from gzjax.types import TrainState, UnlearnBatch
-from gzjax.unlearning.methods import METHODS
+from gzjax import defaults, losses, models, sharding, training
+from gzjax.types import Method, TrainState, UnlearnBatch
+from gzjax.unlearning import methods, transforms
+from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 from gzjax.unlearning.step import make_unlearn_step
 from tests import networks
 
-_DRIVER_SETTINGS = ("epochs", "max_damage")
-
 
 def _settings(name):
-  settings = defaults.get_config().unlearn[name].to_dict()
-  return {k: v for k, v in settings.items() if k not in _DRIVER_SETTINGS}
+  settings = methods.default_settings(name)
+  return {k: v for k, v in settings.items() if k not in Driver._fields}
+
+
+def _task(params, steps=3):
+  return Task(jax.random.key(0), steps, 13, 130, models.depth_order(params))
+
+
+@functools.cache
+def _method_and_step(name, **changes):
+  """The same step for the same arguments, so that it compiles once."""
+  apply_fn, params, _ = networks.tiny()
+  method = METHODS[name].build(_task(params), **(_settings(name) | changes))
+  return method, make_unlearn_step(apply_fn, method)
 
 
 def _start(name, mesh, **changes):
   """(step, state, batch, extras) of a method on the mesh."""
-  apply_fn, params, stats = networks.tiny()
-  method = METHODS[name].build(jax.random.key(0), **(_settings(name) | changes))
+  _, params, stats = networks.tiny()
+  row, settings = METHODS[name], _settings(name) | changes
+  method, step = _method_and_step(name, **changes)
+  if row.start is not None:
+    fresh = jax.tree.map(lambda p: 0.5 * p, params)
+    params = row.start(params, fresh, models.depth_order(params), **settings)
   params, stats = sharding.replicate(mesh, (params, stats))
   reference = sharding.replicate(mesh, params)
   state = sharding.replicate(
@@ -32,15 +49,25 @@ def _start(name, mesh, **changes):
   )
   arrays = {
     "reference_params": reference,
-    "retain_fisher": jax.tree.map(lambda p: p**2, reference),
+    "saliency": jax.tree.map(jnp.sin, reference),
+    "retain_fisher": jax.tree.map(lambda p: 1e-3 + p**2, reference),
+    "forget_fisher": jax.tree.map(lambda p: 8 * p**2, reference),
+    "train_fisher": jax.tree.map(lambda p: 1e-2 + p**2, reference),
   }
+  assert set(method.extras) <= set(arrays)  # the agreed vocabulary
   extras = {key: arrays[key] for key in method.extras}
   extras["an_extra_that_no_method_expects"] = jnp.zeros(())
+  forget = networks.batch(16, padding=3, seed=1)
+  rng = np.random.default_rng(3)
+  forget["suggestion"] = (forget["label"] + 1) % networks.CLASSES
+  forget["random_logits"] = rng.normal(size=(16, networks.CLASSES)).astype(
+    np.float32
+  )
   batch = UnlearnBatch(
     sharding.shard_batch(mesh, networks.batch(16)),
-    sharding.shard_batch(mesh, networks.batch(16, padding=3, seed=1)),
+    sharding.shard_batch(mesh, forget),
   )
-  return make_unlearn_step(apply_fn, method), state, batch, extras
+  return step, state, batch, extras
 
 
 class Run(NamedTuple):
@@ -89,8 +116,8 @@ def test_compiles_once(run):
 
 
 def test_changes_something(run):
-  a, b = (s.params["head"]["kernel"] for s in (run.before, run.after))
-  assert not np.array_equal(a, b)
+  a, b = (jax.tree.leaves(s.params) for s in (run.before, run.after))
+  assert not all(map(np.array_equal, a, b))
 
 
 def test_leaves_the_stored_statistics_alone(run):
@@ -135,3 +162,157 @@ def test_devices_do_not_matter(name, mesh, one_device):
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), *results
   )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_docstring_tells_cost_and_failure(name):
+  text = METHODS[name].build.__doc__
+  assert "Collapses" in text or ("Cost" in text and "ail" in text)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_setting_is_a_config_key(name):
+  section = defaults.get_config().unlearn[name].to_dict()
+  assert section.pop("method") == name
+  assert section == methods.default_settings(name)
+
+
+@pytest.mark.parametrize("name", ["cf_k", "eu_k"])
+def test_only_the_last_layers_move(name, mesh):
+  step, state, batch, extras = _start(name, mesh, k=2)
+  before = jax.device_get(state.params)
+  state, _ = step(state, (batch, extras))
+  moved = {
+    layer
+    for layer in before
+    if not all(
+      map(
+        np.array_equal,
+        jax.tree.leaves(before[layer]),
+        jax.tree.leaves(jax.device_get(state.params[layer])),
+      )
+    )
+  }
+  assert moved == set(models.depth_order(before)[-2:])
+
+
+def test_reinitialising_takes_the_last_layers_of_the_fresh_network():
+  _, params, _ = networks.tiny()
+  fresh = jax.tree.map(jnp.zeros_like, params)
+  layers = models.depth_order(params)
+  got = methods.reinitialise(params, fresh, layers, k=1, learning_rate=1.0)
+  assert layers[-1] == "head"
+  assert not np.any(got["head"]["kernel"])
+  for name in layers[:-1]:
+    assert got[name] is params[name]
+
+
+def _closed_form(name, **settings):
+  """The update of a method's chain for p = (3, 4) and given gradients."""
+  params = {"head": {"kernel": jnp.array([[3.0, 4.0]])}}
+
+  def like(*values):
+    return {"head": {"kernel": jnp.array([values], jnp.float32)}}
+
+  task = Task(jax.random.key(0), 1, 10, 110, ("head",))
+  tx = METHODS[name].build(task, **(_settings(name) | settings)).transform
+  updates, _ = tx.update(
+    like(1.0, 0.0),
+    tx.init(params),
+    params,
+    forget_grads=like(0.0, 2.0),
+    retain_fisher=like(1.0, 3.0),
+    forget_fisher=like(8.0, 1.0),
+    train_fisher=like(1.0, 1.0),
+    reference_params=params,
+    saliency=like(1.0, -2.0),
+  )
+  return np.asarray(updates["head"]["kernel"][0])
+
+
+def test_influence_takes_the_newton_step_along_the_forget_gradient():
+  # delta = mean F = 2; (n_f / n_r) g / (F + delta) = 0.1 * 2 / 5.
+  got = _closed_form("influence", stabiliser=1.0, radius=10.0)
+  np.testing.assert_allclose(got, [0, 0.04], rtol=1e-6)
+  got = _closed_form("influence", stabiliser=1.0, radius=1e-3)
+  np.testing.assert_allclose(got, [0, 5e-3], rtol=1e-6)
+
+
+def test_ssd_shrinks_what_belongs_to_the_forget_set():
+  got = _closed_form("ssd", threshold=5.0)
+  # Updates of a method without objectives are zeros: (1, 0) stays here.
+  np.testing.assert_allclose(got, [1 + 3 * (1 / 8 - 1), 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("name", "signs"),
+  [
+    ("gradient_ascent", (0, 1)),  # up the forget loss
+    ("neggrad_plus", (-1, 1)),
+    ("bounded_neggrad", (-1, 1)),
+    ("negative_learning", (-1, -1)),  # down both
+    ("random_label", (-1, -1)),
+    ("salun", (0, -1)),  # half of the weights
+    ("relabel", (-1, -1)),
+    ("bad_teacher", (-1, -1)),
+  ],
+)
+def test_directions(name, signs):
+  np.testing.assert_array_equal(np.sign(_closed_form(name)), signs)
+
+
+def test_the_step_teaches_only_where_the_original_is_known(mesh):
+  """`reference_logits` are those of the reference, not of the student."""
+  step, state, batch, extras = _start(
+    "scrub", mesh, kl_weight=1.0, ce_weight=0.0
+  )
+  _, outputs = step(state, (batch, extras))
+  # At the start student and teacher are one: no divergence.
+  np.testing.assert_allclose(outputs["retain_loss"], 0, atol=1e-6)
+  np.testing.assert_allclose(outputs["forget_loss"], 0, atol=1e-6)
+
+
+def test_training_mode_moves_the_stored_statistics(mesh):
+  apply_fn, params, stats = networks.tiny()
+  method = METHODS["published_gradient_ascent"].build(_task(params))
+  state = sharding.replicate(
+    mesh, training.init_state(params, stats, method.transform)
+  )
+  batch = sharding.shard_batch(mesh, networks.batch(16))
+  step = make_unlearn_step(apply_fn, method, train=True)
+  state, _ = step(state, (UnlearnBatch(batch, batch), {}))
+  a, b = jax.tree.leaves(stats), jax.tree.leaves(state.batch_stats)
+  assert not any(map(np.array_equal, a, b))
+
+
+def _mine(task, *, rate: float = 0.1):
+  del task
+  return Method(
+    optax.chain(transforms.add_forget_gradients(1.0), optax.sgd(rate)),
+    losses.cross_entropy,
+    losses.complement,
+    (),
+  )
+
+
+def test_a_registered_method_has_its_config_keys(monkeypatch):
+  monkeypatch.setattr(methods, "METHODS", dict(METHODS))
+  methods.register("mine", Row(_mine, {"rate": 0.0}, Driver(epochs=7)))
+  settings = methods.default_settings("mine")
+  assert settings["rate"] == 0.1
+  assert settings["epochs"] == 7
+
+
+@pytest.mark.parametrize(
+  ("name", "build", "words"),
+  [
+    ("finetune", _mine, "already"),
+    ("retrain", _mine, "already"),
+    ("mine", lambda task, *, rate: None, "'rate' needs a default"),
+    ("mine", lambda task, *, epochs=3: None, "'epochs' is a setting of the"),
+  ],
+)
+def test_a_bad_registration_is_refused(name, build, words):
+  with pytest.raises(ValueError, match=words):
+    methods.register(name, Row(build, {}))
+  assert "mine" not in METHODS

@@ -63,6 +63,204 @@ def test_projection_passes_inner_steps_bit_for_bit():
   jax.tree.map(np.testing.assert_array_equal, got, updates)
 
 
+def _update(tx, updates, params=PARAMS, state=None, **extras):
+  """(new updates, new state) of one step, an unknown extra among others."""
+  state = tx.init(params) if state is None else state
+  return tx.update(updates, state, params, unknown=1, **extras)
+
+
+def _tree(w, b):
+  return {"w": jnp.array([w], jnp.float32), "b": jnp.array([b], jnp.float32)}
+
+
+def _check(got, w, b):
+  np.testing.assert_allclose(got["w"], [w], rtol=1e-6)
+  np.testing.assert_allclose(got["b"], [b], rtol=1e-6)
+
+
+def test_forget_gradients_are_added_with_their_weight():
+  tx = transforms.add_forget_gradients(0.5)
+  got, _ = _update(tx, _tree([1, 2], 3), forget_grads=_tree([4, 0], -2))
+  _check(got, [3, 2], 2)
+
+
+def test_gradients_alternate_and_then_only_the_retain_gradient_is_left():
+  tx = transforms.alternate_gradients(ascent_steps=4)
+  retain, forget = _tree([1, 0], 1), _tree([0, 2], 3)
+  state, signs = None, []
+  for _ in range(6):
+    got, state = _update(tx, retain, state=state, forget_grads=forget)
+    signs.append(float(got["b"][0]))
+  assert signs == [1, -3, 1, -3, 1, 1]
+
+
+def test_surgery_takes_out_what_would_undo_the_retain_gradient():
+  retain = _tree([2, 0], 0)
+  ascent = transforms.contrast_gradients(0.0)
+  # Ascent along (1, 1) undoes descent along (2, 0): (0, 1) is left.
+  tx = transforms.project_conflicts(ascent, ascends=True)
+  got, _ = _update(tx, retain, forget_grads=_tree([1, 1], 0))
+  _check(got, [0, -1], 0)
+  # Along (-1, 1) it does not.
+  got, _ = _update(tx, retain, forget_grads=_tree([-1, 1], 0))
+  _check(got, [1, -1], 0)
+  descent = transforms.add_forget_gradients(1.0)
+  tx = transforms.project_conflicts(descent, ascends=False)
+  got, _ = _update(tx, retain, forget_grads=_tree([-1, 1], 0))
+  _check(got, [2, 1], 0)
+
+
+def test_surgery_never_raises_the_retain_loss_to_first_order():
+  rng = np.random.default_rng(0)
+  for ascends, inner in (
+    (True, transforms.contrast_gradients(0.0)),
+    (False, transforms.add_forget_gradients(3.0)),
+  ):
+    tx = transforms.project_conflicts(inner, ascends=ascends)
+    for _ in range(20):
+      retain, forget = (
+        _tree(*rng.normal(size=(2, 2))[0:1], x) for x in rng.normal(size=2)
+      )
+      got, _ = _update(tx, retain, forget_grads=forget)
+      # The step is -got: it must not go up the retain gradient.
+      assert float(optax.tree.vdot(got, retain)) > -1e-5
+
+
+def test_surgery_without_a_retain_gradient_changes_nothing():
+  tx = transforms.project_conflicts(
+    transforms.contrast_gradients(0.0), ascends=True
+  )
+  got, _ = _update(tx, _tree([0, 0], 0), forget_grads=_tree([1, 2], 3))
+  _check(got, [-1, -2], -3)
+
+
+def test_l1_decay_is_the_gradient_of_the_norm_of_the_matrices():
+  schedule = optax.linear_schedule(0.4, 0.0, 2)
+  tx = transforms.add_l1_decay(schedule)
+  params = {"w": jnp.array([[3.0, -4.0]]), "b": jnp.array([1.0])}
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  state, found = None, []
+  for _ in range(3):
+    got, state = _update(tx, zeros, params, state)
+    found.append(np.asarray(got["w"][0]))
+    np.testing.assert_array_equal(got["b"], 0)
+  np.testing.assert_allclose(found, [[0.4, -0.4], [0.2, -0.2], [0, 0]])
+
+
+@pytest.mark.parametrize(
+  ("share", "kept"), [(0.0, 0), (0.25, 25), (0.5, 50), (1.0, 100)]
+)
+def test_saliency_keeps_the_largest_share_from_the_first_step_on(share, kept):
+  rng = np.random.default_rng(1)
+  saliency = {"a": rng.normal(size=(6, 10)), "b": rng.normal(size=(40,))}
+  saliency = jax.tree.map(jnp.float32, saliency)
+  ones = jax.tree.map(jnp.ones_like, saliency)
+  tx = transforms.mask_by_saliency(share)
+  first, state = _update(tx, ones, ones, saliency=saliency)
+  again, _ = _update(tx, ones, ones, state, saliency=saliency)
+  flat = np.concatenate([np.ravel(x) for x in jax.tree.leaves(first)])
+  size = np.concatenate([np.ravel(x) for x in jax.tree.leaves(saliency)])
+  assert flat.sum() == kept
+  if 0 < kept < 100:
+    assert np.abs(size[flat > 0]).min() > np.abs(size[flat == 0]).max()
+  jax.tree.map(np.testing.assert_array_equal, first, again)
+
+
+def test_preconditioning_is_a_newton_step_on_a_quadratic():
+  fisher = _tree([4, 1], 2)
+  # Gradient of sum f p^2 / 2: the whole way to the minimum in one step.
+  gradient = jax.tree.map(lambda f, p: f * p, fisher, PARAMS)
+  tx = transforms.precondition_by_fisher(0.0)
+  got, _ = _update(tx, gradient, retain_fisher=fisher)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), got, PARAMS
+  )
+  # delta = 3 * mean F = 7.
+  got, _ = _update(
+    transforms.precondition_by_fisher(3.0),
+    _tree([1, 1], 1),
+    retain_fisher=fisher,
+  )
+  _check(got, [1 / 11, 1 / 8], 1 / 9)
+
+
+def test_trust_region_shortens_only_long_updates():
+  tx = transforms.clip_to_trust_region(0.1)
+  norm = 26**0.5
+  got, _ = _update(tx, _tree([30, 40], 0))
+  np.testing.assert_allclose(optax.tree.norm(got), 0.1 * norm, rtol=1e-6)
+  _check(_update(tx, _tree([0.1, 0], 0.1))[0], [0.1, 0], 0.1)
+
+
+def test_freeze_pins_by_path():
+  tx = transforms.freeze(lambda path: path.startswith("a/"))
+  params = {"a": {"w": jnp.ones(2)}, "b": {"w": jnp.ones(2)}}
+  got, _ = tx.update(params, tx.init(params), params)
+  np.testing.assert_array_equal(got["a"]["w"], 0)
+  np.testing.assert_array_equal(got["b"]["w"], 1)
+
+
+def test_dampening_by_hand():
+  # Ratios 3, 0.5 and 2; params 3, 4 and 1.
+  forget, train = _tree([3, 1], 4), _tree([1, 2], 2)
+  got, _ = _update(
+    transforms.dampen_by_fisher(1.5, 1.0),
+    _tree([0, 0], 0),
+    forget_fisher=forget,
+    train_fisher=train,
+  )
+  _check(got, [3 / 3 - 3, 0], 1 / 2 - 1)
+  # strength 3 dampens nothing by 3/2 > 1, and a ratio of 3 not at all.
+  got, _ = _update(
+    transforms.dampen_by_fisher(1.5, 3.0),
+    _tree([0, 0], 0),
+    forget_fisher=forget,
+    train_fisher=train,
+  )
+  _check(got, [0, 0], 0)
+
+
+def test_dampening_leaves_a_zero_fisher_and_an_infinite_threshold_alone():
+  zeros = _tree([0, 0], 0)
+  for tx, forget in (
+    (transforms.dampen_by_fisher(1.0, 1.0), zeros),
+    (transforms.dampen_by_fisher(np.inf, 1.0), _tree([5, 5], 5)),
+    (transforms.dampen_by_percentile(0.1, scale=0.0), _tree([5, 1], 2)),
+  ):
+    got, _ = _update(
+      tx, zeros, forget_fisher=forget, train_fisher=_tree([1, 1], 1)
+    )
+    _check(got, [0, 0], 0)
+
+
+def test_percentile_dampens_the_share_that_its_formula_says():
+  rng = np.random.default_rng(2)
+  train = {"w": jnp.ones((100, 100))}
+  forget = {"w": jnp.asarray(rng.exponential(size=(100, 100)), jnp.float32)}
+  got, _ = _update(
+    transforms.dampen_by_percentile(0.1),
+    jax.tree.map(jnp.zeros_like, train),
+    train,
+    forget_fisher=forget,
+    train_fisher=train,
+  )
+  # ln(1 + 10) = 2.4 percent, all of them with a ratio above 1.
+  assert np.sum(np.asarray(got["w"]) < 0) == round(1e4 * np.log(11) / 100)
+
+
+def test_published_noise_is_that_of_the_publication():
+  fisher = {"w": jnp.array([[0.0, 1e-8, 1.0]]), "b": jnp.array([0.0])}
+  params = jax.tree.map(jnp.ones_like, fisher)
+  scale = transforms.published_noise_scale(
+    fisher, params, noise_scale=0.01, stabiliser=1e-8
+  )
+  np.testing.assert_allclose(
+    scale.sigma["w"], [[100, 100 / 2**0.5, 0.01]], rtol=1e-5
+  )
+  np.testing.assert_allclose(scale.sigma["b"], [100], rtol=1e-5)
+  np.testing.assert_allclose(scale.effective_parameters, 1.5, rtol=1e-5)
+
+
 def _fisher():
   rng = np.random.default_rng(0)
   return {
