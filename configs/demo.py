@@ -10,6 +10,7 @@ unlearning is about. The README has the table to expect and the time it takes.
 """
 
 from gzjax import defaults
+from gzjax.unlearning import METHODS
 
 
 def get_config(variant: str = ""):
@@ -28,7 +29,17 @@ def get_config(variant: str = ""):
   config.train.shift = 0.0
 
   config.unlearn.batch_size = 32
-  config.unlearn.finetune.learning_rate = 1e-3
+  config.unlearn.forget_batch_size = 16
+  for name in METHODS:
+    # Ten times the default, which is for a ResNet34 at its full width.
+    section = config.unlearn[name]
+    if section.get("learning_rate") == 1e-4 and "published" not in name:
+      section.learning_rate = 1e-3
+  config.unlearn.neggrad_plus.learning_rate = 3e-4
+  config.unlearn.negative_learning.epochs = 4
+  config.unlearn.bounded_neggrad.epochs = 4
+  config.unlearn.reinit_head.epochs = 5
+  config.unlearn.reinit_head.learning_rate = 2e-3
   config.evaluate.relearn_epochs = 10
   if variant == "tiny":
     config.data.galaxies = 200

@@ -170,3 +170,27 @@ def test_fit_counts_epochs_and_stops_when_told():
   assert seen == [(1, 2.0, [1.0, 1.0]), (2, 5.0, [2.0, 1.0])]
   assert float(state) == 5
   assert clock.wall > 10
+
+
+def test_mean_gradient_is_that_of_all_valid_examples_together(mesh):
+  apply_fn, params, stats = networks.tiny()
+  batches = [networks.batch(16), networks.batch(16, padding=5, seed=1)]
+  state = training.init_state(params, stats, optax.identity())
+  got = training.mean_gradient(
+    apply_fn, state, [sharding.shard_batch(mesh, b) for b in batches]
+  )
+  keep = np.concatenate([b["valid"] for b in batches]) > 0
+  whole = {
+    key: np.concatenate([b[key] for b in batches])[keep]
+    for key in ("image", "label")
+  }
+
+  def loss_fn(params):
+    logits, _ = apply_fn(params, stats, whole["image"], train=False)
+    return losses.cross_entropy(logits, whole).mean()
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    got,
+    jax.grad(loss_fn)(params),
+  )

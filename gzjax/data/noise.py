@@ -18,6 +18,16 @@ def check_fraction(fraction: float) -> None:
     )
 
 
+def check_discovered(share: float) -> None:
+  """Raises UserError for a share of known wrong labels outside of (0, 1]."""
+  if not 0 < share <= 1:
+    raise UserError(
+      f"the share of wrong labels that is known is {share:g}: give "
+      "unlearn.discovered and discovery.shares above 0 (the forget set would "
+      "be empty) and at most 1."
+    )
+
+
 def flip_labels(
   label: np.ndarray,
   *,
@@ -116,11 +126,12 @@ def discovered(flipped: np.ndarray, share: float, seed: int) -> np.ndarray:
   Raises:
     UserError: for a share out of range, or one that finds nothing.
   """
-  count = round(share * len(flipped)) if 0 < share <= 1 else 0
+  check_discovered(share)
+  count = round(share * len(flipped))
   if not count:
     raise UserError(
       f"unlearn.discovered is {share:g} of {len(flipped)} wrong labels: the "
-      "forget set would be empty; give a larger share, at most 1."
+      "forget set would be empty; give a larger share."
     )
   order = np.random.default_rng([seed, 2]).permutation(flipped)
   return np.sort(order[:count])

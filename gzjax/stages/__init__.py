@@ -144,14 +144,15 @@ def _run_one(
     for name, other in STAGES.items():
       if name in asked or set(asked) & set(other.needs):
         place.clear(name, list(other.outputs))
+  needed = STAGES[asked[0]].needs
   finished = {
-    name: place.check(name, _part(config, name), redo=row.derived)
-    for name, row in STAGES.items()
-    if name in asked or not row.derived
+    name: place.check(name, _part(config, name), redo=STAGES[name].derived)
+    for name in (*needed, *asked)
   }
-  finished["unlearn"] &= unlearn.is_finished(place, config)
-  for name in STAGES[asked[0]].needs:
-    if not finished.get(name, (place / "scoreboard.json").exists()):
+  if finished.get("unlearn"):
+    finished["unlearn"] = unlearn.is_finished(place, config)
+  for name in needed:
+    if not finished[name]:
       raise UserError(
         f"stage {stage} needs stage {name}, which has not finished in "
         f"{place.root}: run --stage={name} first, or leave out --stage."
@@ -248,7 +249,8 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
   noise.check_fraction(config.flips.fraction)
   unlearn.check_methods(config.unlearn, config.unlearn.methods)
   unlearn.check_methods(config.unlearn, config.discovery.methods)
-  sweeps.check_shares(config.discovery.shares)
+  for share in (config.unlearn.discovered, *config.discovery.shares):
+    noise.check_discovered(share)
   unknown = set(config.unlearn.retrain) - set(config.train)
   if unknown:
     raise UserError(

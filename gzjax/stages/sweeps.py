@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from gzjax import fisher
-from gzjax.errors import UserError
 from gzjax.progress import progress, say
 from gzjax.report import figures
 from gzjax.stages import evaluate, unlearn
@@ -107,14 +106,6 @@ def discovery(experiment: Experiment) -> None:
       if row["method"] in ("original", *config.discovery.methods)
     ]
   _write(experiment, "discovery", pd.DataFrame(rows), figures.discovery)
-
-
-def check_shares(shares: tuple[float, ...]) -> None:
-  """Raises UserError for a share of the wrong labels that cannot be."""
-  if not shares or not all(0 < share <= 1 for share in shares):
-    raise UserError(
-      f"discovery.shares is {tuple(shares)}: give shares above 0, at most 1."
-    )
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, Any]:

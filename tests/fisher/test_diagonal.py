@@ -277,3 +277,24 @@ def test_signs_of_the_true_kind_need_one_pass_and_average_to_it(one_device):
 def test_an_unknown_estimator_is_named(mesh):
   with pytest.raises(ValueError, match="'quick'"):
     _compute(mesh, _batches((8,)), estimator="quick")
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_squares_of_batch_means_are_what_their_name_says(devices):
+  """And so they do depend on the size of the batches, unlike a Fisher."""
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  apply_fn, params, stats = networks.tiny()
+
+  def mean_loss(params, batch):
+    logits, _ = apply_fn(params, stats, batch["image"], train=False)
+    loss = losses.cross_entropy(logits, batch)
+    return jnp.sum(loss * batch["valid"]) / jnp.sum(batch["valid"])
+
+  batches = _batches((16, 16), padding=5)
+  got = _compute(mesh, batches, estimator="batch_mean")
+  squares = [
+    jax.tree.map(jnp.square, jax.grad(mean_loss)(params, b)) for b in batches
+  ]
+  wanted = jax.tree.map(jnp.add, *squares)
+  assert got.count == 27
+  assert truth.relative_error(got.sum_sq, wanted) < 1e-4

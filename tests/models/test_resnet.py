@@ -133,3 +133,17 @@ def test_training_mode_equals_pytorch():
   np.testing.assert_allclose(
     got, wanted, rtol=0, atol=1e-3 * np.abs(wanted).max()
   )
+
+
+def test_layers_in_the_order_of_their_depth():
+  model = models.MODELS["resnet18"](num_classes=3, width=4)
+  params, _ = models.init_variables(model, jax.random.key(0), 32)
+  blocks = [f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)]
+  assert models.depth_order(params) == (
+    "stem_conv",
+    "stem_norm",
+    *blocks,
+    "head",
+  )
+  many = {f"stage1_block{b}": {} for b in range(1, 12)}
+  assert models.depth_order(many)[-2:] == ("stage1_block10", "stage1_block11")

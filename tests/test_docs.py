@@ -1,0 +1,52 @@
+"""What the other documents say works, too."""
+
+from pathlib import Path
+import re
+
+import pandas as pd
+
+from gzjax.unlearning import METHODS
+from tests.command_line import ROOT, launch
+
+DOCS = ROOT / "docs"
+
+
+def test_every_method_is_in_the_table():
+  text = (DOCS / "unlearning.md").read_text()
+  for name in METHODS:
+    assert f"`{name}`" in text or name.startswith("published_"), name
+
+
+def test_the_method_of_the_document_runs_from_its_own_file(tmp_path: Path):
+  text = (DOCS / "unlearning.md").read_text()
+  (code,) = re.findall(
+    r"<!-- mine.py -->\n```python\n(.*?)```", text, re.DOTALL
+  )
+  (tmp_path / "mine.py").write_text(code)
+  done = launch(
+    f"--config={tmp_path / 'mine.py'}:tiny",
+    f"--workdir={tmp_path / 'run'}",
+    f"--data_dir={tmp_path / 'tfds'}",
+    "--config.train.epochs=1",
+    "--config.unlearn.careful.weight=0.25",
+  )
+  assert done.returncode == 0, done.stderr
+  table = pd.read_csv(tmp_path / "run" / "scoreboard.csv")
+  assert list(table["method"]) == ["constant", "original", "retrain", "careful"]
+
+
+def test_a_section_can_be_copied_to_another_row():
+  text = (DOCS / "unlearning.md").read_text()
+  blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  names: dict = {}
+  exec(compile(blocks[0], "unlearning.md", "exec"), names)
+  unlearn = names["config"].unlearn
+  assert unlearn.finetune_long.method == "finetune"
+  assert unlearn.finetune_long.epochs == 10
+  assert unlearn.finetune.epochs != 10
+
+
+def test_linked_files_exist():
+  for page in DOCS.glob("*.md"):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+      assert (DOCS / target).exists(), (page.name, target)
