@@ -45,28 +45,23 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   Args:
     runs: name -> lines with forget_accuracy and balanced_accuracy.
   """
-  figure = Figure(figsize=(5.5, 3.6), layout="constrained")
+  figure = Figure(figsize=(9, 4.8), layout="constrained")
   axes = figure.subplots()
-  for colour, (name, lines) in zip(itertools.cycle(COLOURS), runs.items()):
-    axes.plot(
-      lines["forget_accuracy"],
-      lines["balanced_accuracy"],
-      ".-",
-      color=colour,
-      label=name,
-    )
-    axes.plot(
-      lines["forget_accuracy"].iloc[-1:],
-      lines["balanced_accuracy"].iloc[-1:],
-      "o",
-      color=colour,
-    )
+  for (marker, colour), (name, lines) in zip(
+    itertools.product("osD^v", COLOURS), runs.items()
+  ):
+    x, y = lines["forget_accuracy"], lines["balanced_accuracy"]
+    axes.plot(x, y, ".-", color=colour, alpha=0.35, markersize=3, linewidth=1)
+    axes.plot(x.iloc[-1:], y.iloc[-1:], marker, color=colour, label=name)
   axes.set_xlim(-0.03, 1.03)
   axes.ticklabel_format(useOffset=False)
   _finish(
     axes,
     "wrong labels still given (forget accuracy)",
     "balanced accuracy, validation",
+  )
+  axes.legend(
+    frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
   )
   return _svg(figure)
 
@@ -187,9 +182,9 @@ def confusion_matrices(
     matrices: method -> i64[K,K], rows are true classes.
     classes: K names.
   """
-  columns = min(len(matrices), 3)
+  columns = min(len(matrices), 4)
   rows = math.ceil(len(matrices) / columns)
-  figure = Figure(figsize=(3.2 * columns, 3 * rows), layout="constrained")
+  figure = Figure(figsize=(3 * columns, 2.8 * rows), layout="constrained")
   grid = figure.subplots(rows, columns, squeeze=False).ravel()
   for axes in grid[len(matrices) :]:
     axes.axis("off")
