@@ -24,4 +24,5 @@ def get_config(variant: str = ""):
   config.train.rotation = 0.0
   config.train.zoom = 1.0
   config.train.shift = 0.0
+  config.unlearn.forget_batch_size = 32
   return config

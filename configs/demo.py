@@ -31,10 +31,9 @@ def get_config(variant: str = ""):
   config.unlearn.batch_size = 32
   config.unlearn.forget_batch_size = 16
   for name in METHODS:
-    # Ten times the default, which is for a ResNet34 at its full width.
-    section = config.unlearn[name]
-    if section.get("learning_rate") == 1e-4 and "published" not in name:
-      section.learning_rate = 1e-3
+    # The default is for a ResNet34 at its full width.
+    if config.unlearn[name].get("learning_rate") == 3e-4:
+      config.unlearn[name].learning_rate = 1e-3
   config.unlearn.neggrad_plus.learning_rate = 3e-4
   config.unlearn.negative_learning.epochs = 4
   config.unlearn.bounded_neggrad.epochs = 4

@@ -45,12 +45,16 @@ class Experiment:
   @cached_property
   def mesh(self) -> Mesh:
     mesh = sharding.make_mesh()
-    for section in ("train", "unlearn"):
-      size = self.config[section].batch_size
-      if size < 1 or size % mesh.size:
+    sizes = {
+      "train.batch_size": self.config.train.batch_size,
+      "unlearn.batch_size": self.config.unlearn.batch_size,
+      "unlearn.forget_batch_size": self.config.unlearn.forget_batch_size,
+    }
+    for name, size in sizes.items():
+      if size % mesh.size:
         raise UserError(
-          f"{section}.batch_size={size} cannot be split over {mesh.size} "
-          f"devices: choose a multiple of {mesh.size}."
+          f"{name}={size} cannot be split over {mesh.size} devices: choose a "
+          f"multiple of {mesh.size}."
         )
     return mesh
 

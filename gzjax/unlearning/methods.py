@@ -130,7 +130,7 @@ def reinitialise(
   return {**original, **{name: fresh[name] for name in _last(layers, k)}}
 
 
-def finetune(task: Task, *, learning_rate: float = 1e-4) -> Method:
+def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
   """Goes on training on the retain set only: the baseline of all methods.
 
   min L_r by Adam. Cost: epochs over the retain set. Fails where the wrong
@@ -195,7 +195,7 @@ def published_gradient_ascent(
 def neggrad_plus(
   task: Task,
   *,
-  learning_rate: float = 1e-4,
+  learning_rate: float = 3e-4,
   retain_weight: float = 0.95,
   surgery: bool = False,
 ) -> Method:
@@ -220,7 +220,7 @@ def neggrad_plus(
 def bounded_neggrad(
   task: Task,
   *,
-  learning_rate: float = 1e-4,
+  learning_rate: float = 3e-4,
   retain_weight: float = 0.6,
   cap: float = 2.0,
   surgery: bool = True,
@@ -246,7 +246,7 @@ def bounded_neggrad(
 def negative_learning(
   task: Task,
   *,
-  learning_rate: float = 1e-4,
+  learning_rate: float = 3e-4,
   forget_weight: float = 1.0,
   surgery: bool = True,
 ) -> Method:
@@ -298,7 +298,7 @@ def l1_sparse(
 def random_label(
   task: Task,
   *,
-  learning_rate: float = 1e-4,
+  learning_rate: float = 3e-4,
   forget_weight: float = 1.0,
   surgery: bool = False,
 ) -> Method:
@@ -326,7 +326,7 @@ def random_label(
 def salun(
   task: Task,
   *,
-  learning_rate: float = 1e-4,
+  learning_rate: float = 3e-4,
   forget_weight: float = 1.0,
   share: float = 0.5,
 ) -> Method:
@@ -352,7 +352,7 @@ def salun(
 def scrub(
   task: Task,
   *,
-  learning_rate: float = 1e-4,
+  learning_rate: float = 3e-4,
   ce_weight: float = 0.99,
   kl_weight: float = 0.1,
   temperature: float = 1.0,
@@ -382,7 +382,7 @@ def scrub(
 def bad_teacher(
   task: Task,
   *,
-  learning_rate: float = 1e-4,
+  learning_rate: float = 3e-4,
   forget_weight: float = 1.0,
   temperature: float = 1.0,
 ) -> Method:
@@ -404,7 +404,7 @@ def bad_teacher(
 
 
 def reinit_head(
-  task: Task, *, k: int = 1, learning_rate: float = 1e-4
+  task: Task, *, k: int = 1, learning_rate: float = 3e-4
 ) -> Method:
   """Forgets the last k layers (1: the head), then finetunes all of them.
 
@@ -416,7 +416,7 @@ def reinit_head(
   return finetune(task, learning_rate=learning_rate)
 
 
-def cf_k(task: Task, *, k: int = 2, learning_rate: float = 1e-4) -> Method:
+def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   """Finetunes the last k layers and freezes the others.
 
   Catastrophic forgetting of k layers (Goel et al. 2022, section 4): min L_r by
@@ -430,7 +430,7 @@ def cf_k(task: Task, *, k: int = 2, learning_rate: float = 1e-4) -> Method:
   )
 
 
-def eu_k(task: Task, *, k: int = 2, learning_rate: float = 1e-4) -> Method:
+def eu_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   """Trains the last k layers from scratch and freezes the others.
 
   Exact unlearning of k layers (Goel et al. 2022, section 4): min L_r by Adam
@@ -554,7 +554,7 @@ def published_fisher_forgetting(
 
 
 def relabel(
-  task: Task, *, learning_rate: float = 1e-4, forget_weight: float = 1.0
+  task: Task, *, learning_rate: float = 3e-4, forget_weight: float = 1.0
 ) -> Method:
   """Goes on training with mended labels: the upper bound.
 
