@@ -19,7 +19,7 @@ def capped(objective: Objective, cap: float) -> Objective:
 
 
 def complement(logits: jax.Array, batch: Batch) -> jax.Array:
-  """-log(1 - p(label)): "it is not this" (Kim et al. 2019, eq. 2), f32[B].
+  """-log(1 - p(label)): "it is not this" (Kim et al. 2019), f32[B].
 
   Bounded below by 0, unlike the ascent of cross-entropy.
   """

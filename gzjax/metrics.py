@@ -176,7 +176,7 @@ def agreement(p: np.ndarray, q: np.ndarray) -> float:
 def tug_of_war(
   accuracies: Sequence[float], retrained: Sequence[float]
 ) -> float:
-  """Product of 1 - |a - a of retraining| (Zhao et al. 2024, eq. 1): 1 is best.
+  """Product of 1 - |a - a of retraining| (Zhao et al. 2024): 1 is best.
 
   Args:
     accuracies: on the forget, retain and test set, 0 to 1.
@@ -225,7 +225,7 @@ def scaled_confidence(
 ) -> np.ndarray:
   """The logit of the label, log p - log(1 - p), f64[N], within +-30.
 
-  Normal enough for a Gaussian fit (Carlini et al. 2022, section 4). A row that
+  Normal enough for a Gaussian fit (Carlini et al. 2022). A row that
   is not finite gives -30.
   """
   p = probabilities[np.arange(len(label)), label]
@@ -240,8 +240,8 @@ def u_lira(
 ) -> np.ndarray:
   """U-LiRA: log-likelihood ratio of "was unlearned" over "was never seen".
 
-  Two Gaussians for each example, fitted to shadow models (Hayes et al. 2024,
-  section 4), with a variance floor of 1e-2. Positive: the attacker says that
+  Two Gaussians for each example, fitted to shadow models (Hayes et al. 2024),
+  with a variance floor of 1e-2. Positive: the attacker says that
   the example was in the training set.
 
   Args:

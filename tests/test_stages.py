@@ -126,9 +126,19 @@ def test_health_tells_verdict_reason_and_noise(folder):
     assert health["reason"]
     assert health["wall_seconds"] > 0
     assert health["with_renewed_batch_stats"]["verdict"]
-  noise = json.loads(
+    assert 0 < health["histogram_entropy"] <= np.log(3)
+    assert 0 <= health["distance_to_constant"] <= np.log(3)
+    assert health["retain_loss"]["before"] > 0
+  assert health["moved_over_weights"] > 0  # of finetune
+  health = json.loads(
     (folder / "run/unlearn/fisher_forgetting/health.json").read_text()
-  )["noise"]
+  )
+  trials = health["search"]["trials"]
+  assert trials[0]["budget"] == 0.1
+  assert len(trials) in (1, 3)
+  safe = [t["budget"] for t in trials if t["decision"] != "rewind"]
+  assert health["search"]["found"] == max(safe, default=1e-8)
+  noise = health["noise"]
   assert 0 < noise["predicted_loss_change"] <= 0.1 + 1e-6
   assert noise["layers"]["stage1_block1/conv1/kernel"]["at_cap"] <= 1
 

@@ -36,7 +36,7 @@ class Driver(NamedTuple):
 
   epochs: int = 1
   checks: int = 1  # readings of the vital signs in an epoch
-  max_damage: float = 1.0  # stop rule: largest loss of balanced accuracy
+  max_damage: float = 1.0  # stop rule: balanced accuracy lost; 1: no rule
   rewind: bool = False  # end at the reading nearest to the target
   search: int = 0  # trial values of the setting `Row.strength`
   train_mode: bool = False  # BatchNorm with the statistics of the batch
@@ -113,6 +113,16 @@ def _with_surgery(
   return optax.with_extra_args_support(transform)
 
 
+def _descend_both(
+  task: Task, learning_rate: float, forget_weight: float, surgery: bool = False
+) -> optax.GradientTransformationExtraArgs:
+  """Adam on g_retain + w g_forget."""
+  chain = optax.chain(
+    transforms.add_forget_gradients(forget_weight), _adam(learning_rate, task)
+  )
+  return _with_surgery(chain, surgery, ascends=False)
+
+
 def _last(layers: tuple[str, ...], k: int) -> tuple[str, ...]:
   return layers[len(layers) - min(k, len(layers)) :]
 
@@ -149,7 +159,7 @@ def gradient_ascent(
 ) -> Method:
   """Ascends the cross-entropy of the wrong labels (NegGrad), guarded.
 
-  max L_f by Adam (seed 1; Golatkar et al. 2020, section 5). -CE has no lowest
+  max L_f by Adam (seed 1; Golatkar et al. 2020). -CE has no lowest
   point, so plain ascent ends in collapse: here the gradient is clipped to
   `max_norm`, ||p - p0|| <= `radius` ||p0||, and the driver reads the vital
   signs `checks` times an epoch, stops where the target is reached and goes back
@@ -201,7 +211,7 @@ def neggrad_plus(
 ) -> Method:
   """Descends the retain loss while it ascends the forget loss.
 
-  min w L_r - (1 - w) L_f (Kurmanji et al. 2023, section 4.1) by Adam, w =
+  min w L_r - (1 - w) L_f (Kurmanji et al. 2023) by Adam, w =
   `retain_weight`. `surgery` takes the part of the ascent out that would raise
   L_r (`transforms.project_conflicts`). Cost: epochs over the retain set, both
   batches. Fails for small w: L_f has no bound, and in the end it wins.
@@ -253,20 +263,13 @@ def negative_learning(
   """Teaches "it is not this" for every wrong label, and the retain set.
 
   min L_r + w mean -log(1 - q_wrong), with q the network's probability (negative
-  learning, Kim et al. 2019, eq. 2) by Adam. It needs to know that a label is
+  learning, Kim et al. 2019) by Adam. It needs to know that a label is
   wrong, not which one is right. Cost: epochs over the retain set, both batches.
   Fails mildly: pushed below retraining's forget accuracy, wrong labels that
   another galaxy would deserve become too improbable.
   """
   return Method(
-    _with_surgery(
-      optax.chain(
-        transforms.add_forget_gradients(forget_weight),
-        _adam(learning_rate, task),
-      ),
-      surgery,
-      ascends=False,
-    ),
+    _descend_both(task, learning_rate, forget_weight, surgery),
     losses.cross_entropy,
     losses.complement,
     (),
@@ -278,8 +281,8 @@ def l1_sparse(
 ) -> Method:
   """Finetuning towards a sparse network, which has less room to memorise.
 
-  min L_r + g ||p||_1, g falling linearly from `weight` to 0 (Jia et al. 2023,
-  eq. 3), by SGD with momentum 0.9. Cost: epochs over the retain set. Fails
+  min L_r + g ||p||_1, g falling linearly from `weight` to 0 (Jia et al. 2023),
+  by SGD with momentum 0.9. Cost: epochs over the retain set. Fails
   where `weight` is too small to reach the memory or so large that it prunes the
   network.
   """
@@ -309,14 +312,7 @@ def random_label(
   teaching new wrong labels: of three classes, half of the draws are wrong.
   """
   return Method(
-    _with_surgery(
-      optax.chain(
-        transforms.add_forget_gradients(forget_weight),
-        _adam(learning_rate, task),
-      ),
-      surgery,
-      ascends=False,
-    ),
+    _descend_both(task, learning_rate, forget_weight, surgery),
     losses.cross_entropy,
     losses.random_label(task.key),
     (),
@@ -333,7 +329,7 @@ def salun(
   """`random_label` on the weights that the forget loss is most sensitive to.
 
   Only the `share` of the parameters with the largest |dL_f/dp| at p0 may move
-  (Fan et al. 2024, eq. 3). Cost: that of `random_label` and one pass over the
+  (Fan et al. 2024). Cost: that of `random_label` and one pass over the
   forget set. Fails like `random_label`: on memorised labels the mask changes
   little.
   """
@@ -361,8 +357,8 @@ def scrub(
   """Obeys the original network on the retain set and defies it elsewhere.
 
   min a CE_r + b KL_r(p0 || p), in turns with max KL_f(p0 || p) in the first
-  `ascent_share` of the steps (Kurmanji et al. 2023, eq. 3, who alternate by
-  epochs), KL at `temperature`. With `rewind` (SCRUB+R, their section 4.2) the
+  `ascent_share` of the steps (Kurmanji et al. 2023, who alternate by
+  epochs), KL at `temperature`. With `rewind` (SCRUB+R) the
   reading nearest to the target forget accuracy stands. Cost: epochs over the
   retain set, both batches and the teacher's forward passes. Fails on wrong
   labels when the teacher's errors are kept alive by b.
@@ -388,15 +384,13 @@ def bad_teacher(
 ) -> Method:
   """Learns from the original on the retain set, from a fool on the forget set.
 
-  min KL_r(p0 || p) + w KL_f(random network || p) (Chundawat et al. 2023, eq.
-  4). The fool is a fresh network, asked once a galaxy. Cost: epochs over the
-  retain set, both batches and the teacher's forward passes. Fails to correct:
+  min KL_r(p0 || p) + w KL_f(random network || p) (Chundawat et al. 2023). The
+  fool is a fresh network, asked once a galaxy. Cost: epochs over the retain
+  set, both batches and the teacher's forward passes. Fails to correct:
   it aims at ignorance, not at the truth.
   """
   return Method(
-    optax.chain(
-      transforms.add_forget_gradients(forget_weight), _adam(learning_rate, task)
-    ),
+    _descend_both(task, learning_rate, forget_weight),
     losses.distillation("reference_logits", temperature),
     losses.distillation("random_logits", temperature),
     ("reference_params",),
@@ -419,7 +413,7 @@ def reinit_head(
 def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   """Finetunes the last k layers and freezes the others.
 
-  Catastrophic forgetting of k layers (Goel et al. 2022, section 4): min L_r by
+  Catastrophic forgetting of k layers (Goel et al. 2022): min L_r by
   Adam. Cost: epochs over the retain set. Fails like `finetune`, and more so.
   """
   return Method(
@@ -433,7 +427,7 @@ def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
 def eu_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   """Trains the last k layers from scratch and freezes the others.
 
-  Exact unlearning of k layers (Goel et al. 2022, section 4): min L_r by Adam
+  Exact unlearning of k layers (Goel et al. 2022): min L_r by Adam
   from fresh last layers. Cost: epochs over the retain set. Fails where frozen
   features separate the wrongly labelled galaxies.
   """
@@ -444,7 +438,7 @@ def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
   """Selective Synaptic Dampening: shrinks what matters to the forget set.
 
   p <- p min(strength F_train / F_forget, 1) where F_forget > threshold F_train
-  (Foster et al. 2024, eq. 6 and 7). F is per example, so a threshold above
+  (Foster et al. 2024). F is per example, so a threshold above
   train / forget cannot act; theirs (10) is for squares of batch means. Cost:
   one Fisher pass over the training set, and a reading a trial of `search`.
   Fails on random wrong labels: there are no weights that belong to them alone.
@@ -481,7 +475,7 @@ def influence(
   """One Newton step that takes the forget set out, with a diagonal Hessian.
 
   p <- p + s (n_f / n_r) g_f / (F_r + delta) with the mean gradient g_f of L_f
-  (influence functions, Koh and Liang 2017, eq. 1; Unlearn-Sparse's IU), where
+  (influence functions, Koh and Liang 2017; Unlearn-Sparse's IU), where
   delta is `stabiliser` times the mean of F_r and the step is shortened to
   `radius` ||p||. Cost: one Fisher pass over the retain set and one gradient
   pass over the forget set. Fails on memorised labels, whose gradient has
@@ -564,9 +558,7 @@ def relabel(
   suggestions.
   """
   return Method(
-    optax.chain(
-      transforms.add_forget_gradients(forget_weight), _adam(learning_rate, task)
-    ),
+    _descend_both(task, learning_rate, forget_weight),
     losses.cross_entropy,
     losses.suggestion,
     (),

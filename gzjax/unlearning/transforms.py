@@ -92,7 +92,7 @@ def alternate_gradients(
   """Ascends the forget loss and descends the retain loss, step about.
 
   Odd steps below `ascent_steps` take -g_forget, all others g_retain: the max
-  and min steps of SCRUB (Kurmanji et al. 2023, algorithm 1), which takes them
+  and min steps of SCRUB (Kurmanji et al. 2023), which takes them
   epoch about. (A min step comes first: where student and teacher are one, the
   divergence has no gradient to ascend.) After `ascent_steps` only the retain
   loss is left; 0 is plain descent.
@@ -114,7 +114,7 @@ def project_conflicts(
 ) -> optax.GradientTransformationExtraArgs:
   """Takes out of the forget gradient what would undo the retain gradient.
 
-  Gradient surgery (PCGrad, Yu et al. 2020, eq. 2), one-sided: where a step
+  Gradient surgery (PCGrad, Yu et al. 2020), one-sided: where a step
   along the forget gradient would raise the retain loss, its component along
   the retain gradient is removed, so that to first order forgetting never hurts.
   `inner` is any chain with two gradients.
@@ -144,7 +144,7 @@ def project_conflicts(
 def add_l1_decay(
   weight: optax.ScalarOrSchedule,
 ) -> optax.GradientTransformationExtraArgs:
-  """Adds the gradient of w ||params||_1 (l1-sparse, Jia et al. 2023, eq. 3).
+  """Adds the gradient of w ||params||_1 (l1-sparse, Jia et al. 2023).
 
   `weight` may be a schedule; the authors let it fall linearly to 0. Tensors of
   one axis (BatchNorm, biases) are left alone.
@@ -171,7 +171,7 @@ class MaskBySaliencyState(NamedTuple):
 def mask_by_saliency(share: float) -> optax.GradientTransformationExtraArgs:
   """Keeps the gradient only where the forget loss is most salient.
 
-  SalUn (Fan et al. 2024, eq. 3): the entries of largest |`saliency`|, the
+  SalUn (Fan et al. 2024): the entries of largest |`saliency`|, the
   `share` of all parameters together, may move; 0 pins all, 1 frees all. The
   first step finds the threshold.
   """
@@ -288,7 +288,7 @@ def dampen_by_fisher(
 ) -> optax.GradientTransformationExtraArgs:
   """Shrinks the weights that matter more to the forget set than to all.
 
-  Selective Synaptic Dampening (Foster et al. 2024, eq. 6 and 7): where
+  Selective Synaptic Dampening (Foster et al. 2024): where
   F_forget > threshold F_train, p becomes p min(strength F_train/F_forget, 1).
   With per-example Fishers the ratio never exceeds n_train / n_forget, so a
   threshold above that cannot act. An infinite threshold changes nothing.
