@@ -35,11 +35,12 @@ def get_config(variant: str = ""):
     if config.unlearn[name].get("learning_rate") == 3e-4:
       config.unlearn[name].learning_rate = 1e-3
   config.unlearn.neggrad_plus.learning_rate = 3e-4
+  config.unlearn.scrub.learning_rate = 5e-4
   config.unlearn.negative_learning.epochs = 4
   config.unlearn.bounded_neggrad.epochs = 4
   config.unlearn.reinit_head.epochs = 5
   config.unlearn.reinit_head.learning_rate = 2e-3
-  config.evaluate.relearn_epochs = 10
+  config.evaluate.relearn_epochs = 20
   if variant == "tiny":
     config.data.galaxies = 200
     config.data.class_fractions = (0.4, 0.4, 0.2)

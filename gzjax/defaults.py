@@ -82,7 +82,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluate = ml_collections.ConfigDict()
   # Relearn time of every row: at most so many passes over the forget set.
   config.evaluate.relearn_epochs = 0  # 0: not measured
-  config.evaluate.relearn_learning_rate = 1e-3
+  config.evaluate.relearn_learning_rate = 1e-4
 
   # Stages of their own, not part of `all`.
   config.stabiliser = ml_collections.ConfigDict()
