@@ -47,11 +47,11 @@ def run(
   if not all(boards.values()):
     return
   rows = [row for board in boards.values() for row in board]
-  attacks = _shadow_attacks(folders)
+  order = list(dict.fromkeys(row["method"] for row in rows))
+  attacks = _shadow_attacks(folders, order)
   for row in rows:
     row.update(attacks.get((row["method"], row["seed"]), {}))
   # By method first, so that its seeds stand together.
-  order = list(dict.fromkeys(row["method"] for row in rows))
   rows.sort(key=lambda row: order.index(row["method"]))
   evaluate.write_scoreboard(place, rows)
   write_json(place / "config.json", _config(folders, config))
@@ -69,48 +69,42 @@ def _config(folders, config):
 
 
 def _shadow_attacks(
-  folders: dict[int, Workdir],
+  folders: dict[int, Workdir], methods: Sequence[str]
 ) -> dict[tuple[str, int], dict[str, float]]:
-  """U-LiRA, where the seeds share their flips (`flips.seed`).
+  """U-LiRA, where the seeds share their flips (`data.seed`).
 
   Each seed's networks are attacked with those of all others as shadows: the
-  balanced accuracy of telling a method's network from a retrained one.
+  balanced accuracy of telling a method's network from a retrained one, by
+  (method, seed). Empty with fewer than three seeds, with other flips in each,
+  or without retraining.
   """
-  splits = [pd.read_parquet(f / "split.parquet") for f in folders.values()]
-  if len(folders) < 3 or not all(splits[0].equals(s) for s in splits[1:]):
+  places = list(folders.values())
+  splits = [pd.read_parquet(place / "split.parquet") for place in places]
+  same = all(splits[0].equals(split) for split in splits[1:])
+  if len(places) < 3 or not same or "retrain" not in methods:
     return {}
-  split = splits[0]
-  forget = np.flatnonzero(split["set"] == "forget")
-  classes = read_json(next(iter(folders.values())) / "config.json")["config"][
-    "data"
-  ]["classes"]
-  wrong = pd.Index(classes).get_indexer(pd.Index(split["train_label"]))[forget]
+  flipped = (splits[0]["set"] == "forget").to_numpy()
+  classes = read_json(places[0] / "config.json")["config"]["data"]["classes"]
+  wrong = pd.Index(classes).get_indexer(
+    pd.Index(splits[0]["train_label"][flipped])
+  )
 
-  def confidences(name):
-    found = []
-    for folder in folders.values():
-      table = pd.read_parquet(folder / "evaluate" / f"{name}.parquet")
-      p = table[[f"p_{k}" for k in classes]].to_numpy(np.float64)[forget]
-      found.append(metrics.scaled_confidence(p, wrong))
-    return np.stack(found)
+  def confidence(place, name):
+    table = pd.read_parquet(place / "evaluate" / f"{name}.parquet")[flipped]
+    p = table[[f"p_{k}" for k in classes]].to_numpy(np.float64)
+    return metrics.scaled_confidence(p, wrong)
 
-  names = [
-    path.stem for path in (next(iter(folders.values())) / "evaluate").iterdir()
-  ]
-  if "retrain" not in names:
-    return {}
-  retrained = confidences("retrain")
+  retrained = np.stack([confidence(place, "retrain") for place in places])
   attacks = {}
-  for name in set(names) - {"constant", "retrain"}:
-    unlearned = confidences(name)
+  for name in methods:
+    if name in ("constant", "retrain"):
+      continue
+    unlearned = np.stack([confidence(place, name) for place in places])
     for i, seed in enumerate(folders):
-      others = np.arange(len(folders)) != i
-      hits = [
-        np.mean(
-          (metrics.u_lira(x[i], unlearned[others], retrained[others]) > 0)
-          == is_member
-        )
-        for x, is_member in ((unlearned, True), (retrained, False))
-      ]
-      attacks[name, seed] = {"u_lira_accuracy": float(np.mean(hits))}
+      shadows = [np.delete(x, i, axis=0) for x in (unlearned, retrained)]
+      said_member, said_unseen = (
+        metrics.u_lira(x[i], *shadows) > 0 for x in (unlearned, retrained)
+      )
+      accuracy = (np.mean(said_member) + 1 - np.mean(said_unseen)) / 2
+      attacks[name, seed] = {"u_lira_accuracy": float(accuracy)}
   return attacks
