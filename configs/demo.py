@@ -29,7 +29,7 @@ def get_config(variant: str = ""):
   config.train.shift = 0.0
 
   config.unlearn.batch_size = 32
-  config.unlearn.forget_batch_size = 16
+  config.unlearn.forget_batch_size = 8
   for name in METHODS:
     # The default is for a ResNet34 at its full width.
     if config.unlearn[name].get("learning_rate") == 3e-4:
