@@ -180,7 +180,7 @@ def run_method(
     **_health_report(experiment, state, goal),
     **_movement(state, goal.original),
     **searched,
-    **_noise(experiment, plan, state, goal, extras),
+    **_losses_and_noise(experiment, plan, state, goal, extras),
     "warnings": _warnings(plan),
     **clock.seconds(),
   }
@@ -559,7 +559,7 @@ def _losses(experiment: Experiment, state: TrainState) -> dict[str, float]:
   return found
 
 
-def _noise(
+def _losses_and_noise(
   experiment: Experiment,
   plan: Plan,
   state: TrainState,
