@@ -14,9 +14,10 @@ import pandas as pd
 import pytest
 
 from configs import demo, gz2_resnet34
-from gzjax import scoreboard, stages
+from gzjax import metrics, scoreboard, stages
 from gzjax.checkpoint import read_fisher_info
 from gzjax.errors import UserError
+from gzjax.stages import evaluate
 from gzjax.stages.experiment import Experiment
 from gzjax.stages.fisher import fisher_of
 from gzjax.unlearning import health, methods
@@ -364,6 +365,28 @@ def test_unknown_keys_of_the_retraining_are_refused(tmp_path):
   config.unlearn.retrain.nonsense = 3
   with pytest.raises(UserError, match=r"unlearn\.retrain\.nonsense"):
     stages.run(config, str(tmp_path))
+
+
+def test_relearn_time_counts_steps_until_the_loss_of_the_original(folder):
+  config = demo.get_config("tiny")
+  config.evaluate.relearn_epochs = 3
+  experiment = Experiment(
+    config, Workdir(folder / "run"), data_dir=str(folder / "tfds")
+  )
+  state = experiment.restore("train")
+  everything = np.arange(len(experiment.split))
+  probabilities = metrics.softmax(experiment.predict(state, everything))
+  wrong = np.eye(3)[experiment.labels("train_label")]
+  steps = -(-len(experiment.members("flipped")) // 16)
+  relearn = evaluate.Relearn(experiment, evaluate.galaxies_of(experiment))
+  # It starts at its own loss, so one pass is enough; and is not moved.
+  assert relearn.steps(state, probabilities) == {
+    "relearn_steps": steps,
+    "relearned": True,
+  }
+  # A loss of 0.05 nats is out of reach in three passes.
+  found = relearn.steps(state, wrong)
+  assert found == {"relearn_steps": 3 * steps, "relearned": False}
 
 
 def test_a_threshold_that_cannot_act_is_told(folder, tmp_path, capsys):

@@ -21,12 +21,12 @@ _FROM_HEALTH = ("verdict", "reason", "wall_seconds", "compile_seconds")
 
 def run(experiment: Experiment) -> None:
   """Writes evaluate/<method>.parquet and the scoreboard as CSV and JSON."""
-  galaxies = _galaxies(experiment)
+  galaxies = galaxies_of(experiment)
   names = ["original", *experiment.config.unlearn.methods]
   names.sort(key=lambda name: name not in ("original", "retrain"))
   everything = np.arange(len(experiment.split))
   probabilities = {"constant": _constant(galaxies, len(experiment.classes))}
-  relearn = _Relearn(experiment, galaxies)
+  relearn = Relearn(experiment, galaxies)
   relearned = {"constant": {}}
   for name in names:
     state = restore(experiment, name)
@@ -95,7 +95,8 @@ def _folder(name: str) -> str:
   )
 
 
-def _galaxies(experiment: Experiment) -> scoreboard.Galaxies:
+def galaxies_of(experiment: Experiment) -> scoreboard.Galaxies:
+  """The galaxies that the scoreboard compares the networks on."""
   true_label = experiment.labels("true_label")
   test = experiment.members("test")
   flips = experiment.config.flips
@@ -160,7 +161,7 @@ class _Verdicts:
     )
 
 
-class _Relearn:
+class Relearn:
   """How soon a network learns its wrong labels again (Golatkar et al. 2020).
 
   Little time says that they were only hidden. Adam on the flipped galaxies with
