@@ -1,6 +1,6 @@
 """unlearn: real retraining, and each method from the original network."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import cycle
 import time
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from gzjax.stages import train
 from gzjax.stages.experiment import Experiment
 from gzjax.stages.fisher import fisher_of
 from gzjax.types import Fisher, Method, PyTree, TrainState, UnlearnBatch
-from gzjax.unlearning import health, transforms
+from gzjax.unlearning import health
 from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 from gzjax.unlearning.step import make_unlearn_step
 from gzjax.workdir import (
@@ -573,27 +573,11 @@ def _losses_and_noise(
     f"{name}_loss": {"before": before[name], "after": after[name]}
     for name in before
   }
-  scale = _noise_scale(plan, goal.original.params, extras)
-  if scale is not None:
+  if plan.row.noise is not None:
+    params, retain_fisher = goal.original.params, extras["retain_fisher"]
+    scale = plan.row.noise(retain_fisher, params, **plan.settings)
     report["noise"] = {
-      **health.noise_report(
-        goal.original.params, extras["retain_fisher"], scale
-      ),
+      **health.noise_report(params, retain_fisher, scale),
       "measured_loss_change": after["retain"] - before["retain"],
     }
   return report
-
-
-def _noise_scale(
-  plan: Plan, params: PyTree, extras: dict[str, PyTree]
-) -> transforms.NoiseScale | None:
-  rules: dict[Callable[..., Method], Callable[..., transforms.NoiseScale]] = {
-    METHODS["fisher_forgetting"].build: transforms.fisher_noise_scale,
-    METHODS[
-      "published_fisher_forgetting"
-    ].build: transforms.published_noise_scale,
-  }
-  rule = rules.get(plan.row.build)
-  if rule is None:
-    return None
-  return rule(extras["retain_fisher"], params, **plan.settings)

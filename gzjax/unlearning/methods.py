@@ -58,6 +58,8 @@ class Row(NamedTuple):
   # (setting, its weakest value): what `Driver.search` looks for, between the
   # weakest and the configured value.
   strength: tuple[str, float] | None = None
+  # (retain Fisher, parameters, **settings) -> the noise that it adds.
+  noise: Callable[..., transforms.NoiseScale] | None = None
 
 
 METHODS: dict[str, Row] = {}
@@ -599,6 +601,7 @@ for _name, _row in {
     {"budget": 0.0},
     Driver(max_damage=0.05, search=8),
     strength=("budget", 1e-8),
+    noise=transforms.fisher_noise_scale,
   ),
   "relabel": Row(relabel, _STILL, _TRAINED),
   "published_gradient_ascent": Row(
@@ -608,6 +611,7 @@ for _name, _row in {
     published_fisher_forgetting,
     {"noise_scale": 0.0},
     Driver(fisher="batch_mean"),
+    noise=transforms.published_noise_scale,
   ),
 }.items():
   register(_name, _row)
