@@ -92,6 +92,7 @@ def run(experiment: Experiment) -> None:
     original,
     read(experiment, original),
     target_forget_accuracy(experiment, original),
+    _losses(experiment, original),
   )
   warning = health.nothing_to_unlearn(goal.before)
   if warning:
@@ -141,6 +142,7 @@ class Goal(NamedTuple):
   original: TrainState
   before: health.Reading  # of the original
   target: float  # forget accuracy to reach
+  losses: dict[str, float]  # of the original, see `_losses`
 
 
 class Plan(NamedTuple):
@@ -567,8 +569,7 @@ def _losses_and_noise(
   extras: dict[str, PyTree],
 ) -> dict[str, Any]:
   """The losses, and what a method of noise did, tensor by tensor."""
-  before = _losses(experiment, goal.original)
-  after = _losses(experiment, state)
+  before, after = goal.losses, _losses(experiment, state)
   report: dict[str, Any] = {
     f"{name}_loss": {"before": before[name], "after": after[name]}
     for name in before
