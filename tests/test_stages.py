@@ -367,6 +367,30 @@ def test_unknown_keys_of_the_retraining_are_refused(tmp_path):
     stages.run(config, str(tmp_path))
 
 
+def test_suggestions_are_the_true_labels_or_those_of_the_audit(folder):
+  found = {}
+  for kind in ("true", "audit"):
+    config = demo.get_config("tiny")
+    config.unlearn.suggestions = kind
+    experiment = Experiment(
+      config, Workdir(folder / "run"), data_dir=str(folder / "tfds")
+    )
+    fields = experiment.forget_fields
+    found[kind] = np.asarray(experiment.classes)[fields["suggestion"]]
+  split, train = experiment.split, experiment.members("train")
+  np.testing.assert_array_equal(found["true"], split["true_label"])
+  audit = pd.read_csv(folder / "run" / "audit" / "suspects.csv")
+  wanted = audit.set_index("id_str")["suggested_label"]
+  np.testing.assert_array_equal(
+    found["audit"][train], wanted[split["id_str"].iloc[train]]
+  )
+  # A fresh network's answers, for the forget set only.
+  answered = np.any(fields["random_logits"] != 0, axis=1)
+  np.testing.assert_array_equal(
+    np.flatnonzero(answered), experiment.members("forget")
+  )
+
+
 def test_relearn_time_counts_steps_until_the_loss_of_the_original(folder):
   config = demo.get_config("tiny")
   config.evaluate.relearn_epochs = 3
