@@ -36,56 +36,52 @@ def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
   config = read_json(workdir / "config.json")
   classes = config["config"]["data"]["classes"]
   methods = [row["method"] for row in rows]
-  text = (
-    _environment()
-    .get_template("page.html.jinja")
-    .render(
-      config=config,
-      config_text=json.dumps(config["config"], indent=2),
-      rows=rows,
-      footer=scoreboard.footer(rows),
-      table=_cells(rows),
-      columns=scoreboard.COLUMNS,
-      counts=_counts(split, classes),
-      learning=figures.learning_curves(
-        _metrics(workdir, {name: name for name in ("train", "retrain")})
-      ),
-      unlearning=_unlearning(workdir, rows),
-      confusion=figures.confusion_matrices(
-        {
-          row["method"]: np.asarray(row["confusion"])
-          for row in rows
-          if row["method"] != "constant"
-        },
-        classes,
-      ),
-      audit=read_json(workdir / "audit" / "quality.json"),
-      suspects=_suspects(workdir, split, image, gallery),
-      changed={
-        name: _changed(workdir, split, image, name, gallery)
-        for name in methods
-        if name not in ("constant", "original")
-      },
-      health={row["method"]: row["health"] for row in rows if row["health"]},
-      recalls=[
-        (
-          row["method"],
-          [
-            f"{value:.2f} ({low:.2f} to {high:.2f})"
-            for value, (low, high) in zip(
-              row["recalls"], row["intervals"]["recalls"], strict=True
-            )
-          ],
-        )
+  text = _template("page.html.jinja").render(
+    config=config,
+    config_text=json.dumps(config["config"], indent=2),
+    rows=rows,
+    footer=scoreboard.footer(rows),
+    table=_cells(rows),
+    columns=scoreboard.COLUMNS,
+    counts=_counts(split, classes),
+    learning=figures.learning_curves(
+      _metrics(workdir, {name: name for name in ("train", "retrain")})
+    ),
+    unlearning=_unlearning(workdir, rows),
+    confusion=figures.confusion_matrices(
+      {
+        row["method"]: np.asarray(row["confusion"])
         for row in rows
-      ],
-      classes=classes,
-      more=[
-        (row["method"], [_more(row, name) for name in _MORE]) for row in rows
-      ],
-      more_columns=_MORE,
-      sweeps=_sweeps(workdir),
-    )
+        if row["method"] != "constant"
+      },
+      classes,
+    ),
+    audit=read_json(workdir / "audit" / "quality.json"),
+    suspects=_suspects(workdir, split, image, gallery),
+    changed={
+      name: _changed(workdir, split, image, name, gallery)
+      for name in methods
+      if name not in ("constant", "original")
+    },
+    health={row["method"]: row["health"] for row in rows if row["health"]},
+    recalls=[
+      (
+        row["method"],
+        [
+          f"{value:.2f} ({low:.2f} to {high:.2f})"
+          for value, (low, high) in zip(
+            row["recalls"], row["intervals"]["recalls"], strict=True
+          )
+        ],
+      )
+      for row in rows
+    ],
+    classes=classes,
+    more=[
+      (row["method"], [_more(row, name) for name in _MORE]) for row in rows
+    ],
+    more_columns=_MORE,
+    sweeps=_sweeps(workdir),
   )
   write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
@@ -113,40 +109,36 @@ def write_seeds(workdir: Workdir, folders: list[Workdir]) -> None:
   """Writes the `report.html` of several seeds, with links to each one's own."""
   rows = read_json(workdir / "scoreboard.json")
   lines = scoreboard.summary(rows)
-  text = (
-    _environment()
-    .get_template("seeds.html.jinja")
-    .render(
-      config=read_json(workdir / "config.json"),
-      columns=scoreboard.COLUMNS,
-      summary=[
-        {
-          name: scoreboard.summary_cell(name, line[name])
-          for name in scoreboard.COLUMNS
-        }
-        for line in lines
-      ],
-      table=_cells(rows),
-      figure=figures.methods_over_seeds(rows),
-      causes={
-        f"{row['method']}, seed {row['seed']}": row["health"]["cause"]
-        for row in rows
-        if row["health"] and row["health"]["cause"]
-      },
-      folders=[folder.root.name for folder in folders],
-    )
+  text = _template("seeds.html.jinja").render(
+    config=read_json(workdir / "config.json"),
+    columns=scoreboard.COLUMNS,
+    summary=[
+      {
+        name: scoreboard.summary_cell(name, line[name])
+        for name in scoreboard.COLUMNS
+      }
+      for line in lines
+    ],
+    table=_cells(rows),
+    figure=figures.methods_over_seeds(rows),
+    causes={
+      f"{row['method']}, seed {row['seed']}": row["health"]["cause"]
+      for row in rows
+      if row["health"] and row["health"]["cause"]
+    },
+    folders=[folder.root.name for folder in folders],
   )
   write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
 
-def _environment() -> jinja2.Environment:
+def _template(name: str) -> jinja2.Template:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("gzjax.report", ""), autoescape=True
   )
   environment.filters["number"] = lambda value, form: (
     "not finite" if value is None else form % value
   )
-  return environment
+  return environment.get_template(name)
 
 
 def _sweeps(workdir: Workdir) -> dict[str, str]:
