@@ -16,6 +16,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_programs():
+  """Frees the compiled programs of a module: a process may map only so many."""
+  yield
+  jax.clear_caches()
+
+
 @pytest.fixture(scope="session")
 def mesh():
   """All eight devices."""

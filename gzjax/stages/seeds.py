@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+import jax
 import ml_collections
 import numpy as np
 import pandas as pd
@@ -43,6 +44,8 @@ def run(
     say(f"seed {seed}")
     folders[seed] = Workdir(place / f"seed_{seed}")
     run_one(one, folders[seed])
+    # Each seed compiles its own programs; a process may map only so many.
+    jax.clear_caches()
   boards = {s: read_json(f / "scoreboard.json") for s, f in folders.items()}
   if not all(boards.values()):
     return
