@@ -51,7 +51,10 @@ def _start(name, mesh, **changes):
     "reference_params": reference,
     "saliency": jax.tree.map(jnp.sin, reference),
     "retain_fisher": jax.tree.map(lambda p: 1e-3 + p**2, reference),
-    "forget_fisher": jax.tree.map(lambda p: 8 * p**2, reference),
+    # Without ties, so that some entry is above any percentile.
+    "forget_fisher": jax.tree.map(
+      lambda p: p**2 * (1 + jnp.arange(p.size).reshape(p.shape)), reference
+    ),
     "train_fisher": jax.tree.map(lambda p: 1e-2 + p**2, reference),
   }
   assert set(method.extras) <= set(arrays)  # the agreed vocabulary
