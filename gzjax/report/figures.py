@@ -98,8 +98,9 @@ def stabiliser(table: pd.DataFrame) -> str:
         label=f"{verdict}",
       )
     for row in part.itertuples():
+      ratio = row.noise_over_weight
       axes.annotate(
-        f"{row.balanced_accuracy:.2f}\n{row.noise_over_weight:.2g}x",
+        f"{row.balanced_accuracy:.2f}\n{ratio:,.{0 if ratio > 10 else 3}f}x",
         (row.stabiliser, row.noise_scale),
         ha="center",
         va="center",
