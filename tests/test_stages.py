@@ -25,7 +25,12 @@ from gzjax.workdir import Workdir
 from tests.command_line import ROOT, command, environment, launch, tiny
 from tests.fisher import truth
 
-TIMES = ("wall_seconds", "compile_seconds", "cost_vs_retrain")
+TIMES = (
+  "wall_seconds",
+  "compile_seconds",
+  "cost_vs_retrain",
+  "run_time_efficiency",
+)
 METHODS = [
   "constant",
   "original",
