@@ -112,9 +112,8 @@ def _numbers(row: dict[str, Any]) -> dict[str, Any]:
   return {
     key: np.nan if value is None else value
     for key, value in row.items()
-    if key == "method"
-    or key == "verdict"
-    or isinstance(value, int | float | None)
+    if key in ("method", "verdict")
+    or (key != "health" and isinstance(value, int | float | None))
   }
 
 
