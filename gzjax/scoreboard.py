@@ -1,7 +1,7 @@
 """One row for each method and seed: how good, how forgetful, how dear."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import math
 from typing import Any, NamedTuple
 
@@ -123,7 +123,7 @@ def distance_to_retrain(
   `js_to_retrain` (Jensen-Shannon divergence, nats), `activation_distance` and
   `agreement` are the means of the two sets' means, so that the few galaxies
   that were forgotten weigh as much as the many of the test set; each set's own
-  stands beside it. `tug_of_war` compares the accuracies: see `metrics`.
+  stands beside it.
   """
   measures = {
     "js_to_retrain": lambda p, q: np.mean(metrics.jensen_shannon(p, q)),
@@ -137,23 +137,6 @@ def distance_to_retrain(
       for where, rows in (("test", galaxies.test), ("forget", galaxies.forget))
     }
     row |= {name: float(np.mean(list(parts.values()))), **parts}
-  labels = {
-    "forget": galaxies.train_label,
-    "retain": galaxies.true_label,
-    "test": galaxies.true_label,
-  }
-
-  def accuracies(found):
-    predicted = metrics.predicted_class(found)
-    rows = {name: getattr(galaxies, name) for name in labels}
-    return [
-      metrics.accuracy(labels[name][rows[name]], predicted[rows[name]])
-      for name in labels
-    ]
-
-  row["tug_of_war"] = metrics.tug_of_war(
-    accuracies(probabilities), accuracies(retrained)
-  )
   return row
 
 
@@ -162,6 +145,14 @@ def gap_to_retrain(
 ) -> float:
   """Mean absolute difference in `_GAP` (shares, 0 to 1)."""
   return float(np.mean([abs(row[name] - retrain[name]) for name in _GAP]))
+
+
+def tug_of_war(row: Mapping[str, float], retrain: Mapping[str, float]) -> float:
+  """See `metrics.tug_of_war`; of the accuracies of two rows."""
+  names = ("forget_accuracy", "retain_accuracy", "test_accuracy")
+  return metrics.tug_of_war(
+    *([r[name] for name in names] for r in (row, retrain))
+  )
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -233,19 +224,23 @@ def summary_cell(name: str, value: Any) -> str:
 
 def show_summary(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the mean over seeds with its 95% interval."""
-  table = Table(title="Scoreboard: mean over seeds, 95% interval of the mean")
-  for name in COLUMNS:
-    title = "seeds" if name == "seed" else name.replace("_", "\n")
-    text = name in ("method", "verdict")
-    table.add_column(title, justify="left" if text else "right", no_wrap=True)
-  for line in summary(rows):
-    table.add_row(*(summary_cell(name, line[name]) for name in COLUMNS))
-  console.print(table)
+  title = "Scoreboard: mean over seeds, 95% interval of the mean"
+  console.print(_table(title, summary(rows), summary_cell))
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the table and its footer."""
-  table = Table(title="Scoreboard")
+  console.print(_table("Scoreboard", rows, cell))
+  for line in footer(rows):
+    console.print(line)
+
+
+def _table(
+  title: str,
+  rows: Sequence[Mapping[str, Any]],
+  to_text: Callable[[str, Any], str],
+) -> Table:
+  table = Table(title=title)
   for name in COLUMNS:
     text = name in ("method", "verdict")
     table.add_column(
@@ -254,10 +249,8 @@ def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
       no_wrap=True,
     )
   for row in rows:
-    table.add_row(*(cell(name, row.get(name)) for name in COLUMNS))
-  console.print(table)
-  for line in footer(rows):
-    console.print(line)
+    table.add_row(*(to_text(name, row.get(name)) for name in COLUMNS))
+  return table
 
 
 def cell(name: str, value: Any) -> str:

@@ -95,7 +95,7 @@ def stabiliser(table: pd.DataFrame) -> str:
         s=900,
         marker="s",
         color=colour,
-        label=f"{verdict}",
+        label=verdict,
       )
     for row in part.itertuples():
       ratio = row.noise_over_weight
@@ -141,8 +141,11 @@ def discovery(table: pd.DataFrame) -> str:
         color=colour,
         label=name,
       )
-    _finish(axes, "share of the wrong labels that is known", column)
-    axes.set_ylabel(column.replace("_", " "))
+    _finish(
+      axes,
+      "share of the wrong labels that is known",
+      column.replace("_", " "),
+    )
   return _svg(figure)
 
 

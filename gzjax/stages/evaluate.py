@@ -1,5 +1,6 @@
 """evaluate: every network on every galaxy -> predictions and scoreboard."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -78,11 +79,17 @@ def restore(experiment: Experiment, name: str) -> TrainState:
 
 def show(workdir: Workdir) -> None:
   """Prints the scoreboard of a finished run."""
-  rows = read_json(workdir / "scoreboard.json")
+  show_with(scoreboard.show, workdir)
+
+
+def show_with(
+  show_rows: Callable[[list[dict[str, Any]], Console], None], workdir: Workdir
+) -> None:
+  """Prints a scoreboard in a way of `scoreboard`, and where the report lies."""
   console = Console()
   if not console.is_terminal:
     console = Console(width=180)
-  scoreboard.show(rows, console)
+  show_rows(read_json(workdir / "scoreboard.json"), console)
   report = workdir / "report.html"
   if report.exists():
     console.print(f"Report: {report}")
@@ -228,6 +235,7 @@ def _compare_with_retrain(
     row |= scoreboard.distance_to_retrain(
       probabilities[row["method"]], probabilities["retrain"], galaxies
     )
+    row["tug_of_war"] = scoreboard.tug_of_war(row, retrain)
     row["gap_to_retrain"] = scoreboard.gap_to_retrain(row, retrain)
     row["cost_vs_retrain"] = row["wall_seconds"] / max(
       retrain["wall_seconds"], 1e-9

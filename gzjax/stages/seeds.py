@@ -6,7 +6,6 @@ import jax
 import ml_collections
 import numpy as np
 import pandas as pd
-from rich.console import Console
 
 from gzjax import metrics, report, scoreboard
 from gzjax.errors import UserError
@@ -59,11 +58,7 @@ def run(
   evaluate.write_scoreboard(place, rows)
   write_json(place / "config.json", _config(folders, config))
   report.write_seeds(place, list(folders.values()))
-  console = Console()
-  if not console.is_terminal:
-    console = Console(width=180)
-  scoreboard.show_summary(rows, console)
-  console.print(f"Report: {place / 'report.html'}")
+  evaluate.show_with(scoreboard.show_summary, place)
 
 
 def _config(folders, config):
