@@ -30,10 +30,25 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.split = (0.7, 0.15, 0.15)  # train, validation, test
   config.data.device_budget_gib = 4.0  # pixels live on the device below this
 
+  # How the votes, or the recorded labels, become classes.
+  config.labels = ml_collections.ConfigDict()
+  # column: as recorded; or, by the votes, question, clean_five, four, leaf.
+  config.labels.kind = "column"
+  config.labels.classes = ()  # keep these only; (): all
+  config.labels.question = ""  # of the tree; "": its first
+  config.labels.threshold = 0.0  # least share of the class
+  config.labels.min_asked = 0.0  # least share who are asked the question
+  config.labels.min_votes = 0  # least number of volunteers
+  config.labels.debiased = False  # by debiased fractions
+
   config.flips = ml_collections.ConfigDict()
-  config.flips.kind = "uniform"  # or confusable: only between `pair`
+  # uniform; confusable: between `pair`; ambiguity: where volunteers disagree;
+  # matrix: by class; column: labels as they were given. See data/noise.py.
+  config.flips.kind = "uniform"
   config.flips.fraction = 0.1  # of the training labels
   config.flips.pair = ("smooth", "featured")
+  config.flips.matrix = ()  # rows: true class, columns: probabilities of labels
+  config.flips.column = ""  # a second label column; votes: most volunteers
   # True: train on right labels and flip them afterwards, as seed 1 did; the
   # network then never learns what it is to forget.
   config.flips.after_training = False

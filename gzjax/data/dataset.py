@@ -9,10 +9,11 @@ import pandas as pd
 import tensorflow_datasets as tfds
 
 from gzjax import progress
-from gzjax.data import pixels
+from gzjax.data import decision_tree, labels, pixels
 from gzjax.data.galaxy_catalog import catalog, galaxy_catalog_dataset_builder
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
+from gzjax.workdir import write_whole
 
 # TFDS's default, tfrecord, needs TensorFlow.
 FILE_FORMAT = "array_record"
@@ -22,9 +23,23 @@ class Dataset(NamedTuple):
   """N galaxies in a fixed order."""
 
   fingerprint: str
-  classes: tuple[str, ...]
-  table: pd.DataFrame  # id_str, label (int64) and perhaps votes
-  image: np.ndarray  # u8[N,S,S,3], a memory map
+  classes: tuple[str, ...]  # of the recorded labels; () if there are none
+  # id_str, and what else was recorded with one value a galaxy: label and
+  # given_label (indices of `classes`), ra, dec, split, ...
+  table: pd.DataFrame
+  votes: labels.Votes | None
+  left_out: dict[str, int]  # galaxies that the builder did not take, and why
+  image: pixels.Images  # u8[N,S,S,3], on disk
+
+  def select(self, rows: np.ndarray) -> "Dataset":
+    """Some of the galaxies."""
+    if np.array_equal(rows, np.arange(len(self.table))):
+      return self
+    return self._replace(
+      table=self.table.iloc[rows].reset_index(drop=True),
+      votes=self.votes and self.votes.select(rows),
+      image=pixels.Rows(np.asarray(self.image), rows),
+    )
 
 
 def catalog_builder(
@@ -111,22 +126,67 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
   )
   image = pixels.cached_pixels(
     folder / f"pixels-crop{crop}-size{size}",
-    lambda: (example["image"] for example in source),
+    lambda start: (source[i]["image"] for i in range(start, len(source))),
     len(source),
     crop=crop,
     size=size,
   )
-  rows = [
-    {name: value for name, value in example.items() if name != "image"}
-    for example in source
-  ]
-  table = pd.DataFrame(rows)
-  table["id_str"] = table["id_str"].str.decode("utf-8")
+  table = _table(folder / "table.parquet", source)
+  info, metadata = builder.info, builder.info.metadata or {}
+  has_label = "label" in info.features
+  classes = tuple(info.features["label"].names) if has_label else ()
   return Dataset(
-    fingerprint=f"{builder.info.name}/{builder.builder_config.name}"
-    if builder.builder_config
-    else builder.info.name,
-    classes=tuple(builder.info.features["label"].names),
-    table=table,
+    fingerprint="/".join(info.full_name.split("/")[:-1]) or info.name,
+    classes=classes,
+    table=table[[name for name in table.columns if "/" not in name]],
+    votes=_votes(table, metadata.get("tree"), classes),
+    left_out=dict(metadata.get("left_out", {})),
     image=image,
   )
+
+
+def _table(path: Path, source: Any) -> pd.DataFrame:
+  """All records without their images, kept as parquet after the first time.
+
+  Vectors become a column for each element: `counts/0`, `counts/1`, ...
+  """
+  if not path.exists():
+    rows = [
+      {name: value for name, value in example.items() if name != "image"}
+      for example in progress.progress(source, len(source), "reading the table")
+    ]
+    columns = {}
+    for name in rows[0]:
+      values = np.stack([row[name] for row in rows])
+      if values.ndim == 1:
+        text = values.dtype.kind in "SO"
+        columns[name] = np.char.decode(values.astype(bytes)) if text else values
+      else:
+        columns |= {f"{name}/{i}": part for i, part in enumerate(values.T)}
+    table = pd.DataFrame(columns)
+    write_whole(path, lambda part: table.to_parquet(part, index=False))
+  return pd.read_parquet(path)
+
+
+def _votes(
+  table: pd.DataFrame, tree_name: str | None, classes: tuple[str, ...]
+) -> labels.Votes | None:
+  def vectors(name):
+    columns = [x for x in table.columns if x.startswith(f"{name}/")]
+    return table[columns].to_numpy(np.float64) if columns else None
+
+  if tree_name:
+    tree = decision_tree.TREES[tree_name]
+  else:
+    # One vote column for each class: a single question.
+    question = decision_tree.Question("label", "Which class is it?", classes)
+    tree = decision_tree.Tree("classes", (question,))
+  debiased = vectors("debiased")
+  for name, make in (
+    ("counts", labels.from_counts),
+    ("votes", labels.from_counts),
+    ("fractions", labels.from_fractions),
+  ):
+    if (found := vectors(name)) is not None:
+      return make(tree, found, debiased)
+  return None

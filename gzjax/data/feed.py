@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
 import numpy as np
 
 from gzjax import sharding
+from gzjax.data import pixels
 from gzjax.data.augment import (
   NO_AUGMENTATION,
   Augmentation,
@@ -64,7 +66,7 @@ class Feed:
 
   def __init__(
     self,
-    image: np.ndarray,  # u8[N,H,W,3], may be a memory map
+    image: pixels.Images,  # u8[N,H,W,3], may be a memory map
     label: np.ndarray,  # i[N]
     mesh: Mesh,
     *,
@@ -72,7 +74,7 @@ class Feed:
   ):
     self._mesh = mesh
     self._label = np.asarray(label, np.int32)
-    self._image = image
+    self._image: Any = image
     self.on_device = image.nbytes <= device_budget_bytes
     if self.on_device:
       self._image = sharding.replicate(mesh, np.asarray(image))

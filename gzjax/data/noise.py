@@ -1,12 +1,52 @@
 """Wrong labels on purpose: which labels to flip, and to what."""
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from gzjax.errors import UserError
 
-FLIP_MODELS = ("uniform", "confusable")
+
+class FlipModel(NamedTuple):
+  """How labels go wrong.
+
+  * uniform: any class turns into any other one with equal probability.
+  * confusable: the two classes of `pair` are swapped, as by volunteers who
+    cannot tell them apart.
+  * ambiguity: galaxies that volunteers disagree on go wrong more often (weight
+    1 - the share of votes for the true class), to the class that others voted
+    for.
+  * matrix: row i of `matrix` holds the probabilities of the labels that
+    galaxies of class i get; the numbers are exact (rounded), the galaxies
+    random.
+  * column: the labels as they were given, right or wrong, stand in the data.
+  """
+
+  kind: str
+  class_names: tuple[str, ...]  # K
+  fraction: float = 0.1  # of all labels; not for matrix and column
+  seed: int = 0  # of the NumPy generator
+  pair: tuple[str, ...] = ()  # two of the names, for confusable
+  matrix: tuple[tuple[float, ...], ...] = ()  # K x K, rows sum to 1
+
+
+class Evidence(NamedTuple):
+  """What else is known about N galaxies; None where it is not."""
+
+  shares: np.ndarray | None = None  # f[N,K], of the votes, for ambiguity
+  given: np.ndarray | None = None  # i[N], labels as they were given, for column
+
+  def select(self, rows: np.ndarray) -> "Evidence":
+    """What is known about some of the galaxies."""
+    return Evidence(*(None if x is None else x[rows] for x in self))
+
+
+class Proposals(NamedTuple):
+  """The M examples that may be flipped."""
+
+  rows: np.ndarray  # i[M]
+  wrong: np.ndarray  # i[M], the label that each would get
+  weight: np.ndarray | None  # f[M], how likely each is; None: equally
 
 
 def check_fraction(fraction: float) -> None:
@@ -29,88 +69,152 @@ def check_discovered(share: float) -> None:
 
 
 def flip_labels(
-  label: np.ndarray,
-  *,
-  kind: str,
-  fraction: float,
-  seed: int,
-  class_names: Sequence[str],
-  pair: Sequence[str] = (),
+  model: FlipModel, label: np.ndarray, evidence: Evidence
 ) -> np.ndarray:
-  """Gives a fixed share of the examples a wrong label.
+  """Gives a share of the examples a wrong label.
 
   Call it with training labels only: validation and test stay clean.
 
   Args:
+    model: see `FlipModel`.
     label: i[N], the true labels.
-    kind: see `wrong_labels`.
-    fraction: the share of all N labels that is flipped, in (0, 0.5).
-    seed: of the NumPy generator.
-    class_names: K names.
-    pair: see `wrong_labels`.
+    evidence: on the same galaxies.
 
   Returns:
-    i[N], the labels with round(fraction * N) of them wrong.
+    i[N], the labels with round(fraction * N) of them wrong; for matrix and
+    column as many as these say.
 
   Raises:
-    UserError: for an unknown kind, a fraction out of range, a pair that is not
-      two classes, or a pair with fewer examples than flips.
+    UserError: see `wrong_labels`; for a fraction out of range, or one that asks
+      for more flips than there are candidates, and for no flip at all.
   """
-  check_fraction(fraction)
-  eligible, wrong = wrong_labels(
-    label, kind=kind, seed=seed, class_names=class_names, pair=pair
-  )
-  count = round(fraction * len(label))
-  if len(eligible) < count:
+  rng = np.random.default_rng([model.seed, 1])
+  if model.kind == "matrix":
+    flipped = _by_matrix(model, label, rng)
+  elif model.kind == "column":
+    flipped = _given(evidence).copy()
+  else:
+    flipped = _share(model, label, evidence, rng)
+  if np.array_equal(flipped, label):
     raise UserError(
-      f"flips.fraction={fraction:g} asks for {count} flips, but only "
-      f"{len(eligible)} training galaxies are {' or '.join(pair)}: lower the "
-      "fraction or use --config.flips.kind=uniform."
+      f"flips.kind={model.kind} makes no training label wrong: there is "
+      "nothing to unlearn."
     )
-  rng = np.random.default_rng([seed, 1])
-  chosen = rng.choice(len(eligible), count, replace=False)
+  return flipped
+
+
+def _share(model, label, evidence, rng):
+  check_fraction(model.fraction)
+  found = wrong_labels(model, label, evidence)
+  count = round(model.fraction * len(label))
+  if len(found.rows) < count:
+    raise UserError(
+      f"flips.fraction={model.fraction:g} asks for {count} flips, but only "
+      f"{len(found.rows)} training galaxies may be flipped by "
+      f"flips.kind={model.kind}: lower the fraction or use "
+      "--config.flips.kind=uniform."
+    )
+  p = None if found.weight is None else found.weight / found.weight.sum()
+  chosen = rng.choice(len(found.rows), count, replace=False, p=p)
   flipped = label.copy()
-  flipped[eligible[chosen]] = wrong[chosen]
+  flipped[found.rows[chosen]] = found.wrong[chosen]
+  return flipped
+
+
+def _by_matrix(model, label, rng):
+  flipped = label.copy()
+  for k, row in enumerate(_matrix(model)):
+    members = rng.permutation(np.flatnonzero(label == k))
+    ends = np.round(np.cumsum(row) * len(members)).astype(int)
+    flipped[members] = np.searchsorted(ends, np.arange(len(members)), "right")
   return flipped
 
 
 def wrong_labels(
-  label: np.ndarray,
-  *,
-  kind: str,
-  seed: int,
-  class_names: Sequence[str],
-  pair: Sequence[str] = (),
-) -> tuple[np.ndarray, np.ndarray]:
+  model: FlipModel, label: np.ndarray, evidence: Evidence
+) -> Proposals:
   """Draws a wrong label for every example that the flip model may touch.
 
   Args:
+    model: see `FlipModel`.
     label: i[N], the true labels.
-    kind: "uniform" turns any class into any other one with equal probability.
-      "confusable" swaps the two classes of `pair` only, as volunteers do who
-      cannot tell them apart.
-    seed: of the NumPy generator.
-    class_names: K names.
-    pair: two of the names, for "confusable".
-
-  Returns:
-    (rows i[M], wrong labels i[M]) of the M examples that may be flipped.
+    evidence: on the same galaxies.
 
   Raises:
-    UserError: for an unknown kind or a pair that is not two classes.
+    UserError: for an unknown kind, a pair that is not two classes, a matrix of
+      another shape, or missing evidence.
   """
-  if kind == "uniform":
-    shift = np.random.default_rng(seed).integers(
-      1, len(class_names), len(label)
-    )
-    return np.arange(len(label)), (label + shift) % len(class_names)
-  if kind == "confusable":
-    first, second = _pair_indices(pair, class_names)
+  rng = np.random.default_rng(model.seed)
+  k = len(model.class_names)
+  if model.kind == "uniform":
+    shift = rng.integers(1, k, len(label))
+    return Proposals(np.arange(len(label)), (label + shift) % k, None)
+  if model.kind == "confusable":
+    first, second = _pair_indices(model.pair, model.class_names)
     rows = np.flatnonzero((label == first) | (label == second))
-    return rows, first + second - label[rows]
+    return Proposals(rows, first + second - label[rows], None)
+  if model.kind == "ambiguity":
+    return _draw(rng, label, _shares(evidence))
+  if model.kind == "matrix":
+    return _draw(rng, label, _matrix(model)[label])
+  if model.kind == "column":
+    given = _given(evidence)
+    rows = np.flatnonzero(given != label)
+    return Proposals(rows, given[rows], None)
   raise UserError(
-    f"flips.kind is {kind!r}: choose one of {', '.join(FLIP_MODELS)}."
+    f"flips.kind is {model.kind!r}: choose one of {', '.join(FLIP_MODELS)}."
   )
+
+
+FLIP_MODELS = ("uniform", "confusable", "ambiguity", "matrix", "column")
+
+
+def _draw(rng, label, probability):
+  """Wrong labels by the probabilities f[N,K] of the other classes."""
+  everyone = np.arange(len(label))
+  others = np.nan_to_num(probability)
+  others[everyone, label] = 0
+  total = others.sum(axis=1)
+  rows = np.flatnonzero(total > 0)
+  steps = np.cumsum(others[rows], axis=1)
+  # Of the steps that are all at most the draw, the last lies under the total.
+  draw = rng.random(len(rows)) * steps[:, -1]
+  wrong = np.sum(steps <= draw[:, None], axis=1)
+  return Proposals(rows, wrong, total[rows])
+
+
+def _shares(evidence):
+  if evidence.shares is None:
+    raise UserError(
+      "flips.kind=ambiguity needs the votes behind the labels, and this data "
+      "set has none: use --config.flips.kind=uniform or data with votes."
+    )
+  return evidence.shares
+
+
+def _given(evidence):
+  if evidence.given is None:
+    raise UserError(
+      "flips.kind=column needs the labels as they were given: name their "
+      "column with --config.flips.column=NAME (votes: what most volunteers "
+      "said)."
+    )
+  return evidence.given
+
+
+def _matrix(model):
+  matrix = np.asarray(model.matrix, np.float64)
+  k = len(model.class_names)
+  if (
+    matrix.shape != (k, k)
+    or matrix.min() < 0
+    or not np.allclose(matrix.sum(axis=1), 1)
+  ):
+    raise UserError(
+      f"flips.matrix is {model.matrix}: give {k} rows of {k} probabilities "
+      f"that sum to 1, in the order {', '.join(model.class_names)}."
+    )
+  return matrix
 
 
 def discovered(flipped: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from gzjax.errors import UserError
 from gzjax.progress import progress
+from gzjax.workdir import write_json
 
 
 def load_image(data: bytes) -> Image.Image:
@@ -61,7 +65,7 @@ def to_square(data: bytes, crop: int, size: int) -> np.ndarray:
 
 def cached_pixels(
   path: Path,
-  records: Callable[[], Iterable[bytes]],
+  records: Callable[[int], Iterable[bytes]],
   count: int,
   *,
   crop: int,
@@ -71,7 +75,7 @@ def cached_pixels(
 
   Args:
     path: of the cache, without suffix: `path.npy` and `path.json` (checksum).
-    records: opens the encoded images, in order.
+    records: opens the encoded images in order, from the given one on.
     count: how many they are.
     crop: see `to_square`.
     size: see `to_square`.
@@ -80,11 +84,13 @@ def cached_pixels(
     u8[count,size,size,3], read-only.
 
   Raises:
-    UserError: if the file on disk is not the one that was written.
+    UserError: if the disk is full (what was decoded stays, and the next run
+      goes on from there), or the file is not the one that was written.
   """
   array_path, note_path = path.with_suffix(".npy"), path.with_suffix(".json")
   if not note_path.exists():
-    _write(array_path, note_path, records(), count, crop, size)
+    array_path.parent.mkdir(parents=True, exist_ok=True)
+    _write(array_path, note_path, records, count, crop, size)
   if _checksum(array_path) != json.loads(note_path.read_text())["sha256"]:
     raise UserError(
       f"{array_path} does not match its checksum: delete {note_path} and run "
@@ -94,26 +100,57 @@ def cached_pixels(
 
 
 def _write(array_path, note_path, records, count, crop, size):
-  array_path.parent.mkdir(parents=True, exist_ok=True)
-  partial = array_path.with_suffix(f".partial{os.getpid()}.npy")
-  pixels = np.lib.format.open_memmap(
-    partial, "w+", np.uint8, (count, size, size, 3)
+  """Appends image after image, so that a killed run can go on."""
+  partial = array_path.with_suffix(".partial.npy")
+  header = _npy_header((count, size, size, 3))
+  row_bytes = size * size * 3
+  with partial.open("ab") as file:
+    # Another process that wants the same pixels waits, and then finds them.
+    fcntl.flock(file, fcntl.LOCK_EX)
+    if note_path.exists():
+      partial.unlink(missing_ok=True)
+      return
+    done = max(0, (file.tell() - len(header)) // row_bytes)
+    file.truncate(len(header) + done * row_bytes if done else 0)
+    try:
+      if not done:
+        file.write(header)
+      squares = _decoded(records(done), crop, size)
+      for square in progress(squares, count - done, "decoding images"):
+        file.write(square.tobytes())
+        done += 1
+      file.flush()
+      os.fsync(file.fileno())
+    except OSError as error:
+      if error.errno != errno.ENOSPC:
+        raise
+      need = (count - done) * row_bytes / 2**30
+      raise UserError(
+        f"the disk of {partial.parent} is full after {done} of {count} images: "
+        f"make {need:.2g} GiB of room and run again to go on from there, or "
+        "choose another folder with --data_dir=FOLDER."
+      ) from error
+    partial.rename(array_path)
+    note = {"crop": crop, "size": size, "sha256": _checksum(array_path)}
+    write_json(note_path, note)
+
+
+def _npy_header(shape) -> bytes:
+  buffer = io.BytesIO()
+  np.lib.format.write_array_header_1_0(
+    buffer, {"descr": "|u1", "fortran_order": False, "shape": shape}
   )
+  return buffer.getvalue()
+
+
+def _decoded(records, crop, size):
   with ThreadPoolExecutor() as pool:
-    squares = _bounded_map(
+    yield from bounded_map(
       pool, lambda data: to_square(data, crop, size), records
     )
-    for i, square in enumerate(progress(squares, count, "decoding images")):
-      pixels[i] = square
-  pixels.flush()
-  partial.rename(array_path)
-  note = {"crop": crop, "size": size, "sha256": _checksum(array_path)}
-  partial_note = note_path.with_suffix(f".partial{os.getpid()}")
-  partial_note.write_text(json.dumps(note))
-  partial_note.rename(note_path)
 
 
-def _bounded_map(pool, function, items, window=64):
+def bounded_map(pool, function, items, window=64):
   """Like pool.map, but never holds more than `window` items at once."""
   waiting = []
   for item in items:
@@ -127,3 +164,31 @@ def _bounded_map(pool, function, items, window=64):
 def _checksum(path: Path) -> str:
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Rows:
+  """Some rows of an array on disk, in an order of their own.
+
+  Reads as an array u8[n,...] does, and only what is asked for.
+  """
+
+  def __init__(self, array: np.ndarray, rows: np.ndarray):
+    self._array = array
+    self._rows = rows
+    self.shape = (len(rows), *array.shape[1:])
+    self.nbytes = len(rows) * array[:1].nbytes
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def __getitem__(self, index: Any) -> np.ndarray:
+    return self._array[self._rows[index]]
+
+  def __array__(
+    self, dtype: Any = None, copy: bool | None = None
+  ) -> np.ndarray:
+    del copy  # always one
+    return np.asarray(self[:], dtype)
+
+
+Images = np.ndarray | Rows

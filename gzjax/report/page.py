@@ -23,7 +23,7 @@ class Card(NamedTuple):
   lines: list[str]
 
 
-def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
+def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
   """Writes `report.html`.
 
   Args:
@@ -34,7 +34,8 @@ def write(workdir: Workdir, image: np.ndarray, *, gallery: int) -> None:
   rows = read_json(workdir / "scoreboard.json")
   split = pd.read_parquet(workdir / "split.parquet")
   config = read_json(workdir / "config.json")
-  classes = config["config"]["data"]["classes"]
+  dataset = read_json(workdir / "stages" / "dataset.json")
+  classes = dataset["classes"]
   methods = [row["method"] for row in rows]
   text = _template("page.html.jinja").render(
     config=config,

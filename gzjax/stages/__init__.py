@@ -54,7 +54,7 @@ _TO_EVALUATE = (*_TO_AUDIT, "unlearn", "evaluate")
 
 STAGES = {
   "prepare": Stage(
-    prepare.run, ("seed", "data", "flips"), ("split.parquet",), ()
+    prepare.run, ("seed", "data", "labels", "flips"), ("split.parquet",), ()
   ),
   "train": Stage(train.run, ("model", "train"), ("train",), ("prepare",)),
   "audit": Stage(audit.run, (), ("audit",), _TO_TRAIN),

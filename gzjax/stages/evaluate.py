@@ -11,6 +11,7 @@ from rich.console import Console
 
 from gzjax import losses, metrics, scoreboard, sharding, training
 from gzjax.data import feed, noise
+from gzjax.stages import labelling
 from gzjax.stages.experiment import Experiment
 from gzjax.types import Method, TrainState, UnlearnBatch
 from gzjax.unlearning import health
@@ -106,14 +107,16 @@ def galaxies_of(experiment: Experiment) -> scoreboard.Galaxies:
   """The galaxies that the scoreboard compares the networks on."""
   true_label = experiment.labels("true_label")
   test = experiment.members("test")
-  flips = experiment.config.flips
-  rows, wrong = noise.wrong_labels(
+  config, data = experiment.config, experiment.dataset
+  # Other draws than those of the training labels.
+  model = labelling.flip_model(
+    config, experiment.classes, experiment.data_seed + 1
+  )
+  found = labelling.find_labels(config, data)
+  unseen = noise.wrong_labels(
+    model,
     true_label[test],
-    kind=flips.kind,
-    # Other draws than those of the training labels.
-    seed=experiment.data_seed + 1,
-    class_names=experiment.classes,
-    pair=flips.pair,
+    labelling.evidence(config, data, found).select(test),
   )
   return scoreboard.Galaxies(
     true_label=true_label,
@@ -122,8 +125,8 @@ def galaxies_of(experiment: Experiment) -> scoreboard.Galaxies:
     retain=experiment.members("clean"),
     forget=experiment.members("flipped"),
     known=experiment.members("forget"),
-    unseen=test[rows],
-    unseen_label=wrong,
+    unseen=test[unseen.rows],
+    unseen_label=unseen.wrong,
   )
 
 

@@ -60,11 +60,17 @@ class Experiment:
 
   @cached_property
   def dataset(self) -> dataset.Dataset:
-    prepared = read_json(self.workdir / "stages" / "dataset.json")
+    """The galaxies of split.parquet, in its order."""
     data = self.config.data
-    return dataset.load(
-      Path(prepared["folder"]), crop=data.crop, size=data.size
+    found = dataset.load(
+      Path(self._prepared["folder"]), crop=data.crop, size=data.size
     )
+    ids = pd.Index(found.table["id_str"])
+    return found.select(ids.get_indexer(pd.Index(self.split["id_str"])))
+
+  @cached_property
+  def _prepared(self) -> dict[str, Any]:
+    return read_json(self.workdir / "stages" / "dataset.json")
 
   @cached_property
   def split(self) -> pd.DataFrame:
@@ -78,7 +84,7 @@ class Experiment:
 
   @property
   def classes(self) -> tuple[str, ...]:
-    return self.dataset.classes
+    return tuple(self._prepared["classes"])
 
   def labels(self, column: str) -> np.ndarray:
     """Class indices i64[N] of a label column of split.parquet."""

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gzjax.data import dataset, noise, splits
+from gzjax.data import dataset, labels, noise, splits
 from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.errors import UserError
+from gzjax.progress import say
+from gzjax.stages import labelling
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import write_json, write_whole
 
@@ -16,23 +18,28 @@ def run(experiment: Experiment) -> None:
   """Writes `split.parquet` and notes where the prepared data set lies."""
   config = experiment.config
   folder = dataset.prepare(_builder(experiment))
+  data = dataset.load(folder, crop=config.data.crop, size=config.data.size)
+  found = labelling.find_labels(config, data)
+  kept = found.kept
+  left_out = {**data.left_out, **found.left_out}
+  _say_what_is_left(found, left_out)
   write_json(
-    experiment.workdir / "stages" / "dataset.json", {"folder": str(folder)}
+    experiment.workdir / "stages" / "dataset.json",
+    {
+      "folder": str(folder),
+      "fingerprint": data.fingerprint,
+      "classes": found.classes,
+      "left_out": left_out,
+    },
   )
-  data = experiment.dataset
-  label = data.table["label"].to_numpy()
-  split = splits.stratified_split(
-    label, config.data.split, experiment.data_seed, data.classes
-  )
+  label = found.label[kept]
+  split = _split(experiment, data.table.iloc[kept], label, found.classes)
   train = np.flatnonzero(split == splits.SPLITS.index("train"))
   train_label = label.copy()
   train_label[train] = noise.flip_labels(
+    labelling.flip_model(config, found.classes, experiment.data_seed),
     label[train],
-    kind=config.flips.kind,
-    fraction=config.flips.fraction,
-    seed=experiment.data_seed,
-    class_names=data.classes,
-    pair=config.flips.pair,
+    labelling.evidence(config, data, found).select(kept[train]),
   )
   retain = int(np.sum(train_label[train] == label[train]))
   for section in ("train", "unlearn"):
@@ -42,11 +49,11 @@ def run(experiment: Experiment) -> None:
         f"{retain} training galaxies with right labels: lower it or add "
         "galaxies."
       )
-  classes = np.asarray(data.classes)
+  classes = np.asarray(found.classes)
   flipped = train_label != label
   table = pd.DataFrame(
     {
-      "id_str": data.table["id_str"],
+      "id_str": data.table["id_str"].to_numpy()[kept],
       "split": np.asarray(splits.SPLITS)[split],
       "true_label": classes[label],
       "train_label": classes[train_label],
@@ -60,6 +67,31 @@ def run(experiment: Experiment) -> None:
     experiment.workdir / "split.parquet",
     lambda part: table.to_parquet(part, index=False),
   )
+
+
+def _say_what_is_left(found: labels.Labels, left_out: dict[str, int]) -> None:
+  for why, count in left_out.items():
+    if count:
+      say(f"left out {count:,}: {why}")
+  counts = np.bincount(found.label[found.kept], minlength=len(found.classes))
+  parts = [
+    f"{name} {count:,}"
+    for name, count in zip(found.classes, counts, strict=True)
+  ]
+  say(f"kept {len(found.kept):,} galaxies: {', '.join(parts)}")
+
+
+def _split(
+  experiment: Experiment,
+  table: pd.DataFrame,
+  label: np.ndarray,
+  classes: tuple[str, ...],
+) -> np.ndarray:
+  """Indices of SPLITS: those of the data set if it has some, else drawn."""
+  if "split" in table:
+    return pd.Index(splits.SPLITS).get_indexer(pd.Index(table["split"]))
+  shares = experiment.config.data.split
+  return splits.stratified_split(label, shares, experiment.data_seed, classes)
 
 
 def _builder(experiment: Experiment):

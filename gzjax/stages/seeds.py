@@ -82,7 +82,7 @@ def _shadow_attacks(
   if len(places) < 3 or not same or "retrain" not in methods:
     return {}
   flipped = (splits[0]["set"] == "forget").to_numpy()
-  classes = read_json(places[0] / "config.json")["config"]["data"]["classes"]
+  classes = read_json(places[0] / "stages" / "dataset.json")["classes"]
   wrong = pd.Index(classes).get_indexer(
     pd.Index(splits[0]["train_label"][flipped])
   )

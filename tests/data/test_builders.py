@@ -57,7 +57,8 @@ def test_label_is_the_largest_vote(tmp_path):
   columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
   found = _load(tmp_path, path, columns)
   np.testing.assert_array_equal(found.table["label"], votes.argmax(axis=1))
-  np.testing.assert_allclose(np.stack(found.table["votes"]), votes)
+  np.testing.assert_allclose(found.votes.shares, votes, rtol=1e-6)
+  assert found.votes.tree.questions[0].answers == CLASSES
 
 
 def test_columns_by_other_names(tmp_path):

@@ -42,19 +42,25 @@ def test_shares_must_sum_to_one(shares):
     splits.stratified_split(LABEL, shares, 0, CLASSES)
 
 
-def _flip(kind="uniform", fraction=0.1, seed=0, label=LABEL, pair=CLASSES[:2]):
+_MATRIX = ((0.9, 0.1, 0.0), (0.2, 0.7, 0.1), (0.0, 0.0, 1.0))
+_SHARES = np.random.default_rng(5).dirichlet((3, 2, 1), len(LABEL))
+NOTHING = noise.Evidence()
+
+
+def _model(kind="uniform", fraction=0.1, seed=0, **options):
+  options = {"pair": CLASSES[:2], "matrix": _MATRIX, **options}
+  return noise.FlipModel(kind, CLASSES, fraction, seed, **options)
+
+
+def _flip(kind="uniform", fraction=0.1, seed=0, label=LABEL, **options):
+  evidence = noise.Evidence(_SHARES[: len(label)])
   return noise.flip_labels(
-    label,
-    kind=kind,
-    fraction=fraction,
-    seed=seed,
-    class_names=CLASSES,
-    pair=pair,
+    _model(kind, fraction, seed, **options), label, evidence
   )
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.12, 0.4])
-@pytest.mark.parametrize("kind", noise.FLIP_MODELS)
+@pytest.mark.parametrize("kind", ["uniform", "confusable", "ambiguity"])
 def test_the_share_of_flips_is_exact_and_every_flip_is_wrong(kind, fraction):
   got = _flip(kind, fraction)
   assert np.sum(got != LABEL) == round(fraction * len(LABEL))
@@ -90,17 +96,70 @@ def test_unknown_kind_and_pair_are_named():
 
 def test_too_few_confusable_galaxies():
   label = np.repeat([0, 1, 2], [3, 3, 94])
-  with pytest.raises(UserError, match="only 6 training galaxies"):
+  with pytest.raises(UserError, match="only 6 training galaxies may"):
     _flip("confusable", 0.1, label=label)
 
 
 def test_wrong_labels_are_wrong_for_everyone_who_may_be_flipped():
-  for kind, count in (("uniform", len(LABEL)), ("confusable", 911)):
-    rows, wrong = noise.wrong_labels(
-      LABEL, kind=kind, seed=3, class_names=CLASSES, pair=CLASSES[:2]
-    )
-    assert len(rows) == count
-    assert np.all(wrong != LABEL[rows])
+  given = (LABEL + (np.arange(len(LABEL)) % 4 == 0)) % 3
+  evidence = noise.Evidence(_SHARES, given)
+  # The matrix leaves artifacts alone.
+  wanted = {"uniform": 934, "ambiguity": 934, "matrix": 911}
+  wanted |= {"confusable": 911, "column": 234}
+  assert set(wanted) == set(noise.FLIP_MODELS)
+  for kind, count in wanted.items():
+    found = noise.wrong_labels(_model(kind, seed=3), LABEL, evidence)
+    assert len(found.rows) == len(found.wrong) == count
+    assert np.all(found.wrong != LABEL[found.rows])
+
+
+def test_ambiguous_galaxies_are_flipped_to_what_others_voted():
+  label = np.zeros(20_000, int)
+  doubt = np.tile([0.0, 0.1, 0.4], 6667)[:20_000]
+  shares = np.stack([1 - doubt, 0.75 * doubt, 0.25 * doubt], axis=1)
+  got = noise.flip_labels(
+    _model("ambiguity", 0.02), label, noise.Evidence(shares)
+  )
+  flips = [np.sum(got[doubt == d] != 0) for d in (0.0, 0.1, 0.4)]
+  assert flips[0] == 0
+  assert sum(flips) == 400
+  # A fifth of the flips are of the galaxies with a quarter of the doubt.
+  assert abs(flips[1] - 80) < 4 * np.sqrt(80)
+  assert abs(np.sum(got == 2) - 100) < 4 * np.sqrt(100)
+
+
+def test_matrix_flips_have_the_numbers_of_the_matrix():
+  got = _flip("matrix")
+  for k, row in enumerate(_MATRIX):
+    counts = np.bincount(got[k == LABEL], minlength=3)
+    exact = np.asarray(row) * np.sum(k == LABEL)
+    assert np.abs(counts - exact).max() <= 1
+  assert not np.array_equal(got, _flip("matrix", seed=1))
+
+
+def test_given_labels_are_taken_as_they_are():
+  given = LABEL.copy()
+  given[::7] = 2
+  got = noise.flip_labels(_model("column"), LABEL, noise.Evidence(None, given))
+  np.testing.assert_array_equal(got, given)
+
+
+def test_a_flip_model_without_its_evidence_is_refused():
+  with pytest.raises(UserError, match="needs the votes"):
+    noise.flip_labels(_model("ambiguity"), LABEL, NOTHING)
+  with pytest.raises(UserError, match=r"--config\.flips\.column="):
+    noise.flip_labels(_model("column"), LABEL, NOTHING)
+  with pytest.raises(UserError, match="no training label wrong"):
+    noise.flip_labels(_model("column"), LABEL, noise.Evidence(None, LABEL))
+
+
+@pytest.mark.parametrize(
+  "matrix",
+  [(), ((1.0, 0.0), (0.0, 1.0)), ((0.5, 0.6, -0.1),) * 3, ((0.5,) * 3,) * 3],
+)
+def test_a_matrix_that_is_none_is_refused(matrix):
+  with pytest.raises(UserError, match=r"flips\.matrix is .* 3 rows of 3"):
+    _flip("matrix", matrix=matrix)
 
 
 def test_larger_discoveries_contain_the_smaller_ones():

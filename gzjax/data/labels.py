@@ -1,0 +1,480 @@
+"""Votes to labels: the class of each galaxy, and which galaxies get none."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gzjax.data import decision_tree
+from gzjax.data.decision_tree import Tree
+from gzjax.errors import UserError
+
+LEFT_OUT = -1
+
+
+class Votes(NamedTuple):
+  """What volunteers said about N galaxies, answers in the order of the tree."""
+
+  tree: Tree
+  shares: np.ndarray  # f64[N,A], conditional; NaN where nobody was asked
+  counts: np.ndarray | None = None  # f64[N,A], votes
+  debiased: np.ndarray | None = None  # f64[N,A], conditional, NaN where unknown
+
+  @property
+  def cumulative(self) -> np.ndarray:
+    """f64[N,A], shares of all volunteers; 0 where nobody was asked."""
+    return decision_tree.joint(self.tree, np.nan_to_num(self.shares))
+
+  @property
+  def asked(self) -> np.ndarray:
+    """f64[N,Q], expected share of volunteers who are asked each question."""
+    return decision_tree.asked(self.tree, np.nan_to_num(self.shares))
+
+  def select(self, rows: np.ndarray) -> "Votes":
+    """The votes on some of the galaxies."""
+    return Votes(
+      self.tree,
+      self.shares[rows],
+      None if self.counts is None else self.counts[rows],
+      None if self.debiased is None else self.debiased[rows],
+    )
+
+
+def from_counts(
+  tree: Tree, counts: np.ndarray, debiased: np.ndarray | None = None
+) -> Votes:
+  """Votes from their numbers f[N,A]."""
+  counts = counts.astype(np.float64)
+  shares = decision_tree.conditional(tree, counts, empty=np.nan)
+  return Votes(tree, shares, counts, debiased)
+
+
+def from_fractions(
+  tree: Tree, fractions: np.ndarray, debiased: np.ndarray | None = None
+) -> Votes:
+  """Votes from cumulative fractions f[N,A], as the Kaggle files have them."""
+  fractions = fractions.astype(np.float64)
+  shares = decision_tree.conditional(tree, fractions, empty=np.nan)
+  return Votes(tree, shares, None, debiased)
+
+
+class Labels(NamedTuple):
+  """A class for each galaxy, or none."""
+
+  classes: tuple[str, ...]
+  label: np.ndarray  # i64[N], an index of `classes` or LEFT_OUT
+  # f64[N,K]: how much volunteers were for each class; None if nobody knows.
+  shares: np.ndarray | None
+  left_out: dict[str, int]  # reason -> galaxies, in the order of the checks
+
+  @property
+  def kept(self) -> np.ndarray:
+    """Rows of the galaxies that have a label, i64[n]."""
+    return np.flatnonzero(self.label != LEFT_OUT)
+
+
+class Choice(NamedTuple):
+  """What a scheme says, before galaxies with few votes are left out."""
+
+  classes: tuple[str, ...]
+  shares: np.ndarray  # f64[N,K]
+  label: np.ndarray  # i64[N]; LEFT_OUT where no class reaches its threshold
+  unanswered: np.ndarray  # bool[N], nobody answered what the scheme needs
+  needs: str  # the question that was not answered, for the table
+
+
+class Settings(NamedTuple):
+  """What is asked of the votes on a galaxy."""
+
+  question: str = ""  # for the scheme "question"; "": the tree's first
+  threshold: float = 0.0  # least share of the class, of those who answered
+  # Least share of volunteers who are asked the question, such as those of
+  # Willett et al. (2013), Table 3.
+  min_asked: float = 0.0
+  min_votes: int = 0  # least number of volunteers; needs counts
+  debiased: bool = False  # debiased fractions instead of what was voted
+
+
+def make(votes: Votes, kind: str, settings: Settings) -> Labels:
+  """Labels by one of the `SCHEMES`.
+
+  Raises:
+    UserError: for an unknown scheme or question, or votes that lack what is
+      asked for.
+  """
+  if kind not in SCHEMES:
+    raise UserError(
+      f"labels.kind is {kind!r}: choose column or one of {', '.join(SCHEMES)}."
+    )
+  if settings.debiased:
+    votes = _debiased(votes)
+  choice = SCHEMES[kind](votes, settings)
+  checks = {}
+  if settings.min_votes:
+    first = votes.tree.questions[0].name
+    checks[f"fewer than {settings.min_votes} volunteers"] = (
+      answered(votes, first) < settings.min_votes
+    )
+  checks[f"nobody answered {choice.needs}"] = choice.unanswered
+  checks["uncertain: no class reaches its threshold"] = choice.label == LEFT_OUT
+  return _labels(choice, checks)
+
+
+def _labels(choice: Choice, checks: Mapping[str, np.ndarray]) -> Labels:
+  keep, left_out = sieve(len(choice.label), checks)
+  label = np.where(keep, choice.label, LEFT_OUT)
+  return Labels(choice.classes, label, choice.shares, left_out)
+
+
+def only(found: Labels, classes: tuple[str, ...]) -> Labels:
+  """Labels of some of the classes, in this order; (): all of them.
+
+  Raises:
+    UserError: for a class that the labels do not have.
+  """
+  if classes in ((), found.classes):
+    return found
+  unknown = set(classes) - set(found.classes)
+  if unknown:
+    raise UserError(
+      f"labels.classes names {min(unknown)!r}: choose some of "
+      f"{', '.join(found.classes)}."
+    )
+  places = [
+    classes.index(name) if name in classes else LEFT_OUT
+    for name in found.classes
+  ]
+  # The last entry is for galaxies that had no label before.
+  place = np.asarray([*places, LEFT_OUT])
+  label = place[found.label]
+  others = np.sum((found.label != LEFT_OUT) & (label == LEFT_OUT))
+  order = [found.classes.index(name) for name in classes]
+  return Labels(
+    classes,
+    label,
+    None if found.shares is None else found.shares[:, order],
+    {**found.left_out, "of a class that was not asked for": int(others)},
+  )
+
+
+def sieve(
+  count: int, checks: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, int]]:
+  """Who passes all checks, and how many fail each one first.
+
+  Args:
+    count: N, galaxies.
+    checks: reason -> bool[N], True for those to leave out.
+
+  Returns:
+    (bool[N] who is kept, reason -> galaxies that no check before left out).
+  """
+  keep = np.ones(count, bool)
+  left_out = {}
+  for why, bad in checks.items():
+    left_out[why] = int(np.sum(keep & bad))
+    keep &= ~bad
+  return keep, left_out
+
+
+def answered(votes: Votes, question: str) -> np.ndarray:
+  """How many volunteers answered a question about each galaxy, f64[N].
+
+  Raises:
+    UserError: if the votes have no counts.
+  """
+  if votes.counts is None:
+    raise UserError(
+      "these files hold vote fractions without the number of volunteers: set "
+      "labels.min_votes to 0."
+    )
+  part = votes.tree.slices[votes.tree.question(question)]
+  return votes.counts[:, part].sum(axis=1)
+
+
+def multi_label(
+  votes: Votes, answers: Sequence[str] = (), threshold: float = 0.5
+) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+  """Several yes-or-no targets at once: the answer's share is over `threshold`.
+
+  Args:
+    votes: of N galaxies; the debiased fractions are used where there are any
+      (seed 3 does), else what was voted.
+    answers: full names; (): seed 3's ten, the answers of the questions smooth
+      or featured, edge-on, bar and spiral arms.
+    threshold: on the conditional share.
+
+  Returns:
+    (names, f32[N,L] of 0 and 1, bool[N] of the galaxies for which every one of
+    these shares is known). Seed 3 leaves out the others.
+  """
+  tree = votes.tree
+  shares = votes.shares if votes.debiased is None else votes.debiased
+  if not answers:
+    wanted = ("smooth-or-featured", "disk-edge-on", "bar", "has-spiral-arms")
+    answers = [
+      name
+      for name, q in zip(tree.answers, tree.question_of, strict=True)
+      if tree.questions[q].name in wanted
+    ]
+  columns = shares[:, [tree.index(name) for name in answers]]
+  known = np.all(np.isfinite(columns), axis=1)
+  return tuple(answers), (columns > threshold).astype(np.float32), known
+
+
+class Branch(NamedTuple):
+  """A question of the hierarchy and the galaxies that reach it."""
+
+  question: str
+  labels: Labels
+
+
+def hierarchy(votes: Votes, min_votes: int = 0) -> dict[str, Branch]:
+  """Seed 3's levels: a classifier for each question, fed by its branch only.
+
+  Level 0 asks all galaxies smooth, featured or artifact; level 1 asks the
+  smooth ones how round they are and the featured ones whether they are edge-on;
+  level 2 asks the disks that are not edge-on for spiral arms and for merging
+  (in Galaxy Zoo 2: for anything odd). A galaxy is in a branch if the majority
+  of the volunteers leads there and at least `min_votes` answered the question.
+  """
+  tree = votes.tree
+  names = [question.name for question in tree.questions]
+  last = "merging" if "merging" in names else "something-odd"
+  path = decision_tree.majority_path(tree, votes.shares)
+  featured = path[:, 0] == 1
+  face_on = path[:, tree.question("disk-edge-on")] == 1
+  everybody = np.ones(len(path), bool)
+  members = {
+    "level_0": ("smooth-or-featured", everybody),
+    "smooth": ("how-rounded", path[:, 0] == 0),
+    "disk": ("disk-edge-on", featured),
+    "spiral": ("has-spiral-arms", featured & face_on),
+    last: (last, featured & face_on),
+  }
+  return {
+    branch: Branch(question, _branch(votes, question, inside, min_votes))
+    for branch, (question, inside) in members.items()
+  }
+
+
+def _branch(votes, question, inside, min_votes):
+  choice = _question(votes, Settings(question))
+  checks = {"the majority leads elsewhere": ~inside}
+  if min_votes:
+    checks[f"fewer than {min_votes} answers"] = (
+      answered(votes, question) < min_votes
+    )
+  checks[f"nobody answered {question}"] = choice.unanswered
+  return _labels(choice, checks)
+
+
+def gz2_class(votes: Votes) -> np.ndarray:
+  """The class strings of Willett et al. (2013), appendix A, such as SBc2m.
+
+  The way of the largest fractions through the tree of Galaxy Zoo 2; for a quick
+  look only, as its authors say, never for quantitative work.
+
+  Returns:
+    Text [N]; "" where nobody answered the first question.
+  """
+  path = decision_tree.majority_path(votes.tree, votes.shares)
+
+  def say(question, *words):
+    # The last entry is what -1, a question off the way, says.
+    return np.asarray([*words, ""], object)[
+      path[:, votes.tree.question(question)]
+    ]
+
+  return (
+    say("smooth-or-featured", "E", "S", "A")
+    + say("how-rounded", "r", "i", "c")
+    + say("bulge-shape", "er", "eb", "en")
+    + say("bar", "B", "")
+    + say("bulge-size", "d", "c", "b", "a")
+    + say("spiral-arm-count", "1", "2", "3", "4", "+", "?")
+    + say("spiral-winding", "t", "m", "l")
+    + say("odd-feature", "(r)", "(l)", "(d)", "(i)", "(o)", "(m)", "(u)")
+  )
+
+
+def _debiased(votes):
+  if votes.debiased is None:
+    raise UserError(
+      "these files hold no debiased fractions: set labels.debiased to False."
+    )
+  return votes._replace(shares=votes.debiased)
+
+
+def _largest(shares, threshold):
+  """Index of the largest share, LEFT_OUT where it is under the threshold."""
+  known = np.nan_to_num(shares, nan=-1.0)
+  label = known.argmax(axis=1)
+  return np.where(known.max(axis=1) >= threshold, label, LEFT_OUT)
+
+
+_SHORT = {"featured-or-disk": "featured"}
+
+
+def _question(votes: Votes, settings: Settings) -> Choice:
+  """The answer of most volunteers; seed 1: argmax of the first question."""
+  tree = votes.tree
+  question = settings.question or tree.questions[0].name
+  try:
+    q = tree.question(question)
+  except ValueError:
+    raise UserError(
+      f"labels.question is {question!r}: choose one of "
+      f"{', '.join(question.name for question in tree.questions)}."
+    ) from None
+  shares = votes.shares[:, tree.slices[q]]
+  label = _largest(shares, settings.threshold)
+  label[votes.asked[:, q] < settings.min_asked] = LEFT_OUT
+  return Choice(
+    tuple(_SHORT.get(name, name) for name in tree.questions[q].answers),
+    shares,
+    label,
+    np.all(np.isnan(shares), axis=1),
+    question,
+  )
+
+
+def _clean_five(votes: Votes, settings: Settings) -> Choice:
+  """Five clean classes of Zhu et al. (2019), on cumulative fractions.
+
+  The thresholds are those of Willett et al. (2013) for well-sampled tasks; the
+  first class that reaches them wins.
+  """
+  del settings
+  tree, cumulative = votes.tree, votes.cumulative
+
+  def share(question, answer):
+    return cumulative[:, tree.slices[tree.question(question)].start + answer]
+
+  smooth = share("smooth-or-featured", 0) >= 0.469
+  featured = share("smooth-or-featured", 1) >= 0.430
+  edge_on = share("disk-edge-on", 0)
+  arms = share("has-spiral-arms", 0)
+  # Completely round, in between, cigar-shaped, in all trees.
+  roundness = [share("how-rounded", answer) for answer in range(3)]
+  rules = [
+    *(smooth & (fraction >= 0.5) for fraction in roundness),
+    featured & (edge_on >= 0.602),
+    featured & (share("disk-edge-on", 1) >= 0.715) & (arms >= 0.619),
+  ]
+  return _choice(
+    ("round", "in_between", "cigar", "edge_on", "spiral"),
+    np.stack([*roundness, edge_on, arms], axis=1),
+    _first_match(rules),
+    votes,
+  )
+
+
+def _four(votes: Votes, settings: Settings) -> Choice:
+  """Seed 3's spiral, elliptical, irregular and lenticular galaxies.
+
+  The seed sets its confidence thresholds by eye and prints none; here one
+  threshold (0.6 if it is 0, under which the seed calls galaxies uncertain) is
+  set on shares of all volunteers: irregular is disturbed, merging or irregular;
+  else the largest of spiral (arms), elliptical (smooth) and lenticular (a disk,
+  not edge-on, without arms).
+  """
+  threshold = settings.threshold or 0.6
+  tree, cumulative = votes.tree, votes.cumulative
+
+  def share(*answers):
+    return cumulative[:, [tree.index(name) for name in answers]].sum(axis=1)
+
+  irregular = share(*_IRREGULAR[tree.name.removesuffix("_kaggle")])
+  others = [
+    share("has-spiral-arms_yes"),
+    share("smooth-or-featured_smooth"),
+    np.zeros_like(irregular),
+    share("has-spiral-arms_no"),
+  ]
+  label = _largest(np.stack(others, axis=1), threshold)
+  others[2] = irregular
+  return _choice(
+    ("spiral", "elliptical", "irregular", "lenticular"),
+    np.stack(others, axis=1),
+    np.where(irregular >= threshold, 2, label),
+    votes,
+  )
+
+
+_IRREGULAR = {
+  "gz2": (
+    "odd-feature_disturbed",
+    "odd-feature_irregular",
+    "odd-feature_merger",
+  ),
+  "gzd_5": ("merging_major-disturbance", "merging_merger"),
+  "gzd_1_2": ("merging_tidal-debris", "merging_both", "merging_merger"),
+}
+
+
+def _leaf(votes: Votes, settings: Settings) -> Choice:
+  """The seven leaves of galaxy-datasets.
+
+  A galaxy is at a leaf if over half of the volunteers are expected to be asked
+  the question that decides it.
+  """
+  del settings
+  tree, shares, asked = votes.tree, np.nan_to_num(votes.shares), votes.asked
+
+  def is_asked(question):
+    return asked[:, tree.question(question)] > 0.5
+
+  def largest(question):
+    return shares[:, tree.slices[tree.question(question)]].argmax(axis=1)
+
+  smooth, roundness = is_asked("how-rounded"), largest("how-rounded")
+  disk, arms = is_asked("has-spiral-arms"), largest("has-spiral-arms") == 0
+  no_bar = len(tree.questions[tree.question("bar")].answers) - 1
+  barred = largest("bar") != no_bar
+  rules = [
+    smooth & (roundness == 1),
+    smooth & (roundness == 0),
+    smooth & (roundness == 2),
+    # The question after "edge-on: yes" has two names.
+    is_asked("bulge-shape" if "gz2" in tree.name else "edge-on-bulge"),
+    disk & arms & ~barred,
+    disk & arms & barred,
+    disk & ~arms,
+  ]
+  return _choice(
+    (
+      "smooth_inbetween",
+      "smooth_round",
+      "smooth_cigar",
+      "edge_on_disk",
+      "unbarred_spiral",
+      "barred_spiral",
+      "featured_without_bar_or_spiral",
+    ),
+    np.stack(rules, axis=1).astype(np.float64),
+    _first_match(rules),
+    votes,
+  )
+
+
+def _first_match(rules: Sequence[np.ndarray]) -> np.ndarray:
+  """Index of the first rule bool[N] that holds, i64[N], or LEFT_OUT."""
+  matrix = np.stack(rules, axis=1)
+  return np.where(matrix.any(axis=1), matrix.argmax(axis=1), LEFT_OUT)
+
+
+def _choice(classes, shares, label, votes) -> Choice:
+  """The choice of a scheme that starts from the first question."""
+  unanswered = np.isnan(votes.shares[:, votes.tree.slices[0]]).all(axis=1)
+  return Choice(
+    classes, shares, label, unanswered, votes.tree.questions[0].name
+  )
+
+
+SCHEMES: dict[str, Callable[[Votes, Settings], Choice]] = {
+  "question": _question,
+  "clean_five": _clean_five,
+  "four": _four,
+  "leaf": _leaf,
+}

@@ -1,0 +1,210 @@
+"""The trees: their shape, and that all arithmetic obeys them."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from gzjax.data import decision_tree as dt
+
+TREES = tuple(dt.TREES.values())
+KAGGLE = Path(__file__).parents[3] / "shared" / "data" / "kaggle_manual_dir"
+
+
+def _shares(tree, count=50, seed=0):
+  """Random conditional fractions, some of them exactly 0 or 1."""
+  rng = np.random.default_rng(seed)
+  values = rng.gamma(0.3, size=(count, len(tree.answers)))
+  values[rng.random(values.shape) < 0.2] = 0
+  for part in tree.slices:
+    empty = values[:, part].sum(axis=1) == 0
+    values[empty, part.start] = 1
+  return dt.conditional(tree, values)
+
+
+@pytest.mark.parametrize(
+  ("tree", "questions", "answers", "ends"),
+  [
+    (dt.GZ2, 11, 37, (3, 5, 7, 9, 13, 15, 18, 25, 28, 31, 37)),
+    (dt.GZ2_KAGGLE, 11, 37, (3, 5, 7, 9, 13, 15, 18, 25, 28, 31, 37)),
+    (dt.GZD_5, 10, 34, (3, 5, 7, 10, 15, 18, 21, 24, 30, 34)),
+    (dt.GZD_1_2, 10, 30, (3, 5, 7, 9, 12, 15, 18, 21, 26, 30)),
+  ],
+)
+def test_shape_of_the_published_trees(tree, questions, answers, ends):
+  assert len(tree.questions) == questions
+  assert len(tree.answers) == len(set(tree.answers)) == answers
+  assert tuple(part.stop for part in tree.slices) == ends
+
+
+def test_column_names():
+  kaggle = dt.GZ2_KAGGLE.kaggle_columns()
+  assert kaggle[0] == "Class1.1"
+  assert kaggle[-1] == "Class11.6"
+  stem_of = dict(zip(kaggle, dt.GZ2.stems, strict=True))
+  assert stem_of["Class8.7"] == "t08_odd_feature_a38_dust_lane"
+  assert stem_of["Class11.5"] == "t11_arms_number_a36_more_than_4"
+  name_of = dict(zip(kaggle, dt.GZ2.answers, strict=True))
+  assert name_of["Class5.1"] == "bulge-size_no"
+  assert name_of["Class8.6"] == "odd-feature_merger"
+  assert name_of["Class10.3"] == "spiral-winding_loose"
+
+
+def _walk(tree, shares, rng):
+  """One volunteer, question by question: the answers given."""
+  given = []
+  todo = [k for k, parents in enumerate(tree.parents) if not parents]
+  while todo:
+    q = todo.pop()
+    part = tree.slices[q]
+    answer = part.start + rng.choice(part.stop - part.start, p=shares[part])
+    given.append(answer)
+    todo += [k for k, parents in enumerate(tree.parents) if answer in parents]
+  return given
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
+def test_joint_is_what_volunteers_answer_who_walk_the_tree(tree):
+  shares = _shares(tree, 1, seed=4)[0]
+  rng = np.random.default_rng(0)
+  n = 4000
+  given = np.zeros(len(tree.answers))
+  for _ in range(n):
+    given[_walk(tree, shares, rng)] += 1
+  wanted = dt.joint(tree, shares)
+  error = np.sqrt(wanted * (1 - wanted) / n)
+  assert np.all(np.abs(given / n - wanted) <= 4.5 * error + 1e-12)
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
+@pytest.mark.parametrize("seed", range(5))
+def test_cumulative_fractions_obey_the_tree(tree, seed):
+  shares = _shares(tree, seed=seed)
+  cumulative = dt.joint(tree, shares)
+  np.testing.assert_allclose(dt.violation(tree, cumulative), 0, atol=1e-12)
+  np.testing.assert_allclose(
+    dt.sums(tree, cumulative), dt.asked(tree, shares), atol=1e-12
+  )
+  # There and back: where anybody is asked, the shares are the same again.
+  asked = np.repeat(
+    dt.asked(tree, shares), [len(q.answers) for q in tree.questions], axis=1
+  )
+  again = dt.conditional(tree, cumulative)
+  np.testing.assert_allclose(
+    again[asked > 1e-9], shares[asked > 1e-9], rtol=1e-6
+  )
+  np.testing.assert_allclose(
+    dt.joint_probability(tree, shares, tree.answers[7]), cumulative[:, 7]
+  )
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
+def test_renormalise_obeys_the_tree_keeps_ratios_and_is_idempotent(tree):
+  raw = np.random.default_rng(1).random((20, len(tree.answers)))
+  got = dt.renormalise(tree, raw)
+  np.testing.assert_allclose(dt.violation(tree, got), 0, atol=1e-12)
+  np.testing.assert_allclose(dt.renormalise(tree, got), got, rtol=1e-9)
+  for part in tree.slices:
+    ratio = raw[:, part] / raw[:, [part.start]]
+    np.testing.assert_allclose(got[:, part] / got[:, [part.start]], ratio)
+
+
+def test_weights_of_the_kaggle_columns():
+  """The table of forward weights, written out by hand."""
+  shares = _shares(dt.GZ2, 30)
+  p = {name: shares[:, i] for i, name in enumerate(dt.GZ2.kaggle_columns())}
+  w2 = p["Class1.2"]
+  w3 = p["Class2.2"] * w2
+  w10 = p["Class4.1"] * w3
+  w7, w9 = p["Class1.1"], p["Class2.1"] * w2
+  ones = np.ones(30)
+  w6 = {"gz2": 1 - p["Class1.3"], "gz2_kaggle": ones}
+  for tree in (dt.GZ2, dt.GZ2_KAGGLE):
+    odd = w6[tree.name]
+    wanted = [ones, w2, w3, w3, w3, odd, w7, p["Class6.1"] * odd, w9, w10, w10]
+    np.testing.assert_allclose(
+      dt.asked(tree, shares), np.stack(wanted, axis=1), atol=1e-12
+    )
+
+
+def test_nobody_was_asked():
+  counts = np.zeros((1, 37))
+  counts[0, :3] = (9, 0, 1)
+  assert np.all(dt.conditional(dt.GZ2, counts)[0, 3:] == 0)
+  shares = dt.conditional(dt.GZ2, counts, empty=np.nan)
+  assert np.isnan(shares[0, 3:]).all()
+  np.testing.assert_allclose(shares[0, :3], (0.9, 0, 0.1))
+
+
+@pytest.mark.parametrize("tree", TREES, ids=lambda tree: tree.name)
+def test_jax_computes_the_same_with_finite_gradients(tree):
+  values = np.random.default_rng(2).random((6, len(tree.answers)))
+  values[0] = 0
+  values[1, tree.slices[1]] = 0
+  got = jax.jit(lambda x: dt.renormalise(tree, x))(values.astype(np.float32))
+  np.testing.assert_allclose(got, dt.renormalise(tree, values), atol=1e-6)
+  slope = jax.grad(lambda x: jnp.sum(dt.renormalise(tree, x) ** 2))(
+    jnp.asarray(values, jnp.float32)
+  )
+  assert np.all(np.isfinite(slope))
+
+
+def test_majority_path_walks_where_most_volunteers_go():
+  shares = np.zeros((3, 37))
+  tree = dt.GZ2
+
+  def vote(row, answer, share=1.0):
+    shares[row, tree.index(answer)] = share
+
+  vote(0, "smooth-or-featured_smooth", 0.6)
+  vote(0, "smooth-or-featured_featured-or-disk", 0.4)
+  vote(0, "disk-edge-on_yes")  # of the minority
+  vote(0, "how-rounded_in-between")
+  vote(0, "something-odd_yes", 0.7)
+  vote(0, "something-odd_no", 0.3)
+  vote(0, "odd-feature_merger")
+  vote(1, "smooth-or-featured_artifact")
+  path = dt.majority_path(tree, shares)
+  names = {q.name: k for k, q in enumerate(tree.questions)}
+  wanted = np.full((3, 11), -1)  # nobody saw the third galaxy
+  wanted[0, names["smooth-or-featured"]] = 0
+  wanted[0, names["how-rounded"]] = 1
+  wanted[0, names["something-odd"]] = 0
+  wanted[0, names["odd-feature"]] = 5
+  wanted[1, names["smooth-or-featured"]] = 2
+  np.testing.assert_array_equal(path, wanted)
+
+
+def test_columns_are_found_in_any_spelling():
+  columns = ["smooth_or_featured_smooth", "Bar_Strong", "x"]
+  wanted = ["bar_strong", "smooth-or-featured_smooth", "merging_none"]
+  assert dt.find_columns(wanted, columns) == [
+    "Bar_Strong",
+    "smooth_or_featured_smooth",
+    None,
+  ]
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif(
+  not KAGGLE.is_dir(), reason="the real galaxies are not on this machine"
+)
+def test_real_votes_obey_the_tree_with_its_quirk():
+  table = pd.read_csv(KAGGLE / "training_solutions_rev1.zip")
+  votes = table[list(dt.GZ2_KAGGLE.kaggle_columns())].to_numpy()
+  assert len(votes) == 80
+  # The files round to six digits; a sum of several may be off by two units.
+  off = np.abs(dt.violation(dt.GZ2_KAGGLE, votes))
+  assert np.mean(off <= 1e-6 + 1e-12) > 0.99
+  assert off.max() < 2.5e-6
+  np.testing.assert_allclose(
+    dt.renormalise(dt.GZ2_KAGGLE, votes), votes, atol=2e-6
+  )
+  # By the tree alone Q6 would be off wherever somebody said "artifact".
+  odd = dt.GZ2.question("something-odd")
+  quirk = dt.violation(dt.GZ2, votes)[:, odd]
+  np.testing.assert_allclose(quirk, votes[:, 2], atol=5e-6)
+  assert quirk.max() > 0.1
