@@ -27,6 +27,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.crop = 0  # edge of the central crop, original pixels; 0: whole
   config.data.seed = -1  # of the sky, the split and the flips; -1: config.seed
   config.data.size = 64  # edge of the network's input, pixels
+  # Mean and deviation of the input's channels: of ImageNet, or of the training
+  # set (seed 2).
+  config.data.normalise = "imagenet"  # or training
   config.data.split = (0.7, 0.15, 0.15)  # train, validation, test
   config.data.device_budget_gib = 4.0  # pixels live on the device below this
 

@@ -5,10 +5,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Of ImageNet, as in torchvision, so that pretrained weights fit.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
 
 class Augmentation(NamedTuple):
   """How far a view may differ from the image; the defaults change nothing.
@@ -25,9 +21,22 @@ class Augmentation(NamedTuple):
 NO_AUGMENTATION = Augmentation()
 
 
-def normalise(image: jax.Array) -> jax.Array:
-  """u8[B,H,W,3] or f32 in 0..255 -> f32[B,H,W,3], ImageNet mean and std."""
-  mean, std = (jnp.asarray(x, jnp.float32) for x in (MEAN, STD))
+class Normalisation(NamedTuple):
+  """Mean and standard deviation of each channel; pixels count from 0 to 1."""
+
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+
+
+# As in torchvision, so that pretrained weights fit.
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def normalise(
+  image: jax.Array, normalisation: Normalisation = IMAGENET
+) -> jax.Array:
+  """u8[B,H,W,3] or f32 in 0..255 -> f32[B,H,W,3] of mean 0 and deviation 1."""
+  mean, std = (jnp.asarray(x, jnp.float32) for x in normalisation)
   return (image.astype(jnp.float32) / 255 - mean[None, None, None]) / std[
     None, None, None
   ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,8 +12,10 @@ import numpy as np
 from gzjax import sharding
 from gzjax.data import pixels
 from gzjax.data.augment import (
+  IMAGENET,
   NO_AUGMENTATION,
   Augmentation,
+  Normalisation,
   augment,
   normalise,
 )
@@ -71,6 +74,7 @@ class Feed:
     mesh: Mesh,
     *,
     device_budget_bytes: float,
+    normalisation: Normalisation = IMAGENET,
   ):
     self._mesh = mesh
     self._label = np.asarray(label, np.int32)
@@ -82,7 +86,7 @@ class Feed:
         lambda image, index: image[index], out_shardings=sharding.split(mesh)
       )
     self._view = jax.jit(
-      _view,
+      partial(_view, normalisation=normalisation),
       static_argnames="augmentation",
       out_shardings=sharding.split(mesh),
     )
@@ -133,8 +137,8 @@ class Feed:
     return image, index, valid
 
 
-def _view(image, key, *, augmentation):
-  return normalise(augment(key, image, augmentation))
+def _view(image, key, *, augmentation, normalisation):
+  return normalise(augment(key, image, augmentation), normalisation)
 
 
 def ahead(function: Callable, items: Iterable) -> Iterator:

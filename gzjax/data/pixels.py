@@ -192,3 +192,28 @@ class Rows:
 
 
 Images = np.ndarray | Rows
+
+
+def channel_statistics(
+  image: Images, rows: np.ndarray, chunk: int = 1024
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+  """Mean and standard deviation of each channel over the given images.
+
+  Args:
+    image: u8[N,S,S,3].
+    rows: i[n], which of them.
+    chunk: images that are read at once.
+
+  Returns:
+    (mean, deviation), three numbers each, for pixels from 0 to 1.
+  """
+  # Integers from 0 to 255: their sums are exact in 64 bits.
+  total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)
+  for start in range(0, len(rows), chunk):
+    part = image[rows[start : start + chunk]].reshape(-1, 3).astype(np.int64)
+    total += part.sum(axis=0)
+    squares += (part**2).sum(axis=0)
+  count = len(rows) * image.shape[1] * image.shape[2]
+  mean = total / count
+  std = np.sqrt(squares / count - mean**2)
+  return tuple((mean / 255).tolist()), tuple((std / 255).tolist())

@@ -34,9 +34,9 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
     )
   for axes in (left, right):
     axes.xaxis.get_major_locator().set_params(integer=True)
-  _finish(left, "epoch", "loss (nats)")
-  _finish(right, "epoch", "balanced accuracy, validation")
-  return _svg(figure)
+  finish(left, "epoch", "loss (nats)")
+  finish(right, "epoch", "balanced accuracy, validation")
+  return to_svg(figure)
 
 
 def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
@@ -55,7 +55,7 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
     axes.plot(x.iloc[-1:], y.iloc[-1:], marker, color=colour, label=name)
   axes.set_xlim(-0.03, 1.03)
   axes.ticklabel_format(useOffset=False)
-  _finish(
+  finish(
     axes,
     "wrong labels still given (forget accuracy)",
     "balanced accuracy, validation",
@@ -63,7 +63,7 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   axes.legend(
     frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
   )
-  return _svg(figure)
+  return to_svg(figure)
 
 
 VERDICT_COLOURS = {
@@ -109,7 +109,7 @@ def stabiliser(table: pd.DataFrame) -> str:
       )
     axes.set(xscale="log", yscale="log", title=f"Fisher: {kind}")
     axes.margins(0.15)
-    _finish(axes, "stabiliser", "noise scale")
+    finish(axes, "stabiliser", "noise scale")
     legend = axes.legend(
       frameon=False,
       fontsize=8,
@@ -119,7 +119,7 @@ def stabiliser(table: pd.DataFrame) -> str:
     )
     for handle in legend.legend_handles:
       handle.set_sizes([40])
-  return _svg(figure)
+  return to_svg(figure)
 
 
 def discovery(table: pd.DataFrame) -> str:
@@ -141,12 +141,12 @@ def discovery(table: pd.DataFrame) -> str:
         color=colour,
         label=name,
       )
-    _finish(
+    finish(
       axes,
       "share of the wrong labels that is known",
       column.replace("_", " "),
     )
-  return _svg(figure)
+  return to_svg(figure)
 
 
 def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -174,7 +174,7 @@ def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
     axes.spines[["top", "right"]].set_visible(False)
   grid[0].invert_yaxis()
   grid[-1].set_xlim(-0.03, 1.1)
-  return _svg(figure)
+  return to_svg(figure)
 
 
 def confusion_matrices(
@@ -207,16 +207,18 @@ def confusion_matrices(
     axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
     axes.set_yticks(range(len(classes)), classes)
     axes.set(title=name, xlabel="predicted", ylabel="true")
-  return _svg(figure)
+  return to_svg(figure)
 
 
-def _finish(axes: Axes, x: str, y: str) -> None:
+def finish(axes: Axes, x: str, y: str) -> None:
+  """Names the axes and draws the legend, in the style of the report."""
   axes.set(xlabel=x, ylabel=y)
   axes.spines[["top", "right"]].set_visible(False)
   axes.legend(frameon=False, fontsize=8)
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
+  """The figure as an <svg> element."""
   buffer = io.StringIO()
   figure.savefig(buffer, format="svg", metadata={"Date": None})
   text = buffer.getvalue()

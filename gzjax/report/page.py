@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from gzjax import scoreboard
-from gzjax.report import figures
+from gzjax.report import figures, vote_figures
 from gzjax.workdir import Workdir, read_json, write_whole
 
 
@@ -45,6 +45,8 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
     table=_cells(rows),
     columns=scoreboard.COLUMNS,
     counts=_counts(split, classes),
+    left_out={why: n for why, n in dataset["left_out"].items() if n},
+    votes=_votes(workdir, dataset["questions"]),
     learning=figures.learning_curves(
       _metrics(workdir, {name: name for name in ("train", "retrain")})
     ),
@@ -167,6 +169,31 @@ def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
   counts["labels flipped"] = flips.reindex(counts.index, fill_value=0)
   counts.loc["all"] = counts.sum()
   return counts.rename_axis(index=None, columns=None)
+
+
+def _votes(
+  workdir: Workdir, places: dict[str, list[int]]
+) -> dict[str, Any] | None:
+  """Figures and a table of the votes, if there are any."""
+  if not places:
+    return None
+  questions = {name: slice(*place) for name, place in places.items()}
+  table = pd.read_csv(workdir / "data" / "correlations.csv", index_col=0)
+  splits = pd.read_csv(workdir / "data" / "splits.csv")
+  p = splits.melt(
+    "answer", ["p_validation", "p_test"], var_name="split", value_name="p"
+  )
+  worst = p.loc[p["p"].idxmin()]
+  return {
+    "correlations": vote_figures.correlations(table, questions),
+    "by_question": vote_figures.correlations_by_question(table, questions),
+    "splits": vote_figures.splits(splits),
+    "splits_table": splits.to_html(
+      border=0, index=False, float_format="{:.3g}".format
+    ),
+    "worst": {**worst, "split": worst["split"].removeprefix("p_")},
+    "comparisons": len(p),
+  }
 
 
 def _metrics(workdir: Workdir, folders: dict[str, str]):

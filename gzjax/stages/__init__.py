@@ -54,7 +54,10 @@ _TO_EVALUATE = (*_TO_AUDIT, "unlearn", "evaluate")
 
 STAGES = {
   "prepare": Stage(
-    prepare.run, ("seed", "data", "labels", "flips"), ("split.parquet",), ()
+    prepare.run,
+    ("seed", "data", "labels", "flips"),
+    ("split.parquet", "data"),
+    (),
   ),
   "train": Stage(train.run, ("model", "train"), ("train",), ("prepare",)),
   "audit": Stage(audit.run, (), ("audit",), _TO_TRAIN),
@@ -215,6 +218,7 @@ def _git_revision() -> str | None:
 
 
 _CHOICES = {
+  "data.normalise": ("imagenet", "training"),
   "train.optimizer": ("adamw", "sgd"),
   "train.loss": ("cross_entropy", "focal"),
   "train.class_weights": ("none", "balanced", "effective"),

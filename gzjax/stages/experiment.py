@@ -156,6 +156,9 @@ class Experiment:
       self.labels("train_label"),
       self.mesh,
       device_budget_bytes=self.config.data.device_budget_gib * 2**30,
+      normalisation=augment.Normalisation(
+        *map(tuple, self._prepared["normalisation"])
+      ),
     )
 
   def recipe(self, folder: str) -> ml_collections.ConfigDict:

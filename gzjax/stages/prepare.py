@@ -5,7 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gzjax.data import dataset, labels, noise, splits
+from gzjax.data import (
+  augment,
+  dataset,
+  labels,
+  noise,
+  pixels,
+  splits,
+  studies,
+)
 from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.errors import UserError
 from gzjax.progress import say
@@ -18,11 +26,23 @@ def run(experiment: Experiment) -> None:
   """Writes `split.parquet` and notes where the prepared data set lies."""
   config = experiment.config
   folder = dataset.prepare(_builder(experiment))
-  data = dataset.load(folder, crop=config.data.crop, size=config.data.size)
-  found = labelling.find_labels(config, data)
-  kept = found.kept
-  left_out = {**data.left_out, **found.left_out}
+  everything = dataset.load(
+    folder, crop=config.data.crop, size=config.data.size
+  )
+  found = labelling.find_labels(config, everything)
+  left_out = {**everything.left_out, **found.left_out}
   _say_what_is_left(found, left_out)
+  data = everything.select(found.kept)
+  label = found.label[found.kept]
+  split = _split(experiment, data.table, label, found.classes)
+  train = np.flatnonzero(split == splits.SPLITS.index("train"))
+  train_label = label.copy()
+  train_label[train] = noise.flip_labels(
+    labelling.flip_model(config, found.classes, experiment.data_seed),
+    label[train],
+    labelling.evidence(config, everything, found).select(found.kept[train]),
+  )
+  _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
   write_json(
     experiment.workdir / "stages" / "dataset.json",
     {
@@ -30,30 +50,27 @@ def run(experiment: Experiment) -> None:
       "fingerprint": data.fingerprint,
       "classes": found.classes,
       "left_out": left_out,
+      "questions": _questions(data),
+      "normalisation": _normalisation(config, data, train),
     },
   )
-  label = found.label[kept]
-  split = _split(experiment, data.table.iloc[kept], label, found.classes)
-  train = np.flatnonzero(split == splits.SPLITS.index("train"))
-  train_label = label.copy()
-  train_label[train] = noise.flip_labels(
-    labelling.flip_model(config, found.classes, experiment.data_seed),
-    label[train],
-    labelling.evidence(config, data, found).select(kept[train]),
+  if data.votes:
+    _study(experiment, data.votes, split)
+  table = _split_table(
+    data.table["id_str"], split, label, train_label, found.classes
   )
-  retain = int(np.sum(train_label[train] == label[train]))
-  for section in ("train", "unlearn"):
-    if config[section].batch_size > retain:
-      raise UserError(
-        f"{section}.batch_size={config[section].batch_size} is more than the "
-        f"{retain} training galaxies with right labels: lower it or add "
-        "galaxies."
-      )
-  classes = np.asarray(found.classes)
+  write_whole(
+    experiment.workdir / "split.parquet",
+    lambda part: table.to_parquet(part, index=False),
+  )
+
+
+def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
+  classes = np.asarray(class_names)
   flipped = train_label != label
   table = pd.DataFrame(
     {
-      "id_str": data.table["id_str"].to_numpy()[kept],
+      "id_str": ids,
       "split": np.asarray(splits.SPLITS)[split],
       "true_label": classes[label],
       "train_label": classes[train_label],
@@ -63,9 +80,47 @@ def run(experiment: Experiment) -> None:
   )
   # Validation and test galaxies belong to neither set.
   table.loc[table["split"] != "train", "set"] = None
-  write_whole(
-    experiment.workdir / "split.parquet",
-    lambda part: table.to_parquet(part, index=False),
+  return table
+
+
+def _check_batch_sizes(config, retain: int) -> None:
+  for section in ("train", "unlearn"):
+    if config[section].batch_size > retain:
+      raise UserError(
+        f"{section}.batch_size={config[section].batch_size} is more than the "
+        f"{retain} training galaxies with right labels: lower it or add "
+        "galaxies."
+      )
+
+
+def _normalisation(config, data: dataset.Dataset, train: np.ndarray):
+  """Mean and deviation of each channel that the network's input gets."""
+  if config.data.normalise == "training":
+    return pixels.channel_statistics(data.image, train)
+  return augment.IMAGENET
+
+
+def _questions(data: dataset.Dataset) -> dict[str, tuple[int, int]]:
+  """Where the answers of each question stand, from and to."""
+  if not data.votes:
+    return {}
+  tree = data.votes.tree
+  return {
+    question.name: (part.start, part.stop)
+    for question, part in zip(tree.questions, tree.slices, strict=True)
+  }
+
+
+def _study(
+  experiment: Experiment, votes: labels.Votes, split: np.ndarray
+) -> None:
+  """Writes what seed 2 looks at before training: data/*.csv."""
+  folder = experiment.workdir / "data"
+  folder.mkdir(exist_ok=True)
+  values, names = votes.cumulative, votes.tree.answers
+  studies.correlations(values, names).to_csv(folder / "correlations.csv")
+  studies.compare_splits(values, split, names).to_csv(
+    folder / "splits.csv", index=False
   )
 
 

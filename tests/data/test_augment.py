@@ -6,10 +6,10 @@ import pytest
 from scipy import ndimage
 
 from gzjax.data.augment import (
-  MEAN,
+  IMAGENET,
   NO_AUGMENTATION,
-  STD,
   Augmentation,
+  Normalisation,
   augment,
   normalise,
   random_affines,
@@ -80,7 +80,12 @@ def test_views_are_a_function_of_the_key():
   assert not np.allclose(one, other)
 
 
-def test_normalise_uses_imagenets_mean_and_std():
+def test_normalise_uses_imagenets_mean_and_std_or_ones_own():
   got = normalise(IMAGE)
-  wanted = (IMAGE / 255 - MEAN) / STD
+  wanted = (IMAGE / 255 - IMAGENET.mean) / IMAGENET.std
   np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+  own = Normalisation((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
+  got = normalise(IMAGE, own)
+  np.testing.assert_allclose(
+    got, (IMAGE / 255 - own.mean) / own.std, rtol=1e-4, atol=1e-5
+  )

@@ -167,3 +167,13 @@ def test_rows_read_as_the_array_they_select():
   np.testing.assert_array_equal(np.asarray(rows), wanted)
   np.testing.assert_array_equal(rows[np.array([3, 0])], wanted[[3, 0]])
   np.testing.assert_array_equal(rows[1], wanted[1])
+
+
+def test_channel_statistics_are_numpys():
+  image = np.random.default_rng(2).integers(0, 256, (20, 5, 5, 3), np.uint8)
+  image[..., 1] //= 3
+  rows = np.array([3, 4, 11, 0, 19])
+  mean, std = pixels.channel_statistics(image, rows, chunk=2)
+  wanted = image[rows] / 255
+  np.testing.assert_allclose(mean, wanted.mean((0, 1, 2)), rtol=1e-12)
+  np.testing.assert_allclose(std, wanted.std((0, 1, 2)), rtol=1e-9)
