@@ -1,11 +1,13 @@
 r"""ResNet34 on Galaxy Zoo 2: smooth, featured, artifact (seed 1).
 
     python launch.py --config=configs/gz2_resnet34.py --workdir=runs/gz2 \
-      --config.data.catalog=gz2.csv --config.data.images=images
+      --manual_dir=FOLDER
 
-The table has the columns GalaxyID, file_loc and the three vote fractions of the
-first question, Class1.1 (smooth), Class1.2 (featured), Class1.3 (artifact); the
-largest is the label. A GPU is needed at 224 pixels.
+FOLDER holds images_training_rev1.zip and training_solutions_rev1.zip of the
+Kaggle challenge "Galaxy Zoo", zipped or unpacked; the label is the answer of
+most volunteers to the first question (26,693 smooth, 34,826 featured and 59
+artifacts). The whole survey instead, with the labels of Hart et al. (2016):
+--config.data.builder=galaxy_zoo2/hart16. A GPU is needed at 224 pixels.
 
 `gz2_resnet34.py:published` is the recipe of the publication, which destroys the
 network: noise of 0.01 / sqrt(F + 1e-8) with F from squares of batch-mean
@@ -28,9 +30,8 @@ def get_config(variant: str = ""):
       "published_sky"
     )
   config = defaults.get_config()
-  config.data.builder = "galaxy_catalog"
-  config.data.id_column = "GalaxyID"
-  config.data.vote_columns = ("Class1.1", "Class1.2", "Class1.3")
+  config.data.builder = "galaxy_zoo2/kaggle"
+  config.labels.kind = "question"
   config.data.crop = 212
   config.data.size = 224
   config.train.epochs = 40
@@ -38,6 +39,7 @@ def get_config(variant: str = ""):
     _published(config)
   if variant == "published_sky":
     config.data.builder = "galaxy_synthetic"
+    config.labels.kind = "column"
     config.data.crop = 0
     config.data.size = 64
     config.model.name = "resnet18"
