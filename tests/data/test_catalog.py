@@ -134,5 +134,5 @@ def test_as_many_vote_columns_as_classes(tmp_path):
 
 def test_a_good_catalogue_is_read(tmp_path):
   path = write_catalog(tmp_path, 6)
-  frame = read_catalog(path, path.parent, Columns(), CLASSES)
+  frame = read_catalog(path, path.parent, Columns(), CLASSES).frame
   np.testing.assert_array_equal(frame["label"], [0, 1, 2, 0, 1, 2])
