@@ -6,7 +6,7 @@ from typing import Any
 
 from gzjax.errors import UserError
 
-_FITS = (".fits", ".fit", ".fits.gz", ".fit.gz")
+_FITS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
 _VOTABLE = (".vot", ".xml", ".votable", ".vot.gz", ".xml.gz", ".votable.gz")
 
 

@@ -8,24 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gzjax.data import decision_tree
-from gzjax.data.galaxy_catalog import fits_images, tables, votes
+from gzjax.data.galaxy_catalog import extras, fits_images, tables, votes
 from gzjax.data.galaxy_catalog.fits_images import Stretch
-from gzjax.data.galaxy_catalog.images import shorter_side
 from gzjax.data.galaxy_catalog.tables import Rows
-from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
-
-_RA = ("ra", "ra_deg", "raj2000", "_raj2000", "alpha_j2000", "ra_icrs")
-_DEC = (
-  *("dec", "dec_deg", "decl", "declination"),
-  *("dej2000", "_dej2000", "decj2000", "delta_j2000", "de_icrs"),
-)
-_SPLIT_NAMES = {
-  **{"train": "train", "training": "train"},
-  **{name: "validation" for name in ("validation", "valid", "val", "dev")},
-  **{"test": "test", "testing": "test"},
-}
 
 
 class Columns(NamedTuple):
@@ -83,18 +69,19 @@ def read_catalog(
   table = tables.read_table(path)
   for field in ("id", "file", "crop", "ra", "dec", "split"):
     name = getattr(columns, field)
-    tables.check_columns(path, table, [name] if name else [], f"{field}_column")
+    if name or field in ("id", "file"):
+      tables.check_columns(path, table, [name], f"{field}_column")
   rows = Rows(path, table, _ids(path, table, columns.id))
   frame = pd.DataFrame({"id_str": rows.ids})
   frame["file"] = _files(rows, columns.file, images)
   notes = _add_labels(frame, rows, columns, classes)
-  for place, values in _places(rows, columns.ra, columns.dec).items():
+  for place, values in extras.places(rows, columns.ra, columns.dec).items():
     frame[place] = values
   if columns.split:
-    frame["split"] = _splits(rows, columns.split)
+    frame["split"] = extras.splits(rows, columns.split)
   if columns.crop:
-    frame["crop"] = _crops(rows, columns.crop)
-    notes += _clipped(frame)
+    frame["crop"] = extras.crops(rows, columns.crop)
+    notes += extras.clipped(frame)
   return Catalog(frame, tuple(classes), columns.tree, stretch, tuple(notes))
 
 
@@ -122,7 +109,7 @@ def _bytes(column):
   """The exact content of a column of text, numbers or arrays."""
   first = column.iloc[0]
   if isinstance(first, str):
-    return "\n".join(column).encode()
+    return "\0".join(column).encode()
   values = np.stack(column) if isinstance(first, np.ndarray) else column
   return np.asarray(values).tobytes()
 
@@ -157,7 +144,7 @@ def _files(rows, name, images):
       f"there is no image folder {images}: give it with "
       "--config.data.images=FOLDER."
     )
-  _refuse_empty(rows, name)
+  rows.refuse_empty(name)
   files = [str(images / text) for text in rows.text(name)]
   rows.refuse(
     np.array([not Path(file).is_file() for file in files]),
@@ -166,14 +153,6 @@ def _files(rows, name, images):
     "that the file column starts from",
   )
   return files
-
-
-def _refuse_empty(rows, name):
-  rows.refuse(
-    rows.empty(name),
-    lambda i: f"column {name!r} is empty",
-    "fill it in or take the row out",
-  )
 
 
 def _add_labels(frame, rows, columns, classes):
@@ -205,7 +184,7 @@ def _has_labels(rows, columns):
 
 
 def _labels(rows, name, classes):
-  _refuse_empty(rows, name)
+  rows.refuse_empty(name)
   codes = pd.Index(classes).get_indexer(pd.Index(rows.text(name)))
   rows.refuse(
     codes < 0,
@@ -227,79 +206,3 @@ def _class_votes(rows, names, classes):
       "classes: give one for each of data.classes, in order."
     )
   return votes.read_columns(rows, names).astype(np.float32)
-
-
-def _places(rows, ra, dec):
-  """Columns ra and dec, f64[N] in degrees, if the table has both."""
-  names = {"ra": ra or _usual(rows, _RA), "dec": dec or _usual(rows, _DEC)}
-  if (ra or dec) and not all(names.values()):
-    missing = "dec" if ra else "ra"
-    raise UserError(
-      f"{rows.path} has no column {missing!r} to go with "
-      f"{names['ra'] or names['dec']!r}: name it with "
-      f"--config.data.{missing}_column=NAME."
-    )
-  if not all(names.values()):
-    return {}
-  return {
-    "ra": _degrees(rows, names["ra"], 0, 360),
-    "dec": _degrees(rows, names["dec"], -90, 90),
-  }
-
-
-def _usual(rows, names):
-  found = decision_tree.find_columns(names, rows.table.columns)
-  return next((name for name in found if name is not None), None)
-
-
-def _degrees(rows, name, low, high):
-  values = rows.numbers(name)
-  rows.refuse(
-    ~rows.empty(name) & ~((values >= low) & (values <= high)),
-    lambda i: f"{rows.cell(name, i)}, not an angle between {low} and {high}",
-    "give decimal degrees, or leave the cell empty",
-  )
-  return values
-
-
-def _splits(rows, name):
-  _refuse_empty(rows, name)
-  split = rows.text(name).str.lower().map(_SPLIT_NAMES)
-  rows.refuse(
-    split.isna().to_numpy(bool),
-    lambda i: f"{rows.cell(name, i)}, none of {', '.join(SPLITS)}",
-    "correct the row",
-  )
-  missing = [wanted for wanted in SPLITS if wanted not in set(split)]
-  if missing:
-    raise UserError(
-      f"{rows.path}: column {name!r} puts no galaxy into {missing[0]}: use all "
-      f"of {', '.join(SPLITS)}, or leave out --config.data.split_column for a "
-      "random split."
-    )
-  return split
-
-
-def _crops(rows, name):
-  edges = rows.numbers(name)
-  rows.refuse(
-    ~(np.isfinite(edges) & (edges > 0)),
-    lambda i: f"{rows.cell(name, i)}, not a number of pixels above 0",
-    "give the edge of the square to cut out, in pixels of the image",
-  )
-  return np.rint(edges).clip(min=1).astype(np.int64)
-
-
-def _clipped(frame):
-  """Notes how many crops are larger than their images."""
-  larger = [
-    row.crop > shorter_side(row.Index + 1, row.id_str, row.file)
-    for row in frame.itertuples()
-  ]
-  if not any(larger):
-    return []
-  i = larger.index(True)
-  return [
-    f"{sum(larger)} crops are larger than their images and were clipped, first "
-    f"in row {i + 1} (id {frame['id_str'].iloc[i]})"
-  ]

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
-import zlib
 
 import numpy as np
 import pandas as pd
@@ -39,8 +38,7 @@ def read_table(path: Path) -> pd.DataFrame:
     table = _reader(path)(path)
   except UserError:
     raise
-  # Parsers of pandas raise ValueError; those of astropy raise many kinds.
-  except (Exception, zlib.error) as error:
+  except Exception as error:  # the parsers raise many kinds
     raise UserError(
       f"{path} cannot be read as a table ({error}): give {FORMATS}."
     ) from error
@@ -54,7 +52,7 @@ def _reader(path):
     return _read_fits
   if astro.is_votable(path):
     return _read_votable
-  return pd.read_parquet if path.suffix == ".parquet" else _read_csv
+  return pd.read_parquet if path.suffix.lower() == ".parquet" else _read_csv
 
 
 def _read_csv(path):
@@ -64,10 +62,11 @@ def _read_csv(path):
 
 def _read_fits(path):
   fits = astro.astropy("io.fits", path)
+  kinds = (fits.BinTableHDU, fits.TableHDU)
   with fits.open(path, memmap=False) as units:
-    tables = [unit for unit in units if isinstance(unit, fits.BinTableHDU)]
+    tables = [unit for unit in units if isinstance(unit, kinds)]
     if not tables:
-      raise ValueError("it holds no binary table")
+      raise ValueError("it holds no table")
     return _to_frame(
       astro.astropy("table", path).Table.read(
         tables[0], character_as_bytes=False, unit_parse_strict="silent"
@@ -126,6 +125,18 @@ class Rows(NamedTuple):
       raise UserError(
         f"{self.where(i)}: {what(i)} ({bad.sum()} such rows): {mend}."
       )
+
+  def refuse_empty(self, name: str) -> None:
+    """Checks that a column has a value in every row.
+
+    Raises:
+      UserError: that names the first row without.
+    """
+    self.refuse(
+      self.empty(name),
+      lambda i: f"column {name!r} is empty",
+      "fill it in or take the row out",
+    )
 
   def text(self, name: str) -> pd.Series:
     """A column as text without outer spaces, "" where it is empty."""

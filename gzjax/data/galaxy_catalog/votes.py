@@ -98,12 +98,12 @@ def read_columns(
     UserError: naming the first row with anything else.
   """
   values = np.stack([rows.numbers(name) for name in names], axis=1)
-  usable = np.isfinite(values) & (values >= 0)
+  bad = ~(np.isfinite(values) & (values >= 0))
   if may_be_empty:
-    usable |= np.stack([rows.empty(name) for name in names], axis=1)
-  first = usable.argmin(axis=1)
+    bad &= ~np.stack([rows.empty(name) for name in names], axis=1)
+  first = bad.argmax(axis=1)
   rows.refuse(
-    ~usable.all(axis=1),
+    np.any(bad, axis=1),
     lambda i: f"{rows.cell(names[first[i]], i)}, not a number of votes",
     "correct the row or take it out",
   )
