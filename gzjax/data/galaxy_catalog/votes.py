@@ -30,7 +30,8 @@ class Votes(NamedTuple):
   # f32[N,A]; fractions are cumulative. Questions that the table does not have
   # are 0 in counts and NaN in fractions.
   values: np.ndarray
-  debiased: np.ndarray | None  # f32[N,A], NaN where there is none
+  # f32[N,A], as they stand in the table, NaN where it has none.
+  debiased: np.ndarray | None
   notes: tuple[str, ...]  # what was found and what was not
 
 
@@ -48,13 +49,7 @@ def read_votes(rows: Rows, tree_name: str, form: str) -> Votes:
   Raises:
     UserError: naming the missing columns, or the first bad row.
   """
-  if tree_name not in TREES:
-    raise UserError(
-      f"data.tree is {tree_name!r}: choose one of {', '.join(TREES)}."
-    )
-  if form not in _ENDINGS:
-    raise UserError(f"data.vote_form is {form!r}: choose counts or fractions.")
-  tree = TREES[tree_name]
+  tree = _choose(tree_name, form)
   names = _find(rows, tree, _ENDINGS[form])
   if not any(names):
     raise UserError(
@@ -73,14 +68,8 @@ def read_votes(rows: Rows, tree_name: str, form: str) -> Votes:
   else:
     values, kind = _cumulative(rows, tree, values, names)
     notes.append(f"the vote fractions of {rows.path.name} are {kind}")
-  debiased = _find(rows, tree, ("_debiased",))
   return Votes(
-    form,
-    values.astype(np.float32),
-    _matrix(rows, tree, debiased, may_be_empty=True).astype(np.float32)
-    if any(debiased)
-    else None,
-    tuple(notes),
+    form, values.astype(np.float32), _debiased(rows, tree), tuple(notes)
   )
 
 
@@ -134,6 +123,16 @@ def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
   return [tuple(name + ending for name in way) for way in ways]
 
 
+def _choose(tree_name, form):
+  if tree_name not in TREES:
+    raise UserError(
+      f"data.tree is {tree_name!r}: choose one of {', '.join(TREES)}."
+    )
+  if form not in _ENDINGS:
+    raise UserError(f"data.vote_form is {form!r}: choose counts or fractions.")
+  return TREES[tree_name]
+
+
 def _examples(tree, endings):
   """The first answer in every spelling."""
   ways = [way for ending in endings for way in spellings(tree, ending)]
@@ -180,6 +179,14 @@ def _matrix(rows, tree, names, *, may_be_empty):
     rows, [names[a] for a in present], may_be_empty=may_be_empty
   )
   return values
+
+
+def _debiased(rows, tree):
+  names = _find(rows, tree, ("_debiased",))
+  if not any(names):
+    return None
+  values = _matrix(rows, tree, names, may_be_empty=True)
+  return values.astype(np.float32)
 
 
 def _counts(rows, tree, values):
