@@ -14,6 +14,7 @@ from gzjax.data.galaxy_catalog.catalog import (
   fingerprint,
   read_catalog,
 )
+from gzjax.data.galaxy_catalog.fits_images import Stretch
 from tests.data.catalogs import (
   CLASSES,
   add_columns,
@@ -145,6 +146,19 @@ def test_empty_file_name(tmp_path):
   path = write_catalog(tmp_path, 6)
   edit(path, 4, "file_loc", "")
   assert "row 5 (id 1004): column 'file_loc' is empty" in refusal(path)
+
+
+@pytest.mark.parametrize(
+  "ids",
+  [("007", "587722981741363294"), ("NA", "null", "1e5", "J1+2")],
+)
+def test_ids_stay_as_they_are_written(tmp_path, ids):
+  path = write_catalog(tmp_path, 6)
+  path.write_text(
+    "id_str,file_loc,label\n"
+    + "\n".join(f"{name},images/0.png,smooth" for name in ids)
+  )
+  assert list(_read(path).frame["id_str"]) == list(ids)
 
 
 def test_absolute_paths(tmp_path):
@@ -306,7 +320,18 @@ def test_the_fingerprint_knows_all_that_is_recorded(tmp_path):
   image = tmp_path / "images" / "2.png"
   os.utime(image, ns=(0, image.stat().st_mtime_ns + 1))
   known.add(mark())
-  assert len(known) == 12
+  stretch = Stretch(white=99.0)
+  known.add(
+    fingerprint(read_catalog(path, tmp_path, columns, CLASSES, stretch))
+  )
+  more = (*CLASSES, "none of these")
+  known.add(fingerprint(read_catalog(path, tmp_path, columns, more)))
+  assert len(known) == 14
+  one, two = (
+    fingerprint(_read(path, columns._replace(tree=tree)))
+    for tree in ("gz2", "gz2_kaggle")
+  )
+  assert one != two
   assert mark() in known
 
 

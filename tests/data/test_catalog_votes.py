@@ -333,6 +333,30 @@ def test_votes_come_back_from_the_records(tmp_path):
   assert builder.info.metadata["tree"] == "gzd_5"
 
 
+def test_a_galaxy_that_nobody_looked_at(tmp_path):
+  values = shares(GZD_5, walk(GZD_5, 6))
+  values[4] = np.nan
+  path = write(tmp_path, GZD_5.answers, values)
+  message = refusal(path, Columns(tree="gzd_5", vote_form="fractions"))
+  assert "row 5 (id 1004)" in message
+  assert "'smooth-or-featured' sum to 0 in place of 1" in message
+
+
+def test_a_parquet_table_of_galaxy_datasets(tmp_path):
+  counts = walk(GZD_5, 6).astype(np.float32)
+  table = pd.DataFrame(counts, columns=zoobot(GZD_5, "dr5"))
+  folder = write_catalog(tmp_path, 6).parent / "images"
+  table["file_loc"] = [str(folder / f"{i}.png") for i in range(6)]
+  table["id_str"] = [f"J{i}" for i in range(6)]
+  table["summary"] = pd.Categorical(["spiral"] * 6)
+  table["label"] = 4
+  path = tmp_path / "catalog.parquet"
+  table.to_parquet(path)
+  found = read(path, tree="gzd_5", label="").frame
+  np.testing.assert_array_equal(np.stack(found["counts"]), counts)
+  assert "--config.data.label_column=" in refusal(path, Columns(tree="gzd_5"))
+
+
 @pytest.mark.real_data
 @pytest.mark.skipif(
   not KAGGLE.is_dir(), reason="the real galaxies are not on this machine"

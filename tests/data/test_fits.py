@@ -95,6 +95,25 @@ def test_tables_of_astronomy(survey):
   np.testing.assert_array_equal(frame["dec"], np.linspace(-1, 1, 6))
 
 
+def test_names_of_a_votable_are_its_columns_not_the_ids(tmp_path):
+  write_catalog(tmp_path, 1)
+  path = tmp_path / "c.vot"
+  fields = "".join(
+    f'<FIELD ID="col{i}" name="{name}" datatype="char" arraysize="*"/>'
+    for i, name in enumerate(("id_str", "file_loc", "label"))
+  )
+  cells = "<TD>7</TD><TD>images/0.png</TD><TD>artifact</TD>"
+  path.write_text(
+    '<?xml version="1.0"?><VOTABLE version="1.3" '
+    'xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
+    f"{fields}<DATA><TABLEDATA><TR>{cells}</TR></TABLEDATA></DATA>"
+    "</TABLE></RESOURCE></VOTABLE>"
+  )
+  frame = read_catalog(path, tmp_path, Columns(), CLASSES).frame
+  assert frame["id_str"][0] == "7"
+  assert frame["label"][0] == 2
+
+
 @pytest.mark.parametrize("name", ["objid", "Class3.2", "kind"])
 def test_masked_cells_are_empty_cells(survey, name):
   path, table, _ = survey
@@ -197,7 +216,7 @@ def test_grey_images_stand_upright(tmp_path, ending):
 
 
 @pytest.mark.parametrize(
-  ("planes", "order"), [("rgb", [0, 1, 2]), ("bgr", [2, 1, 0])]
+  ("planes", "order"), [("rgb", [0, 1, 2]), ("gbr", [1, 2, 0])]
 )
 def test_planes_are_colours(tmp_path, planes, order):
   flux = _sky((3, 30, 40))

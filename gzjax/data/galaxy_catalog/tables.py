@@ -76,7 +76,7 @@ def _read_fits(path):
 
 def _read_votable(path):
   votable = astro.astropy("io.votable", path)
-  # An ID may not hold hyphens and dots; only names keep them.
+  # IDs may be anything, such as col1.
   return _to_frame(
     votable.parse_single_table(path).to_table(use_names_over_ids=True)
   )
