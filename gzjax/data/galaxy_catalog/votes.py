@@ -54,8 +54,9 @@ def read_votes(rows: Rows, tree_name: str, form: str) -> Votes:
   if not any(names):
     raise UserError(
       f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
-      f"{_examples(tree, _ENDINGS[form])} and so on, or choose another "
-      f"--config.data.tree of {', '.join(TREES)}."
+      f"{_examples(tree, _ENDINGS[form])} and so on, set "
+      "--config.data.vote_form to the other of counts and fractions, or choose "
+      f"another --config.data.tree of {', '.join(TREES)}."
     )
   values = _matrix(rows, tree, names, may_be_empty=form == "fractions")
   notes = [
@@ -202,6 +203,16 @@ def _counts(rows, tree, values):
 def _cumulative(rows, tree, values, names):
   """Fractions of either form as cumulative ones, and their form."""
   here = np.array([names[part.start] is not None for part in tree.slices])
+  _refuse_gaps(rows, tree, values, here)
+  known = np.nan_to_num(values)
+  kind = _kind(rows, tree, known, here)
+  if kind == "conditional":
+    _check_ways(rows, tree, here)
+    known = decision_tree.joint(tree, known)
+  return np.where(here[tree.question_of], known, np.nan), kind
+
+
+def _refuse_gaps(rows, tree, values, here):
   for q in np.flatnonzero(here):
     gaps = np.isnan(values[:, tree.slices[q]])
     rows.refuse(
@@ -209,14 +220,17 @@ def _cumulative(rows, tree, values, names):
       lambda i, q=q: f"the question {tree.questions[q].name!r} is partly empty",
       "fill in all of its answers or none",
     )
-  known = np.nan_to_num(values)
-  wanted = _wanted(tree, known, here)
+
+
+def _kind(rows, tree, known, here):
+  """The form whose sums fewer rows break, which must be none."""
   total = decision_tree.sums(tree, known)
+  wanted = _wanted(tree, known, here)
   broken = {
-    form: here & (np.abs(total - wanted[form]) > _TOLERANCE) for form in wanted
+    kind: here & (np.abs(total - sums) > _TOLERANCE)
+    for kind, sums in wanted.items()
   }
-  counted = {form: int(bad.any(axis=1).sum()) for form, bad in broken.items()}
-  kind = min(counted, key=counted.__getitem__)
+  kind = min(broken, key=lambda kind: broken[kind].any(axis=1).sum())
   first = broken[kind].argmax(axis=1)
 
   def what(i):
@@ -232,10 +246,7 @@ def _cumulative(rows, tree, values, names):
     "correct the rows, choose another --config.data.tree of "
     f"{', '.join(TREES)}, or set --config.data.vote_form=counts",
   )
-  if kind == "conditional":
-    _check_ways(rows, tree, here)
-    known = decision_tree.joint(tree, known)
-  return np.where(here[tree.question_of], known, np.nan), kind
+  return kind
 
 
 def _wanted(tree, known, here):
