@@ -100,12 +100,12 @@ class Rows(NamedTuple):
 
   def cell(self, name: str, i: int) -> str:
     """The content of a cell for a message."""
+    if self.empty(name)[i]:
+      return f"column {name!r} is empty"
     text = str(self.table[name].iloc[i])
     if len(text) > _LONGEST_CELL:
       text = text[:_LONGEST_CELL] + "..."
-    return (
-      f"column {name!r} is {text!r}" if text else f"column {name!r} is empty"
-    )
+    return f"column {name!r} is {text!r}"
 
   def refuse(
     self, bad: np.ndarray, what: Callable[[int], str], mend: str
