@@ -54,11 +54,10 @@ def catalog_builder(
   Raises:
     UserError: see `catalog.read_catalog`.
   """
-  frame = catalog.read_catalog(path, images, columns, classes)
+  found = catalog.read_catalog(path, images, columns, classes)
   config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
-    name=f"{path.stem}-{catalog.fingerprint(frame, classes)}",
-    frame=frame,
-    classes=classes,
+    name=f"{path.name.partition('.')[0]}-{catalog.fingerprint(found)}",
+    catalog=found,
   )
   return galaxy_catalog_dataset_builder.Builder(
     config=config, data_dir=data_dir, file_format=FILE_FORMAT

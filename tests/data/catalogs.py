@@ -5,6 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+import pytest
+
+from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
+from gzjax.errors import UserError
 
 CLASSES = ("smooth", "featured", "artifact")
 
@@ -33,3 +37,27 @@ def write_catalog(
   path = folder / "catalog.csv"
   table.to_csv(path, index=False)
   return path
+
+
+def add_columns(path: Path, columns: dict) -> None:
+  """Writes more columns into a CSV catalogue."""
+  table = pd.read_csv(path, dtype=str)
+  pd.concat([table, pd.DataFrame(columns)], axis=1).to_csv(path, index=False)
+
+
+def edit(path: Path, row: int, column: str, value: str | None) -> None:
+  """Writes another value into a cell of a CSV catalogue."""
+  table = pd.read_csv(path, dtype=str)
+  table.loc[row, column] = value
+  table.to_csv(path, index=False)
+
+
+def refusal(path: Path, columns: Columns | None = None, **options) -> str:
+  """The one line with which a catalogue is refused."""
+  images = options.pop("images", path.parent)
+  with pytest.raises(UserError) as caught:
+    read_catalog(path, images, columns or Columns(), CLASSES, **options)
+  message = str(caught.value)
+  assert "\n" not in message
+  assert len(message) < 900
+  return message

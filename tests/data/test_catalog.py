@@ -1,31 +1,31 @@
 """Bad catalogues: one line that names the culprit and the mend."""
 
+import gzip
+import os
+
 import numpy as np
 import pandas as pd
+from PIL import Image
 import pytest
 
-from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
-from gzjax.errors import UserError
-from tests.data.catalogs import CLASSES, write_catalog
-
-
-def _message(path, columns=None, images=None):
-  with pytest.raises(UserError) as caught:
-    read_catalog(path, images or path.parent, columns or Columns(), CLASSES)
-  message = str(caught.value)
-  assert "\n" not in message
-  assert len(message) < 700
-  return message
-
-
-def _edit(path, row, column, value):
-  table = pd.read_csv(path, dtype=str)
-  table.loc[row, column] = value
-  table.to_csv(path, index=False)
+from gzjax.data import dataset
+from gzjax.data.galaxy_catalog.catalog import (
+  Columns,
+  fingerprint,
+  read_catalog,
+)
+from gzjax.data.galaxy_catalog.fits_images import Stretch
+from tests.data.catalogs import (
+  CLASSES,
+  add_columns,
+  edit,
+  refusal,
+  write_catalog,
+)
 
 
 def test_missing_catalogue(tmp_path):
-  message = _message(tmp_path / "nowhere.csv")
+  message = refusal(tmp_path / "nowhere.csv")
   assert "nowhere.csv" in message
   assert "--config.data.catalog" in message
 
@@ -33,14 +33,14 @@ def test_missing_catalogue(tmp_path):
 def test_a_catalogue_that_is_no_table(tmp_path):
   path = tmp_path / "c.parquet"
   path.write_bytes(b"not parquet")
-  assert "c.parquet cannot be read" in _message(path)
+  assert "c.parquet cannot be read" in refusal(path)
 
 
 @pytest.mark.parametrize("text", ["", "id_str,file_loc,label\n"])
 def test_empty_catalogue(tmp_path, text):
   path = tmp_path / "c.csv"
   path.write_text(text)
-  message = _message(path)
+  message = refusal(path)
   assert "c.csv" in message
   assert "no rows" in message or "cannot be read" in message
 
@@ -56,7 +56,7 @@ def test_empty_catalogue(tmp_path, text):
 def test_missing_column(tmp_path, column, flag):
   path = write_catalog(tmp_path, 6)
   pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
-  message = _message(path)
+  message = refusal(path)
   assert f"no column {column!r}" in message
   assert f"--config.data.{flag}=" in message
 
@@ -64,28 +64,28 @@ def test_missing_column(tmp_path, column, flag):
 def test_missing_image(tmp_path):
   path = write_catalog(tmp_path, 6)
   (tmp_path / "images" / "2.png").unlink()
-  message = _message(path)
+  message = refusal(path)
   assert "row 3 (id 1002)" in message
   assert "images/2.png" in message
 
 
 def test_missing_image_folder(tmp_path):
   path = write_catalog(tmp_path, 6)
-  message = _message(path, images=tmp_path / "elsewhere")
+  message = refusal(path, images=tmp_path / "elsewhere")
   assert "elsewhere" in message
   assert "--config.data.images" in message
 
 
 def test_duplicate_ids(tmp_path):
   path = write_catalog(tmp_path, 6)
-  _edit(path, 4, "id_str", "1001")
-  assert "row 5 (id 1001) repeats the id of row 2" in _message(path)
+  edit(path, 4, "id_str", "1001")
+  assert "row 5 (id 1001) repeats the id of row 2" in refusal(path)
 
 
 def test_empty_id(tmp_path):
   path = write_catalog(tmp_path, 6)
-  _edit(path, 4, "id_str", "")
-  assert "row 5: column 'id_str' is empty" in _message(path)
+  edit(path, 4, "id_str", "")
+  assert "row 5: column 'id_str' is empty" in refusal(path)
 
 
 def test_float_ids_in_parquet(tmp_path):
@@ -93,13 +93,13 @@ def test_float_ids_in_parquet(tmp_path):
   table = pd.read_csv(path)
   table["id_str"] = table["id_str"].astype(float)
   table.to_parquet(tmp_path / "c.parquet")
-  assert "holds floats" in _message(tmp_path / "c.parquet")
+  assert "holds floats" in refusal(tmp_path / "c.parquet")
 
 
 def test_label_outside_the_classes(tmp_path):
   path = write_catalog(tmp_path, 6)
-  _edit(path, 1, "label", "starfish")
-  message = _message(path)
+  edit(path, 1, "label", "starfish")
+  message = refusal(path)
   assert "row 2 (id 1001): label 'starfish'" in message
   assert "--config.data.classes" in message
 
@@ -107,8 +107,8 @@ def test_label_outside_the_classes(tmp_path):
 @pytest.mark.parametrize("value", [None, "nan", "NaN", " "])
 def test_label_that_is_nan(tmp_path, value):
   path = write_catalog(tmp_path, 6)
-  _edit(path, 1, "label", value)
-  assert "row 2 (id 1001): column 'label' is empty" in _message(path)
+  edit(path, 1, "label", value)
+  assert "row 2 (id 1001): column 'label' is empty" in refusal(path)
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "nan", ""])
@@ -120,7 +120,7 @@ def test_votes_that_are_no_numbers(tmp_path, value):
   table.loc[2, "p_featured"] = value
   table.to_csv(path, index=False)
   columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
-  message = _message(path, columns)
+  message = refusal(path, columns)
   assert "row 3 (id 1002): column 'p_featured'" in message
 
 
@@ -128,11 +128,274 @@ def test_as_many_vote_columns_as_classes(tmp_path):
   path = write_catalog(tmp_path, 6)
   table = pd.read_csv(path, dtype=str).assign(a="1", b="2")
   table.to_csv(path, index=False)
-  message = _message(path, Columns(votes=("a", "b")))
+  message = refusal(path, Columns(votes=("a", "b")))
   assert "2 columns for 3 classes" in message
 
 
 def test_a_good_catalogue_is_read(tmp_path):
   path = write_catalog(tmp_path, 6)
-  frame = read_catalog(path, path.parent, Columns(), CLASSES)
+  frame = read_catalog(path, path.parent, Columns(), CLASSES).frame
   np.testing.assert_array_equal(frame["label"], [0, 1, 2, 0, 1, 2])
+
+
+def _read(path, columns=None):
+  return read_catalog(path, path.parent, columns or Columns(), CLASSES)
+
+
+def test_empty_file_name(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  edit(path, 4, "file_loc", "")
+  assert "row 5 (id 1004): column 'file_loc' is empty" in refusal(path)
+
+
+@pytest.mark.parametrize(
+  "ids",
+  [("007", "587722981741363294"), ("NA", "null", "1e5", "J1+2")],
+)
+def test_ids_stay_as_they_are_written(tmp_path, ids):
+  path = write_catalog(tmp_path, 6)
+  path.write_text(
+    "id_str,file_loc,label\n"
+    + "\n".join(f"{name},images/0.png,smooth" for name in ids)
+  )
+  assert list(_read(path).frame["id_str"]) == list(ids)
+
+
+def test_absolute_paths(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  wanted = _read(path).frame
+  table = pd.read_csv(path, dtype=str)
+  table["file_loc"] = [str(tmp_path / name) for name in table["file_loc"]]
+  table.to_csv(path, index=False)
+  elsewhere = tmp_path / "elsewhere"
+  elsewhere.mkdir()
+  found = read_catalog(path, elsewhere, Columns(), CLASSES).frame
+  pd.testing.assert_frame_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+  ("names", "columns"),
+  [
+    (("ra", "dec"), Columns()),
+    (("RA", "DEC"), Columns()),
+    (("RAJ2000", "DEJ2000"), Columns()),
+    (("alpha", "delta"), Columns(ra="alpha", dec="delta")),
+  ],
+)
+def test_sky_positions(tmp_path, names, columns):
+  path = write_catalog(tmp_path, 3)
+  ra, dec = ["0", "184.95123456789", ""], ["-90", "2.5", ""]
+  add_columns(path, dict(zip(names, (ra, dec))))
+  frame = _read(path, columns).frame
+  assert frame["ra"].dtype == np.float64
+  np.testing.assert_array_equal(frame["ra"], [0, 184.95123456789, np.nan])
+  np.testing.assert_array_equal(frame["dec"], [-90, 2.5, np.nan])
+
+
+def test_one_position_column_alone_is_none(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  add_columns(path, {"ra": ["1", "2", "3"]})
+  assert "ra" not in _read(path).frame
+  message = refusal(path, Columns(ra="ra"))
+  assert "no column for dec" in message
+  assert "--config.data.dec_column=" in message
+
+
+@pytest.mark.parametrize(
+  ("column", "value"),
+  [
+    ("ra", "-1"),
+    ("ra", "361"),
+    ("dec", "91"),
+    ("ra", "12:30:01"),
+    ("dec", "x"),
+  ],
+)
+def test_a_place_that_is_not_on_the_sky(tmp_path, column, value):
+  path = write_catalog(tmp_path, 3)
+  add_columns(path, {"ra": ["1", "2", "3"], "dec": ["1", "2", "3"]})
+  edit(path, 1, column, value)
+  message = refusal(path)
+  assert f"row 2 (id 1001): column {column!r} is {value!r}" in message
+  assert "degrees" in message
+
+
+def test_splits_of_the_table(tmp_path):
+  path = write_catalog(tmp_path, 7)
+  names = ["Train", "training", "val", "valid", "dev", " validation", "TEST"]
+  add_columns(path, {"part": names})
+  split = _read(path, Columns(split="part")).frame["split"]
+  assert list(split) == ["train"] * 2 + ["validation"] * 4 + ["test"]
+  assert "split" not in _read(path).frame
+
+
+@pytest.mark.parametrize(
+  ("value", "wanted"),
+  [("holdout", "is 'holdout', none of train"), ("", "is empty")],
+)
+def test_a_split_that_is_none(tmp_path, value, wanted):
+  path = write_catalog(tmp_path, 6)
+  add_columns(path, {"part": ["train", "val", "test"] * 2})
+  edit(path, 4, "part", value)
+  message = refusal(path, Columns(split="part"))
+  assert "row 5 (id 1004): column 'part'" in message
+  assert wanted in message
+
+
+def test_all_three_splits_must_occur(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  add_columns(path, {"part": ["train", "test"] * 3})
+  message = refusal(path, Columns(split="part"))
+  assert "no galaxy into validation" in message
+  assert "split_column" in message
+
+
+def test_crops(tmp_path):
+  path = write_catalog(tmp_path, 3, size=16)
+  add_columns(path, {"width": ["6", "15.6", "40"]})
+  catalog = _read(path, Columns(crop="width"))
+  assert list(catalog.frame["crop"]) == [6, 16, 40]
+  (note,) = catalog.notes
+  assert "clipped: 1, first" in note
+  assert "row 3 (id 1002)" in note
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "", "nan", "inf", "wide"])
+def test_a_crop_that_is_none(tmp_path, value):
+  path = write_catalog(tmp_path, 3)
+  add_columns(path, {"width": ["6", "7", "8"]})
+  edit(path, 1, "width", value)
+  message = refusal(path, Columns(crop="width"))
+  assert "row 2 (id 1001): column 'width'" in message
+
+
+def test_a_damaged_image_is_named_when_its_crop_is_checked(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  add_columns(path, {"width": ["6", "7", "8"]})
+  (tmp_path / "images" / "1.png").write_text("hello")
+  message = refusal(path, Columns(crop="width"))
+  assert "row 2 (id 1001)" in message
+  assert "1.png is not a whole image" in message
+
+
+@pytest.mark.parametrize("field", ["crop", "ra", "dec", "split"])
+def test_missing_optional_column(tmp_path, field):
+  path = write_catalog(tmp_path, 3)
+  message = refusal(path, Columns()._replace(**{field: "nowhere"}))
+  assert "no column 'nowhere'" in message
+  assert f"--config.data.{field}_column=" in message
+
+
+def test_the_fingerprint_knows_all_that_is_recorded(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  add_columns(
+    path,
+    {
+      **{"ra": ["1", "2", "3"], "dec": ["1", "2", "3"]},
+      **{"width": ["6", "7", "8"], "part": ["train", "val", "test"]},
+      **{"smooth-or-featured_smooth": ["1", "2", "30000001"]},
+      "smooth-or-featured_featured-or-disk": ["1", "2", "3"],
+      "smooth-or-featured_artifact": ["1", "2", "3"],
+    },
+  )
+  columns = Columns(tree="gzd_5", crop="width", split="part")
+
+  def mark():
+    return fingerprint(_read(path, columns))
+
+  known = {mark(), fingerprint(_read(path, columns._replace(crop="")))}
+  known.add(fingerprint(_read(path, columns._replace(tree="gz2"))))
+  for column, value in {
+    **{"id_str": "77", "label": "smooth", "file_loc": "images/0.png"},
+    **{"ra": "2.0000000001", "dec": "", "width": "9"},
+  }.items():
+    edit(path, 1, column, value)
+    known.add(mark())
+  # One vote of many, which a printed float32 may not show.
+  edit(path, 2, "smooth-or-featured_smooth", "30000003")
+  known.add(mark())
+  edit(path, 1, "part", "train")
+  edit(path, 0, "part", "val")
+  known.add(mark())
+  image = tmp_path / "images" / "2.png"
+  os.utime(image, ns=(0, image.stat().st_mtime_ns + 1))
+  known.add(mark())
+  stretch = Stretch(white=99.0)
+  known.add(
+    fingerprint(read_catalog(path, tmp_path, columns, CLASSES, stretch))
+  )
+  more = (*CLASSES, "none of these")
+  known.add(fingerprint(read_catalog(path, tmp_path, columns, more)))
+  assert len(known) == 14
+  one, two = (
+    fingerprint(_read(path, columns._replace(tree=tree)))
+    for tree in ("gz2", "gz2_kaggle")
+  )
+  assert one != two
+  assert mark() in known
+
+
+def test_gzipped_csv_and_a_truncated_one(tmp_path):
+  path = write_catalog(tmp_path, 60)
+  data = gzip.compress(path.read_bytes())
+  packed = tmp_path / "c.csv.gz"
+  packed.write_bytes(data)
+  pd.testing.assert_frame_equal(_read(packed).frame, _read(path).frame)
+  packed.write_bytes(data[:-60])
+  assert "c.csv.gz cannot be read as a table" in refusal(packed)
+
+
+def test_records_hold_what_the_table_has(tmp_path):
+  path = write_catalog(tmp_path, 3, size=16)
+  add_columns(
+    path,
+    {
+      **{"ra": ["359.123456789012", "2", ""], "dec": ["1", "-2", ""]},
+      **{"width": ["6", "16", "40"], "part": ["train", "val", "test"]},
+    },
+  )
+  builder = dataset.catalog_builder(
+    path,
+    path.parent,
+    Columns(crop="width", split="part"),
+    CLASSES,
+    str(tmp_path / "tfds"),
+  )
+  dataset.prepare(builder)
+  assert "clipped: 1, first" in builder.info.metadata["notes"][0]
+  rows = list(builder.as_data_source("full"))
+  whole = [
+    np.asarray(Image.open(tmp_path / "images" / f"{i}.png")) for i in range(3)
+  ]
+  np.testing.assert_array_equal(rows[0]["image"], whole[0][5:11, 5:11])
+  np.testing.assert_array_equal(rows[1]["image"], whole[1])
+  np.testing.assert_array_equal(rows[2]["image"], whole[2])
+  assert [row["split"] for row in rows] == [b"train", b"validation", b"test"]
+  np.testing.assert_array_equal(
+    [row["ra"] for row in rows], [359.123456789012, 2, np.nan]
+  )
+  np.testing.assert_array_equal([row["dec"] for row in rows], [1, -2, np.nan])
+
+
+@pytest.mark.parametrize("kind", ["jpg", "tiff", "webp", "png"])
+def test_formats_of_images(tmp_path, kind):
+  path = write_catalog(tmp_path, 3, kind, size=16)
+  builder = dataset.catalog_builder(
+    path, path.parent, Columns(), CLASSES, str(tmp_path / "tfds")
+  )
+  found = dataset.load(dataset.prepare(builder), crop=0, size=16)
+  wanted = np.asarray(Image.open(tmp_path / "images" / f"1.{kind}"))
+  np.testing.assert_array_equal(found.image[1], wanted)
+
+
+def test_an_oblong_image_is_cut_to_a_square(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
+  Image.fromarray(pixels).save(tmp_path / "images" / "0.png")
+  add_columns(path, {"width": ["15", "16", "16"]})
+  builder = dataset.catalog_builder(
+    path, path.parent, Columns(crop="width"), CLASSES, str(tmp_path / "tfds")
+  )
+  dataset.prepare(builder)
+  image = builder.as_data_source("full")[0]["image"]
+  np.testing.assert_array_equal(image, pixels[:, 5:15])

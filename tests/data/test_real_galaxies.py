@@ -6,11 +6,8 @@ import numpy as np
 import pytest
 
 from gzjax.data import pixels
-from gzjax.data.galaxy_catalog.catalog import (
-  Columns,
-  read_catalog,
-  read_image,
-)
+from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
+from gzjax.data.galaxy_catalog.images import read_image
 from tests.data.catalogs import CLASSES
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "galaxies"
@@ -24,7 +21,7 @@ pytestmark = [
 
 
 def test_every_row_is_read_and_galaxies_are_bright_in_the_middle():
-  frame = read_catalog(FOLDER / "catalog.csv", FOLDER, Columns(), CLASSES)
+  frame = read_catalog(FOLDER / "catalog.csv", FOLDER, Columns(), CLASSES).frame
   assert list(np.bincount(frame["label"])) == [1727, 3191, 324]
   galaxies = frame[frame["label"] < 2].head(40)
   for row in galaxies.itertuples():

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 import hashlib
-import io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gzjax.data import pixels
+from gzjax.data.galaxy_catalog import extras, fits_images, tables, votes
+from gzjax.data.galaxy_catalog.fits_images import Stretch
+from gzjax.data.galaxy_catalog.tables import Rows
 from gzjax.errors import UserError
 
 
@@ -18,127 +19,112 @@ class Columns(NamedTuple):
 
   id: str = "id_str"
   file: str = "file_loc"
-  label: str = "label"
+  label: str = "label"  # may be missing where there is a tree; "": not read
   votes: tuple[str, ...] = ()  # one per class: then the label is the largest
+  tree: str = ""  # of `decision_tree.TREES`: its votes are found by name
+  vote_form: str = "counts"  # of the tree's columns; or fractions
+  crop: str = ""  # edge of the square to keep, pixels of the image file
+  ra: str = ""  # degrees; "": by its usual names, if there
+  dec: str = ""
+  split: str = ""  # train, validation or test
+
+
+class Catalog(NamedTuple):
+  """A checked catalogue of N galaxies.
+
+  Columns of the frame, N rows: `id_str` (str) and `file` (str, a path that
+  exists); and where the table has them `label` (int64, an index of `classes`),
+  `votes` (f32[K] arrays), `counts` or `fractions` and `debiased` (f32[A]
+  arrays, see `votes.Votes`), `ra` and `dec` (float64, degrees, NaN where
+  empty), `crop` (int64, pixels), `split` (str, one of `splits.SPLITS`).
+  """
+
+  frame: pd.DataFrame
+  classes: tuple[str, ...]
+  tree: str  # its name; "": none
+  stretch: Stretch  # of FITS images
+  notes: tuple[str, ...]  # what the user should know, a sentence each
 
 
 def read_catalog(
-  path: Path, images: Path, columns: Columns, classes: Sequence[str]
-) -> pd.DataFrame:
-  """Reads a CSV or parquet table and checks every row of it.
+  path: Path,
+  images: Path,
+  columns: Columns,
+  classes: Sequence[str],
+  stretch: Stretch = fits_images.DEFAULT,
+) -> Catalog:
+  """Reads a table, see `tables.read_table`, and checks every row of it.
 
   Args:
     path: the table.
     images: the folder that the file column is relative to.
     columns: see `Columns`.
     classes: K names; the label column holds them, in any order.
-
-  Returns:
-    A frame with `id_str` (str), `file` (str, a path that exists), `label`
-    (int64, an index of `classes`) and, if asked for, `votes` (f32[K] arrays).
+    stretch: of FITS images.
 
   Raises:
     UserError: naming the file, column or row and the mend.
   """
-  table = _read_table(path)
-  if table.empty:
-    raise UserError(f"{path} has no rows: give a catalogue with galaxies.")
-  label_columns = columns.votes or (columns.label,)
-  _check_columns(
-    path, table, (columns.id, columns.file, *label_columns), columns
+  fits_images.check_stretch(stretch)
+  table = tables.read_table(path)
+  for field in ("id", "file", "crop", "ra", "dec", "split"):
+    name = getattr(columns, field)
+    if name or field in ("id", "file"):
+      tables.check_columns(path, table, [name], f"{field}_column")
+  rows = Rows(path, table, _ids(path, table, columns.id))
+  frame = pd.DataFrame({"id_str": rows.ids})
+  frame["file"] = _files(rows, columns.file, images)
+  notes = _add_labels(frame, rows, columns, classes)
+  for place, values in extras.places(rows, columns.ra, columns.dec).items():
+    frame[place] = values
+  if columns.split:
+    frame["split"] = extras.splits(rows, columns.split)
+  if columns.crop:
+    frame["crop"] = extras.crops(rows, columns.crop)
+    notes += extras.clipped(frame)
+  return Catalog(frame, tuple(classes), columns.tree, stretch, tuple(notes))
+
+
+def fingerprint(catalog: Catalog) -> str:
+  """Twelve hex digits that name all that is recorded.
+
+  Images are known by the sizes and the times of their files: reading them would
+  take as long as recording them.
+  """
+  frame = catalog.frame
+  digest = hashlib.sha256(
+    repr(
+      (catalog.classes, catalog.tree, catalog.stretch, tuple(frame))
+    ).encode()
   )
-  ids = _ids(path, table, columns)
-  frame = pd.DataFrame({"id_str": ids})
-  frame["file"] = _files(path, table, columns, ids, images)
-  if columns.votes:
-    votes = _votes(path, table, columns, ids, classes)
-    frame["votes"] = list(votes)
-    frame["label"] = votes.argmax(axis=1)
-  else:
-    frame["label"] = _labels(path, table, columns, ids, classes)
-  return frame
-
-
-def fingerprint(frame: pd.DataFrame, classes: Sequence[str]) -> str:
-  """Twelve hex digits that name the rows, the labels and the image files."""
-  digest = hashlib.sha256(repr(tuple(classes)).encode())
-  digest.update(frame.to_csv(index=False).encode())
-  sizes = [Path(file).stat().st_size for file in frame["file"]]
-  digest.update(np.asarray(sizes, np.int64).tobytes())
+  for name in frame:
+    digest.update(_bytes(frame[name]))
+  stats = [Path(file).stat() for file in frame["file"]]
+  known = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+  digest.update(np.asarray(known, np.int64).tobytes())
   return digest.hexdigest()[:12]
 
 
-def read_image(row: int, id_str: str, file: str) -> bytes:
-  """The encoded image of a row, decodable by anything as RGB.
+def _bytes(column):
+  """The exact content of a column of text, numbers or arrays."""
+  first = column.iloc[0]
+  if isinstance(first, str):
+    return "\0".join(column).encode()
+  values = np.stack(column) if isinstance(first, np.ndarray) else column
+  return np.asarray(values).tobytes()
 
-  RGB files pass through byte for byte; grey, palette and 16-bit ones become
-  PNG.
 
-  Raises:
-    UserError: if the file is not a whole image.
-  """
-  data = Path(file).read_bytes()
-  try:
-    image = pixels.load_image(data)
-    rgb = pixels.is_rgb(data)
-  except Exception as error:  # Pillow's decoders raise many kinds
+def _ids(path, table, name):
+  if pd.api.types.is_float_dtype(table[name]):
     raise UserError(
-      f"row {row} (id {id_str}): {file} is not a whole image ({error}): fetch "
-      "it again or take the row out of the catalogue."
-    ) from error
-  if rgb:
-    return data
-  buffer = io.BytesIO()
-  image.save(buffer, "PNG")
-  return buffer.getvalue()
-
-
-def _read_table(path):
-  if not path.is_file():
-    raise UserError(
-      f"there is no catalogue {path}: give the CSV or parquet file with "
-      "--config.data.catalog=FILE."
+      f"{path}: column {name!r} holds floats, which cannot hold ids of 18 "
+      "digits: store the ids as integers or text."
     )
-  try:
-    if path.suffix == ".parquet":
-      return pd.read_parquet(path)
-    # Everything as text: ids of 18 digits must never become floats.
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
-  except (ValueError, OSError) as error:
-    raise UserError(
-      f"{path} cannot be read as a table ({error}): give a CSV or parquet file."
-    ) from error
-
-
-def _check_columns(path, table, names, columns):
-  missing = [name for name in names if name not in table.columns]
-  if missing:
-    flags = dict(
-      zip((columns.id, columns.file, columns.label), ("id", "file", "label"))
-    )
-    flag = flags.get(missing[0], "vote")
-    option = "vote_columns" if flag == "vote" else f"{flag}_column"
-    raise UserError(
-      f"{path} has no column {missing[0]!r} (it has {', '.join(table.columns)})"
-      f": name the right one with --config.data.{option}=NAME."
-    )
-
-
-def _where(path, i, id_str):
-  return f"{path}, row {i + 1} (id {id_str})"
-
-
-def _ids(path, table, columns):
-  if pd.api.types.is_float_dtype(table[columns.id]):
-    raise UserError(
-      f"{path}: column {columns.id!r} holds floats, which cannot hold ids of "
-      "18 digits: store the ids as integers or text."
-    )
-  ids = table[columns.id].astype(str)
-  empty = np.flatnonzero(table[columns.id].isna() | (ids.str.strip() == ""))
+  ids = table[name].astype(str).str.strip()
+  empty = np.flatnonzero(table[name].isna() | (ids == ""))
   if len(empty):
     raise UserError(
-      f"{path}, row {empty[0] + 1}: column {columns.id!r} is empty: give every "
+      f"{path}, row {empty[0] + 1}: column {name!r} is empty: give every "
       "galaxy an id."
     )
   repeated = np.flatnonzero(ids.duplicated())
@@ -146,72 +132,77 @@ def _ids(path, table, columns):
     i = repeated[0]
     first = int(np.flatnonzero(ids == ids.iloc[i])[0])
     raise UserError(
-      f"{_where(path, i, ids.iloc[i])} repeats the id of row {first + 1} "
-      f"({len(repeated)} such rows): keep one row for each galaxy."
+      f"{path}, row {i + 1} (id {ids.iloc[i]}) repeats the id of row "
+      f"{first + 1} ({len(repeated)} such rows): keep one row for each galaxy."
     )
   return ids
 
 
-def _files(path, table, columns, ids, images):
+def _files(rows, name, images):
   if not images.is_dir():
     raise UserError(
       f"there is no image folder {images}: give it with "
       "--config.data.images=FOLDER."
     )
-  files = [str(images / str(name)) for name in table[columns.file]]
-  missing = [i for i, file in enumerate(files) if not Path(file).is_file()]
-  if missing:
-    i = missing[0]
-    raise UserError(
-      f"{_where(path, i, ids.iloc[i])}: there is no image {files[i]} "
-      f"({len(missing)} such rows): add the file, take the row out, or set "
-      "--config.data.images to the folder that the file column starts from."
-    )
+  rows.refuse_empty(name)
+  files = [str(images / text) for text in rows.text(name)]
+  rows.refuse(
+    np.array([not Path(file).is_file() for file in files]),
+    lambda i: f"there is no image {files[i]}",
+    "add the file, take the row out, or set --config.data.images to the folder "
+    "that the file column starts from",
+  )
   return files
 
 
-def _labels(path, table, columns, ids, classes):
-  column = table[columns.label]
-  text = column.astype(str).str.strip()
-  codes = pd.Index(classes).get_indexer(pd.Index(text))
-  bad = np.flatnonzero(codes < 0)
-  if len(bad):
-    i = bad[0]
-    where = _where(path, i, ids.iloc[i])
-    if pd.isna(column.iloc[i]) or text.iloc[i].lower() in ("", "nan"):
-      raise UserError(
-        f"{where}: column {columns.label!r} is empty ({len(bad)} rows without "
-        "a usable label): fill it in or take the row out."
-      )
-    raise UserError(
-      f"{where}: label {text.iloc[i]!r} is none of the classes "
-      f"{', '.join(classes)} ({len(bad)} such rows): correct the row or set "
-      "--config.data.classes."
-    )
+def _add_labels(frame, rows, columns, classes):
+  """Adds labels and votes to the frame; returns notes."""
+  notes = []
+  if columns.tree:
+    found = votes.read_votes(rows, columns.tree, columns.vote_form)
+    notes += found.notes
+    frame[found.form] = list(found.values)
+    if found.debiased is not None:
+      frame["debiased"] = list(found.debiased)
+  if columns.votes:
+    values = _class_votes(rows, columns.votes, classes)
+    frame["votes"] = list(values)
+    frame["label"] = values.argmax(axis=1)
+  elif _has_labels(rows, columns):
+    frame["label"] = _labels(rows, columns.label, classes)
+  return notes
+
+
+def _has_labels(rows, columns):
+  """Labels may be missing only where there are votes and nobody named them."""
+  if columns.label in rows.table:
+    return True
+  default = Columns._field_defaults["label"]
+  if not columns.tree or columns.label not in ("", default):
+    tables.check_columns(rows.path, rows.table, [columns.label], "label_column")
+  return False
+
+
+def _labels(rows, name, classes):
+  rows.refuse_empty(name)
+  codes = pd.Index(classes).get_indexer(pd.Index(rows.text(name)))
+  rows.refuse(
+    codes < 0,
+    lambda i: (
+      f"label {rows.text(name).iloc[i]!r} is none of the classes "
+      f"{', '.join(classes)}"
+    ),
+    "correct the row, set --config.data.classes or, for votes without labels, "
+    "--config.data.label_column=",
+  )
   return codes
 
 
-def _votes(path, table, columns, ids, classes):
-  if len(columns.votes) != len(classes):
+def _class_votes(rows, names, classes):
+  tables.check_columns(rows.path, rows.table, names, "vote_columns")
+  if len(names) != len(classes):
     raise UserError(
-      f"data.vote_columns names {len(columns.votes)} columns for "
-      f"{len(classes)} classes: give one for each of data.classes, in order."
+      f"data.vote_columns names {len(names)} columns for {len(classes)} "
+      "classes: give one for each of data.classes, in order."
     )
-  votes = np.stack(
-    [
-      pd.to_numeric(table[name], errors="coerce").to_numpy(np.float32)
-      for name in columns.votes
-    ],
-    axis=1,
-  )
-  usable = np.isfinite(votes) & (votes >= 0)
-  bad = np.flatnonzero(~usable.all(axis=1))
-  if len(bad):
-    i = bad[0]
-    name = columns.votes[int(np.argmin(usable[i]))]
-    raise UserError(
-      f"{_where(path, i, ids.iloc[i])}: column {name!r} is "
-      f"{table[name].iloc[i]!r}, not a number of votes ({len(bad)} such rows): "
-      "correct the row or take it out."
-    )
-  return votes
+  return votes.read_columns(rows, names).astype(np.float32)

@@ -1,22 +1,21 @@
-"""Your own galaxies: a CSV or parquet table and a folder of images."""
+"""Your own galaxies: a table and a folder of images."""
 
 import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import tensorflow_datasets as tfds
 
-from gzjax.data.galaxy_catalog import catalog
+from gzjax.data.galaxy_catalog import images
+from gzjax.data.galaxy_catalog.catalog import Catalog
 
 
 @dataclasses.dataclass(kw_only=True)
 class GalaxyCatalogConfig(tfds.core.BuilderConfig):
-  """A checked catalogue (see `catalog.read_catalog`) and its class names."""
+  """A checked catalogue, see `catalog.read_catalog`."""
 
   name: str
-  frame: pd.DataFrame = dataclasses.field(repr=False)
-  classes: tuple[str, ...]
+  catalog: Catalog = dataclasses.field(repr=False)
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -26,20 +25,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
   def _info(self) -> tfds.core.DatasetInfo:
-    config = self.builder_config
+    catalog = self.builder_config.catalog
     features: dict[str, Any] = {
       "image": tfds.features.Image(shape=(None, None, 3)),
       "id_str": tfds.features.Text(),
-      "label": tfds.features.ClassLabel(names=list(config.classes)),
     }
-    if "votes" in config.frame:
-      features["votes"] = tfds.features.Tensor(
-        shape=(len(config.classes),), dtype=np.float32
-      )
+    features |= {
+      name: _feature(catalog, name) for name in _recorded(catalog.frame)
+    }
     return self.dataset_info_from_configs(
       features=tfds.features.FeaturesDict(features),
       # Examples keep the order of the table.
       disable_shuffling=True,
+      metadata=tfds.core.MetadataDict(
+        {"tree": catalog.tree, "notes": list(catalog.notes)}
+      ),
     )
 
   def _split_generators(self, dl_manager: tfds.download.DownloadManager):
@@ -47,9 +47,31 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     return {"full": self._generate_examples()}
 
   def _generate_examples(self):
-    for row in self.builder_config.frame.itertuples():
-      data = catalog.read_image(row.Index + 1, row.id_str, row.file)
-      example = {"image": data, "id_str": row.id_str, "label": int(row.label)}
-      if hasattr(row, "votes"):
-        example["votes"] = row.votes
-      yield int(row.Index), example
+    catalog = self.builder_config.catalog
+    recorded = _recorded(catalog.frame)
+    for i, row in enumerate(catalog.frame.to_dict("records")):
+      data = images.read_image(
+        i + 1, row["id_str"], row["file"], row.get("crop", 0), catalog.stretch
+      )
+      example = {"image": data, "id_str": row["id_str"]}
+      yield i, example | {name: row[name] for name in recorded}
+
+
+def _recorded(frame):
+  """Columns of the frame that become features as they are."""
+  return [name for name in frame if name not in ("id_str", "file", "crop")]
+
+
+def _feature(catalog, name):
+  if name == "label":
+    return tfds.features.ClassLabel(names=list(catalog.classes))
+  if name == "split":
+    return tfds.features.Text()
+  if name in ("ra", "dec"):
+    # The default encoding rounds to 32 bits: 0.05 arc seconds.
+    return tfds.features.Tensor(
+      shape=(), dtype=np.float64, encoding=tfds.features.Encoding.BYTES
+    )
+  return tfds.features.Tensor(
+    shape=catalog.frame[name].iloc[0].shape, dtype=np.float32
+  )

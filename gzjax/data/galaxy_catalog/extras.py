@@ -1,0 +1,131 @@
+"""What a table may tell besides labels: places, splits and crops."""
+
+import numpy as np
+import pandas as pd
+
+from gzjax.data import decision_tree
+from gzjax.data.galaxy_catalog.images import shorter_side
+from gzjax.data.galaxy_catalog.tables import Rows
+from gzjax.data.splits import SPLITS
+from gzjax.errors import UserError
+
+_RA = ("ra", "ra_deg", "raj2000", "_raj2000", "alpha_j2000", "ra_icrs")
+_DEC = (
+  *("dec", "dec_deg", "decl", "declination"),
+  *("dej2000", "_dej2000", "decj2000", "delta_j2000", "de_icrs"),
+)
+_SPLIT_NAMES = {
+  **dict.fromkeys(("train", "training"), "train"),
+  **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+  **dict.fromkeys(("test", "testing"), "test"),
+}
+_LARGEST_CROP = 2**31 - 1  # pixels; no image is wider
+
+
+def places(rows: Rows, ra: str, dec: str) -> dict[str, np.ndarray]:
+  """Where on the sky the galaxies are.
+
+  Args:
+    rows: N galaxies.
+    ra: name of the column; "": by its usual names.
+    dec: likewise.
+
+  Returns:
+    ra and dec, f64[N] in degrees, NaN in empty cells; an empty dictionary if
+    the table has not both and none was named.
+
+  Raises:
+    UserError: if only one of the two is there, or a cell is no angle.
+  """
+  names = {"ra": ra or _usual(rows, _RA), "dec": dec or _usual(rows, _DEC)}
+  if not all(names.values()):
+    if ra or dec:
+      raise UserError(
+        f"{rows.path} has no column for {'dec' if ra else 'ra'} to go with "
+        f"{ra or dec!r}: name it with "
+        f"--config.data.{'dec' if ra else 'ra'}_column=NAME."
+      )
+    return {}
+  return {
+    "ra": _degrees(rows, names["ra"], 0, 360),
+    "dec": _degrees(rows, names["dec"], -90, 90),
+  }
+
+
+def splits(rows: Rows, name: str) -> pd.Series:
+  """The split of each galaxy, one of `SPLITS`, which must all occur.
+
+  Args:
+    rows: N galaxies.
+    name: a column with their names, in any case; val, valid and dev are
+      validation, too.
+
+  Raises:
+    UserError: naming the first row with another value, or the missing split.
+  """
+  rows.refuse_empty(name)
+  split = rows.text(name).str.lower().map(_SPLIT_NAMES)
+  rows.refuse(
+    split.isna().to_numpy(bool),
+    lambda i: f"{rows.cell(name, i)}, none of {', '.join(SPLITS)}",
+    "correct the row",
+  )
+  missing = [wanted for wanted in SPLITS if wanted not in set(split)]
+  if missing:
+    raise UserError(
+      f"{rows.path}: column {name!r} puts no galaxy into {missing[0]}: use all "
+      f"of {', '.join(SPLITS)}, or leave out --config.data.split_column for a "
+      "random split."
+    )
+  return split
+
+
+def crops(rows: Rows, name: str) -> np.ndarray:
+  """Edges of the squares to cut out, i64[N], whole pixels of the image files.
+
+  Raises:
+    UserError: naming the first row without a number above 0.
+  """
+  edges = rows.numbers(name)
+  rows.refuse(
+    ~(np.isfinite(edges) & (edges > 0)),
+    lambda i: f"{rows.cell(name, i)}, not a number of pixels above 0",
+    "give the edge of the square to cut out, in pixels of the image",
+  )
+  return np.rint(edges).clip(1, _LARGEST_CROP).astype(np.int64)
+
+
+def clipped(frame: pd.DataFrame) -> list[str]:
+  """Says how many crops are larger than their images, if any.
+
+  Args:
+    frame: `id_str`, `file` and `crop`.
+
+  Raises:
+    UserError: if a file has no header of an image.
+  """
+  names = zip(frame["id_str"], frame["file"], strict=True)
+  sides = [shorter_side(i, *name) for i, name in enumerate(names, 1)]
+  larger = frame["crop"].to_numpy() > np.array(sides)
+  if not larger.any():
+    return []
+  i = int(larger.argmax())
+  return [
+    f"crops larger than their images, clipped: {larger.sum()}, first in row "
+    f"{i + 1} (id {frame['id_str'].iloc[i]})"
+  ]
+
+
+def _usual(rows, names):
+  found = decision_tree.find_columns(names, rows.table.columns)
+  return next((name for name in found if name is not None), None)
+
+
+def _degrees(rows, name, low, high):
+  values = rows.numbers(name)
+  rows.refuse(
+    ~rows.empty(name) & ~((values >= low) & (values <= high)),
+    lambda i: f"{rows.cell(name, i)}, not an angle between {low} and {high}",
+    "give decimal degrees, or leave the cell empty",
+  )
+  return values

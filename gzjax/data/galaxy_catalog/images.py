@@ -1,0 +1,96 @@
+"""The image files of a catalogue, checked, as they are recorded."""
+
+from collections.abc import Iterator
+import contextlib
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from gzjax.data import pixels
+from gzjax.data.galaxy_catalog import astro, fits_images
+from gzjax.data.galaxy_catalog.fits_images import Stretch
+from gzjax.errors import UserError
+
+
+def read_image(
+  row: int,
+  id_str: str,
+  file: str,
+  crop: int = 0,
+  stretch: Stretch = fits_images.DEFAULT,
+) -> bytes:
+  """The encoded image of a row, decodable by anything as RGB.
+
+  RGB files that are not cut pass through byte for byte; grey, palette and
+  16-bit ones, FITS images and cuts become PNG.
+
+  Args:
+    row: number of the row, for the error message.
+    id_str: id of the row, for the error message.
+    file: an image that Pillow knows, or FITS.
+    crop: edge of the central square that is kept, in pixels of the file,
+      clipped to the image; 0 keeps the whole image.
+    stretch: of FITS images.
+
+  Raises:
+    UserError: if the file is not a whole image.
+  """
+  path = Path(file)
+  with _named(row, id_str, file):
+    if astro.is_fits(path):
+      rgb = fits_images.read_fits_image(path, stretch)
+      return _png(_cut(Image.fromarray(rgb), crop))
+    data = path.read_bytes()
+    image = pixels.load_image(data)
+    cut = _cut(image, crop)
+    return data if cut is image and pixels.is_rgb(data) else _png(cut)
+
+
+def shorter_side(row: int, id_str: str, file: str) -> int:
+  """Pixels of the shorter side of an image, from its header.
+
+  Args:
+    row: see `read_image`.
+    id_str: see `read_image`.
+    file: see `read_image`.
+
+  Raises:
+    UserError: if the file has no header of an image.
+  """
+  path = Path(file)
+  with _named(row, id_str, file):
+    if astro.is_fits(path):
+      return min(fits_images.shape(path)[-2:])
+    with Image.open(path) as image:
+      return min(image.size)
+
+
+def _cut(image, crop):
+  """The central square; the image itself where there is nothing to cut."""
+  edge = min(crop, *image.size)
+  if not crop or image.size == (edge, edge):
+    return image
+  left, top = (image.width - edge) // 2, (image.height - edge) // 2
+  return image.crop((left, top, left + edge, top + edge))
+
+
+def _png(image):
+  buffer = io.BytesIO()
+  # Against Pillow's 6: 2.5 times as fast for 12% more bytes.
+  image.save(buffer, "PNG", compress_level=3)
+  return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _named(row: int, id_str: str, file: str) -> Iterator[None]:
+  """Says in which row an error is."""
+  try:
+    yield
+  except UserError as error:
+    raise UserError(f"row {row} (id {id_str}): {error}") from error
+  except Exception as error:  # the decoders raise many kinds
+    raise UserError(
+      f"row {row} (id {id_str}): {file} is not a whole image ({error}): fetch "
+      "it again or take the row out of the catalogue."
+    ) from error

@@ -1,0 +1,179 @@
+"""Any table to a frame, and rows that can be named in a message."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gzjax.data.galaxy_catalog import astro
+from gzjax.errors import UserError
+
+FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
+_LONGEST_CELL = 40  # characters shown in a message
+
+
+def read_table(path: Path) -> pd.DataFrame:
+  """Reads a table by the ending of its name.
+
+  Args:
+    path: .parquet; .fits, .fit (first table; its columns of several numbers a
+      row are left out); .vot, .votable, .xml (first table); anything else is
+      CSV. FITS, VOTable and CSV may be gzipped.
+
+  Returns:
+    A frame with the columns of the file. Those of a CSV file are text; other
+    columns have their own type in native byte order, masked cells are missing.
+
+  Raises:
+    UserError: naming the file if it is missing, empty or not such a table.
+  """
+  if not path.is_file():
+    raise UserError(
+      f"there is no catalogue {path}: give the table ({FORMATS}) with "
+      "--config.data.catalog=FILE."
+    )
+  try:
+    table = _reader(path)(path)
+  except UserError:
+    raise
+  except Exception as error:  # the parsers raise many kinds
+    raise UserError(
+      f"{path} cannot be read as a table ({error}): give {FORMATS}."
+    ) from error
+  if table.empty:
+    raise UserError(f"{path} has no rows: give a catalogue with galaxies.")
+  return table
+
+
+def _reader(path):
+  if astro.is_fits(path):
+    return _read_fits
+  if astro.is_votable(path):
+    return _read_votable
+  return pd.read_parquet if path.suffix.lower() == ".parquet" else _read_csv
+
+
+def _read_csv(path):
+  # Everything as text: ids of 18 digits must never become floats.
+  return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def _read_fits(path):
+  fits = astro.astropy("io.fits", path)
+  kinds = (fits.BinTableHDU, fits.TableHDU)
+  with fits.open(path, memmap=False) as units:
+    tables = [unit for unit in units if isinstance(unit, kinds)]
+    if not tables:
+      raise ValueError("it holds no table")
+    return _to_frame(
+      astro.astropy("table", path).Table.read(
+        tables[0], character_as_bytes=False, unit_parse_strict="silent"
+      )
+    )
+
+
+def _read_votable(path):
+  votable = astro.astropy("io.votable", path)
+  # IDs may be anything, such as col1.
+  return _to_frame(
+    votable.parse_single_table(path).to_table(use_names_over_ids=True)
+  )
+
+
+def _to_frame(table):
+  table.keep_columns([name for name in table.colnames if table[name].ndim == 1])
+  return table.to_pandas()
+
+
+class Rows(NamedTuple):
+  """A table of N galaxies whose rows can be named in a message."""
+
+  path: Path
+  table: pd.DataFrame
+  ids: pd.Series  # str
+
+  def where(self, i: int) -> str:
+    """Names a row, counted from 0."""
+    return f"{self.path}, row {i + 1} (id {self.ids.iloc[i]})"
+
+  def cell(self, name: str, i: int) -> str:
+    """The content of a cell for a message."""
+    if self.empty(name)[i]:
+      return f"column {name!r} is empty"
+    text = str(self.table[name].iloc[i])
+    if len(text) > _LONGEST_CELL:
+      text = text[:_LONGEST_CELL] + "..."
+    return f"column {name!r} is {text!r}"
+
+  def refuse(
+    self, bad: np.ndarray, what: Callable[[int], str], mend: str
+  ) -> None:
+    """Checks that no row is bad.
+
+    Args:
+      bad: bool[N].
+      what: says what is wrong with a row, counted from 0.
+      mend: says what to do.
+
+    Raises:
+      UserError: that names the first bad row.
+    """
+    if bad.any():
+      i = int(bad.argmax())
+      raise UserError(
+        f"{self.where(i)}: {what(i)} ({bad.sum()} such rows): {mend}."
+      )
+
+  def refuse_empty(self, name: str) -> None:
+    """Checks that a column has a value in every row.
+
+    Raises:
+      UserError: that names the first row without.
+    """
+    self.refuse(
+      self.empty(name),
+      lambda i: f"column {name!r} is empty",
+      "fill it in or take the row out",
+    )
+
+  def text(self, name: str) -> pd.Series:
+    """A column as text without outer spaces, "" where it is empty."""
+    text = self.table[name].astype(str).str.strip()
+    return text.mask(self.empty(name), "")
+
+  def empty(self, name: str) -> np.ndarray:
+    """Where a column has no value, bool[N]."""
+    column = self.table[name]
+    missing = column.isna()
+    if not pd.api.types.is_numeric_dtype(column):
+      missing |= column.astype(str).str.strip().str.lower().isin(("", "nan"))
+    return missing.to_numpy(bool)
+
+  def numbers(self, name: str) -> np.ndarray:
+    """A column as f64[N], NaN where it is empty or no number."""
+    column = pd.to_numeric(self.table[name], errors="coerce")
+    return column.to_numpy(np.float64, na_value=np.nan)
+
+
+def check_columns(
+  path: Path, table: pd.DataFrame, names: Sequence[str], option: str
+) -> None:
+  """Checks that a table has columns that the user named.
+
+  Raises:
+    UserError: with the first missing one and the flag `option` that names it.
+  """
+  missing = [name for name in names if name not in table.columns]
+  if missing:
+    raise UserError(
+      f"{path} has no column {missing[0]!r} (it has {_listed(table.columns)}): "
+      f"name the right one with --config.data.{option}=NAME."
+    )
+
+
+def _listed(names, most=20):
+  names = [str(name) for name in names]
+  rest = f" and {len(names) - most} more" if len(names) > most else ""
+  return ", ".join(names[:most]) + rest

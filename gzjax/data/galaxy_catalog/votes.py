@@ -1,0 +1,280 @@
+"""Votes of volunteers in a table: found by name, checked against the tree."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gzjax.data import decision_tree
+from gzjax.data.decision_tree import TREES, Tree
+from gzjax.data.galaxy_catalog.tables import Rows
+from gzjax.errors import UserError
+
+# What Zoobot's tables put between a question and an answer.
+_CAMPAIGNS = {
+  "gz2": ("gz2",),
+  "gz2_kaggle": ("gz2",),
+  "gzd_5": ("dr5", "dr8"),
+  "gzd_1_2": ("dr12",),
+}
+# Endings of the columns; the plain names come last, because a table that has
+# several forms keeps them for its counts.
+_ENDINGS = {"counts": ("_count", ""), "fractions": ("_fraction", "")}
+_TOLERANCE = 0.01  # fractions in tables are often rounded to three digits
+
+
+class Votes(NamedTuple):
+  """Votes of N galaxies for the A answers of a tree, in its order."""
+
+  form: str  # counts or fractions
+  # f32[N,A]; fractions are cumulative. Questions that the table does not have
+  # are 0 in counts and NaN in fractions.
+  values: np.ndarray
+  # f32[N,A], as they stand in the table, NaN where it has none.
+  debiased: np.ndarray | None
+  notes: tuple[str, ...]  # what was found and what was not
+
+
+def read_votes(rows: Rows, tree_name: str, form: str) -> Votes:
+  """Reads the columns of a decision tree from a table.
+
+  Args:
+    rows: the table; its columns may stand in any order and be called as in
+      `spellings`, with the ending _count or _fraction or without.
+    tree_name: a key of `decision_tree.TREES`.
+    form: counts or fractions. Fractions may be conditional or cumulative, see
+      `decision_tree`: their sums tell which. A question that is empty in a row
+      was not asked.
+
+  Raises:
+    UserError: naming the missing columns, or the first bad row.
+  """
+  tree = _choose(tree_name, form)
+  names = _find(rows, tree, _ENDINGS[form])
+  if not any(names):
+    raise UserError(
+      f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
+      f"{_examples(tree, _ENDINGS[form])} and so on, set "
+      "--config.data.vote_form to the other of counts and fractions, or choose "
+      f"another --config.data.tree of {', '.join(TREES)}."
+    )
+  values = _matrix(rows, tree, names, may_be_empty=form == "fractions")
+  notes = [
+    f"{rows.path.name} has no columns for the question {question.name!r}"
+    for question, part in zip(tree.questions, tree.slices, strict=True)
+    if names[part.start] is None
+  ]
+  if form == "counts":
+    values = _counts(rows, tree, values)
+  else:
+    values, kind = _cumulative(rows, tree, values, names)
+    notes.append(f"the vote fractions of {rows.path.name} are {kind}")
+  return Votes(
+    form, values.astype(np.float32), _debiased(rows, tree), tuple(notes)
+  )
+
+
+def read_columns(
+  rows: Rows, names: Sequence[str], *, may_be_empty: bool = False
+) -> np.ndarray:
+  """Columns of numbers >= 0 as f64[N,K]; empty cells are NaN.
+
+  Args:
+    rows: the table.
+    names: K columns of it.
+    may_be_empty: whether empty cells are allowed.
+
+  Raises:
+    UserError: naming the first row with anything else.
+  """
+  values = np.stack([rows.numbers(name) for name in names], axis=1)
+  bad = ~(np.isfinite(values) & (values >= 0))
+  if may_be_empty:
+    bad &= ~np.stack([rows.empty(name) for name in names], axis=1)
+  first = bad.argmax(axis=1)
+  rows.refuse(
+    np.any(bad, axis=1),
+    lambda i: f"{rows.cell(names[first[i]], i)}, not a number of votes",
+    "correct the row or take it out",
+  )
+  return values
+
+
+def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
+  """How tables call the answers of a tree, A names each.
+
+  The tree's own names; with the campaign after the question, as in Zoobot's
+  tables; for GZ2 the names of Hart et al. (2016) and of the Kaggle challenge.
+
+  Args:
+    tree: the questions.
+    ending: of every name, such as _count.
+  """
+  ways = [tree.answers]
+  for campaign in _CAMPAIGNS[tree.name]:
+    ways.append(
+      tuple(
+        f"{question.name}-{campaign}_{answer}"
+        for question in tree.questions
+        for answer in question.answers
+      )
+    )
+  if tree.stems:
+    ways += [tree.stems, tree.kaggle_columns()]
+  return [tuple(name + ending for name in way) for way in ways]
+
+
+def _choose(tree_name, form):
+  if tree_name not in TREES:
+    raise UserError(
+      f"data.tree is {tree_name!r}: choose one of {', '.join(TREES)}."
+    )
+  if form not in _ENDINGS:
+    raise UserError(f"data.vote_form is {form!r}: choose counts or fractions.")
+  return TREES[tree_name]
+
+
+def _examples(tree, endings):
+  """The first answer in every spelling."""
+  ways = [way for ending in endings for way in spellings(tree, ending)]
+  return " or ".join(way[0] for way in ways)
+
+
+def _find(rows, tree, endings):
+  """The columns of the answers in the spelling that has most of them, or None.
+
+  Whole questions may be missing.
+  """
+  for ending in endings:
+    ways = spellings(tree, ending)
+    found = [
+      decision_tree.find_columns(way, rows.table.columns) for way in ways
+    ]
+    best = max(
+      range(len(ways)), key=lambda k: len(ways[k]) - found[k].count(None)
+    )
+    if any(found[best]):
+      _check_questions(rows, tree, ways[best], found[best])
+      return found[best]
+  return [None] * len(tree.answers)
+
+
+def _check_questions(rows, tree, wanted, found):
+  for question, part in zip(tree.questions, tree.slices, strict=True):
+    missing = [
+      name for name, column in zip(wanted[part], found[part]) if column is None
+    ]
+    if missing and any(found[part]):
+      raise UserError(
+        f"{rows.path} has only some of the columns of the question "
+        f"{question.name!r}, {', '.join(missing)} missing: add them, or take "
+        "the whole question out."
+      )
+
+
+def _matrix(rows, tree, names, *, may_be_empty):
+  """f64[N,A], NaN where empty and where there is no column."""
+  present = [a for a, name in enumerate(names) if name is not None]
+  values = np.full((len(rows.table), len(tree.answers)), np.nan)
+  values[:, present] = read_columns(
+    rows, [names[a] for a in present], may_be_empty=may_be_empty
+  )
+  return values
+
+
+def _debiased(rows, tree):
+  names = _find(rows, tree, ("_debiased",))
+  if not any(names):
+    return None
+  values = _matrix(rows, tree, names, may_be_empty=True)
+  return values.astype(np.float32)
+
+
+def _counts(rows, tree, values):
+  counts = np.nan_to_num(values)
+  if decision_tree.sums(tree, counts).max() <= 1:
+    raise UserError(
+      f"{rows.path}: no question has more than one vote in any row: if the "
+      "columns hold fractions, set --config.data.vote_form=fractions."
+    )
+  return counts
+
+
+def _cumulative(rows, tree, values, names):
+  """Fractions of either form as cumulative ones, and their form."""
+  here = np.array([names[part.start] is not None for part in tree.slices])
+  _refuse_gaps(rows, tree, values, here)
+  known = np.nan_to_num(values)
+  kind = _kind(rows, tree, known, here)
+  if kind == "conditional":
+    _check_ways(rows, tree, here)
+    known = decision_tree.joint(tree, known)
+  return np.where(here[tree.question_of], known, np.nan), kind
+
+
+def _refuse_gaps(rows, tree, values, here):
+  for q in np.flatnonzero(here):
+    gaps = np.isnan(values[:, tree.slices[q]])
+    rows.refuse(
+      gaps.any(axis=1) & ~gaps.all(axis=1),
+      lambda i, q=q: f"the question {tree.questions[q].name!r} is partly empty",
+      "fill in all of its answers or none",
+    )
+
+
+def _kind(rows, tree, known, here):
+  """The form whose sums fewer rows break, which must be none."""
+  total = decision_tree.sums(tree, known)
+  wanted = _wanted(tree, known, here)
+  broken = {
+    kind: here & (np.abs(total - sums) > _TOLERANCE)
+    for kind, sums in wanted.items()
+  }
+  kind = min(broken, key=lambda kind: broken[kind].any(axis=1).sum())
+  first = broken[kind].argmax(axis=1)
+
+  def what(i):
+    q = first[i]
+    return (
+      f"the {kind} fractions of the question {tree.questions[q].name!r} sum to "
+      f"{total[i, q]:.4g} in place of {wanted[kind][i, q]:.4g}"
+    )
+
+  rows.refuse(
+    broken[kind].any(axis=1),
+    what,
+    "correct the rows, choose another --config.data.tree of "
+    f"{', '.join(TREES)}, or set --config.data.vote_form=counts",
+  )
+  return kind
+
+
+def _wanted(tree, known, here):
+  """What the answers of each question should sum to, f64[N,Q] for each form.
+
+  A question whose parents are not in the table may sum to anything.
+  """
+  total = decision_tree.sums(tree, known)
+  led_to = np.array(
+    [all(here[tree.question_of[list(parents)]]) for parents in tree.parents]
+  )
+  cumulative = total - decision_tree.violation(tree, known)
+  always = np.array([not parents for parents in tree.parents])
+  return {
+    "cumulative": np.where(led_to, cumulative, total),
+    # Nobody was asked where the sum is 0.
+    "conditional": np.where((total > 0) | always, 1.0, 0.0),
+  }
+
+
+def _check_ways(rows, tree, here):
+  """Only leaves may be missing: the way to all other questions is needed."""
+  for q in np.flatnonzero(here):
+    for parent in tree.question_of[list(tree.parents[q])]:
+      if not here[parent]:
+        raise UserError(
+          f"{rows.path} has no columns for the question "
+          f"{tree.questions[parent].name!r}, which leads to "
+          f"{tree.questions[q].name!r}: add them; conditional fractions need "
+          "the whole way."
+        )
