@@ -12,15 +12,31 @@ def get_config() -> ml_collections.ConfigDict:
   config.seeds = ()  # several: a whole run each in seed_<n>/, and their mean
 
   config.data = ml_collections.ConfigDict()
-  config.data.builder = "galaxy_catalog"  # or galaxy_synthetic
-  # galaxy_catalog: CSV or parquet, and what its columns are called.
+  # Galaxy Zoo's own files, in --manual_dir: galaxy_zoo2/kaggle,
+  # galaxy_zoo2/hart16, galaxy_zoo_decals/volunteers_5,
+  # galaxy_zoo_decals/volunteers_1_and_2; or galaxy_catalog, galaxy_synthetic.
+  config.data.builder = "galaxy_catalog"
+  # galaxy_catalog: a table, and what its columns are called.
   config.data.catalog = ""
   config.data.images = ""  # folder of the images; "" is the catalogue's own
   config.data.id_column = "id_str"
   config.data.file_column = "file_loc"
   config.data.label_column = "label"
   config.data.vote_columns = ()  # one per class: the label is the largest
+  config.data.tree = ""  # or gz2, gz2_kaggle, gzd_5, gzd_1_2: votes by name
+  config.data.vote_form = "counts"  # of the tree's columns; or fractions
+  config.data.crop_column = (
+    ""  # edge of each galaxy's square, pixels of the file
+  )
+  config.data.ra_column = ""  # degrees; "": by its usual names
+  config.data.dec_column = ""
+  config.data.split_column = ""  # train, validation, test; "": drawn
   config.data.classes = ("smooth", "featured", "artifact")
+  # FITS images: which plane is which colour, the percentile that is white, and
+  # where the asinh stretch bends (Lupton et al. 2004).
+  config.data.fits_planes = "rgb"
+  config.data.fits_white = 99.7
+  config.data.fits_softening = 10.0
   # galaxy_synthetic
   config.data.galaxies = 2000
   config.data.class_fractions = (0.45, 0.45, 0.1)

@@ -10,7 +10,12 @@ import tensorflow_datasets as tfds
 
 from gzjax import progress
 from gzjax.data import decision_tree, labels, pixels
-from gzjax.data.galaxy_catalog import catalog, galaxy_catalog_dataset_builder
+from gzjax.data.galaxy_catalog import (
+  catalog,
+  fits_images,
+  galaxy_catalog_dataset_builder,
+)
+from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
 from gzjax.workdir import write_whole
@@ -29,6 +34,7 @@ class Dataset(NamedTuple):
   table: pd.DataFrame
   votes: labels.Votes | None
   left_out: dict[str, int]  # galaxies that the builder did not take, and why
+  notes: tuple[str, ...]  # what else the builder has to say
   image: pixels.Images  # u8[N,S,S,3], on disk
 
   def select(self, rows: np.ndarray) -> "Dataset":
@@ -48,13 +54,14 @@ def catalog_builder(
   columns: catalog.Columns,
   classes: tuple[str, ...],
   data_dir: str | None,
+  stretch: Stretch = fits_images.DEFAULT,
 ) -> tfds.core.DatasetBuilder:
   """The builder of a catalogue; the fingerprint of its content is its name.
 
   Raises:
     UserError: see `catalog.read_catalog`.
   """
-  found = catalog.read_catalog(path, images, columns, classes)
+  found = catalog.read_catalog(path, images, columns, classes, stretch)
   config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
     name=f"{path.name.partition('.')[0]}-{catalog.fingerprint(found)}",
     catalog=found,
@@ -140,6 +147,7 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
     table=table[[name for name in table.columns if "/" not in name]],
     votes=_votes(table, metadata.get("tree"), classes),
     left_out=dict(metadata.get("left_out", {})),
+    notes=tuple(metadata.get("notes", ())),
     image=image,
   )
 

@@ -15,6 +15,7 @@ from gzjax.data import (
   studies,
 )
 from gzjax.data.galaxy_catalog.catalog import Columns
+from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages import labelling
@@ -31,6 +32,8 @@ def run(experiment: Experiment) -> None:
   )
   found = labelling.find_labels(config, everything)
   left_out = {**everything.left_out, **found.left_out}
+  for note in everything.notes:
+    say(f"note: {note}")
   _say_what_is_left(found, left_out)
   data = everything.select(found.kept)
   label = found.label[found.kept]
@@ -160,22 +163,36 @@ def _builder(experiment: Experiment):
       data_dir=experiment.data_dir,
     )
   if data.builder == "galaxy_catalog":
-    path = _find(data.catalog, experiment.manual_dir)
-    return dataset.catalog_builder(
-      path,
-      Path(data.images) if data.images else path.parent,
-      Columns(
-        data.id_column,
-        data.file_column,
-        data.label_column,
-        tuple(data.vote_columns),
-      ),
-      tuple(data.classes),
-      experiment.data_dir,
-    )
+    return _catalog_builder(experiment)
   raise UserError(
     f"data.builder is {data.builder!r}: choose galaxy_catalog or "
     "galaxy_synthetic."
+  )
+
+
+def _catalog_builder(experiment: Experiment):
+  data, flips = experiment.config.data, experiment.config.flips
+  path = _find(data.catalog, experiment.manual_dir)
+  columns = Columns(
+    id=data.id_column,
+    file=data.file_column,
+    label=data.label_column,
+    votes=tuple(data.vote_columns),
+    tree=data.tree,
+    vote_form=data.vote_form,
+    crop=data.crop_column,
+    ra=data.ra_column,
+    dec=data.dec_column,
+    split=data.split_column,
+    given="" if flips.column == "votes" else flips.column,
+  )
+  return dataset.catalog_builder(
+    path,
+    Path(data.images) if data.images else path.parent,
+    columns,
+    tuple(data.classes),
+    experiment.data_dir,
+    Stretch(data.fits_planes, data.fits_white, data.fits_softening),
   )
 
 

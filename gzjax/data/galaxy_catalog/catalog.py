@@ -27,16 +27,18 @@ class Columns(NamedTuple):
   ra: str = ""  # degrees; "": by its usual names, if there
   dec: str = ""
   split: str = ""  # train, validation or test
+  given: str = ""  # the label as somebody gave it, right or wrong
 
 
 class Catalog(NamedTuple):
   """A checked catalogue of N galaxies.
 
   Columns of the frame, N rows: `id_str` (str) and `file` (str, a path that
-  exists); and where the table has them `label` (int64, an index of `classes`),
-  `votes` (f32[K] arrays), `counts` or `fractions` and `debiased` (f32[A]
-  arrays, see `votes.Votes`), `ra` and `dec` (float64, degrees, NaN where
-  empty), `crop` (int64, pixels), `split` (str, one of `splits.SPLITS`).
+  exists); and where the table has them `label` and `given_label` (int64,
+  indices of `classes`), `votes` (f32[K] arrays), `counts` or `fractions` and
+  `debiased` (f32[A] arrays, see `votes.Votes`), `ra` and `dec` (float64,
+  degrees, NaN where empty), `crop` (int64, pixels), `split` (str, one of
+  `splits.SPLITS`).
   """
 
   frame: pd.DataFrame
@@ -70,11 +72,14 @@ def read_catalog(
   for field in ("id", "file", "crop", "ra", "dec", "split"):
     name = getattr(columns, field)
     if name or field in ("id", "file"):
-      tables.check_columns(path, table, [name], f"{field}_column")
+      tables.check_columns(path, table, [name], f"data.{field}_column")
   rows = Rows(path, table, _ids(path, table, columns.id))
   frame = pd.DataFrame({"id_str": rows.ids})
   frame["file"] = _files(rows, columns.file, images)
   notes = _add_labels(frame, rows, columns, classes)
+  if columns.given:
+    tables.check_columns(path, table, [columns.given], "flips.column")
+    frame["given_label"] = _labels(rows, columns.given, classes)
   for place, values in extras.places(rows, columns.ra, columns.dec).items():
     frame[place] = values
   if columns.split:
@@ -179,7 +184,9 @@ def _has_labels(rows, columns):
     return True
   default = Columns._field_defaults["label"]
   if not columns.tree or columns.label not in ("", default):
-    tables.check_columns(rows.path, rows.table, [columns.label], "label_column")
+    tables.check_columns(
+      rows.path, rows.table, [columns.label], "data.label_column"
+    )
   return False
 
 
@@ -199,7 +206,7 @@ def _labels(rows, name, classes):
 
 
 def _class_votes(rows, names, classes):
-  tables.check_columns(rows.path, rows.table, names, "vote_columns")
+  tables.check_columns(rows.path, rows.table, names, "data.vote_columns")
   if len(names) != len(classes):
     raise UserError(
       f"data.vote_columns names {len(names)} columns for {len(classes)} "

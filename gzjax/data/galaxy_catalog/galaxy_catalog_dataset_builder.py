@@ -63,7 +63,7 @@ def _recorded(frame):
 
 
 def _feature(catalog, name):
-  if name == "label":
+  if name in ("label", "given_label"):
     return tfds.features.ClassLabel(names=list(catalog.classes))
   if name == "split":
     return tfds.features.Text()

@@ -169,7 +169,7 @@ def check_columns(
   if missing:
     raise UserError(
       f"{path} has no column {missing[0]!r} (it has {_listed(table.columns)}): "
-      f"name the right one with --config.data.{option}=NAME."
+      f"name the right one with --config.{option}=NAME."
     )
 
 
