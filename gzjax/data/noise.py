@@ -203,18 +203,15 @@ def _given(evidence):
 
 
 def _matrix(model):
-  matrix = np.asarray(model.matrix, np.float64)
   k = len(model.class_names)
-  if (
-    matrix.shape != (k, k)
-    or matrix.min() < 0
-    or not np.allclose(matrix.sum(axis=1), 1)
-  ):
-    raise UserError(
-      f"flips.matrix is {model.matrix}: give {k} rows of {k} probabilities "
-      f"that sum to 1, in the order {', '.join(model.class_names)}."
-    )
-  return matrix
+  if [len(row) for row in model.matrix] == [k] * k:
+    matrix = np.asarray(model.matrix, np.float64)
+    if matrix.min() >= 0 and np.allclose(matrix.sum(axis=1), 1):
+      return matrix
+  raise UserError(
+    f"flips.matrix is {model.matrix}: give {k} rows of {k} probabilities "
+    f"that sum to 1, in the order {', '.join(model.class_names)}."
+  )
 
 
 def discovered(flipped: np.ndarray, share: float, seed: int) -> np.ndarray:

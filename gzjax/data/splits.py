@@ -46,8 +46,8 @@ def stratified_split(
     if sizes is None:
       raise UserError(
         f"class {name!r} has {len(members)} galaxies, too few to put one into "
-        f"each of train, validation and test: add galaxies of this class, or "
-        "take it out of the catalogue and of data.classes."
+        "each of train, validation and test: add galaxies of this class, or "
+        "name the classes to keep with --config.labels.classes."
       )
     order = np.random.default_rng([seed, k]).permutation(members)
     split[order] = np.repeat(np.arange(len(SPLITS), dtype=np.int8), sizes)

@@ -12,7 +12,7 @@ import jax
 import ml_collections
 
 from gzjax import report
-from gzjax.data import noise
+from gzjax.data import labels, noise
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages import (
@@ -219,6 +219,8 @@ def _git_revision() -> str | None:
 
 _CHOICES = {
   "data.normalise": ("imagenet", "training"),
+  "labels.kind": ("column", *labels.SCHEMES),
+  "flips.kind": noise.FLIP_MODELS,
   "train.optimizer": ("adamw", "sgd"),
   "train.loss": ("cross_entropy", "focal"),
   "train.class_weights": ("none", "balanced", "effective"),

@@ -1,0 +1,239 @@
+"""prepare: from tables and votes to split.parquet, and what is left out."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs import catalog as catalog_config
+from gzjax import stages
+from gzjax.data import augment, dataset
+from gzjax.data import decision_tree as dt
+from gzjax.errors import UserError
+from gzjax.stages import labelling
+from gzjax.stages.experiment import Experiment
+from gzjax.workdir import Workdir, read_json
+from tests.data.catalogs import CLASSES, add_columns, write_catalog
+
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+  """A catalogue with the votes of GZD-5, a split and labels as given.
+
+  Galaxies 0, 10, 20, ... were seen by two volunteers; those whose number ends
+  with 5 divide the volunteers; the last of all was never asked.
+  """
+  path = write_catalog(tmp_path_factory.mktemp("catalog"), COUNT)
+  number = np.arange(COUNT)
+  first = np.full((COUNT, 3), 3)
+  first[number, number % 3] = 34
+  first[number % 10 == 5] = (15, 15, 10)
+  first[number % 10 == 0] //= 17
+  first[-1] = 0
+  counts = np.zeros((COUNT, len(dt.GZD_5.answers)), int)
+  counts[:, :3] = first
+  counts[:, 15] = first[:, 0]  # all that are smooth are round
+  given = number % 3
+  given[12:24] = (given[12:24] + 1) % 3
+  add_columns(
+    path,
+    {
+      **dict(zip(dt.GZD_5.answers, counts.T, strict=True)),
+      "part": np.select(
+        [number < 36, number < 48], ["Train", "val"], default="TEST"
+      ),
+      "as_given": np.asarray(CLASSES)[given],
+      "ra": 10.5 + number / 7,
+      "dec": number / 9 - 3,
+    },
+  )
+  return path
+
+
+def _prepare(tmp_path, path, **changes):
+  config = catalog_config.get_config()
+  settings = {
+    "data.catalog": str(path),
+    "data.size": 16,
+    "data.crop": 0,
+    "train.batch_size": 8,
+    "unlearn.batch_size": 8,
+    "unlearn.forget_batch_size": 8,
+    **changes,
+  }
+  config.update_from_flattened_dict(settings)
+  place = tmp_path / "run"
+  stages.run(config, str(place), "prepare", data_dir=str(tmp_path / "tfds"))
+  return Experiment(config, Workdir(place)), read_json(
+    place / "stages" / "dataset.json"
+  )
+
+
+VOTES = {"data.tree": "gzd_5", "labels.kind": "question"}
+
+
+def test_galaxies_without_a_clear_label_are_left_out_counted_and_told(
+  tmp_path, path, capsys
+):
+  experiment, note = _prepare(
+    tmp_path,
+    path,
+    **VOTES,
+    **{"labels.min_votes": 5, "labels.threshold": 0.5},
+  )
+  assert note["left_out"] == {
+    "fewer than 5 volunteers": 7,
+    "nobody answered smooth-or-featured": 0,
+    "uncertain: no class reaches its threshold": 6,
+  }
+  split = experiment.split
+  number = split["id_str"].astype(int) - 1000
+  assert len(split) == 47
+  assert not set(number % 10) & {0, 5}
+  assert list(split["true_label"]) == [CLASSES[k] for k in number % 3]
+  told = capsys.readouterr().err
+  assert "left out 7: fewer than 5 volunteers" in told
+  assert "kept 47 galaxies: smooth 16, featured 16, artifact 15" in told
+  assert "note: " not in told
+  # Pixels and votes are those of the galaxies that were kept.
+  data = experiment.dataset
+  assert data.image.shape == (47, 16, 16, 3)
+  everything = dataset.load(
+    experiment.workdir.root.parent / note["folder"], crop=0, size=16
+  )
+  np.testing.assert_array_equal(
+    np.asarray(data.image), everything.image[number]
+  )
+  np.testing.assert_array_equal(
+    data.votes.counts, everything.votes.counts[number]
+  )
+  np.testing.assert_allclose(data.table["ra"], 10.5 + number / 7)
+  assert list(data.table["id_str"]) == list(split["id_str"])
+
+
+def test_the_votes_are_studied(tmp_path, path):
+  experiment, note = _prepare(tmp_path, path, **VOTES)
+  table = pd.read_csv(
+    experiment.workdir / "data" / "correlations.csv", index_col=0
+  )
+  assert tuple(table.columns) == tuple(table.index) == dt.GZD_5.answers
+  votes = experiment.dataset.votes.cumulative
+  assert table.iloc[0, 1] == pytest.approx(
+    np.corrcoef(votes[:, 0], votes[:, 1])[0, 1]
+  )
+  splits = pd.read_csv(experiment.workdir / "data" / "splits.csv")
+  train = votes[experiment.members("train"), 0].mean()
+  assert splits["mean_train"][0] == pytest.approx(train)
+  assert note["questions"]["merging"] == [30, 34]
+
+
+def test_the_split_of_the_catalogue_is_honoured(tmp_path, path):
+  experiment, _ = _prepare(tmp_path, path, **{"data.split_column": "part"})
+  np.testing.assert_array_equal(experiment.members("train"), np.arange(36))
+  np.testing.assert_array_equal(experiment.members("test"), np.arange(48, 60))
+
+
+def test_flips_are_the_labels_that_were_given(tmp_path, path):
+  experiment, _ = _prepare(
+    tmp_path,
+    path,
+    **{
+      "data.split_column": "part",
+      "flips.kind": "column",
+      "flips.column": "as_given",
+    },
+  )
+  split = experiment.split
+  np.testing.assert_array_equal(
+    np.flatnonzero(split["flipped"]), np.arange(12, 24)
+  )
+  table = pd.read_csv(path, dtype=str)
+  train = split["split"] == "train"
+  assert list(split["train_label"][train]) == list(table["as_given"][train])
+  assert list(split["true_label"]) == list(table["label"])
+
+
+def test_flips_are_what_most_volunteers_said(tmp_path, path):
+  experiment, _ = _prepare(
+    tmp_path,
+    path,
+    **{
+      "data.tree": "gzd_5",
+      "data.split_column": "part",
+      "flips.kind": "column",
+      "flips.column": "votes",
+    },
+  )
+  split = experiment.split
+  # Divided volunteers say smooth first, whatever the galaxy is.
+  flipped = np.flatnonzero(split["flipped"])
+  assert list(flipped) == [5, 25, 35]
+  assert set(split["train_label"].iloc[flipped]) == {"smooth"}
+
+
+def test_ambiguous_galaxies_are_flipped_by_their_votes(tmp_path, path):
+  experiment, _ = _prepare(
+    tmp_path,
+    path,
+    **VOTES,
+    **{"flips.kind": "ambiguity", "flips.fraction": 0.2},
+  )
+  split = experiment.split
+  assert split["flipped"].sum() == round(
+    0.2 * (split["split"] == "train").sum()
+  )
+  shares = labelling.find_labels(experiment.config, experiment.dataset).shares
+  flipped = np.flatnonzero(split["flipped"])
+  new = experiment.labels("train_label")[flipped]
+  assert np.all(shares[flipped, new] > 0)
+
+
+def test_some_classes_only(tmp_path, path):
+  experiment, note = _prepare(
+    tmp_path, path, **VOTES, **{"labels.classes": ("featured", "smooth")}
+  )
+  assert experiment.classes == ("featured", "smooth")
+  assert set(experiment.split["true_label"]) == {"featured", "smooth"}
+  assert note["left_out"]["of a class that was not asked for"] == 17
+
+
+def test_normalisation_of_the_training_set(tmp_path, path):
+  experiment, _ = _prepare(tmp_path, path, **{"data.normalise": "training"})
+  train = experiment.members("train")
+  wanted = experiment.dataset.image[train] / 255
+  mean, std = wanted.mean((0, 1, 2)), wanted.std((0, 1, 2))
+  (batch,) = experiment.feed.batches([(train[:8], np.ones(8, np.float32))])
+  np.testing.assert_allclose(
+    batch["image"], (wanted[:8] - mean) / std, atol=1e-4
+  )
+  imagenet, note = _prepare(tmp_path / "other", path)
+  assert note["normalisation"] == [list(x) for x in augment.IMAGENET]
+  assert imagenet.feed is not None
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"labels.kind": "question"}, "needs votes, and this data set has none"),
+    ({"data.tree": "gzd_5", "labels.kind": "five"}, "labels.kind is 'five'"),
+    ({**VOTES, "labels.debiased": True}, "no debiased fractions"),
+    ({**VOTES, "labels.threshold": 0.99}, "'smooth' has 2 galaxies"),
+    ({"data.tree": "gzd_5", "data.label_column": ""}, "votes and no labels"),
+    ({"flips.kind": "ambiguity"}, "needs the votes behind the labels"),
+    ({"flips.kind": "column"}, "--config.flips.column="),
+    (
+      {"flips.kind": "column", "flips.column": "expert"},
+      "no column 'expert'",
+    ),
+    ({"flips.kind": "column", "flips.column": "votes"}, "neither votes nor"),
+    ({"flips.kind": "matrix"}, "flips.matrix is ()"),
+    ({"flips.kind": "matrix", "flips.matrix": ((1, 2), (3,))}, "flips.matrix"),
+  ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path, path, changes, words):
+  with pytest.raises(UserError) as caught:
+    _prepare(tmp_path, path, **changes)
+  assert words in str(caught.value)
+  assert "\n" not in str(caught.value)
+  assert not (tmp_path / "run" / "split.parquet").exists()
