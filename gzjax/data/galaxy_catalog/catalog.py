@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 import hashlib
-import io
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gzjax.data import pixels
+from gzjax.data import archives
 from gzjax.errors import UserError
 
 
@@ -69,28 +68,18 @@ def fingerprint(frame: pd.DataFrame, classes: Sequence[str]) -> str:
 
 
 def read_image(row: int, id_str: str, file: str) -> bytes:
-  """The encoded image of a row, decodable by anything as RGB.
-
-  RGB files pass through byte for byte; grey, palette and 16-bit ones become
-  PNG.
+  """The encoded image of a row; see `archives.whole_rgb`.
 
   Raises:
     UserError: if the file is not a whole image.
   """
-  data = Path(file).read_bytes()
   try:
-    image = pixels.load_image(data)
-    rgb = pixels.is_rgb(data)
+    return archives.whole_rgb(Path(file).read_bytes())
   except Exception as error:  # Pillow's decoders raise many kinds
     raise UserError(
       f"row {row} (id {id_str}): {file} is not a whole image ({error}): fetch "
       "it again or take the row out of the catalogue."
     ) from error
-  if rgb:
-    return data
-  buffer = io.BytesIO()
-  image.save(buffer, "PNG")
-  return buffer.getvalue()
 
 
 def _read_table(path):
