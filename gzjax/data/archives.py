@@ -9,7 +9,7 @@ import io
 from pathlib import Path, PurePosixPath
 import shutil
 import tempfile
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 import zipfile
 
 import numpy as np
@@ -26,7 +26,7 @@ _MOST_MISSING = 0.01
 
 # Something on disk or in a zip; both kinds of path have the same methods.
 AnyPath = Path | zipfile.Path
-OpenFile = IO[bytes] | gzip.GzipFile
+OpenFile = Any  # binary, for reading
 
 
 class Member(NamedTuple):
