@@ -162,7 +162,7 @@ def _column(name, row, cells: pd.Series, group: Numbers) -> Any:
   values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64).copy()
   odd = np.flatnonzero(~(np.isfinite(values) & (values >= group.least)))
   words = cells.iloc[odd].astype(str).str.strip().str.lower()
-  empty = words.isin(("", "nan", "none", "<na>")).to_numpy(bool)
+  empty = (words.isna() | words.isin(("", "nan"))).to_numpy(bool)
   mistakes = odd if group.empty is None else odd[~empty]
   if len(mistakes):
     i = mistakes[0]
