@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import dataset_metadata
 
 from gzjax.data import builder
 from gzjax.errors import UserError
@@ -317,3 +318,12 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
   assert mib["written"] > 280
   assert mib["after"] - mib["before"] < 60, mib
   assert mib["after"] < 1024
+
+
+def test_tags_are_those_of_tfds():
+  files = list(Path(builder.__file__).parent.glob("*/TAGS.txt"))
+  assert len(files) >= 4
+  for file in files:
+    tags = file.read_text().split()
+    assert tags
+    assert set(tags) <= set(dataset_metadata.valid_tags()), file
