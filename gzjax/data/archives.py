@@ -9,6 +9,7 @@ import io
 from pathlib import Path, PurePosixPath
 import shutil
 import tempfile
+import threading
 from typing import Any, NamedTuple
 import zipfile
 
@@ -38,12 +39,6 @@ class Member(NamedTuple):
   size: int  # bytes
   stamp: int  # changes with the content: checksum or time of change
 
-  def read(self) -> bytes:
-    """The encoded image, from any thread."""
-    if self.archive:
-      return self.archive.read(self.name)
-    return Path(self.place, self.name).read_bytes()
-
 
 class Images:
   """Image files by their stem: `a/123.jpg` is `123`."""
@@ -54,6 +49,7 @@ class Images:
     Raises:
       UserError: if two of them have the same stem.
     """
+    self._lock = threading.Lock()
     self._members: dict[str, Member] = {}
     for member in members:
       stem = PurePosixPath(member.name).stem
@@ -71,19 +67,26 @@ class Images:
     """Which of N images are there, bool[N]."""
     return np.fromiter((stem in self._members for stem in stems), bool)
 
-  def has_most(self, stems: np.ndarray, table: str) -> np.ndarray:
-    """`has`, where so few may be missing that the download is whole.
+  def has_most(
+    self, stems: np.ndarray, ids: np.ndarray, table: str
+  ) -> np.ndarray:
+    """`has`, where so few are missing that the download may be whole.
+
+    Args:
+      stems: str[N].
+      ids: of their galaxies, str[N], for the message.
+      table: that they come from, for the message.
 
     Raises:
       UserError: if more than one in a hundred is missing.
     """
     found = self.has(stems)
     if found.mean() < 1 - _MOST_MISSING:
-      first = stems[int(found.argmin())]
+      places = sorted({member.place for member in self._members.values()})
       raise UserError(
-        f"{np.sum(~found)} of {len(stems)} galaxies of {table} have no image "
-        f"(the first has none called {first or 'anything'}): the images are "
-        "others or not all there; download them again."
+        f"{', '.join(places)} has no image of {np.sum(~found)} of the "
+        f"{len(ids)} galaxies of {table} (the first is {ids[found.argmin()]}): "
+        "these are other images, or not all; download them again."
       )
     return found
 
@@ -115,12 +118,19 @@ class Images:
     stem, id_str = stem_and_id
     member = self._members[stem]
     try:
-      return whole_rgb(member.read())
+      return whole_rgb(self._encoded(member))
     except Exception as error:  # zips and Pillow's decoders raise many kinds
       raise UserError(
         f"galaxy {id_str}: {_where(member)} is not a whole image ({error}): "
         f"download {member.place} again."
       ) from error
+
+  def _encoded(self, member):
+    if member.archive is None:
+      return Path(member.place, member.name).read_bytes()
+    # ZipFile counts its readers without a lock of its own.
+    with self._lock:
+      return member.archive.read(member.name)
 
 
 def whole_rgb(data: bytes) -> bytes:

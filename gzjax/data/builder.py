@@ -269,7 +269,7 @@ def _room_for(size: int, folder: Path):
   """Says in one line that the disk is too small, before or while it fills."""
   message = (
     f"no room for the data set in {folder.parent}: it needs "
-    f"{size / 1e9:.2g} GB more; make room or choose another folder with "
+    f"{size / 1e6:,.0f} MB more; make room or choose another folder with "
     "--data_dir=FOLDER (finished shards are kept)."
   )
   if shutil.disk_usage(folder).free < size:

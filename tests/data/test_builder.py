@@ -172,6 +172,22 @@ def test_finished_shards_are_kept_and_not_read_again(
   _check(tmp_path)
 
 
+def test_nothing_is_read_again_after_the_last_shard(
+  dots, tmp_path, monkeypatch
+):
+  def killed(self, folder):
+    raise _Killed
+
+  with monkeypatch.context() as patch:
+    patch.setattr(tfds.core.DatasetInfo, "write_to_directory", killed)
+    with pytest.raises(_Killed):
+      dots().download_and_prepare()
+  assert _rows_read(tmp_path) == list(range(COUNT))
+  dots().download_and_prepare()
+  assert not (tmp_path / "read.txt").exists()
+  _check(tmp_path)
+
+
 @pytest.mark.parametrize(
   ("name", "value"), [("source", "b"), ("count", COUNT + 1)]
 )
@@ -200,7 +216,7 @@ def test_a_full_disk_is_one_line_and_keeps_shards(
 ):
   caught = str(_interrupt(dots, monkeypatch, 3, error, UserError))
   assert str(tmp_path / "tfds" / "dots") in caught
-  assert "GB more" in caught
+  assert "MB more" in caught
   assert "--data_dir" in caught
   assert "\n" not in caught
   _rows_read(tmp_path)

@@ -63,7 +63,7 @@ def read(
   images = archives.open_images([zipped], scratch, stack)
   wanted = np.isin(votes["sample"], list(samples))
   missing = np.ones(len(ids), bool)
-  missing[wanted] = ~images.has_most(assets[wanted], str(path))
+  missing[wanted] = ~images.has_most(assets[wanted], ids[wanted], str(path))
   return zoo.galaxies(
     images,
     assets,

@@ -56,7 +56,7 @@ def read(folder: Path, scratch: Path, stack: contextlib.ExitStack) -> Galaxies:
     {"id_str": ids, "fractions": fractions.astype(np.float32)},
     {
       "votes that break the decision tree": _broken(path, ids, fractions),
-      "no image": ~images.has_most(ids, str(path)),
+      "no image": ~images.has_most(ids, ids, str(path)),
     },
   )
 
