@@ -134,7 +134,8 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     return _PartsWriter(self.info.file_format, self._parts)
 
   def _post_download_and_prepare_hook(self):
-    shutil.rmtree(self._parts.folder)
+    # Another process may be writing there, to no avail.
+    shutil.rmtree(self._parts.folder, ignore_errors=True)
 
   def _open_parts(self, galaxies: Galaxies) -> "_Parts":
     """The folder of finished shards; those of other galaxies are deleted."""
@@ -206,27 +207,39 @@ class _Parts(NamedTuple):
 
 
 class _PartsWriter(tfds.core.ExampleWriter):
-  """Writes each shard to the parts first: whole, or not at all."""
+  """Writes each shard to the parts: whole, or not at all."""
 
   def __init__(self, file_format: Any, parts: _Parts):
     super().__init__(file_format)
     self._parts = parts
 
   def write(self, path, examples):
-    name = Path(path).name
+    path = Path(path)
+    if not self._parts.has(path.name):
+      self._write_part(path.name, examples)
+    # Before the last shard TFDS's folder stays empty, so that a killed build
+    # leaves nothing in it.
+    if path.name == next(reversed(self._parts.shards)):
+      for name in self._parts.shards:
+        _place(self._parts.folder / name, path.with_name(name))
+
+  def _write_part(self, name, examples):
     part = self._parts.folder / name
-    if not self._parts.has(name):
-      unfinished = part.with_name(f"{name}.unfinished{os.getpid()}")
-      try:
-        super().write(unfinished, examples)
-        _flush(unfinished)
-        unfinished.rename(part)
-      finally:
-        unfinished.unlink(missing_ok=True)
+    unfinished = part.with_name(f"{name}.unfinished{os.getpid()}")
     try:
-      os.link(part, path)
-    except OSError:  # a file system without hard links: nothing is kept
-      part.rename(path)
+      super().write(unfinished, examples)
+      _flush(unfinished)
+      unfinished.rename(part)
+    finally:
+      unfinished.unlink(missing_ok=True)
+
+
+def _place(part: Path, path: Path):
+  """Gives a part its final name; keeps the old one if the disk has links."""
+  try:
+    os.link(part, path)
+  except OSError:
+    part.rename(path)
 
 
 def _flush(path: Path):
