@@ -81,7 +81,7 @@ class Images:
       UserError: if more than one in a hundred is missing.
     """
     found = self.has(stems)
-    if found.mean() < 1 - _MOST_MISSING:
+    if np.mean(~found) > _MOST_MISSING:
       places = sorted({member.place for member in self._members.values()})
       raise UserError(
         f"{', '.join(places)} has no image of {np.sum(~found)} of the "

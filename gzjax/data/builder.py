@@ -126,9 +126,9 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     }
 
   def _shard(self, name: str, rows: range) -> Iterator[Any]:
-    if self._parts.has(name):
-      return iter(rows)  # TFDS counts them; the writer does not read them
-    return itertools.islice(self._stream, len(rows))
+    if name in self._parts.missing:
+      return itertools.islice(self._stream, len(rows))
+    return iter(rows)  # TFDS counts them; the writer does not read them
 
   def _example_writer(self):
     return _PartsWriter(self.info.file_format, self._parts)
@@ -151,9 +151,11 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     for stale in set(beside.glob(f"{prefix}*")) - {folder}:
       shutil.rmtree(stale)
     folder.mkdir(exist_ok=True)
-    return _Parts(
-      folder, {path.name: rows for path, rows in zip(paths, bounds)}
-    )
+    shards = {path.name: rows for path, rows in zip(paths, bounds)}
+    done = {name for name in shards if (folder / name).exists()}
+    if done:
+      say(f"{folder}: {len(done)} of {len(shards)} shards are there")
+    return _Parts(folder, shards, frozenset(shards.keys() - done))
 
 
 def manual_dir(dl_manager: tfds.download.DownloadManager) -> Path:
@@ -194,16 +196,13 @@ class _Parts(NamedTuple):
 
   folder: Path  # its name tells what the shards are made from
   shards: dict[str, range]  # file name: rows
-
-  def has(self, name: str) -> bool:
-    return (self.folder / name).exists()
+  # Fixed at the start: another process may build the same data set.
+  missing: frozenset[str]  # names of the shards that this build writes
 
   def todo(self) -> np.ndarray:
-    """Rows of all shards that are not there, i64[n]."""
-    missing = [rows for name, rows in self.shards.items() if not self.has(name)]
-    if done := len(self.shards) - len(missing):
-      say(f"{self.folder}: {done} of {len(self.shards)} shards are there")
-    return np.fromiter(itertools.chain.from_iterable(missing), np.int64)
+    """Rows of the missing shards, i64[n]."""
+    rows = (self.shards[name] for name in self.shards if name in self.missing)
+    return np.fromiter(itertools.chain.from_iterable(rows), np.int64)
 
 
 class _PartsWriter(tfds.core.ExampleWriter):
@@ -215,7 +214,7 @@ class _PartsWriter(tfds.core.ExampleWriter):
 
   def write(self, path, examples):
     path = Path(path)
-    if not self._parts.has(path.name):
+    if path.name in self._parts.missing:
       self._write_part(path.name, examples)
     # Before the last shard TFDS's folder stays empty, so that a killed build
     # leaves nothing in it.

@@ -251,6 +251,22 @@ def test_a_file_system_without_hard_links(dots, tmp_path, monkeypatch):
   _check(tmp_path)
 
 
+def test_another_process_that_builds_the_same(dots, tmp_path, monkeypatch):
+  write = tfds.core.ExampleWriter.write
+
+  def other_is_faster(self, path, examples):
+    write(self, path, examples)
+    if "-00001-of" in path.name:
+      third = path.name.replace("-00001-of", "-00002-of").partition(".unfin")[0]
+      path.with_name(third).write_bytes(b"from the other")
+
+  monkeypatch.setattr(tfds.core.ExampleWriter, "write", other_is_faster)
+  dots().download_and_prepare()
+  monkeypatch.undo()
+  assert _rows_read(tmp_path) == list(range(COUNT))
+  _check(tmp_path)
+
+
 def test_no_galaxy_is_left(dots, monkeypatch):
   monkeypatch.setattr(Dots, "count", 0)
   with pytest.raises(UserError, match="too faint"):
