@@ -228,7 +228,7 @@ class _PartsWriter(tfds.core.ExampleWriter):
     try:
       super().write(unfinished, examples)
       _flush(unfinished)
-      unfinished.rename(part)
+      unfinished.replace(part)
     finally:
       unfinished.unlink(missing_ok=True)
 
@@ -238,7 +238,7 @@ def _place(part: Path, path: Path):
   try:
     os.link(part, path)
   except OSError:
-    part.rename(path)
+    part.replace(path)
 
 
 def _flush(path: Path):

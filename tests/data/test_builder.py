@@ -38,18 +38,28 @@ class Dots(builder.GalaxyBuilder):
   RELEASE_NOTES: ClassVar = {"1.0.0": "For tests."}
   count = COUNT
   source = "a"
+  first_vote = 0
   log: ClassVar[Path | None] = None
   seconds = 0.0
 
   def _features(self):
-    return {"votes": tfds.features.Tensor(shape=(2,), dtype=np.float32)}
+    return {
+      "votes": tfds.features.Tensor(shape=(2,), dtype=np.float32),
+      "label": tfds.features.ClassLabel(names=["even", "odd"]),
+      "split": tfds.features.Text(),
+    }
 
   def _galaxies(self, dl_manager, stack):
     del dl_manager, stack
     ids = np.asarray([f"dot{i}" for i in range(self.count)], object)
-    votes = np.arange(2 * self.count, dtype=np.float32).reshape(-1, 2)
+    votes = self.first_vote + np.arange(2 * self.count, dtype=np.float32)
     return builder.Galaxies(
-      {"id_str": ids, "votes": votes},
+      {
+        "id_str": ids,
+        "votes": votes.reshape(-1, 2),
+        "label": np.arange(self.count) % 2,
+        "split": ["train"] * self.count,
+      },
       self._images,
       np.full(self.count, len(dot(0))),
       self.source,
@@ -90,6 +100,8 @@ def _check(tmp_path):
   for i in (0, 9, 10, COUNT - 1):
     np.testing.assert_array_equal(source[i]["votes"], [2 * i, 2 * i + 1])
     assert source[i]["image"][0, 0, 0] == i
+    assert source[i]["label"] == i % 2
+    assert source[i]["split"] == b"train"
   # Nothing is left beside the data set.
   assert [path.name for path in folder.parent.iterdir()] == ["1.0.0"]
   return found
@@ -189,7 +201,7 @@ def test_nothing_is_read_again_after_the_last_shard(
 
 
 @pytest.mark.parametrize(
-  ("name", "value"), [("source", "b"), ("count", COUNT + 1)]
+  ("name", "value"), [("source", "b"), ("count", COUNT + 1), ("first_vote", 1)]
 )
 def test_a_changed_source_starts_anew(dots, tmp_path, monkeypatch, name, value):
   monkeypatch.setattr(Dots, name, value)
