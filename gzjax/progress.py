@@ -1,6 +1,6 @@
 """A bar on a terminal; a line with the time left now and then elsewhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 import time
 from typing import TypeVar
 
@@ -22,7 +22,9 @@ def say(text: str) -> None:
   _CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def progress(items: Iterable[T], total: int | None, title: str) -> Iterator[T]:
+def progress(
+  items: Iterable[T], total: int | None, title: str
+) -> Generator[T, None, None]:
   """Yields `items` and tells how far it got and how long it still takes.
 
   Args:

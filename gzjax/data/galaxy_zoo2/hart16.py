@@ -1,0 +1,108 @@
+"""The Galaxy Zoo 2 images of Zenodo with the votes of Hart et al. (2016)."""
+
+from collections.abc import Mapping, Sequence
+import contextlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gzjax.data import archives, tables, zoo
+from gzjax.data.builder import Galaxies
+from gzjax.data.decision_tree import GZ2
+from gzjax.errors import UserError
+
+ZENODO = "zenodo.org/records/3565489"
+S3 = "gz2hart.s3.amazonaws.com"
+# As several public repositories have them.
+MD5: Mapping[str, str] = {
+  "images_gz2.zip": "bc647032d31e50c798770cf4430525c7",
+  "gz2_filename_mapping.csv": "7e28465e6dfbf96c0d828c595a5bbd80",
+}
+
+
+def read(
+  folder: Path,
+  scratch: Path,
+  stack: contextlib.ExitStack,
+  *,
+  samples: Sequence[str],
+  md5: Mapping[str, str],
+) -> Galaxies:
+  """Reads and checks the files, and joins them by the SDSS identifier.
+
+  Args:
+    folder: has the files as they were downloaded.
+    scratch: see `archives.open_zip`.
+    stack: closes the files.
+    samples: which of original, extra and stripe82 to take.
+    md5: file name -> checksum of the files to verify.
+
+  Returns:
+    `id_str` (DR7 object id), `counts` f32[37], `debiased` f32[37] (NaN where
+    there is none), `ra` and `dec` (float64 degrees).
+
+  Raises:
+    UserError: naming the file or the row and the mend.
+  """
+  path = archives.find([folder], ("gz2_hart16.csv.gz", "gz2_hart16.csv"), S3)
+  mapping = archives.find([folder], ("gz2_filename_mapping.csv",), ZENODO)
+  zipped = archives.find(
+    [folder], ("images_gz2.zip", "images_gz2", "images"), ZENODO
+  )
+  for file in (mapping, zipped):
+    archives.verify(file, "md5", md5)
+  votes = _read_votes(path, scratch, stack)
+  ids = votes["dr7objid"]
+  if unknown := set(samples) - set(votes["sample"]):
+    raise UserError(
+      f"{path} has no sample {sorted(unknown)[0]!r}: choose from "
+      f"{', '.join(sorted(set(votes['sample'])))}."
+    )
+  assets = _assets(mapping, ids, scratch, stack)
+  images = archives.open_images([zipped], scratch, stack)
+  wanted = np.isin(votes["sample"], list(samples))
+  missing = np.ones(len(ids), bool)
+  missing[wanted] = ~images.has_most(assets[wanted], ids[wanted], str(path))
+  return zoo.galaxies(
+    images,
+    assets,
+    {"id_str": ids, **zoo.vote_columns(votes)},
+    {
+      "repeated id": tables.repeated(ids),
+      "another sample": ~wanted,
+      "no image": missing,
+    },
+  )
+
+
+def _read_votes(path, scratch, stack):
+  table = tables.read_table(
+    archives.open_file(path, scratch, stack),
+    str(path),
+    ["dr7objid", "sample"],
+    zoo.vote_groups(
+      [f"{stem}_count" for stem in GZ2.stems],
+      [f"{stem}_debiased" for stem in GZ2.stems],
+    ),
+  )
+  tables.check_ids(str(path), table["dr7objid"])
+  return table
+
+
+def _assets(path, ids, scratch, stack):
+  """The stems of the image files of N ids, str[N]; empty where there is none.
+
+  Of an id that the mapping has twice, the first image is taken.
+  """
+  table = tables.read_table(
+    archives.open_file(path, scratch, stack),
+    str(path),
+    ["objid", "asset_id"],
+    {},
+  )
+  for column in table:
+    tables.check_ids(str(path), table[column])
+  assets = pd.Series(table["asset_id"], index=table["objid"])
+  assets = assets[~assets.index.duplicated()]
+  return assets.reindex(ids, fill_value="").to_numpy(object)

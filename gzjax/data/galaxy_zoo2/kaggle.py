@@ -1,0 +1,97 @@
+"""The training set of the Kaggle challenge: its table and its images."""
+
+import contextlib
+from pathlib import Path
+import zipfile
+
+import numpy as np
+
+from gzjax.data import archives, tables, zoo
+from gzjax.data.builder import Galaxies
+from gzjax.data.decision_tree import GZ2_KAGGLE, violation
+from gzjax.errors import UserError
+from gzjax.progress import say
+
+ORIGIN = "kaggle.com/c/galaxy-zoo-the-galaxy-challenge"
+_BUNDLE = "galaxy-zoo-the-galaxy-challenge.zip"
+_TABLE = ("training_solutions_rev1.zip", "training_solutions_rev1.csv")
+_IMAGES = (
+  "images_training_rev1.zip",
+  "images_training_rev1",
+  "images_train_rev1.zip",
+  "images_train_rev1",
+)
+# The values are rounded: in whole files no sum is off by more than 2e-6.
+_TOLERANCE = 1e-5
+_MOST_BROKEN = 0.01
+
+
+def read(folder: Path, scratch: Path, stack: contextlib.ExitStack) -> Galaxies:
+  """Reads and checks the files of the challenge.
+
+  Args:
+    folder: has them as they were downloaded, zipped or not, or all of them in
+      one zip.
+    scratch: see `archives.open_zip`.
+    stack: closes the files.
+
+  Returns:
+    `id_str` and `fractions`, f32[37], cumulative.
+
+  Raises:
+    UserError: naming the file or the row and the mend.
+  """
+  places: list[archives.AnyPath] = [folder]
+  if (folder / _BUNDLE).exists():
+    bundle = archives.open_zip(folder / _BUNDLE, scratch, stack)
+    places.append(zipfile.Path(bundle))
+  path = archives.find(places, _TABLE, ORIGIN)
+  ids, fractions = _read_table(path, scratch, stack)
+  images = archives.open_images(
+    [archives.find(places, _IMAGES, ORIGIN)], scratch, stack
+  )
+  return zoo.galaxies(
+    images,
+    ids,
+    {"id_str": ids, "fractions": fractions.astype(np.float32)},
+    {
+      "votes that break the decision tree": _broken(path, ids, fractions),
+      "no image": ~images.has_most(ids, ids, str(path)),
+    },
+  )
+
+
+def _read_table(path, scratch, stack):
+  table = tables.read_table(
+    archives.open_file(path, scratch, stack),
+    str(path),
+    ["GalaxyID"],
+    {"votes": tables.Numbers(GZ2_KAGGLE.kaggle_columns(), np.float64)},
+  )
+  ids = table["GalaxyID"]
+  tables.check_ids(str(path), ids)
+  twice = np.flatnonzero(tables.repeated(ids))
+  if len(twice):
+    raise UserError(
+      f"{path}, row {twice[0] + 1} repeats the id {ids[twice[0]]} "
+      f"({len(twice)} such rows): use the file as it was downloaded."
+    )
+  return ids, table["votes"]
+
+
+def _broken(path, ids, fractions):
+  """Which rows do not obey the sums of the tree, bool[N]."""
+  broken = np.abs(violation(GZ2_KAGGLE, fractions)).max(axis=1) > _TOLERANCE
+  if not broken.any():
+    return broken
+  i = int(broken.argmax())
+  question = int(np.abs(violation(GZ2_KAGGLE, fractions[i])).argmax())
+  what = (
+    f"{path}, row {i + 1} (id {ids[i]}): the answers of question "
+    f"{question + 1} do not sum to what the decision tree wants "
+    f"({broken.sum()} such rows)"
+  )
+  if broken.mean() > _MOST_BROKEN:
+    raise UserError(f"{what}: use the file as it was downloaded.")
+  say(f"{what}: left out.")
+  return broken
