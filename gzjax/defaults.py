@@ -16,6 +16,9 @@ def get_config() -> ml_collections.ConfigDict:
   # galaxy_zoo2/hart16, galaxy_zoo_decals/volunteers_5,
   # galaxy_zoo_decals/volunteers_1_and_2; or galaxy_catalog, galaxy_synthetic.
   config.data.builder = "galaxy_catalog"
+  config.data.verify = True  # compare the checksums that were published
+  # galaxy_zoo2/hart16: which of original, extra and stripe82.
+  config.data.samples = ("original",)
   # galaxy_catalog: a table, and what its columns are called.
   config.data.catalog = ""
   config.data.images = ""  # folder of the images; "" is the catalogue's own

@@ -5,7 +5,6 @@ import contextlib
 import functools
 import gzip
 import hashlib
-import io
 from pathlib import Path, PurePosixPath
 import shutil
 import tempfile
@@ -14,9 +13,8 @@ from typing import Any, NamedTuple
 import zipfile
 
 import numpy as np
-from PIL import Image
 
-from gzjax.data import pixels
+from gzjax.data.images import whole_rgb
 from gzjax.data.threads import bounded_map
 from gzjax.errors import UserError
 from gzjax.progress import progress, say
@@ -131,27 +129,6 @@ class Images:
     # ZipFile counts its readers without a lock of its own.
     with self._lock:
       return member.archive.read(member.name)
-
-
-def whole_rgb(data: bytes) -> bytes:
-  """Proves that an encoded image is whole and makes it RGB for all readers.
-
-  RGB files pass through byte for byte; grey, palette and 16-bit ones become
-  PNG.
-
-  Raises:
-    Exception: of many kinds, if the image is damaged or none.
-  """
-  with Image.open(io.BytesIO(data)) as image:
-    if image.mode == "RGB":
-      # A JPEG at an eighth of its size: all of its data are read, in a quarter
-      # of the time.
-      image.draft(None, (1, 1))
-      image.load()
-      return data
-  buffer = io.BytesIO()
-  pixels.load_image(data).save(buffer, "PNG")
-  return buffer.getvalue()
 
 
 def find(

@@ -36,6 +36,12 @@ SPLIT = "full"
 SHARD_BYTES = 128 << 20
 SHARD_GALAXIES = 16384
 
+# As plain floats TFDS stores 32 bits: off by 0.05 arc seconds. These are read
+# as f64[] arrays.
+DEGREES = tfds.features.Tensor(
+  shape=(), dtype=np.float64, encoding=tfds.features.Encoding.BYTES
+)
+
 
 class Galaxies(NamedTuple):
   """N galaxies in the order of their records."""
@@ -47,6 +53,7 @@ class Galaxies(NamedTuple):
   sizes: np.ndarray  # i64[N], about how many bytes each image has
   source: str  # names the state of the image files: changes when they do
   left_out: Mapping[str, int] = {}  # reason: number of galaxies not taken
+  notes: Sequence[str] = ()  # what else the user should know
 
 
 class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
@@ -89,7 +96,7 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         }
       ),
       metadata=tfds.core.MetadataDict(
-        tree=tree.name if tree else None, left_out={}
+        tree=tree.name if tree else None, left_out={}, notes=[]
       ),
       disable_shuffling=True,
     )
@@ -103,6 +110,7 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
           f"{dict(galaxies.left_out) or 'none'}): give the files that it needs."
         )
       self.info.metadata["left_out"] = dict(galaxies.left_out)
+      self.info.metadata["notes"] = list(galaxies.notes)
       self._parts = self._open_parts(galaxies)
       todo = self._parts.todo()
       self._stream = progress(

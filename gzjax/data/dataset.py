@@ -1,5 +1,7 @@
 """A prepared data set: TFDS records on disk and their decoded pixels."""
 
+import contextlib
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +11,13 @@ import pandas as pd
 import tensorflow_datasets as tfds
 
 from gzjax import progress
-from gzjax.data import decision_tree, labels, pixels
+from gzjax.data import (
+  decision_tree,
+  galaxy_zoo2,
+  galaxy_zoo_decals,
+  labels,
+  pixels,
+)
 from gzjax.data.galaxy_catalog import (
   catalog,
   fits_images,
@@ -67,7 +75,7 @@ def catalog_builder(
     catalog=found,
   )
   return galaxy_catalog_dataset_builder.Builder(
-    config=config, data_dir=data_dir, file_format=FILE_FORMAT
+    config=config, data_dir=data_dir
   )
 
 
@@ -91,16 +99,63 @@ def synthetic_builder(
   )
 
 
-def prepare(builder: tfds.core.DatasetBuilder) -> Path:
+def zoo_builder(
+  name: str, *, verify: bool, samples: tuple[str, ...], data_dir: str | None
+) -> tfds.core.DatasetBuilder:
+  """The builder of files of Galaxy Zoo.
+
+  Args:
+    name: such as galaxy_zoo2/kaggle.
+    verify: whether published checksums are compared.
+    samples: of Hart et al. (2016): original, extra, stripe82.
+    data_dir: TFDS folder; None is TFDS's own default.
+
+  Raises:
+    UserError: for an unknown name.
+  """
+  family, _, config_name = name.partition("/")
+  known = {
+    "galaxy_zoo2": galaxy_zoo2.Builder,
+    "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
+  }
+  configs = getattr(known.get(family), "builder_configs", {})
+  if config_name not in configs:
+    names = [
+      f"{k}/{c}"
+      for k, builder in known.items()
+      for c in builder.builder_configs
+    ]
+    raise UserError(
+      f"data.builder is {name!r}: choose one of {', '.join(names)}, "
+      "galaxy_catalog or galaxy_synthetic."
+    )
+  config = dataclasses.replace(configs[config_name], verify=verify)
+  if config_name == "hart16":
+    config = dataclasses.replace(config, samples=samples)
+  return known[family](config=config, data_dir=data_dir)
+
+
+def prepare(
+  builder: tfds.core.DatasetBuilder, manual_dir: str | None = None
+) -> Path:
   """Writes the records unless they are there; returns their folder.
 
-  TFDS writes into a temporary folder and renames it: a killed run leaves
-  nothing half-written under the final name.
+  A build that was interrupted goes on after its last whole shard, and nothing
+  half-written ever has the final name.
+
+  Args:
+    builder: of the data set.
+    manual_dir: folder of the files that the user downloaded.
+
+  Raises:
+    UserError: naming the file and the mend.
   """
-  if not progress.on_terminal():
-    tfds.disable_progress_bar()
   try:
-    builder.download_and_prepare()
+    # Else TFDS says on standard output what the bar says, too.
+    with contextlib.redirect_stdout(None):
+      builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
+      )
   except OSError as error:
     raise UserError(
       f"cannot write the data set to {builder.data_dir} ({error.strerror}): "
@@ -114,8 +169,8 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
 
   Args:
     folder: what `prepare` returned.
-    crop: see `pixels.to_square`.
-    size: see `pixels.to_square`.
+    crop: see `images.to_square`.
+    size: see `images.to_square`.
 
   Raises:
     UserError: if the folder is gone or its pixels are damaged.

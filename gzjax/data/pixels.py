@@ -1,9 +1,9 @@
 """Encoded images to one uint8 array on disk, decoded once."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 import errno
 import fcntl
+from functools import partial
 import hashlib
 import io
 import json
@@ -12,55 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
+from gzjax.data.images import to_square
+from gzjax.data.threads import bounded_map
 from gzjax.errors import UserError
 from gzjax.progress import progress
 from gzjax.workdir import write_json
-
-
-def load_image(data: bytes) -> Image.Image:
-  """Decodes a whole JPEG, PNG, ... to RGB; grey and 16-bit images, too.
-
-  Raises:
-    OSError, SyntaxError or ValueError: for anything that is not a whole image.
-  """
-  with Image.open(io.BytesIO(data)) as image:
-    image.load()
-    return _to_rgb(image)
-
-
-def is_rgb(data: bytes) -> bool:
-  """Whether the encoded image has three channels of 8 bits."""
-  with Image.open(io.BytesIO(data)) as image:
-    return image.mode == "RGB"
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  """RGB with 8 bits a channel; 16-bit grey is scaled, not clipped."""
-  if image.mode.startswith("I;16") or image.mode == "I":
-    image = Image.fromarray(
-      (np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-    )
-  return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def to_square(data: bytes, crop: int, size: int) -> np.ndarray:
-  """Decodes, cuts out the centre and resizes: u8[size,size,3].
-
-  Args:
-    data: an encoded image.
-    crop: edge of the central square that is kept, in pixels of the original;
-      0 keeps the largest square.
-    size: edge of the result; reduced with antialiasing (Pillow's bilinear).
-  """
-  image = load_image(data)
-  edge = min(crop or image.width, image.width, image.height)
-  left, top = (image.width - edge) / 2, (image.height - edge) / 2
-  box = (left, top, left + edge, top + edge)
-  return np.asarray(
-    image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-  )
 
 
 def cached_pixels(
@@ -77,8 +34,8 @@ def cached_pixels(
     path: of the cache, without suffix: `path.npy` and `path.json` (checksum).
     records: opens the encoded images in order, from the given one on.
     count: how many they are.
-    crop: see `to_square`.
-    size: see `to_square`.
+    crop: see `images.to_square`.
+    size: see `images.to_square`.
 
   Returns:
     u8[count,size,size,3], read-only.
@@ -101,21 +58,23 @@ def cached_pixels(
 
 def _write(array_path, note_path, records, count, crop, size):
   """Appends image after image, so that a killed run can go on."""
-  partial = array_path.with_suffix(".partial.npy")
+  unfinished = array_path.with_suffix(".partial.npy")
   header = _npy_header((count, size, size, 3))
   row_bytes = size * size * 3
-  with partial.open("ab") as file:
+  with unfinished.open("ab") as file:
     # Another process that wants the same pixels waits, and then finds them.
     fcntl.flock(file, fcntl.LOCK_EX)
     if note_path.exists():
-      partial.unlink(missing_ok=True)
+      unfinished.unlink(missing_ok=True)
       return
     done = max(0, (file.tell() - len(header)) // row_bytes)
     file.truncate(len(header) + done * row_bytes if done else 0)
     try:
       if not done:
         file.write(header)
-      squares = _decoded(records(done), crop, size)
+      squares = bounded_map(
+        partial(to_square, crop=crop, size=size), records(done)
+      )
       for square in progress(squares, count - done, "decoding images"):
         file.write(square.tobytes())
         done += 1
@@ -126,11 +85,11 @@ def _write(array_path, note_path, records, count, crop, size):
         raise
       need = (count - done) * row_bytes / 2**30
       raise UserError(
-        f"the disk of {partial.parent} is full after {done} of {count} images: "
-        f"make {need:.2g} GiB of room and run again to go on from there, or "
+        f"the disk of {unfinished.parent} is full after {done} of {count} "
+        f"images: make {need:.2g} GiB of room and run again to go on, or "
         "choose another folder with --data_dir=FOLDER."
       ) from error
-    partial.rename(array_path)
+    unfinished.rename(array_path)
     note = {"crop": crop, "size": size, "sha256": _checksum(array_path)}
     write_json(note_path, note)
 
@@ -141,24 +100,6 @@ def _npy_header(shape) -> bytes:
     buffer, {"descr": "|u1", "fortran_order": False, "shape": shape}
   )
   return buffer.getvalue()
-
-
-def _decoded(records, crop, size):
-  with ThreadPoolExecutor() as pool:
-    yield from bounded_map(
-      pool, lambda data: to_square(data, crop, size), records
-    )
-
-
-def bounded_map(pool, function, items, window=64):
-  """Like pool.map, but never holds more than `window` items at once."""
-  waiting = []
-  for item in items:
-    waiting.append(pool.submit(function, item))
-    if len(waiting) >= window:
-      yield waiting.pop(0).result()
-  for future in waiting:
-    yield future.result()
 
 
 def _checksum(path: Path) -> str:

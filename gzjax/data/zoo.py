@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from gzjax.data.archives import Images
-from gzjax.data.builder import Galaxies
+from gzjax.data.builder import DEGREES, Galaxies
 from gzjax.data.decision_tree import Tree
 from gzjax.data.tables import Numbers
 
@@ -19,15 +19,11 @@ def per_answer(tree: Tree) -> tfds.features.Tensor:
 
 def vote_features(tree: Tree) -> dict[str, Any]:
   """The features of `vote_columns`; `ra` and `dec` are read as f64[] arrays."""
-  # As plain floats TFDS stores 32 bits: off by 0.05 arc seconds.
-  degrees = tfds.features.Tensor(
-    shape=(), dtype=np.float64, encoding=tfds.features.Encoding.BYTES
-  )
   return {
     "counts": per_answer(tree),
     "debiased": per_answer(tree),
-    "ra": degrees,
-    "dec": degrees,
+    "ra": DEGREES,
+    "dec": DEGREES,
   }
 
 

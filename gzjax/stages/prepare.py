@@ -26,7 +26,7 @@ from gzjax.workdir import write_json, write_whole
 def run(experiment: Experiment) -> None:
   """Writes `split.parquet` and notes where the prepared data set lies."""
   config = experiment.config
-  folder = dataset.prepare(_builder(experiment))
+  folder = dataset.prepare(_builder(experiment), experiment.manual_dir)
   everything = dataset.load(
     folder, crop=config.data.crop, size=config.data.size
   )
@@ -164,9 +164,11 @@ def _builder(experiment: Experiment):
     )
   if data.builder == "galaxy_catalog":
     return _catalog_builder(experiment)
-  raise UserError(
-    f"data.builder is {data.builder!r}: choose galaxy_catalog or "
-    "galaxy_synthetic."
+  return dataset.zoo_builder(
+    data.builder,
+    verify=data.verify,
+    samples=tuple(data.samples),
+    data_dir=experiment.data_dir,
   )
 
 

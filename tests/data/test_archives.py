@@ -2,11 +2,9 @@
 
 import contextlib
 import hashlib
-import io
 import zipfile
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from gzjax.data import archives
@@ -133,35 +131,6 @@ def test_a_damaged_member_is_named(tmp_path, stack):
   message = _message(list, images.read(STEMS, [f"id{s}" for s in STEMS]))
   assert f"galaxy id2: images/2.jpg in {path} is not a whole" in message
   assert f"download {path} again" in message
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-@pytest.mark.parametrize("keep", [0, 1, 100, 0.5, -200])
-def test_a_truncated_image_is_found(kind, keep):
-  # As large as the real ones: Pillow reads files of this size in pieces.
-  noise = np.random.default_rng(0).integers(0, 256, (424, 424, 3), np.uint8)
-  buffer = io.BytesIO()
-  Image.fromarray(noise).save(buffer, kind)
-  data = buffer.getvalue()
-  assert archives.whole_rgb(data) is data
-  end = int(len(data) * keep) if isinstance(keep, float) else keep
-  with pytest.raises((OSError, SyntaxError, ValueError)):
-    archives.whole_rgb(data[:end])
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "I;16"])
-def test_other_modes_become_rgb_png(mode):
-  kind = {"CMYK": "JPEG", "L": "JPEG"}.get(mode, "PNG")
-  grey = Image.new("RGB", (16, 16), (99, 99, 99))
-  if mode == "I;16":
-    image = Image.fromarray(np.full((16, 16), 99 * 257, np.uint16))
-  else:
-    image = grey.quantize() if mode == "P" else grey.convert(mode)
-  buffer = io.BytesIO()
-  image.save(buffer, kind)
-  with Image.open(io.BytesIO(archives.whole_rgb(buffer.getvalue()))) as found:
-    assert (found.format, found.mode) == ("PNG", "RGB")
-    np.testing.assert_allclose(np.asarray(found), 99, atol=1)
 
 
 def test_no_images(tmp_path, stack):

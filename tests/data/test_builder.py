@@ -64,6 +64,7 @@ class Dots(builder.GalaxyBuilder):
       np.full(self.count, len(dot(0))),
       self.source,
       {"too faint": 3},
+      ["a word"],
     )
 
   def _images(self, rows):
@@ -114,6 +115,7 @@ def test_records_in_order_and_metadata(dots, tmp_path):
   assert dict(found.info.metadata) == {
     "tree": None,
     "left_out": {"too faint": 3},
+    "notes": ["a word"],
   }
   assert dict(dots().info.metadata) == dict(found.info.metadata)
   assert _rows_read(tmp_path) == list(range(COUNT))

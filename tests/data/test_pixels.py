@@ -1,55 +1,14 @@
-"""Decoding: formats, crops, and a cache that is whole or absent."""
+"""A cache of pixels that is whole or absent, and goes on where it was."""
 
 import errno
-import io
 import json
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from gzjax.data import pixels
 from gzjax.errors import UserError
-
-RGB = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
-
-
-def encode(array, kind="PNG", **options):
-  buffer = io.BytesIO()
-  Image.fromarray(array).save(buffer, kind, **options)
-  return buffer.getvalue()
-
-
-def test_crop_is_the_central_square():
-  got = pixels.to_square(encode(RGB), crop=10, size=10)
-  np.testing.assert_array_equal(got, RGB[5:15, 10:20])
-
-
-def test_no_crop_is_the_largest_central_square():
-  got = pixels.to_square(encode(RGB), crop=0, size=20)
-  np.testing.assert_array_equal(got, RGB[:, 5:25])
-
-
-def test_reduction_is_antialiased():
-  board = (np.indices((20, 20)).sum(0) % 2 * 255).astype(np.uint8)
-  got = pixels.to_square(encode(np.stack([board] * 3, -1)), 0, 5)
-  assert 100 < got.min() <= got.max() < 155
-
-
-@pytest.mark.parametrize(
-  ("array", "wanted"),
-  [
-    (np.full((8, 8), 77, np.uint8), 77),  # grey
-    (np.full((8, 8), 77 * 257, np.uint16), 77),  # grey, 16 bits
-    (np.full((8, 8, 4), 77, np.uint8), 77),  # transparent
-  ],
-)
-def test_other_modes_become_rgb(array, wanted):
-  data = encode(array)
-  assert not pixels.is_rgb(data)
-  got = np.asarray(pixels.load_image(data))
-  assert got.shape == (8, 8, 3)
-  np.testing.assert_array_equal(got, wanted)
+from tests.data.test_images import RGB, encode
 
 
 def _cache(path, records, count=None):

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gzjax.data import pixels
 from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
 from gzjax.data.galaxy_catalog.images import read_image
+from gzjax.data.images import to_square
 from tests.data.catalogs import CLASSES
 
 FOLDER = Path(__file__).parents[3] / "shared" / "data" / "galaxies"
@@ -26,7 +26,7 @@ def test_every_row_is_read_and_galaxies_are_bright_in_the_middle():
   galaxies = frame[frame["label"] < 2].head(40)
   for row in galaxies.itertuples():
     data = read_image(row.Index + 1, row.id_str, row.file)
-    square = pixels.to_square(data, crop=212, size=64).astype(float)
+    square = to_square(data, crop=212, size=64).astype(float)
     assert square.shape == (64, 64, 3)
     edge = np.concatenate([square[0], square[-1]]).mean()
     assert square[24:40, 24:40].mean() > edge

@@ -1,13 +1,17 @@
 """Your own galaxies: a table and a folder of images."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from gzjax.data.builder import DEGREES, Galaxies, GalaxyBuilder
+from gzjax.data.decision_tree import TREES
 from gzjax.data.galaxy_catalog import images
-from gzjax.data.galaxy_catalog.catalog import Catalog
+from gzjax.data.galaxy_catalog.catalog import Catalog, fingerprint
+from gzjax.data.threads import bounded_map
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -18,43 +22,41 @@ class GalaxyCatalogConfig(tfds.core.BuilderConfig):
   catalog: Catalog = dataclasses.field(repr=False)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(GalaxyBuilder):
   """DatasetBuilder for a catalogue of galaxies; needs no TensorFlow."""
 
   VERSION = tfds.core.Version("1.0.0")
   RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
 
-  def _info(self) -> tfds.core.DatasetInfo:
-    catalog = self.builder_config.catalog
-    features: dict[str, Any] = {
-      "image": tfds.features.Image(shape=(None, None, 3)),
-      "id_str": tfds.features.Text(),
-    }
-    features |= {
-      name: _feature(catalog, name) for name in _recorded(catalog.frame)
-    }
-    return self.dataset_info_from_configs(
-      features=tfds.features.FeaturesDict(features),
-      # Examples keep the order of the table.
-      disable_shuffling=True,
-      metadata=tfds.core.MetadataDict(
-        {"tree": catalog.tree, "notes": list(catalog.notes)}
-      ),
-    )
+  def _tree(self):
+    return TREES.get(self.builder_config.catalog.tree)
 
-  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-    del dl_manager
-    return {"full": self._generate_examples()}
-
-  def _generate_examples(self):
+  def _features(self) -> dict[str, Any]:
     catalog = self.builder_config.catalog
-    recorded = _recorded(catalog.frame)
-    for i, row in enumerate(catalog.frame.to_dict("records")):
-      data = images.read_image(
-        i + 1, row["id_str"], row["file"], row.get("crop", 0), catalog.stretch
+    return {name: _feature(catalog, name) for name in _recorded(catalog.frame)}
+
+  def _galaxies(self, dl_manager, stack) -> Galaxies:
+    del dl_manager, stack
+    catalog = self.builder_config.catalog
+    frame = catalog.frame
+    crop = frame["crop"] if "crop" in frame else np.zeros(len(frame), int)
+
+    def read(i):
+      row = frame.iloc[i]
+      return images.read_image(
+        i + 1, row["id_str"], row["file"], int(crop[i]), catalog.stretch
       )
-      example = {"image": data, "id_str": row["id_str"]}
-      yield i, example | {name: row[name] for name in recorded}
+
+    return Galaxies(
+      columns={
+        name: np.stack(frame[name].to_numpy())
+        for name in ("id_str", *_recorded(frame))
+      },
+      images=lambda rows: bounded_map(read, rows),
+      sizes=np.array([Path(file).stat().st_size for file in frame["file"]]),
+      source=fingerprint(catalog),
+      notes=catalog.notes,
+    )
 
 
 def _recorded(frame):
@@ -68,10 +70,7 @@ def _feature(catalog, name):
   if name == "split":
     return tfds.features.Text()
   if name in ("ra", "dec"):
-    # The default encoding rounds to 32 bits: 0.05 arc seconds.
-    return tfds.features.Tensor(
-      shape=(), dtype=np.float64, encoding=tfds.features.Encoding.BYTES
-    )
+    return DEGREES
   return tfds.features.Tensor(
     shape=catalog.frame[name].iloc[0].shape, dtype=np.float32
   )

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 import contextlib
-import io
 from pathlib import Path
 
 from PIL import Image
 
-from gzjax.data import pixels
 from gzjax.data.galaxy_catalog import astro, fits_images
 from gzjax.data.galaxy_catalog.fits_images import Stretch
+from gzjax.data.images import load_image, to_png, whole_rgb
 from gzjax.errors import UserError
 
 
@@ -40,11 +39,13 @@ def read_image(
   with _named(row, id_str, file):
     if astro.is_fits(path):
       rgb = fits_images.read_fits_image(path, stretch)
-      return _png(_cut(Image.fromarray(rgb), crop))
+      return to_png(_cut(Image.fromarray(rgb), crop))
     data = path.read_bytes()
-    image = pixels.load_image(data)
+    if not crop:
+      return whole_rgb(data)
+    image = load_image(data)
     cut = _cut(image, crop)
-    return data if cut is image and pixels.is_rgb(data) else _png(cut)
+    return whole_rgb(data) if cut is image else to_png(cut)
 
 
 def shorter_side(row: int, id_str: str, file: str) -> int:
@@ -73,13 +74,6 @@ def _cut(image, crop):
     return image
   left, top = (image.width - edge) // 2, (image.height - edge) // 2
   return image.crop((left, top, left + edge, top + edge))
-
-
-def _png(image):
-  buffer = io.BytesIO()
-  # Against Pillow's 6: 2.5 times as fast for 12% more bytes.
-  image.save(buffer, "PNG", compress_level=3)
-  return buffer.getvalue()
 
 
 @contextlib.contextmanager
