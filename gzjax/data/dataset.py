@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,12 +101,22 @@ def synthetic_builder(
 
 
 def zoo_builder(
-  name: str, *, verify: bool, samples: tuple[str, ...], data_dir: str | None
+  name: str,
+  manual_dir: str | None,
+  *,
+  verify: bool,
+  samples: tuple[str, ...],
+  data_dir: str | None,
 ) -> tfds.core.DatasetBuilder:
-  """The builder of files of Galaxy Zoo.
+  """The builder of files of Galaxy Zoo; their fingerprint is in its name.
+
+  Otherwise a data set that was made from a part of the files would be taken for
+  that of all.
 
   Args:
     name: such as galaxy_zoo2/kaggle.
+    manual_dir: folder of the files that the user downloaded; None is TFDS's
+      own default.
     verify: whether published checksums are compared.
     samples: of Hart et al. (2016): original, extra, stripe82.
     data_dir: TFDS folder; None is TFDS's own default.
@@ -114,25 +125,52 @@ def zoo_builder(
     UserError: for an unknown name.
   """
   family, _, config_name = name.partition("/")
-  known = {
-    "galaxy_zoo2": galaxy_zoo2.Builder,
-    "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
+  configs = {
+    f"{k}/{c}": config
+    for k, builder in _ZOO.items()
+    for c, config in builder.builder_configs.items()
   }
-  configs = getattr(known.get(family), "builder_configs", {})
-  if config_name not in configs:
-    names = [
-      f"{k}/{c}"
-      for k, builder in known.items()
-      for c in builder.builder_configs
-    ]
+  if name not in configs:
     raise UserError(
-      f"data.builder is {name!r}: choose one of {', '.join(names)}, "
+      f"data.builder is {name!r}: choose one of {', '.join(configs)}, "
       "galaxy_catalog or galaxy_synthetic."
     )
-  config = dataclasses.replace(configs[config_name], verify=verify)
-  if config_name == "hart16":
-    config = dataclasses.replace(config, samples=samples)
-  return known[family](config=config, data_dir=data_dir)
+  changes = {"samples": samples} if config_name == "hart16" else {}
+  files = _listing(Path(manual_dir or _default_manual_dir(data_dir)))
+  known = repr((files, changes)).encode()
+  config = dataclasses.replace(
+    configs[name],
+    name=f"{config_name}-{hashlib.sha256(known).hexdigest()[:12]}",
+    verify=verify,
+    **changes,
+  )
+  return _ZOO[family](config=config, data_dir=data_dir)
+
+
+_ZOO: dict[str, Any] = {
+  "galaxy_zoo2": galaxy_zoo2.Builder,
+  "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
+}
+_FILES = ("galaxy-zoo", "gz2_", "gz_decals", "images_", "training_solutions")
+
+
+def _default_manual_dir(data_dir: str | None) -> str:
+  root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  return str(root / "downloads" / "manual")
+
+
+def _listing(folder: Path) -> list[tuple[str, int]]:
+  """Galaxy Zoo's files in a folder and their sizes; of folders, how many."""
+  if not folder.is_dir():
+    return []
+  return [
+    (
+      path.name,
+      sum(1 for _ in path.iterdir()) if path.is_dir() else path.stat().st_size,
+    )
+    for path in sorted(folder.iterdir())
+    if path.name.startswith(_FILES)
+  ]
 
 
 def prepare(

@@ -166,6 +166,7 @@ def _builder(experiment: Experiment):
     return _catalog_builder(experiment)
   return dataset.zoo_builder(
     data.builder,
+    experiment.manual_dir,
     verify=data.verify,
     samples=tuple(data.samples),
     data_dir=experiment.data_dir,
