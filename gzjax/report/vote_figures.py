@@ -55,7 +55,15 @@ def correlations_by_question(
     axes.set_title(name, fontsize=9)
     for (i, j), value in np.ndenumerate(block.to_numpy()):
       if i != j and np.isfinite(value):
-        axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=6)
+        axes.text(
+          j,
+          i,
+          f"{value:.2f}",
+          ha="center",
+          va="center",
+          fontsize=6,
+          color="white" if abs(value) > 0.6 else "black",
+        )
   return to_svg(figure)
 
 
