@@ -262,7 +262,7 @@ def _sample_odd(draw, featured, edge_on):
 
 def _sample_artifact(draw, artifact):
   kind = draw.choice((0, 1, 2), (0.5, 0.25, 0.25))
-  strength = draw.uniform(0.3, 1.0)
+  strength = draw.uniform(0.4, 1.0)
   return {
     name: strength * (artifact & (kind == k))
     for k, name in enumerate(("star", "trail", "fault"))
@@ -470,7 +470,7 @@ def _artifacts(key, scene, view, axis):
   draw = _Draws(key, 16)
   y, x = axis[:, None], axis[None, :]
   light = scene.star * _star(draw, view, axis)
-  across, along = _rotate(y, x, draw.uniform(0.0, 2 * jnp.pi))
+  _, across = _rotate(y, x, draw.uniform(0.0, 2 * jnp.pi))
   across -= 0.25 * view.edge * draw.uniform(-1.0, 1.0)
   trail = 60 * scene.trail * _ridge(across, 1.6 * view.blur)
   light += trail[None] * _tints(draw, 1, 0.2)[0][:, None, None]
@@ -495,7 +495,7 @@ def _star(draw, view, axis):
 
 def _fault(draw, view, y, x):
   """One band too bright in a stripe, narrow or wider than the picture."""
-  across, _ = _rotate(y, x, draw.uniform(0.0, 2 * jnp.pi))
+  _, across = _rotate(y, x, draw.uniform(0.0, 2 * jnp.pi))
   start = 0.5 * view.edge * draw.uniform(-1.2, 0.6)
   end = start + view.edge * 4 ** draw.uniform(-1.5, 1.5)
   sharp = 4 ** draw.uniform(1.0, 4.0)
