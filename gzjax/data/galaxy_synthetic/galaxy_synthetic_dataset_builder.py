@@ -4,11 +4,12 @@ import dataclasses
 import io
 from typing import ClassVar
 
+import jax
 import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
-from gzjax.data import sky
+from gzjax.data import decision_tree, sky, volunteers
 
 _CHUNK = 256
 
@@ -33,19 +34,29 @@ class GalaxySyntheticConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
   """DatasetBuilder for the synthetic sky; needs no TensorFlow."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+  VERSION = tfds.core.Version("2.0.0")
+  RELEASE_NOTES: ClassVar = {
+    "1.0.0": "First release.",
+    "2.0.0": "All features of Galaxy Zoo 2, volunteers' votes and the truth.",
+  }
   BUILDER_CONFIGS: ClassVar = [GalaxySyntheticConfig(name="small")]
 
   def _info(self) -> tfds.core.DatasetInfo:
+    answers = (len(decision_tree.GZ2.answers),)
     return self.dataset_info_from_configs(
       features=tfds.features.FeaturesDict(
         {
           "image": tfds.features.Image(shape=(None, None, 3)),
           "id_str": tfds.features.Text(),
           "label": tfds.features.ClassLabel(names=list(sky.CLASSES)),
+          "counts": tfds.features.Tensor(shape=answers, dtype=np.float32),
+          "true_shares": tfds.features.Tensor(shape=answers, dtype=np.float32),
+          **dict.fromkeys(
+            sky.Scene._fields, tfds.features.Scalar(dtype=np.float32)
+          ),
         }
       ),
+      metadata=tfds.core.MetadataDict(tree=decision_tree.GZ2.name),
       disable_shuffling=True,
     )
 
@@ -59,19 +70,26 @@ class Builder(tfds.core.GeneratorBasedBuilder):
       config.seed, config.galaxies, config.class_fractions
     )
     for start in range(0, config.galaxies, _CHUNK):
-      # Every chunk has the full size, so that the renderer compiles once.
+      # Every chunk has the full size, so that the programs compile once.
       index = np.arange(start, start + _CHUNK, dtype=np.int32)
       labels = np.take(label, index, mode="clip").astype(np.int32)
-      images = np.asarray(
-        sky.render_batch(config.seed, index, labels, config.image_size)
+      images, scenes, votes = jax.tree.map(
+        np.asarray,
+        (
+          sky.render_batch(config.seed, index, labels, config.image_size),
+          *volunteers.vote_batch(config.seed, index, labels),
+        ),
       )
-      for i, image in zip(index[: config.galaxies - start], images):
+      for row, i in enumerate(index[: config.galaxies - start]):
         yield (
           int(i),
           {
-            "image": _png(image),
+            "image": _png(images[row]),
             "id_str": f"sky{config.seed}-{i:06d}",
             "label": int(label[i]),
+            "counts": votes.counts[row],
+            "true_shares": votes.true_shares[row],
+            **{name: x[row] for name, x in scenes._asdict().items()},
           },
         )
 
