@@ -17,7 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 CLASSES = ("smooth", "featured", "artifact")
-_SMOOTH, _FEATURED, _ARTIFACT = range(3)
+_, _FEATURED, _ARTIFACT = range(3)
+# Fields of a scene, in the order of Galaxy Zoo 2's answers.
+ODD_FEATURES = (
+  "ring",
+  "lens",
+  "disturbance",
+  "clumps",
+  "polar_ring",
+  "companion",
+  "dust_lane",
+)
 
 # Brightness in (i, r, g), shown as (red, green, blue).
 _OLD_STARS = (1.2, 1.0, 0.69)
@@ -56,7 +66,7 @@ class Scene(NamedTuple):
   arm_count: jax.Array
   arm_pitch: jax.Array  # radians
   flocculence: jax.Array  # 1: arms that nobody can count
-  # The odd features, in the order of Galaxy Zoo 2's answers.
+  # Odd features.
   ring: jax.Array
   lens: jax.Array
   disturbance: jax.Array
@@ -71,8 +81,7 @@ class Scene(NamedTuple):
 
   def odd_features(self) -> jax.Array:
     """Strengths in the order of Galaxy Zoo 2's answers, f32[7]."""
-    first = self._fields.index("ring")
-    return jnp.stack(self[first : first + 7])
+    return jnp.stack([getattr(self, name) for name in ODD_FEATURES])
 
 
 class View(NamedTuple):
@@ -311,11 +320,7 @@ def _sample_odd(draw, featured, edge_on):
   )
   kind = jnp.sum(draw.uniform() > jnp.cumsum(shares))
   strength = draw.uniform(0.5, 1.0)
-  first = Scene._fields.index("ring")
-  return {
-    name: strength * (kind == k)
-    for k, name in enumerate(Scene._fields[first : first + 7])
-  }
+  return {name: strength * (kind == k) for k, name in enumerate(ODD_FEATURES)}
 
 
 def _sample_artifact(draw, artifact):
@@ -623,14 +628,14 @@ def _fault(details, y, x):
 
 
 def _noise(key, light, view, pixel):
-  """Of sky and photons, as smooth as the pixels of the camera make it.
+  """Of sky and photons, as smooth as the resampled pixels of the camera.
 
   At hundreds of photons a pixel the Poisson law is a normal one.
   """
-  camera_pixel = _CAMERA_PIXEL / view.radius
-  sigma = jnp.sqrt(1 + jnp.maximum(light, 0) / _GAIN) * camera_pixel / pixel
-  white = sigma * jax.random.normal(key, light.shape)
-  return _blur(1.8 * white, 0.6 * camera_pixel / pixel)
+  width = 0.6 * _CAMERA_PIXEL / view.radius / pixel
+  # The blur divides the noise of small pixels by sqrt(4 pi) width.
+  sigma = jnp.sqrt(4 * jnp.pi * (1 + jnp.maximum(light, 0) / _GAIN)) * width
+  return _blur(sigma * jax.random.normal(key, light.shape), width)
 
 
 def _stretch(light):
