@@ -17,7 +17,6 @@ import sys
 import zipfile
 
 from absl import app, flags
-import jax
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
@@ -29,7 +28,6 @@ from gzjax.progress import progress
 
 IMAGES = "images_training_rev1"
 SOLUTIONS = "training_solutions_rev1"
-_CHUNK = 64
 _FIRST_ID, _LAST_ID = 100_000, 999_999
 # About 13 kB a picture, as the challenge's.
 _JPEG = {"quality": 80, "subsampling": "4:2:0"}
@@ -160,35 +158,27 @@ def _check(folder, galaxies, class_fractions, size, rendered):
 
 def _write_images(part, ids, label, seed, size, rendered, zipped):
   """Writes all pictures; returns the table of truth."""
-  tables = []
   encode = _jpeg_encoder(size)
-  chunks = range(0, len(ids), _CHUNK)
+  survey = volunteers.survey(seed, label, rendered, field=2.0)
+  chunks = -(-len(ids) // volunteers.CHUNK)
+  names, tables = iter(ids), []
   with _image_writer(part, zipped) as write, ThreadPoolExecutor() as pool:
-    for start in progress(chunks, len(chunks), "drawing galaxies"):
-      images, table = _draw(seed, start, label, rendered)
-      table.insert(0, "GalaxyID", ids[start : start + _CHUNK])
-      for name, data in zip(table["GalaxyID"], pool.map(encode, images)):
-        write(f"{name}.jpg", data)
-      tables.append(table)
-  return pd.concat(tables, ignore_index=True)
+    for images, scenes, votes in progress(survey, chunks, "drawing galaxies"):
+      for data in pool.map(encode, images):
+        write(f"{next(names)}.jpg", data)
+      tables.append(_truth(scenes, votes))
+  truth = pd.concat(tables, ignore_index=True)
+  truth.insert(0, "GalaxyID", ids)
+  truth.insert(1, "label", np.asarray(sky.CLASSES)[label])
+  return truth
 
 
-def _draw(seed, start, label, rendered):
-  """A chunk of pictures, u8[n,rendered,rendered,3], and of the truth."""
-  # Every chunk has the full size, so that the programs compile once.
-  index = np.arange(start, start + _CHUNK, dtype=np.int32)
-  labels = np.take(label, index, mode="clip").astype(np.int32)
-  images = sky.render_batch(seed, index, labels, rendered, field=2.0)
-  scenes, votes = jax.tree.map(
-    np.asarray, volunteers.vote_batch(seed, index, labels)
-  )
-  classes = np.asarray(sky.CLASSES)[labels]
-  columns = {"label": classes, **scenes._asdict()}
+def _truth(scenes, votes):
+  columns = scenes._asdict()
   for kind, values in votes._asdict().items():
     for answer, column in zip(GZ2.answers, values.T):
       columns[f"{answer}_{kind}"] = column
-  count = len(label) - start
-  return np.asarray(images)[:count], pd.DataFrame(columns)[:count]
+  return pd.DataFrame(columns)
 
 
 def _jpeg_encoder(size: int) -> Callable[[np.ndarray], bytes]:

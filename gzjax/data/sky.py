@@ -33,14 +33,14 @@ ODD_FEATURES = (
 _OLD_STARS = (1.2, 1.0, 0.69)
 _DISK_STARS = (1.08, 1.0, 0.84)
 _YOUNG_STARS = (0.95, 0.94, 1.15)
-_LENSED = (0.5, 0.8, 1.5)
+_LENSED = (0.65, 0.85, 1.35)
 # Of dust: it lets red light pass more easily.
 _OPACITY = (0.6, 1.0, 1.4)
 
 _CAMERA_PIXEL = 0.396  # arcsec
 _SKY_NOISE = 24.5  # mag/arcsec^2, in a pixel of the camera
 _HUBBLE_LENGTH = 4283.0  # Mpc, for 70 km/s/Mpc
-_EDGE = 6.5  # of a picture of a sharp galaxy, half-light radii
+_EDGE = 5.8  # of a picture of a sharp galaxy, half-light radii
 _FULL_WELL = 2500.0  # brightness at which a pixel of the camera is full
 _GAIN = 27.5  # photons for one unit of brightness
 _SCALES = 1.678  # scale lengths in a half-light radius, exponential disk
@@ -58,7 +58,7 @@ class Scene(NamedTuple):
   redness: jax.Array  # scatter of the colour, blue below 0
   seeing: jax.Array  # standard deviation of the blur by the air, arcsec
   axis_ratio: jax.Array  # as seen, of the disk or the spheroid
-  bulge_fraction: jax.Array  # of the light; 1 is a spheroid
+  bulge_fraction: jax.Array  # of the light seen face-on; 1: a spheroid
   sersic_index: jax.Array  # of the bulge
   boxiness: jax.Array  # of the bulge
   bar: jax.Array
@@ -236,8 +236,8 @@ def render(
 
 def render_batch(
   seed: int,
-  index: jax.Array,
-  label: jax.Array,
+  index: jax.typing.ArrayLike,
+  label: jax.typing.ArrayLike,
   size: int,
   field: float = 1.0,
 ) -> jax.Array:
@@ -271,7 +271,9 @@ def _render_all(keys, scenes, details, size, field):
   return jax.vmap(one)(keys, scenes, details)
 
 
-def galaxy_keys(seed: jax.Array, index: jax.Array) -> jax.Array:
+def galaxy_keys(
+  seed: jax.typing.ArrayLike, index: jax.typing.ArrayLike
+) -> jax.Array:
   """Keys of the scene, the picture and the votes of galaxy `index`, [3]."""
   return jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
 
@@ -384,7 +386,7 @@ def _sample_sources(draw, view):
   return Spots(
     places,
     jnp.hypot(view.blur, extent),
-    flux[:, None] * _tints(draw, count, 0.35),
+    flux[:, None] * _tints(draw, count, 0.25),
   )
 
 
@@ -394,7 +396,7 @@ def _sample_star(draw, view):
   return Spots(
     0.2 * view.edge * draw.normal((1, 2)),
     1.5 * view.blur[None],
-    flux * _tints(draw, 1, 0.35),
+    flux * _tints(draw, 1, 0.25),
   )
 
 
@@ -421,14 +423,12 @@ def _galaxy(scene, details, axis):
   flux = 2 * jnp.pi * scene.axis_ratio
   along, across = _rotate(y, x, details.major_axis)
   u, v = _rotate(across / scene.axis_ratio, along, details.bar_axis)
-  bulge = (
-    flux * scene.bulge_fraction * _bulge(scene, details, along, across, soft)
-  )
+  bulge = _bulge(scene, details, along, across, soft)
   disk, arms, bar = _disk(scene, details, u, v)
   companion = flux * scene.companion * _companion(details, y, x, soft)
   lensed = scene.lens * _arc(details, y, x)
   polar = (
-    0.8 * scene.polar_ring * _ridge(jnp.hypot(across, along / 0.25) - 1.8, 0.25)
+    0.5 * scene.polar_ring * _ridge(jnp.hypot(across, along / 0.3) - 1.7, 0.35)
   )
   maps = [
     bulge + bar + 0.6 * companion,
@@ -466,9 +466,12 @@ def _transmission(scene, view, along, across):
 
 
 def _bulge(scene, details, along, across, soft):
-  """A spheroid of unit flux: an ellipse, or the box of a bar seen edge-on."""
+  """A spheroid: an ellipse, or the box of a bar seen edge-on.
+
+  It is as bright in the middle from all sides.
+  """
   # Bulges of disks are rounder than the disks, and small.
-  whole = scene.bulge_fraction**2
+  whole = scene.bulge_fraction**1.5
   ratio = scene.axis_ratio * whole + (1 - whole) * jnp.maximum(
     scene.axis_ratio, 0.75
   )
@@ -477,8 +480,8 @@ def _bulge(scene, details, along, across, soft):
   x = jnp.hypot(along, soft)
   r = (x**power + y**power) ** (1 / power)
   radius = 0.12 + 0.88 * whole
-  profile = _sersic(r / radius, scene.sersic_index)
-  return details.peak / (radius**2 * ratio) * profile
+  peak = 2 * jnp.pi * scene.bulge_fraction * details.peak / radius**2
+  return peak * _sersic(r / radius, scene.sersic_index)
 
 
 def _sersic(r, index):

@@ -7,14 +7,17 @@ al. (2013), section 3.3. Volunteers vary about that as a Dirichlet-multinomial
 law has it (Walmsley et al. 2020).
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gzjax.data import decision_tree, sky
 from gzjax.data.decision_tree import GZ2
 
+CHUNK = 64  # galaxies of a survey at a time
 _FEWEST, _MOST = 36, 54
 # The logits of a choice between features and none: how plain a feature of
 # strength 1 is, and at which strength it is as often seen as not.
@@ -128,9 +131,33 @@ def count_votes(
   return jnp.sum(jnp.where(present[:, None], given, 0), axis=0)
 
 
+def survey(
+  seed: int, label: np.ndarray, size: int, field: float = 1.0
+) -> Iterator[tuple[np.ndarray, sky.Scene, Votes]]:
+  """Yields the galaxies of a sky in order, 64 at a time or what is left.
+
+  Args:
+    seed: names the sky.
+    label: i[N], indices of `sky.CLASSES`.
+    size: edge of the pictures in pixels.
+    field: see `sky.render`.
+
+  Yields:
+    Pictures u8[n,size,size,3], the truth and the votes, as NumPy arrays.
+  """
+  for start in range(0, len(label), CHUNK):
+    # Every chunk has the full size, so that the programs compile once.
+    index = np.arange(start, start + CHUNK, dtype=np.int32)
+    labels = np.take(label, index, mode="clip").astype(np.int32)
+    images = sky.render_batch(seed, index, labels, size, field)
+    chunk = (images, *vote_batch(seed, index, labels))
+    count = len(label) - start
+    yield jax.tree.map(lambda x, n=count: np.asarray(x)[:n], chunk)
+
+
 @jax.jit
 def vote_batch(
-  seed: jax.Array, index: jax.Array, label: jax.Array
+  seed: int, index: jax.typing.ArrayLike, label: jax.typing.ArrayLike
 ) -> tuple[sky.Scene, Votes]:
   """The truth and the votes behind `sky.render_batch`, fields f32[B,...]."""
 

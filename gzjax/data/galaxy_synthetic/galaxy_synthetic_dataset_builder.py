@@ -2,16 +2,14 @@
 
 import dataclasses
 import io
+import itertools
 from typing import ClassVar
 
-import jax
 import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
 from gzjax.data import decision_tree, sky, volunteers
-
-_CHUNK = 256
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -69,22 +67,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     label = sky.sample_labels(
       config.seed, config.galaxies, config.class_fractions
     )
-    for start in range(0, config.galaxies, _CHUNK):
-      # Every chunk has the full size, so that the programs compile once.
-      index = np.arange(start, start + _CHUNK, dtype=np.int32)
-      labels = np.take(label, index, mode="clip").astype(np.int32)
-      images, scenes, votes = jax.tree.map(
-        np.asarray,
-        (
-          sky.render_batch(config.seed, index, labels, config.image_size),
-          *volunteers.vote_batch(config.seed, index, labels),
-        ),
-      )
-      for row, i in enumerate(index[: config.galaxies - start]):
+    number = itertools.count()
+    for images, scenes, votes in volunteers.survey(
+      config.seed, label, config.image_size
+    ):
+      for row, (image, i) in enumerate(zip(images, number)):
         yield (
-          int(i),
+          i,
           {
-            "image": _png(images[row]),
+            "image": _png(image),
             "id_str": f"sky{config.seed}-{i:06d}",
             "label": int(label[i]),
             "counts": votes.counts[row],
