@@ -40,7 +40,7 @@ def export_kaggle(
   seed: int = 0,
   class_fractions: Sequence[float] = (0.43, 0.56, 0.01),
   size: int = 424,
-  rendered: int = 212,
+  rendered: int = 160,
   zipped: bool = False,
 ) -> None:
   """Writes pictures, solutions and the truth.
@@ -235,7 +235,7 @@ def _define_flags():
     f"Shares of {', '.join(sky.CLASSES)}.",
   )
   flags.DEFINE_integer("size", 424, "Edge of the pictures in pixels.")
-  flags.DEFINE_integer("rendered", 212, "Edge before they are enlarged.")
+  flags.DEFINE_integer("rendered", 160, "Edge before they are enlarged.")
   flags.DEFINE_bool("zipped", False, "Write the challenge's zip files.")
 
 

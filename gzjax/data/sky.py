@@ -195,7 +195,7 @@ def observe(scene: Scene) -> View:
   The distance is the second-order one of a flat universe with a matter density
   of 0.3; surfaces dim with (1 + z)^4 and, as their light is red, a little more.
   Pictures are cut out in proportion to the size that the blurred galaxy has,
-  as those of Galaxy Zoo 2 are (Willett et al. 2013, section 2.2).
+  as those of Galaxy Zoo 2 are (Willett et al. 2013).
   """
   z = scene.redshift
   distance = _HUBBLE_LENGTH * z * (1 - 0.225 * z) / (1 + z)

@@ -3,8 +3,8 @@
 What careful observers would answer follows from a scene's parameters and from
 how well they see it: distance blurs and dims the picture, so that features are
 missed and neighbours taken for mergers, the classification bias of Willett et
-al. (2013), section 3.3. Volunteers vary about that as a Dirichlet-multinomial
-law has it (Walmsley et al. 2020).
+al. (2013). Volunteers vary about that as a Dirichlet-multinomial
+law has it (Walmsley et al. 2022).
 """
 
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def vote(key: jax.Array, scene: sky.Scene) -> Votes:
 
   The concentration of an answer is 1 plus its share times how much the
   volunteers agree, so that it lies between 1 and 101 as in Walmsley et al.
-  (2020), and no answer is impossible.
+  (2022), and no answer is impossible.
   """
   crowd_key, agree_key, vote_key = jax.random.split(key, 3)
   volunteers = jax.random.randint(crowd_key, (), _FEWEST, _MOST + 1)
