@@ -3,8 +3,8 @@
 What careful observers would answer follows from a scene's parameters and from
 how well they see it: distance blurs and dims the picture, so that features are
 missed and neighbours taken for mergers, the classification bias of Willett et
-al. (2013). Volunteers vary about that as a Dirichlet-multinomial
-law has it (Walmsley et al. 2022).
+al. (2013). Volunteers vary about that as a Dirichlet-multinomial law has it
+(Walmsley et al. 2022).
 """
 
 from collections.abc import Iterator
