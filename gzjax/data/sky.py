@@ -1,8 +1,11 @@
 """A synthetic sky: galaxies and artifacts as SDSS would picture them.
 
-Parameters are drawn first (`sample_scenes`), pictures second (`render`), both
+Parameters are drawn first (`sample_scene`), pictures second (`render`), both
 as pure functions of a key, so that the truth behind each picture is known.
-Fluxes are in units of the sky noise of one pixel.
+Every answer of Galaxy Zoo 2's tree is a parameter of the scene.
+
+Lengths in a picture are in half-light radii of its galaxy, and surface
+brightness is in units of the noise of the sky in one pixel of the camera.
 """
 
 from collections.abc import Sequence
@@ -14,36 +17,123 @@ import jax.numpy as jnp
 import numpy as np
 
 CLASSES = ("smooth", "featured", "artifact")
-_SMOOTH, _FEATURED, _ARTIFACT = range(3)
+_, _FEATURED, _ARTIFACT = range(3)
+# Fields of a scene, in the order of Galaxy Zoo 2's answers.
+ODD_FEATURES = (
+  "ring",
+  "lens",
+  "disturbance",
+  "clumps",
+  "polar_ring",
+  "companion",
+  "dust_lane",
+)
 
 # Brightness in (i, r, g), shown as (red, green, blue).
-_OLD_STARS = (1.25, 1.0, 0.6)
-_DISK_STARS = (1.0, 1.0, 0.85)
-_YOUNG_STARS = (0.75, 1.0, 1.3)
+_OLD_STARS = (1.2, 1.0, 0.69)
+_DISK_STARS = (1.08, 1.0, 0.84)
+_YOUNG_STARS = (0.95, 0.94, 1.15)
+_LENSED = (0.65, 0.85, 1.35)
+# Of dust: it lets red light pass more easily.
+_OPACITY = (0.6, 1.0, 1.4)
+
+_CAMERA_PIXEL = 0.396  # arcsec
+_SKY_NOISE = 24.5  # mag/arcsec^2, in a pixel of the camera
+_HUBBLE_LENGTH = 4283.0  # Mpc, for 70 km/s/Mpc
+_EDGE = 5.8  # of a picture of a sharp galaxy, half-light radii
+_FULL_WELL = 2500.0  # brightness at which a pixel of the camera is full
+_GAIN = 27.5  # photons for one unit of brightness
+_SCALES = 1.678  # scale lengths in a half-light radius, exponential disk
 
 
 class Scene(NamedTuple):
-  """What one picture shows. Lengths are shares of the image edge."""
+  """What a picture shows; each field is f32[].
 
-  flux: jax.Array  # f32[], in sky noise of a pixel
-  centre: jax.Array  # f32[2], from the middle
-  angle: jax.Array  # f32[], position angle, radians
-  radius: jax.Array  # f32[], half-light radius
-  bulge_fraction: jax.Array  # f32[], of the flux; 1 is a spheroid
-  bulge_radius: jax.Array  # f32[], half-light radius
-  sersic_index: jax.Array  # f32[], of the bulge
-  bulge_axis_ratio: jax.Array  # f32[]
-  disk_axis_ratio: jax.Array  # f32[], cos(inclination), thickened
-  arm_count: jax.Array  # f32[]
-  arm_strength: jax.Array  # f32[], 0 to 1, contrast
-  arm_pitch: jax.Array  # f32[], radians
-  arm_phase: jax.Array  # f32[], radians
-  bar_strength: jax.Array  # f32[], flux relative to the disk
-  star_flux: jax.Array  # f32[], of a saturated star in the middle
-  trail_flux: jax.Array  # f32[], of a satellite trail, per pixel
-  neighbour: jax.Array  # f32[3], y, x, flux of a star in the field
-  redness: jax.Array  # f32[], scatter of the colour, blue below 0
-  psf: jax.Array  # f32[], standard deviation
+  Features have strengths: 0 is none, 1 is one that is hard to miss.
+  """
+
+  redshift: jax.Array
+  radius: jax.Array  # half-light, along the major axis, kpc
+  surface_brightness: jax.Array  # r, inside of the radius, mag/arcsec^2
+  redness: jax.Array  # scatter of the colour, blue below 0
+  seeing: jax.Array  # standard deviation of the blur by the air, arcsec
+  axis_ratio: jax.Array  # as seen, of the disk or the spheroid
+  bulge_fraction: jax.Array  # of the light seen face-on; 1: a spheroid
+  sersic_index: jax.Array  # of the bulge
+  boxiness: jax.Array  # of the bulge
+  bar: jax.Array
+  arms: jax.Array
+  arm_count: jax.Array
+  arm_pitch: jax.Array  # radians
+  flocculence: jax.Array  # 1: arms that nobody can count
+  # Odd features.
+  ring: jax.Array
+  lens: jax.Array
+  disturbance: jax.Array
+  clumps: jax.Array
+  polar_ring: jax.Array
+  companion: jax.Array  # flux relative to the galaxy
+  dust_lane: jax.Array
+  # Artifacts.
+  star: jax.Array
+  trail: jax.Array
+  fault: jax.Array  # of the camera
+
+  def odd_features(self) -> jax.Array:
+    """Strengths in the order of Galaxy Zoo 2's answers, f32[7]."""
+    return jnp.stack([getattr(self, name) for name in ODD_FEATURES])
+
+
+class View(NamedTuple):
+  """A scene as the telescope meets it; each field is f32[]."""
+
+  radius: jax.Array  # arcsec
+  brightness: jax.Array  # mean inside of the half-light ellipse, sky noise
+  blur: jax.Array  # standard deviation, half-light radii
+  edge: jax.Array  # of the picture, half-light radii
+
+
+class Spots(NamedTuple):
+  """Round Gaussian sources, in half-light radii from the middle."""
+
+  places: jax.Array  # f32[K,2], y and x
+  sigmas: jax.Array  # f32[K]
+  fluxes: jax.Array  # f32[K,3]
+
+
+class Details(NamedTuple):
+  """What is in a picture that no question is about, and what follows from it.
+
+  Directions are unit vectors f32[2], lengths are in half-light radii.
+  """
+
+  view: View
+  centre: jax.Array  # f32[2], y and x
+  major_axis: jax.Array
+  bar_axis: jax.Array  # in the plane of the disk
+  side: jax.Array  # to which a disturbed disk leans
+  peak: jax.Array  # f32[], of the bulge's profile
+  wave_speeds: jax.Array  # f32[6], of flocculent arms
+  wave_phases: jax.Array  # f32[6], radians
+  cot_pitch: jax.Array  # f32[]
+  clump_places: jax.Array  # f32[7,2]
+  clump_sizes: jax.Array  # f32[7]
+  arc_side: jax.Array
+  arc_radius: jax.Array  # f32[]
+  companion_side: jax.Array
+  companion_distance: jax.Array  # f32[]
+  companion_axis: jax.Array
+  sources: Spots  # other stars and galaxies
+  star: Spots  # one that is saturated
+  spike_axis: jax.Array
+  trail_axis: jax.Array
+  trail_offset: jax.Array  # f32[]
+  trail_flux: jax.Array  # f32[3]
+  fault_axis: jax.Array
+  fault_start: jax.Array  # f32[]
+  fault_width: jax.Array  # f32[]
+  fault_sharpness: jax.Array  # f32[], of the edges
+  fault_flux: jax.Array  # f32[3]
 
 
 def sample_labels(
@@ -57,202 +147,509 @@ def sample_labels(
 
 def sample_scene(key: jax.Array, label: jax.Array) -> Scene:
   """Draws a scene of class `label` (i32[], an index of `CLASSES`)."""
-  names = Scene._fields
-  keys = dict(zip(names, jax.random.split(key, len(names)), strict=True))
-
-  def uniform(name, low, high, shape=()):
-    return jax.random.uniform(keys[name], shape, minval=low, maxval=high)
-
-  featured = label == _FEATURED
-  artifact = label == _ARTIFACT
-  edge_on = jax.random.bernoulli(keys["disk_axis_ratio"], 0.2)
-  star = jax.random.bernoulli(keys["star_flux"], 0.6)
-  flux = jnp.exp(uniform("flux", 5.8, 8.3))
-  radius = uniform("radius", 0.09, 0.17) * jnp.where(featured, 1.3, 1.0)
+  draw = _Draws(key, 48)
+  featured = (label == _FEATURED) | ((label == _ARTIFACT) & draw.bernoulli(0.3))
+  redshift = 0.02 + 0.18 * draw.uniform() ** 1.3
+  edge_on = featured & draw.bernoulli(0.2)
+  odd = _sample_odd(draw, featured, edge_on)
+  regular = odd["clumps"] == 0
+  disk = featured & ~edge_on & regular
+  spiral = disk & draw.bernoulli(0.85)
+  barred = disk & (~spiral | draw.bernoulli(0.35))
+  smooth_ratio = draw.uniform(0.25, 1.0)
+  disk_ratio = jnp.where(
+    edge_on, draw.uniform(0.1, 0.2), draw.uniform(0.4, 1.0)
+  )
   return Scene(
-    flux=jnp.where(artifact & star, 0.1, 1.0) * flux,
-    centre=uniform("centre", -0.02, 0.02, (2,)),
-    angle=uniform("angle", 0.0, 2 * jnp.pi),
-    radius=radius,
-    bulge_fraction=jnp.where(
-      featured, uniform("bulge_fraction", 0.05, 0.4), 1.0
+    redshift=redshift,
+    # Only bright galaxies, which are large ones, are seen from afar.
+    radius=5.0 * (redshift / 0.08) ** 0.5 * jnp.exp(0.3 * draw.normal()),
+    surface_brightness=jnp.where(featured, 20.5, 20.2)
+    - jnp.where(edge_on, 0.6, 0.0)
+    + 0.4 * draw.normal(),
+    redness=0.08 * draw.normal() + jnp.where(featured, 0.0, 0.05),
+    seeing=draw.uniform(0.45, 0.65),
+    axis_ratio=jnp.where(featured, disk_ratio, smooth_ratio),
+    bulge_fraction=jnp.where(featured, _sample_bulge(draw) * regular, 1.0),
+    sersic_index=jnp.where(
+      featured, draw.uniform(1.0, 3.0), draw.uniform(1.5, 4.5)
     ),
-    bulge_radius=radius
-    * jnp.where(featured, uniform("bulge_radius", 0.15, 0.35), 1.0),
-    sersic_index=uniform("sersic_index", 1.5, 4.5),
-    bulge_axis_ratio=jnp.where(
-      featured, 0.85, uniform("bulge_axis_ratio", 0.4, 1.0)
+    boxiness=edge_on * draw.bernoulli(0.25) * draw.uniform(0.6, 1.0),
+    bar=barred * draw.uniform(0.35, 1.0),
+    arms=spiral * draw.uniform(0.35, 1.0),
+    arm_count=draw.choice(
+      (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), (0.08, 0.52, 0.16, 0.1, 0.08, 0.06)
     ),
-    disk_axis_ratio=jnp.where(
-      edge_on,
-      uniform("neighbour", 0.1, 0.2),
-      uniform("radius", 0.45, 1.0),
+    arm_pitch=draw.uniform(0.13, 0.6),
+    flocculence=jnp.where(
+      draw.bernoulli(0.25), draw.uniform(0.6, 1.0), draw.uniform(0.0, 0.3)
     ),
-    arm_count=jax.random.choice(
-      keys["arm_count"],
-      jnp.array([2.0, 3.0, 4.0]),
-      p=jnp.array([0.6, 0.3, 0.1]),
-    ),
-    arm_strength=jnp.where(edge_on, 0.0, uniform("arm_strength", 0.3, 1.0)),
-    arm_pitch=uniform("arm_pitch", 0.2, 0.55),
-    arm_phase=uniform("arm_phase", 0.0, 2 * jnp.pi),
-    bar_strength=jnp.where(
-      jax.random.bernoulli(keys["bar_strength"], 0.35) & ~edge_on,
-      uniform("bar_strength", 0.1, 0.3),
-      0.0,
-    ),
-    star_flux=jnp.where(
-      artifact & star, jnp.exp(uniform("star_flux", 8.5, 10.5)), 0.0
-    ),
-    trail_flux=jnp.where(
-      artifact & ~star, uniform("trail_flux", 10.0, 80.0), 0.0
-    ),
-    neighbour=jnp.concatenate(
-      [
-        uniform("neighbour", -0.45, 0.45, (2,)),
-        jnp.exp(uniform("psf", 2.0, 6.0, (1,))),
-      ]
-    ),
-    redness=uniform("redness", -0.2, 0.2),
-    psf=uniform("psf", 0.012, 0.02),
+    **odd,
+    **_sample_artifact(draw, label == _ARTIFACT),
   )
 
 
-def render(key: jax.Array, scene: Scene, size: int) -> jax.Array:
-  """One picture of size x size pixels, u8[size,size,3]; `key` is the noise."""
-  light = _blur(_light(scene, size), scene.psf)
-  light = light + _point_sources(scene, size)
-  # Photon noise of the sources beside that of the sky (1 by definition); at
-  # hundreds of photons a pixel the Poisson law is a normal one.
-  gain = 4.0
-  noise = jnp.sqrt(1 + jnp.maximum(light, 0) / gain)
-  light = light + noise * jax.random.normal(key, light.shape)
-  return _stretch(light)
+def observe(scene: Scene) -> View:
+  """How large, bright and sharp the galaxy is from here.
+
+  The distance is the second-order one of a flat universe with a matter density
+  of 0.3; surfaces dim with (1 + z)^4 and, as their light is red, a little more.
+  Pictures are cut out in proportion to the size that the blurred galaxy has,
+  as those of Galaxy Zoo 2 are (Willett et al. 2013).
+  """
+  z = scene.redshift
+  distance = _HUBBLE_LENGTH * z * (1 - 0.225 * z) / (1 + z)
+  radius = jnp.rad2deg(scene.radius / (1000 * distance)) * 3600
+  magnitude = scene.surface_brightness + 10 * jnp.log10(1 + z) + z
+  blur = scene.seeing / radius
+  return View(
+    radius=radius,
+    brightness=_flux(magnitude),
+    blur=blur,
+    edge=_EDGE * jnp.hypot(1.0, 1.5 * blur),
+  )
 
 
-@partial(jax.jit, static_argnames="size")
+def render(
+  key: jax.Array, scene: Scene, details: Details, size: int, field: float = 1.0
+) -> jax.Array:
+  """One picture, u8[size,size,3].
+
+  Args:
+    key: of the noise.
+    scene: what to show.
+    details: from `sample_details`.
+    size: edge in pixels.
+    field: edge in units of the usual one, up to 2; the cut-outs of the Kaggle
+      challenge have 2, their middles 1.
+  """
+  view = details.view
+  pixel = field * view.edge / size
+  axis = (jnp.arange(size) + 0.5 - size / 2) * pixel
+  light = _galaxy(scene, details, axis)
+  light += _spots(axis, *details.sources)
+  light += _artifacts(scene, details, axis)
+  light += _noise(key, light, view, pixel)
+  light = jnp.minimum(light, _FULL_WELL)
+  return _stretch(light + 0.5)  # the sky is never quite subtracted
+
+
 def render_batch(
-  seed: jax.Array, index: jax.Array, label: jax.Array, size: int
+  seed: int,
+  index: jax.typing.ArrayLike,
+  label: jax.typing.ArrayLike,
+  size: int,
+  field: float = 1.0,
 ) -> jax.Array:
   """Pictures i of a sky: u8[B,size,size,3], a function of (seed, i, label).
 
   Args:
-    seed: i32[], names the sky.
+    seed: names the sky.
     index: i32[B], number of each picture in the sky.
     label: i32[B], indices of `CLASSES`.
     size: edge in pixels.
+    field: see `render`.
   """
+  # Two programs: in one, XLA would compute the parameters for each pixel.
+  return _render_all(*_sample_all(seed, index, label), size, field)
 
+
+@jax.jit
+def _sample_all(seed, index, label):
   def one(i, k):
-    key = jax.random.fold_in(jax.random.key(seed), i)
-    scene_key, noise_key = jax.random.split(key)
-    return render(noise_key, sample_scene(scene_key, k), size)
+    scene_key, picture_key, _ = galaxy_keys(seed, i)
+    details_key, noise_key = jax.random.split(picture_key)
+    scene = sample_scene(scene_key, k)
+    return noise_key, scene, sample_details(details_key, scene)
 
   return jax.vmap(one)(index, label)
 
 
-def _grid(size):
-  """(y, x) of the pixel centres from the middle, in image edges."""
-  axis = (jnp.arange(size) + 0.5) / size - 0.5
-  return jnp.meshgrid(axis, axis, indexing="ij")
+@partial(jax.jit, static_argnames=("size", "field"))
+def _render_all(keys, scenes, details, size, field):
+  one = partial(render, size=size, field=field)
+  return jax.vmap(one)(keys, scenes, details)
 
 
-def _profile(light, flux):
-  return flux * light / jnp.sum(light)
+def galaxy_keys(
+  seed: jax.typing.ArrayLike, index: jax.typing.ArrayLike
+) -> jax.Array:
+  """Keys of the scene, the picture and the votes of galaxy `index`, [3]."""
+  return jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
 
 
-def _light(scene, size):
-  """Bulge, disk, arms and bar before the atmosphere, f32[size,size,3]."""
-  y, x = _grid(size)
-  y, x = y - scene.centre[0], x - scene.centre[1]
-  cos, sin = jnp.cos(scene.angle), jnp.sin(scene.angle)
-  along, across = x * cos + y * sin, y * cos - x * sin
+class _Draws:
+  """Draws from one key after another."""
 
-  bulge_r = jnp.hypot(along, across / scene.bulge_axis_ratio)
-  bulge = _profile(
-    _sersic(bulge_r, scene.bulge_radius, scene.sersic_index, 0.5 / size),
-    scene.flux * scene.bulge_fraction,
+  def __init__(self, key: jax.Array, count: int):
+    self._keys = iter(jax.random.split(key, count))
+
+  def uniform(self, low=0.0, high=1.0, shape=()):
+    return jax.random.uniform(next(self._keys), shape, minval=low, maxval=high)
+
+  def normal(self, shape=()):
+    return jax.random.normal(next(self._keys), shape)
+
+  def bernoulli(self, p):
+    return jax.random.bernoulli(next(self._keys), p)
+
+  def direction(self):
+    angle = self.uniform(0.0, 2 * jnp.pi)
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+
+  def choice(self, values, shares):
+    return jax.random.choice(
+      next(self._keys), jnp.array(values), p=jnp.array(shares)
+    )
+
+
+def _sample_bulge(draw):
+  """Share of the light: none, just noticeable, obvious or dominant."""
+  low = draw.choice((0.0, 0.06, 0.2, 0.45), (0.2, 0.35, 0.35, 0.1))
+  return low + draw.uniform(0.0, 0.5) * jnp.maximum(low, 0.04)
+
+
+def _sample_odd(draw, featured, edge_on):
+  """At most one odd feature: common in disks, rare in smooth galaxies."""
+  shares = jnp.where(
+    featured,
+    jnp.array((0.06, 0.01, 0.06, 0.06, 0.015, 0.06, 0.0)),
+    jnp.array((0.0, 0.015, 0.01, 0.0, 0.01, 0.04, 0.015)),
+  )
+  # Rings and clumps do not show from the edge; dust does.
+  shares = jnp.where(
+    edge_on, jnp.array((0.0, 0.01, 0.03, 0.0, 0.02, 0.04, 0.25)), shares
+  )
+  kind = jnp.sum(draw.uniform() > jnp.cumsum(shares))
+  strength = draw.uniform(0.5, 1.0)
+  return {name: strength * (kind == k) for k, name in enumerate(ODD_FEATURES)}
+
+
+def _sample_artifact(draw, artifact):
+  kind = draw.choice((0, 1, 2), (0.5, 0.25, 0.25))
+  strength = draw.uniform(0.4, 1.0)
+  return {
+    name: strength * (artifact & (kind == k))
+    for k, name in enumerate(("star", "trail", "fault"))
+  }
+
+
+def _flux(magnitude):
+  """Magnitudes (per arcsec^2) to units of the noise of the sky."""
+  return 10 ** (0.4 * (_SKY_NOISE - magnitude))
+
+
+def sample_details(key: jax.Array, scene: Scene) -> Details:
+  """Draws what the scene leaves open."""
+  draw = _Draws(key, 64)
+  view = observe(scene)
+  return Details(
+    view=view,
+    centre=0.1 * draw.normal((2,)),
+    major_axis=draw.direction(),
+    bar_axis=draw.direction(),
+    side=draw.direction(),
+    peak=_sersic_peak(scene.sersic_index),
+    wave_speeds=draw.uniform(2.0, 6.0, (6,)) * jnp.sqrt(jnp.arange(3.0, 9.0)),
+    wave_phases=draw.uniform(0.0, 2 * jnp.pi, (6,)),
+    cot_pitch=1 / jnp.tan(scene.arm_pitch),
+    clump_places=0.7 * draw.normal((7, 2)),
+    clump_sizes=draw.uniform(0.12, 0.35, (7,)),
+    arc_side=draw.direction(),
+    arc_radius=draw.uniform(1.7, 2.3),
+    companion_side=draw.direction(),
+    companion_distance=draw.uniform(1.3, 2.6),
+    companion_axis=draw.direction(),
+    sources=_sample_sources(draw, view),
+    star=_sample_star(draw, view),
+    spike_axis=draw.direction(),
+    trail_axis=draw.direction(),
+    trail_offset=0.25 * view.edge * draw.uniform(-1.0, 1.0),
+    trail_flux=60 * scene.trail * _tints(draw, 1, 0.2)[0],
+    fault_axis=draw.direction(),
+    fault_start=0.5 * view.edge * draw.uniform(-1.2, 0.6),
+    fault_width=view.edge * 4 ** draw.uniform(-1.5, 1.5),
+    fault_sharpness=4 ** draw.uniform(1.0, 4.0),
+    fault_flux=scene.fault * _sample_fault(draw),
   )
 
-  deprojected = across / scene.disk_axis_ratio
-  r = jnp.hypot(along, deprojected) + 1e-6
-  azimuth = jnp.arctan2(deprojected, along)
-  scale = scene.radius / 1.678  # half-light radius of an exponential
-  winding = jnp.log(r / scale) / jnp.tan(scene.arm_pitch)
-  wave = jnp.cos(scene.arm_count * (azimuth - winding) + scene.arm_phase)
-  arms = scene.arm_strength * (0.5 + 0.5 * wave) ** 2
+
+def _sample_sources(draw, view):
+  """Stars and far galaxies, wherever the widest field may look."""
+  count = 16
+  places = view.edge * draw.uniform(-1.0, 1.0, (count, 2))
+  magnitudes = 22.5 + 1.2 * jnp.log(draw.uniform(1e-3, 1.0, (count,)))
+  # So many in a field of that many square arcseconds.
+  seen = draw.uniform(0.0, 1.0, (count,)) < (view.edge * view.radius / 40) ** 2
+  extent = jnp.maximum(draw.uniform(-0.7, 0.7, (count,)), 0) / view.radius
+  flux = seen * _flux(magnitudes) / view.radius**2
+  return Spots(
+    places,
+    jnp.hypot(view.blur, extent),
+    flux[:, None] * _tints(draw, count, 0.25),
+  )
+
+
+def _sample_star(draw, view):
+  """A star that fills the pixels of the camera."""
+  flux = _flux(draw.uniform(10.5, 13.0)) / view.radius**2
+  return Spots(
+    0.2 * view.edge * draw.normal((1, 2)),
+    1.5 * view.blur[None],
+    flux * _tints(draw, 1, 0.25),
+  )
+
+
+def _sample_fault(draw):
+  """One band too bright, f32[3]."""
+  band = draw.choice((0, 1, 2), (0.6, 0.25, 0.15))
+  colour = jnp.where(jnp.arange(3) == band, 1.0, 0.25)
+  return draw.uniform(6.0, 40.0) * colour
+
+
+def _tints(draw, count, scatter):
+  """Colours from orange to blue, f32[count,3]."""
+  warm = scatter * draw.normal((count, 1))
+  return jnp.exp(warm * jnp.array([[0.7, 0.0, -0.7]]))
+
+
+def _galaxy(scene, details, axis):
+  """The galaxy through the air, f32[3,size,size]."""
+  y = axis[:, None] - details.centre[0]
+  x = axis[None, :] - details.centre[1]
+  pixel = axis[1] - axis[0]
+  soft = 0.4 * pixel  # the mean over a central pixel is finite
+  # The light in an ellipse of unit mean brightness inside of its half-light.
+  flux = 2 * jnp.pi * scene.axis_ratio
+  along, across = _rotate(y, x, details.major_axis)
+  u, v = _rotate(across / scene.axis_ratio, along, details.bar_axis)
+  bulge = _bulge(scene, details, along, across, soft)
+  disk, arms, bar = _disk(scene, details, u, v)
+  companion = flux * scene.companion * _companion(details, y, x, soft)
+  lensed = scene.lens * _arc(details, y, x)
+  polar = (
+    0.5 * scene.polar_ring * _ridge(jnp.hypot(across, along / 0.3) - 1.7, 0.35)
+  )
+  maps = [
+    bulge + bar + 0.6 * companion,
+    disk + 0.4 * companion + polar,
+    arms,
+    lensed,
+  ]
+  populations = _blur(jnp.stack(maps), details.view.blur / pixel)
+  colours = jnp.array((_OLD_STARS, _DISK_STARS, _YOUNG_STARS, _LENSED))
+  colours *= 1 + scene.redness * jnp.array([[1.0, 0.0, -1.0]])
+  light = jnp.einsum("pc,pyx->cyx", colours, populations)
+  return (
+    details.view.brightness
+    * light
+    * _transmission(scene, details.view, along, across)
+  )
+
+
+def _rotate(y, x, direction):
+  """Coordinates along `direction`, a unit vector, and across it."""
+  cos, sin = direction
+  return x * cos + y * sin, y * cos - x * sin
+
+
+def _ridge(distance, width):
+  return jnp.exp(-((distance / width) ** 2))
+
+
+def _transmission(scene, view, along, across):
+  """What a lane of dust lets through, already blurred, f32[3,size,size]."""
+  width = jnp.hypot(0.1, 1.4 * view.blur)
+  depth = 0.22 / width * scene.dust_lane * _ridge(across - 0.05, width)
+  depth *= _ridge(along, 1.8)
+  return jnp.exp(-jnp.array(_OPACITY)[:, None, None] * depth[None])
+
+
+def _bulge(scene, details, along, across, soft):
+  """A spheroid: an ellipse, or the box of a bar seen edge-on.
+
+  It is as bright in the middle from all sides.
+  """
+  # Bulges of disks are rounder than the disks, and small.
+  whole = scene.bulge_fraction**1.5
+  ratio = scene.axis_ratio * whole + (1 - whole) * jnp.maximum(
+    scene.axis_ratio, 0.75
+  )
+  power = 2 + 3 * scene.boxiness
+  y = jnp.hypot(across / ratio, soft)
+  x = jnp.hypot(along, soft)
+  r = (x**power + y**power) ** (1 / power)
+  radius = 0.12 + 0.88 * whole
+  peak = 2 * jnp.pi * scene.bulge_fraction * details.peak / radius**2
+  return peak * _sersic(r / radius, scene.sersic_index)
+
+
+def _sersic(r, index):
+  """Sersic (1963) profile, 1 in the middle; `r` in half-light radii."""
+  return jnp.exp(-_sersic_b(index) * r ** (1 / index))
+
+
+def _sersic_peak(index):
+  """Brightness in the middle of a profile of unit flux and radius."""
+  b = _sersic_b(index)
+  log_flux = jax.scipy.special.gammaln(2 * index) - 2 * index * jnp.log(b)
+  return jnp.exp(-log_flux) / (2 * jnp.pi * index)
+
+
+def _sersic_b(index):
+  """b_n by Ciotti and Bertin (1999), two terms."""
+  return 2 * index - 1 / 3 + 4 / (405 * index)
+
+
+def _disk(scene, details, u, v):
+  """Disk, arms and bar in the plane (u, v): three maps.
+
+  A disk without features has mean brightness 1 inside of its half-light
+  radius.
+  """
+  # The cosine of the azimuth from the side that a disturbed disk leans to.
+  leaning, aside = _rotate(v, u, details.side)
+  flat = jnp.hypot(u, v) + 1e-3
+  wild = jnp.maximum(scene.disturbance, 0.7 * scene.clumps)
+  r = flat + 0.35 * wild * leaning
+  centre = _SCALES**2 * (1 - scene.bulge_fraction)
+  disk = centre * jnp.exp(-_SCALES * r)
+  wave = scene.arms * _arm_wave(scene, details, r, jnp.arctan2(v, u))
+  tail = scene.disturbance + 0.5 * jnp.minimum(2 * scene.companion, 1)
+  young = 2.4 * disk * wave + centre * (
+    scene.clumps * _clumps(details, u, v)
+    + 0.12 * tail * _tail(r, jnp.arctan2(aside, leaning))
+    + 0.3 * scene.ring * _ridge(r - 1.4, 0.2)
+  )
+  calm = disk * (1 - 0.6 * scene.arms) * (1 - 0.7 * scene.clumps)
+  bar = jnp.exp(-((u / 0.75) ** 4) - (v / 0.2) ** 2)
+  return calm, young, 0.7 * scene.bar * centre * bar
+
+
+def _arm_wave(scene, details, r, azimuth):
+  """Logarithmic spirals, with waves of all kinds where they are flocculent."""
+  log_r = jnp.log(jnp.maximum(r, 0.05))
   # Arms begin outside of the bulge, or of the bar.
-  arms = arms * jax.nn.sigmoid((r / scale - 0.9) * 6)
-  disk = jnp.exp(-r / scale)
-  bar = jnp.exp(
-    -((along / (1.3 * scale)) ** 4) - (deprojected / (0.35 * scale)) ** 2
+  start = jnp.log(0.75)
+  phase = azimuth - (log_r - start) * details.cot_pitch
+  regular = jnp.exp(2.2 * (jnp.cos(scene.arm_count * phase) - 1))
+  waves = sum(
+    jnp.cos(
+      (3 + k) * azimuth
+      - details.wave_speeds[k] * log_r
+      + details.wave_phases[k]
+    )
+    for k in range(6)
   )
-  disk_flux = scene.flux * (1 - scene.bulge_fraction)
-  dim = 1 - 0.6 * scene.arm_strength
-  total = jnp.sum(disk * (dim + 3 * arms))
+  patchy = jax.nn.sigmoid(1.4 * waves - 1)
+  mixed = (1 - scene.flocculence) * regular * (0.5 + patchy)
+  mixed += scene.flocculence * patchy
+  return mixed * jax.nn.sigmoid((r - 0.45) * 9)
 
-  def component(light, colour):
-    return light[:, :, None] * jnp.asarray(colour)[None, None]
 
-  tint = jnp.asarray((1.0, 0.0, -1.0)) * scene.redness + 1
-  galaxy = (
-    component(bulge, _OLD_STARS)
-    + component(disk_flux * disk * dim / total, _DISK_STARS)
-    + component(disk_flux * disk * 3 * arms / total, _YOUNG_STARS)
-    + component(_profile(bar, disk_flux * scene.bar_strength), _OLD_STARS)
+def _tail(r, azimuth):
+  """One tidal tail that winds away from the disk."""
+  along = jnp.cos(azimuth - 0.9 * jnp.log(jnp.maximum(r, 0.05)))
+  envelope = jax.nn.sigmoid(5 * (r - 1.2)) * jax.nn.sigmoid(3 * (3.4 - r))
+  return jnp.exp(9 * (along - 1)) * envelope
+
+
+def _clumps(details, u, v):
+  """Seven knots of young stars."""
+  return 0.6 * sum(
+    _ridge(jnp.hypot(u - place[0], v - place[1]), size)
+    for place, size in zip(details.clump_places, details.clump_sizes)
   )
-  return galaxy * tint[None, None]
 
 
-def _sersic(r, half_light_radius, index, softening):
-  """Sersic (1963) profile; b_n by Ciotti and Bertin (1999), two terms."""
-  b = 2 * index - 1 / 3 + 4 / (405 * index)
-  r = jnp.hypot(r, softening)  # the mean over the central pixel is finite
-  return jnp.exp(-b * ((r / half_light_radius) ** (1 / index) - 1))
+def _arc(details, y, x):
+  """The image of a galaxy far behind, around the middle."""
+  r = jnp.hypot(y, x) + 1e-3
+  along, _ = _rotate(y, x, details.arc_side)
+  return _ridge(r - details.arc_radius, 0.14) * jnp.exp(5 * (along / r - 1))
 
 
-def _point_sources(scene, size):
-  """A field star, a saturated star with spikes, a satellite trail."""
-  y, x = _grid(size)
-  field = scene.neighbour[2] * _spot(
-    y - scene.neighbour[0], x - scene.neighbour[1], scene.psf
-  )
-  y, x = y - scene.centre[0], x - scene.centre[1]
-  r = jnp.hypot(y, x)
-  width = 0.012
-  spikes = jnp.exp(-jnp.abs(x) / 0.12) * jnp.exp(-((y / width) ** 2))
-  spikes += jnp.exp(-jnp.abs(y) / 0.12) * jnp.exp(-((x / width) ** 2))
-  halo = 1 / (1 + (r / 0.03) ** 2) ** 1.5
-  star = scene.star_flux * (
-    _spot(y, x, 2 * scene.psf) + 0.002 * (halo + spikes)
-  )
-  across = y * jnp.cos(scene.angle) - x * jnp.sin(scene.angle)
-  trail = scene.trail_flux * jnp.exp(-((across / 0.012) ** 2) / 2)
-  white = field + star + trail
-  return white[:, :, None] * jnp.ones((1, 1, 3))
-
-
-def _spot(y, x, sigma):
-  return _profile(jnp.exp(-(y**2 + x**2) / (2 * sigma**2)) + 1e-12, 1.0)
+def _companion(details, y, x, soft):
+  """A second galaxy of unit flux, and a bridge of stars to it."""
+  away, aside = _rotate(y, x, details.companion_side)
+  distance = details.companion_distance
+  along, across = _rotate(aside, away - distance, details.companion_axis)
+  r = jnp.hypot(jnp.hypot(along, across / 0.6), soft)
+  peak = _sersic_peak(1.5) / (0.6**2 * 0.6)
+  bridge = _ridge(aside, 0.3) * _ridge(away / distance - 0.5, 0.5)
+  return peak * _sersic(r / 0.6, 1.5) + 0.03 * bridge
 
 
 def _blur(light, sigma):
-  """Convolves with a Gaussian of `sigma` image edges, by the Fourier law."""
-  size = light.shape[0]
-  fy = jnp.fft.fftfreq(size)[:, None] * size
-  fx = jnp.fft.rfftfreq(size)[None, :] * size
-  transfer = jnp.exp(-2 * (jnp.pi * sigma) ** 2 * (fy**2 + fx**2))
-  spectrum = jnp.fft.rfft2(light, axes=(0, 1)) * transfer[:, :, None]
-  return jnp.fft.irfft2(spectrum, s=light.shape[:2], axes=(0, 1))
+  """Convolves f32[C,size,size] with a Gaussian of `sigma` pixels."""
+  pixels = jnp.arange(light.shape[-1])
+  distance = pixels[:, None] - pixels[None, :]
+  kernel = jnp.exp(-0.5 * (distance / sigma) ** 2)
+  # What leaves the picture comes back: the edge has neighbours like itself.
+  kernel /= jnp.sum(kernel, axis=1, keepdims=True)
+  return jnp.einsum("yj,cjk,xk->cyx", kernel, light, kernel)
+
+
+def _spots(axis, places, sigmas, fluxes):
+  """Gaussians at f32[K,2] of flux f32[K,3]: f32[3,size,size]."""
+  distance = axis[None, None, :] - places[:, :, None]
+  factors = jnp.exp(-0.5 * (distance / sigmas[:, None, None]) ** 2)
+  peaks = fluxes / (2 * jnp.pi * sigmas[:, None] ** 2)
+  return jnp.einsum("kc,ky,kx->cyx", peaks, factors[:, 0], factors[:, 1])
+
+
+def _artifacts(scene, details, axis):
+  """A saturated star, a satellite's trail, a fault of the camera."""
+  y, x = axis[:, None], axis[None, :]
+  _, across = _rotate(y, x, details.trail_axis)
+  trail = _ridge(across - details.trail_offset, 1.6 * details.view.blur)
+  light = scene.star * _star(details, axis)
+  light += details.trail_flux[:, None, None] * trail[None]
+  return light + details.fault_flux[:, None, None] * _fault(details, y, x)[None]
+
+
+def _star(details, axis):
+  place, width = details.star.places[0], details.view.blur
+  y, x = axis[:, None] - place[0], axis[None, :] - place[1]
+  a, b = _rotate(y, x, details.spike_axis)
+  spikes = jnp.exp(-jnp.abs(a) / (6 * width)) * _ridge(b, width)
+  spikes += jnp.exp(-jnp.abs(b) / (6 * width)) * _ridge(a, width)
+  halo = (1 + (y**2 + x**2) / (3 * width) ** 2) ** -1.5
+  glow = (0.01 * halo + 0.02 * spikes) / (2 * jnp.pi * width**2)
+  core = _spots(axis, *details.star)
+  return core + details.star.fluxes[0][:, None, None] * glow[None]
+
+
+def _fault(details, y, x):
+  """A stripe, narrow or wider than the picture."""
+  _, across = _rotate(y, x, details.fault_axis)
+  inside = jnp.minimum(
+    across - details.fault_start,
+    details.fault_start + details.fault_width - across,
+  )
+  return jax.nn.sigmoid(details.fault_sharpness * inside)
+
+
+def _noise(key, light, view, pixel):
+  """Of sky and photons, as smooth as the resampled pixels of the camera.
+
+  At hundreds of photons a pixel the Poisson law is a normal one.
+  """
+  width = 0.6 * _CAMERA_PIXEL / view.radius / pixel
+  # The blur divides the noise of small pixels by sqrt(4 pi) width.
+  sigma = jnp.sqrt(4 * jnp.pi * (1 + jnp.maximum(light, 0) / _GAIN)) * width
+  return _blur(sigma * jax.random.normal(key, light.shape), width)
 
 
 def _stretch(light):
-  """Lupton et al. (2004): asinh of the mean, colours kept; u8."""
-  mean = jnp.mean(light, axis=-1, keepdims=True)
-  softening, white = 2.5, 50.0
-  bright = jnp.arcsinh(jnp.maximum(mean, 0) / softening) / jnp.arcsinh(
-    white / softening
-  )
-  rgb = light * bright / jnp.maximum(mean, 1e-3)
-  rgb = rgb / jnp.maximum(jnp.max(rgb, axis=-1, keepdims=True), 1)
-  return (255 * jnp.clip(rgb, 0, 1)).astype(jnp.uint8)
+  """Lupton et al. (2004): asinh of the mean, colours kept.
+
+  f32[3,size,size] to u8[size,size,3].
+  """
+  mean = jnp.maximum(jnp.mean(light, axis=0, keepdims=True), 1e-3)
+  softening, white = 8.0, 400.0
+  bright = jnp.arcsinh(mean / softening) / jnp.arcsinh(white / softening)
+  rgb = light * bright / mean
+  rgb = rgb / jnp.maximum(jnp.max(rgb, axis=0, keepdims=True), 1)
+  rgb = jnp.transpose(jnp.clip(rgb, 0, 1), (1, 2, 0))
+  return (255 * rgb).astype(jnp.uint8)

@@ -2,15 +2,14 @@
 
 import dataclasses
 import io
+import itertools
 from typing import ClassVar
 
 import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
-from gzjax.data import sky
-
-_CHUNK = 256
+from gzjax.data import decision_tree, sky, volunteers
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -33,19 +32,29 @@ class GalaxySyntheticConfig(tfds.core.BuilderConfig):
 class Builder(tfds.core.GeneratorBasedBuilder):
   """DatasetBuilder for the synthetic sky; needs no TensorFlow."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+  VERSION = tfds.core.Version("2.0.0")
+  RELEASE_NOTES: ClassVar = {
+    "1.0.0": "First release.",
+    "2.0.0": "All features of Galaxy Zoo 2, volunteers' votes and the truth.",
+  }
   BUILDER_CONFIGS: ClassVar = [GalaxySyntheticConfig(name="small")]
 
   def _info(self) -> tfds.core.DatasetInfo:
+    answers = (len(decision_tree.GZ2.answers),)
     return self.dataset_info_from_configs(
       features=tfds.features.FeaturesDict(
         {
           "image": tfds.features.Image(shape=(None, None, 3)),
           "id_str": tfds.features.Text(),
           "label": tfds.features.ClassLabel(names=list(sky.CLASSES)),
+          "counts": tfds.features.Tensor(shape=answers, dtype=np.float32),
+          "true_shares": tfds.features.Tensor(shape=answers, dtype=np.float32),
+          **dict.fromkeys(
+            sky.Scene._fields, tfds.features.Scalar(dtype=np.float32)
+          ),
         }
       ),
+      metadata=tfds.core.MetadataDict(tree=decision_tree.GZ2.name),
       disable_shuffling=True,
     )
 
@@ -58,20 +67,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     label = sky.sample_labels(
       config.seed, config.galaxies, config.class_fractions
     )
-    for start in range(0, config.galaxies, _CHUNK):
-      # Every chunk has the full size, so that the renderer compiles once.
-      index = np.arange(start, start + _CHUNK, dtype=np.int32)
-      labels = np.take(label, index, mode="clip").astype(np.int32)
-      images = np.asarray(
-        sky.render_batch(config.seed, index, labels, config.image_size)
-      )
-      for i, image in zip(index[: config.galaxies - start], images):
+    number = itertools.count()
+    for images, scenes, votes in volunteers.survey(
+      config.seed, label, config.image_size
+    ):
+      for row, (image, i) in enumerate(zip(images, number)):
         yield (
-          int(i),
+          i,
           {
             "image": _png(image),
             "id_str": f"sky{config.seed}-{i:06d}",
             "label": int(label[i]),
+            "counts": votes.counts[row],
+            "true_shares": votes.true_shares[row],
+            **{name: x[row] for name, x in scenes._asdict().items()},
           },
         )
 
