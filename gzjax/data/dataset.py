@@ -29,9 +29,6 @@ from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
 from gzjax.workdir import write_whole
 
-# TFDS's default, tfrecord, needs TensorFlow.
-FILE_FORMAT = "array_record"
-
 
 class Dataset(NamedTuple):
   """N galaxies in a fixed order."""
@@ -96,7 +93,7 @@ def synthetic_builder(
     seed=seed,
   )
   return galaxy_synthetic_dataset_builder.Builder(
-    config=config, data_dir=data_dir, file_format=FILE_FORMAT
+    config=config, data_dir=data_dir
   )
 
 

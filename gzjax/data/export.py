@@ -7,8 +7,8 @@ against a truth that real galaxies do not have.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 import io
 import os
 from pathlib import Path
@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw
 
 from gzjax.data import decision_tree, sky, volunteers
 from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE
+from gzjax.data.threads import bounded_map
 from gzjax.errors import UserError
 from gzjax.progress import progress
 
@@ -72,8 +73,13 @@ def export_kaggle(
     part.mkdir(parents=True)
     label = sky.sample_labels(seed, galaxies, class_fractions)
     ids = galaxy_ids(seed, galaxies)
-    truth = _write_images(part, ids, label, seed, size, rendered, zipped)
-    _write_solutions(part, truth, zipped)
+    scenes, votes = volunteers.vote_all(seed, label)
+    truth = _truth(ids, label, scenes, votes)
+    _write_solutions(part, ids, votes.counts, zipped)
+    pictures = sky.pictures(
+      seed, np.arange(galaxies), label, rendered, field=2.0
+    )
+    _write_images(part, ids, pictures, size, zipped)
     truth.to_parquet(part / "truth.parquet", index=False)
     part.rename(folder)
   except OSError as error:
@@ -156,40 +162,30 @@ def _check(folder, galaxies, class_fractions, size, rendered):
     )
 
 
-def _write_images(part, ids, label, seed, size, rendered, zipped):
-  """Writes all pictures; returns the table of truth."""
-  encode = _jpeg_encoder(size)
-  survey = volunteers.survey(seed, label, rendered, field=2.0)
-  chunks = -(-len(ids) // volunteers.CHUNK)
-  names, tables = iter(ids), []
-  with _image_writer(part, zipped) as write, ThreadPoolExecutor() as pool:
-    for images, scenes, votes in progress(survey, chunks, "drawing galaxies"):
-      for data in pool.map(encode, images):
-        write(f"{next(names)}.jpg", data)
-      tables.append(_truth(scenes, votes))
-  truth = pd.concat(tables, ignore_index=True)
-  truth.insert(0, "GalaxyID", ids)
-  truth.insert(1, "label", np.asarray(sky.CLASSES)[label])
-  return truth
-
-
-def _truth(scenes, votes):
-  columns = scenes._asdict()
+def _truth(ids, label, scenes, votes):
+  columns = {"GalaxyID": ids, "label": np.asarray(sky.CLASSES)[label]}
+  columns |= scenes._asdict()
   for kind, values in votes._asdict().items():
     for answer, column in zip(GZ2.answers, values.T):
       columns[f"{answer}_{kind}"] = column
   return pd.DataFrame(columns)
 
 
-def _jpeg_encoder(size: int) -> Callable[[np.ndarray], bytes]:
-  def encode(image):
-    picture = Image.fromarray(image)
-    picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", **_JPEG)
-    return buffer.getvalue()
+def _write_images(part, ids, pictures, size, zipped):
+  encoded = bounded_map(partial(_jpeg, size=size), pictures)
+  with _image_writer(part, zipped) as write:
+    for number, data in zip(
+      ids, progress(encoded, len(ids), "drawing galaxies")
+    ):
+      write(f"{number}.jpg", data)
 
-  return encode
+
+def _jpeg(image: np.ndarray, size: int) -> bytes:
+  picture = Image.fromarray(image)
+  picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+  buffer = io.BytesIO()
+  picture.save(buffer, "JPEG", **_JPEG)
+  return buffer.getvalue()
 
 
 @contextmanager
@@ -208,12 +204,11 @@ def _image_writer(
     yield lambda name, data: (folder / IMAGES / name).write_bytes(data)
 
 
-def _write_solutions(folder, truth, zipped):
-  counts = truth[[f"{answer}_counts" for answer in GZ2.answers]].to_numpy()
+def _write_solutions(folder, ids, counts, zipped):
   table = pd.DataFrame(
     kaggle_fractions(counts), columns=list(GZ2_KAGGLE.kaggle_columns())
   )
-  table.insert(0, "GalaxyID", truth["GalaxyID"])
+  table.insert(0, "GalaxyID", ids)
   text = table.to_csv(index=False, float_format="%.6f")
   name = f"{SOLUTIONS}.csv"
   if zipped:

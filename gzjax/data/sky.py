@@ -8,7 +8,7 @@ Lengths in a picture are in half-light radii of its galaxy, and surface
 brightness is in units of the noise of the sky in one pixel of the camera.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -36,6 +36,8 @@ _YOUNG_STARS = (0.95, 0.94, 1.15)
 _LENSED = (0.65, 0.85, 1.35)
 # Of dust: it lets red light pass more easily.
 _OPACITY = (0.6, 1.0, 1.4)
+
+_CHUNK = 64  # galaxies that are drawn at once
 
 _CAMERA_PIXEL = 0.396  # arcsec
 _SKY_NOISE = 24.5  # mag/arcsec^2, in a pixel of the camera
@@ -252,6 +254,40 @@ def render_batch(
   """
   # Two programs: in one, XLA would compute the parameters for each pixel.
   return _render_all(*_sample_all(seed, index, label), size, field)
+
+
+def pictures(
+  seed: int, index: np.ndarray, label: np.ndarray, size: int, field: float = 1.0
+) -> Iterator[np.ndarray]:
+  """The pictures of any number of galaxies, one by one: u8[size,size,3].
+
+  Args:
+    seed: names the sky.
+    index: i[N], number of each picture in the sky.
+    label: i[N], indices of `CLASSES`.
+    size: edge in pixels.
+    field: see `render`.
+  """
+  for count, numbers, labels in chunks(index, label):
+    batch = render_batch(seed, numbers, labels, size, field)
+    yield from np.asarray(batch)[:count]
+
+
+def chunks(
+  index: np.ndarray, label: np.ndarray
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+  """Cuts i[N] arrays into (count, i32[64], i32[64]) for compiled programs.
+
+  Every chunk has the full size, so that these compile once; of the last one
+  only `count` galaxies are meant.
+  """
+  for start in range(0, len(index), _CHUNK):
+    rows = np.arange(start, start + _CHUNK)
+    yield (
+      min(_CHUNK, len(index) - start),
+      np.take(index, rows, mode="clip").astype(np.int32),
+      np.take(label, rows, mode="clip").astype(np.int32),
+    )
 
 
 @jax.jit

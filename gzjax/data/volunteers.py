@@ -7,7 +7,6 @@ al. (2013). Volunteers vary about that as a Dirichlet-multinomial law has it
 (Walmsley et al. 2022).
 """
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -17,7 +16,6 @@ import numpy as np
 from gzjax.data import decision_tree, sky
 from gzjax.data.decision_tree import GZ2
 
-CHUNK = 64  # galaxies of a survey at a time
 _FEWEST, _MOST = 36, 54
 # The logits of a choice between features and none: how plain a feature of
 # strength 1 is, and at which strength it is as often seen as not.
@@ -131,28 +129,18 @@ def count_votes(
   return jnp.sum(jnp.where(present[:, None], given, 0), axis=0)
 
 
-def survey(
-  seed: int, label: np.ndarray, size: int, field: float = 1.0
-) -> Iterator[tuple[np.ndarray, sky.Scene, Votes]]:
-  """Yields the galaxies of a sky in order, 64 at a time or what is left.
+def vote_all(seed: int, label: np.ndarray) -> tuple[sky.Scene, Votes]:
+  """The truth and the votes of a whole sky, fields f32[N,...] of NumPy.
 
   Args:
     seed: names the sky.
     label: i[N], indices of `sky.CLASSES`.
-    size: edge of the pictures in pixels.
-    field: see `sky.render`.
-
-  Yields:
-    Pictures u8[n,size,size,3], the truth and the votes, as NumPy arrays.
   """
-  for start in range(0, len(label), CHUNK):
-    # Every chunk has the full size, so that the programs compile once.
-    index = np.arange(start, start + CHUNK, dtype=np.int32)
-    labels = np.take(label, index, mode="clip").astype(np.int32)
-    images = sky.render_batch(seed, index, labels, size, field)
-    chunk = (images, *vote_batch(seed, index, labels))
-    count = len(label) - start
-    yield jax.tree.map(lambda x, n=count: np.asarray(x)[:n], chunk)
+  parts = []
+  for count, numbers, labels in sky.chunks(np.arange(len(label)), label):
+    batch = vote_batch(seed, numbers, labels)
+    parts.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:n], batch))
+  return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 @jax.jit

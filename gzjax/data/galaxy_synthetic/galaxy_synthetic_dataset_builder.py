@@ -1,15 +1,17 @@
 """A synthetic sky of smooth galaxies, featured galaxies and artifacts."""
 
 import dataclasses
-import io
-import itertools
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
-from gzjax.data import decision_tree, sky, volunteers
+from gzjax.data import sky, volunteers, zoo
+from gzjax.data.builder import Galaxies, GalaxyBuilder
+from gzjax.data.decision_tree import GZ2
+from gzjax.data.images import to_png
+from gzjax.data.threads import bounded_map
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -29,7 +31,7 @@ class GalaxySyntheticConfig(tfds.core.BuilderConfig):
     )
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(GalaxyBuilder):
   """DatasetBuilder for the synthetic sky; needs no TensorFlow."""
 
   VERSION = tfds.core.Version("2.0.0")
@@ -39,53 +41,39 @@ class Builder(tfds.core.GeneratorBasedBuilder):
   }
   BUILDER_CONFIGS: ClassVar = [GalaxySyntheticConfig(name="small")]
 
-  def _info(self) -> tfds.core.DatasetInfo:
-    answers = (len(decision_tree.GZ2.answers),)
-    return self.dataset_info_from_configs(
-      features=tfds.features.FeaturesDict(
-        {
-          "image": tfds.features.Image(shape=(None, None, 3)),
-          "id_str": tfds.features.Text(),
-          "label": tfds.features.ClassLabel(names=list(sky.CLASSES)),
-          "counts": tfds.features.Tensor(shape=answers, dtype=np.float32),
-          "true_shares": tfds.features.Tensor(shape=answers, dtype=np.float32),
-          **dict.fromkeys(
-            sky.Scene._fields, tfds.features.Scalar(dtype=np.float32)
-          ),
-        }
+  def _tree(self):
+    return GZ2
+
+  def _features(self) -> dict[str, Any]:
+    return {
+      "label": tfds.features.ClassLabel(names=list(sky.CLASSES)),
+      "counts": zoo.per_answer(GZ2),
+      "true_shares": zoo.per_answer(GZ2),
+      **dict.fromkeys(
+        sky.Scene._fields, tfds.features.Scalar(dtype=np.float32)
       ),
-      metadata=tfds.core.MetadataDict(tree=decision_tree.GZ2.name),
-      disable_shuffling=True,
-    )
+    }
 
-  def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-    del dl_manager
-    return {"full": self._generate_examples()}
-
-  def _generate_examples(self):
+  def _galaxies(self, dl_manager, stack) -> Galaxies:
+    del dl_manager, stack
     config = self.builder_config
-    label = sky.sample_labels(
-      config.seed, config.galaxies, config.class_fractions
+    seed, size = config.seed, config.image_size
+    label = sky.sample_labels(seed, config.galaxies, config.class_fractions)
+    scenes, votes = volunteers.vote_all(seed, label)
+
+    def images(rows):
+      pictures = sky.pictures(seed, rows, label[rows], size)
+      return bounded_map(lambda x: to_png(Image.fromarray(x)), pictures)
+
+    return Galaxies(
+      columns={
+        "id_str": [f"sky{seed}-{i:06d}" for i in range(len(label))],
+        "label": label,
+        "counts": votes.counts,
+        "true_shares": votes.true_shares,
+        **scenes._asdict(),
+      },
+      images=images,
+      sizes=np.full(len(label), size * size * 3),
+      source=config.name,
     )
-    number = itertools.count()
-    for images, scenes, votes in volunteers.survey(
-      config.seed, label, config.image_size
-    ):
-      for row, (image, i) in enumerate(zip(images, number)):
-        yield (
-          i,
-          {
-            "image": _png(image),
-            "id_str": f"sky{config.seed}-{i:06d}",
-            "label": int(label[i]),
-            "counts": votes.counts[row],
-            "true_shares": votes.true_shares[row],
-            **{name: x[row] for name, x in scenes._asdict().items()},
-          },
-        )
-
-
-def _png(image: np.ndarray) -> bytes:
-  buffer = io.BytesIO()
-  Image.fromarray(image).save(buffer, "PNG")
-  return buffer.getvalue()
