@@ -256,7 +256,8 @@ def verify(path: AnyPath, algorithm: str, published: Mapping[str, str]) -> None:
   if digest.hexdigest() != expected:
     raise UserError(
       f"{path} is not the published file: its {algorithm} is "
-      f"{digest.hexdigest()}, not {expected}; download it again."
+      f"{digest.hexdigest()}, not {expected}; download it again (or, if you "
+      "changed it yourself, set --config.data.verify=False)."
     )
 
 

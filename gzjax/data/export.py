@@ -112,28 +112,29 @@ def kaggle_fractions(counts: np.ndarray) -> np.ndarray:
 def contact_sheet(
   *, seed: int = 0, columns: int = 10, size: int = 64
 ) -> Image.Image:
-  """A row of pictures for each of the 37 answers, the plainest of 4,096.
+  """Pictures for each of the 37 answers, the plainest of 4,096 galaxies.
 
   Args:
     seed: names the sky.
-    columns: pictures in a row.
+    columns: pictures of each answer.
     size: edge of each, in pixels.
   """
   label = sky.sample_labels(seed, 4096, (0.35, 0.55, 0.1)).astype(np.int32)
   index = np.arange(len(label), dtype=np.int32)
   _, votes = volunteers.vote_batch(seed, index, label)
   given = decision_tree.joint(GZ2, np.asarray(votes.perceived_shares))
-  margin = 250
-  sheet = Image.new(
-    "RGB", (margin + columns * size, len(GZ2.answers) * size), "white"
-  )
+  margin, halves = 230, 2
+  rows = -(-len(GZ2.answers) // halves)
+  width = margin + columns * size
+  sheet = Image.new("RGB", (halves * width, rows * size), "white")
   text = ImageDraw.Draw(sheet)
-  for row, answer in enumerate(GZ2.answers):
-    best = np.argsort(-given[:, row])[:columns]
+  for i, answer in enumerate(GZ2.answers):
+    x, y = i // rows * width, i % rows * size
+    best = np.argsort(-given[:, i])[:columns]
     images = np.asarray(sky.render_batch(seed, index[best], label[best], size))
     strip = Image.fromarray(np.concatenate(images, axis=1))
-    sheet.paste(strip, (margin, row * size))
-    text.text((8, row * size + size // 2 - 5), answer, fill="black")
+    sheet.paste(strip, (x + margin, y))
+    text.text((x + 8, y + size // 2 - 5), answer, fill="black")
   return sheet
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
-from gzjax.data import sky, volunteers, zoo
+from gzjax.data import sky, volunteers, zoo_records
 from gzjax.data.builder import Galaxies, GalaxyBuilder
 from gzjax.data.decision_tree import GZ2
 from gzjax.data.images import to_png
@@ -47,8 +47,8 @@ class Builder(GalaxyBuilder):
   def _features(self) -> dict[str, Any]:
     return {
       "label": tfds.features.ClassLabel(names=list(sky.CLASSES)),
-      "counts": zoo.per_answer(GZ2),
-      "true_shares": zoo.per_answer(GZ2),
+      "counts": zoo_records.per_answer(GZ2),
+      "true_shares": zoo_records.per_answer(GZ2),
       **dict.fromkeys(
         sky.Scene._fields, tfds.features.Scalar(dtype=np.float32)
       ),
@@ -69,8 +69,8 @@ class Builder(GalaxyBuilder):
       columns={
         "id_str": [f"sky{seed}-{i:06d}" for i in range(len(label))],
         "label": label,
-        "counts": votes.counts,
-        "true_shares": votes.true_shares,
+        "counts": np.asarray(votes.counts),
+        "true_shares": np.asarray(votes.true_shares),
         **scenes._asdict(),
       },
       images=images,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from gzjax.data import builder, zoo
+from gzjax.data import builder, zoo_records
 from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE
 from gzjax.data.galaxy_zoo2 import hart16, kaggle
 from gzjax.errors import UserError
@@ -62,8 +62,8 @@ class Builder(builder.GalaxyBuilder):
   def _features(self) -> dict[str, Any]:
     tree = self._tree()
     if self.builder_config.release == "kaggle":
-      return {"fractions": zoo.per_answer(tree)}
-    return zoo.vote_features(tree)
+      return {"fractions": zoo_records.per_answer(tree)}
+    return zoo_records.vote_features(tree)
 
   def _galaxies(self, dl_manager, stack):
     config = self.builder_config

@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 
-from gzjax.data import archives, tables, zoo
+from gzjax.data import archives, zoo_records, zoo_tables
 from gzjax.data.builder import Galaxies
 from gzjax.data.decision_tree import GZ2_KAGGLE, violation
 from gzjax.errors import UserError
@@ -50,7 +50,7 @@ def read(folder: Path, scratch: Path, stack: contextlib.ExitStack) -> Galaxies:
   images = archives.open_images(
     [archives.find(places, _IMAGES, ORIGIN)], scratch, stack
   )
-  return zoo.galaxies(
+  return zoo_records.galaxies(
     images,
     ids,
     {"id_str": ids, "fractions": fractions.astype(np.float32)},
@@ -62,15 +62,15 @@ def read(folder: Path, scratch: Path, stack: contextlib.ExitStack) -> Galaxies:
 
 
 def _read_table(path, scratch, stack):
-  table = tables.read_table(
+  table = zoo_tables.read_table(
     archives.open_file(path, scratch, stack),
     str(path),
     ["GalaxyID"],
-    {"votes": tables.Numbers(GZ2_KAGGLE.kaggle_columns(), np.float64)},
+    {"votes": zoo_tables.Numbers(GZ2_KAGGLE.kaggle_columns(), np.float64)},
   )
   ids = table["GalaxyID"]
-  tables.check_ids(str(path), ids)
-  twice = np.flatnonzero(tables.repeated(ids))
+  zoo_tables.check_ids(str(path), ids)
+  twice = np.flatnonzero(zoo_tables.repeated(ids))
   if len(twice):
     raise UserError(
       f"{path}, row {twice[0] + 1} repeats the id {ids[twice[0]]} "

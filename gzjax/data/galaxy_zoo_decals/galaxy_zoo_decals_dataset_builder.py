@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from gzjax.data import builder, zoo
+from gzjax.data import builder, zoo_records
 from gzjax.data.decision_tree import GZD_1_2, GZD_5
 from gzjax.data.galaxy_zoo_decals import release
 from gzjax.errors import UserError
@@ -62,7 +62,7 @@ class Builder(builder.GalaxyBuilder):
     return _TREES[self.builder_config.campaign]
 
   def _features(self) -> dict[str, Any]:
-    return zoo.vote_features(self._tree())
+    return zoo_records.vote_features(self._tree())
 
   def _galaxies(self, dl_manager, stack):
     config = self.builder_config

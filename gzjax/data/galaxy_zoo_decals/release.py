@@ -4,7 +4,7 @@ from collections.abc import Mapping
 import contextlib
 from pathlib import Path
 
-from gzjax.data import archives, tables, zoo
+from gzjax.data import archives, zoo_records, zoo_tables
 from gzjax.data.builder import Galaxies
 from gzjax.data.decision_tree import Tree
 from gzjax.errors import UserError
@@ -52,11 +52,11 @@ def read(
   path = archives.find([folder], (f"{stem}.csv", f"{stem}.parquet"), ZENODO)
   places = _image_places(folder)
   archives.verify(path, "sha256", sha256)
-  votes = tables.read_table(
+  votes = zoo_tables.read_table(
     archives.open_file(path, scratch, stack),
     str(path),
     ["iauname"],
-    zoo.vote_groups(
+    zoo_records.vote_groups(
       tree.answers, [f"{name}_debiased" for name in tree.answers]
     ),
   )
@@ -68,11 +68,11 @@ def read(
       f"{', '.join(map(str, places))}: not one image is of a galaxy of {path}; "
       f"get {_PARTS[0]}.zip from {ZENODO}."
     )
-  return zoo.galaxies(
+  return zoo_records.galaxies(
     images,
     ids,
-    {"id_str": ids, **zoo.vote_columns(votes)},
-    {"repeated id": tables.repeated(ids), "no image": ~found},
+    {"id_str": ids, **zoo_records.vote_columns(votes)},
+    {"repeated id": zoo_tables.repeated(ids), "no image": ~found},
   )
 
 

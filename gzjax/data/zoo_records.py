@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from gzjax.data.archives import Images
 from gzjax.data.builder import DEGREES, Galaxies
 from gzjax.data.decision_tree import Tree
-from gzjax.data.tables import Numbers
+from gzjax.data.zoo_tables import Numbers
 
 
 def per_answer(tree: Tree) -> tfds.features.Tensor:
@@ -30,7 +30,7 @@ def vote_features(tree: Tree) -> dict[str, Any]:
 def vote_groups(
   counts: Sequence[str], debiased: Sequence[str]
 ) -> dict[str, Numbers]:
-  """What to read from a table of votes, see `tables.read_table`.
+  """What to read from a table of votes, see `zoo_tables.read_table`.
 
   Args:
     counts: columns of votes; an empty cell is no votes.

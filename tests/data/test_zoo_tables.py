@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gzjax.data import tables
+from gzjax.data import zoo_tables
 from gzjax.errors import UserError
 
-VOTES = tables.Numbers(("bar-yes", "bar-no"))
+VOTES = zoo_tables.Numbers(("bar-yes", "bar-no"))
 COUNT = 12
 
 
@@ -25,7 +25,9 @@ def _csv(**columns):
 
 
 def _read(data, name="t.csv", votes=VOTES):
-  return tables.read_table(io.BytesIO(data), name, ["name"], {"votes": votes})
+  return zoo_tables.read_table(
+    io.BytesIO(data), name, ["name"], {"votes": votes}
+  )
 
 
 def _message(data, name="t.csv", votes=VOTES):
@@ -39,7 +41,7 @@ def _message(data, name="t.csv", votes=VOTES):
 @pytest.fixture(autouse=True, params=[5, 1000])
 def pieces(request, monkeypatch):
   """Tables of several pieces, and of one."""
-  monkeypatch.setattr(tables, "_ROWS_AT_ONCE", request.param)
+  monkeypatch.setattr(zoo_tables, "_ROWS_AT_ONCE", request.param)
 
 
 def test_columns_in_any_spelling_and_order():
@@ -92,7 +94,7 @@ def test_cells_that_may_be_empty(value):
 
 
 def test_columns_that_may_be_missing():
-  votes = tables.Numbers(("bar-yes", "none"), empty=np.nan, optional=True)
+  votes = zoo_tables.Numbers(("bar-yes", "none"), empty=np.nan, optional=True)
   found = _read(_csv(), votes=votes)["votes"]
   np.testing.assert_array_equal(found[:, 0], np.arange(COUNT))
   assert np.isnan(found[:, 1]).all()
@@ -123,14 +125,14 @@ def test_a_truncated_gzip():
     gzip.open(io.BytesIO(data[:-50])) as file,
     pytest.raises(UserError, match="cannot be read as a table"),
   ):
-    tables.read_table(file, "t.csv.gz", ["name"], {})
+    zoo_tables.read_table(file, "t.csv.gz", ["name"], {})
 
 
 @pytest.mark.parametrize("bad", ["100008.0", "5.877e+17", "-1", "a", "1 2"])
 def test_ids_that_are_not_whole_numbers(bad):
   ids = np.asarray(["587722981741363294", bad, bad], object)
-  tables.check_ids("t.csv", ids[:1])
+  zoo_tables.check_ids("t.csv", ids[:1])
   with pytest.raises(UserError) as caught:
-    tables.check_ids("t.csv", ids)
+    zoo_tables.check_ids("t.csv", ids)
   assert f"t.csv, row 2: the id is {bad!r}" in str(caught.value)
   assert "2 such rows" in str(caught.value)
