@@ -5,6 +5,7 @@ import re
 
 import pandas as pd
 
+from gzjax.data import galaxy_zoo2, galaxy_zoo_decals, labels, noise
 from gzjax.unlearning import METHODS
 from tests.command_line import ROOT, launch
 
@@ -44,6 +45,27 @@ def test_a_section_can_be_copied_to_another_row():
   assert unlearn.finetune_long.method == "finetune"
   assert unlearn.finetune_long.epochs == 10
   assert unlearn.finetune.epochs != 10
+
+
+def test_the_data_document_names_all_builders_labels_and_flips():
+  text = (DOCS / "data.md").read_text()
+  names = {
+    f"galaxy_zoo2/{name}" for name in galaxy_zoo2.Builder.builder_configs
+  }
+  names |= {
+    f"galaxy_zoo_decals/{name}"
+    for name in galaxy_zoo_decals.Builder.builder_configs
+  }
+  names |= {*labels.SCHEMES, *noise.FLIP_MODELS}
+  assert names == {name for name in names if f"| `{name}` |" in text}
+
+
+def test_the_code_of_the_data_document_runs():
+  text = (DOCS / "data.md").read_text()
+  blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  assert blocks
+  for block in blocks:
+    exec(compile(block, "data.md", "exec"), {})
 
 
 def test_linked_files_exist():

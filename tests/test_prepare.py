@@ -12,6 +12,7 @@ from gzjax.errors import UserError
 from gzjax.stages import labelling
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import Workdir, read_json
+from tests.data import zoo_files
 from tests.data.catalogs import CLASSES, add_columns, write_catalog
 
 COUNT = 60
@@ -52,9 +53,12 @@ def path(tmp_path_factory):
 
 
 def _prepare(tmp_path, path, **changes):
+  return _run(tmp_path, **{"data.catalog": str(path), **changes})
+
+
+def _run(tmp_path, manual_dir=None, name="run", **changes):
   config = catalog_config.get_config()
   settings = {
-    "data.catalog": str(path),
     "data.size": 16,
     "data.crop": 0,
     "train.batch_size": 8,
@@ -63,8 +67,14 @@ def _prepare(tmp_path, path, **changes):
     **changes,
   }
   config.update_from_flattened_dict(settings)
-  place = tmp_path / "run"
-  stages.run(config, str(place), "prepare", data_dir=str(tmp_path / "tfds"))
+  place = tmp_path / name
+  stages.run(
+    config,
+    str(place),
+    "prepare",
+    data_dir=str(tmp_path / "tfds"),
+    manual_dir=manual_dir and str(manual_dir),
+  )
   return Experiment(config, Workdir(place)), read_json(
     place / "stages" / "dataset.json"
   )
@@ -237,3 +247,88 @@ def test_mistakes_are_told_in_one_line(tmp_path, path, changes, words):
   assert words in str(caught.value)
   assert "\n" not in str(caught.value)
   assert not (tmp_path / "run" / "split.parquet").exists()
+
+
+def test_files_of_galaxy_zoo_become_labels(tmp_path):
+  manual = tmp_path / "manual"
+  table = zoo_files.write_kaggle(manual, COUNT)
+  kaggle = {"data.builder": "galaxy_zoo2/kaggle", "labels.kind": "question"}
+  experiment, _ = _run(tmp_path, manual, **kaggle)
+  first = table[["Class1.1", "Class1.2", "Class1.3"]].astype(float)
+  wanted = [CLASSES[k] for k in first.to_numpy().argmax(axis=1)]
+  assert list(experiment.split["true_label"]) == wanted
+  assert list(experiment.split["id_str"]) == list(table["GalaxyID"])
+  # A folder with other files is another data set, not the old one again.
+  more = tmp_path / "more"
+  zoo_files.write_kaggle(more, COUNT + 3)
+  experiment, _ = _run(tmp_path, more, "second", **kaggle)
+  assert len(experiment.split) == COUNT + 3
+
+
+@pytest.mark.parametrize("campaign", ["volunteers_5", "volunteers_1_and_2"])
+def test_files_of_decals_become_labels(tmp_path, campaign):
+  tree = {"volunteers_5": dt.GZD_5, "volunteers_1_and_2": dt.GZD_1_2}[campaign]
+  manual = tmp_path / "manual"
+  zoo_files.write_decals(manual, tree, f"gz_decals_{campaign}", COUNT)
+  (manual / "gz_decals_dr5_png_part3.zip").unlink()
+  changes = {
+    "data.builder": f"galaxy_zoo_decals/{campaign}",
+    "labels.kind": "question",
+    "data.verify": False,
+    "train.batch_size": 4,
+    "unlearn.batch_size": 4,
+  }
+  experiment, note = _run(tmp_path, manual, **changes)
+  assert note["left_out"]["no image"] == COUNT // 2
+  assert len(experiment.split) == COUNT // 2
+  assert experiment.dataset.votes.tree is tree
+  with pytest.raises(UserError, match=r"verify=False"):
+    _run(tmp_path / "new", manual, **{**changes, "data.verify": True})
+
+
+def test_hart16_takes_the_samples_that_are_asked_for(tmp_path):
+  manual = tmp_path / "manual"
+  table = zoo_files.write_hart16(manual, COUNT)
+  changes = {
+    "data.builder": "galaxy_zoo2/hart16",
+    "labels.kind": "question",
+    "data.verify": False,
+  }
+  for samples in (("original",), ("original", "extra")):
+    experiment, _ = _run(
+      tmp_path, manual, samples[-1], **changes, **{"data.samples": samples}
+    )
+    kept = table[table["sample"].isin(samples)]
+    assert list(experiment.split["id_str"]) == list(kept["dr7objid"])
+
+
+def test_an_unknown_builder_and_no_files_are_told(tmp_path):
+  for i, builder in enumerate(("galaxy_zoo3", "galaxy_zoo2", "galaxy_zoo2/x")):
+    with pytest.raises(UserError, match="choose one of galaxy_zoo2/kaggle, "):
+      _run(tmp_path, name=str(i), **{"data.builder": builder})
+  kaggle = {"data.builder": "galaxy_zoo2/kaggle", "labels.kind": "question"}
+  with pytest.raises(UserError, match=r"images_training_rev1\.zip"):
+    _run(tmp_path, **kaggle)
+
+
+def test_the_synthetic_sky_has_votes_to_learn_from(tmp_path):
+  sky = {
+    "data.builder": "galaxy_synthetic",
+    "data.galaxies": 128,
+    "data.split": (0.6, 0.2, 0.2),
+  }
+  experiment, note = _run(tmp_path, **sky)
+  votes = experiment.dataset.votes
+  assert votes.tree is dt.GZ2
+  assert note["questions"]["spiral-arm-count"] == [31, 37]
+  assert {"redshift", "arm_pitch"} <= set(experiment.dataset.table.columns)
+  given, _ = _run(
+    tmp_path,
+    name="given",
+    **sky,
+    **{"flips.kind": "column", "flips.column": "votes"},
+  )
+  said = votes.counts[:, :3].argmax(axis=1)
+  train = given.members("train")
+  np.testing.assert_array_equal(given.labels("train_label")[train], said[train])
+  assert 0 < np.mean(given.split["flipped"]) < 0.2
