@@ -10,7 +10,6 @@ unlearning is about. The README has the table to expect and the time it takes.
 """
 
 from gzjax import defaults
-from gzjax.unlearning import METHODS
 
 
 def get_config(variant: str = ""):
@@ -30,16 +29,11 @@ def get_config(variant: str = ""):
 
   config.unlearn.batch_size = 32
   config.unlearn.forget_batch_size = 8
-  for name in METHODS:
-    # The default is for a ResNet34 at its full width.
-    if config.unlearn[name].get("learning_rate") == 3e-4:
-      config.unlearn[name].learning_rate = 1e-3
-  config.unlearn.neggrad_plus.learning_rate = 3e-4
   config.unlearn.scrub.learning_rate = 5e-4
   config.unlearn.negative_learning.epochs = 4
   config.unlearn.bounded_neggrad.epochs = 4
   config.unlearn.reinit_head.epochs = 5
-  config.unlearn.reinit_head.learning_rate = 2e-3
+  config.unlearn.reinit_head.learning_rate = 1e-3
   config.evaluate.relearn_epochs = 20
   if variant == "tiny":
     config.data.galaxies = 200
