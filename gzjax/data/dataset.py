@@ -248,21 +248,33 @@ def _table(path: Path, source: Any) -> pd.DataFrame:
   Vectors become a column for each element: `counts/0`, `counts/1`, ...
   """
   if not path.exists():
-    rows = [
-      {name: value for name, value in example.items() if name != "image"}
-      for example in progress.progress(source, len(source), "reading the table")
-    ]
-    columns = {}
-    for name in rows[0]:
-      values = np.stack([row[name] for row in rows])
+    columns: dict[str, Any] = {}
+    for name, values in _columns(source).items():
       if values.ndim == 1:
-        text = values.dtype.kind in "SO"
-        columns[name] = np.char.decode(values.astype(bytes)) if text else values
+        columns[name] = values
       else:
         columns |= {f"{name}/{i}": part for i, part in enumerate(values.T)}
     table = pd.DataFrame(columns)
     write_whole(path, lambda part: table.to_parquet(part, index=False))
   return pd.read_parquet(path)
+
+
+def _columns(source: Any) -> dict[str, np.ndarray]:
+  """The values of each feature but the image, [N,...]; text as objects."""
+  columns = {}
+  for i, record in enumerate(
+    progress.progress(source, len(source), "reading the table")
+  ):
+    for name, value in record.items():
+      if name == "image":
+        continue
+      if isinstance(value, bytes):
+        value = value.decode()
+      if i == 0:
+        first = np.asarray(value, object if isinstance(value, str) else None)
+        columns[name] = np.empty((len(source), *first.shape), first.dtype)
+      columns[name][i] = value
+  return columns
 
 
 def _votes(
