@@ -1,6 +1,5 @@
 """Votes in a table: whatever it calls them, the records say the same."""
 
-from pathlib import Path
 import zipfile
 
 import numpy as np
@@ -18,9 +17,9 @@ from tests.data.catalogs import (
   refusal,
   write_catalog,
 )
+from tests.real_data import KAGGLE, needs_real
 
 VOLUNTEERS = 40
-KAGGLE = Path(__file__).parents[3] / "shared" / "data" / "kaggle_manual_dir"
 
 
 def walk(tree, galaxies, seed=0):
@@ -357,10 +356,7 @@ def test_a_parquet_table_of_galaxy_datasets(tmp_path):
   assert "--config.data.label_column=" in refusal(path, Columns(tree="gzd_5"))
 
 
-@pytest.mark.real_data
-@pytest.mark.skipif(
-  not KAGGLE.is_dir(), reason="the real galaxies are not on this machine"
-)
+@needs_real(KAGGLE)
 def test_real_fractions_of_the_challenge(tmp_path):
   with zipfile.ZipFile(KAGGLE / "training_solutions_rev1.zip") as file:
     name = next(

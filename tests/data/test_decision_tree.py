@@ -1,7 +1,5 @@
 """The trees: their shape, and that all arithmetic obeys them."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +7,9 @@ import pandas as pd
 import pytest
 
 from gzjax.data import decision_tree as dt
+from tests.real_data import KAGGLE, needs_real
 
 TREES = tuple(dt.TREES.values())
-KAGGLE = Path(__file__).parents[3] / "shared" / "data" / "kaggle_manual_dir"
 
 
 def _shares(tree, count=50, seed=0):
@@ -188,10 +186,7 @@ def test_columns_are_found_in_any_spelling():
   ]
 
 
-@pytest.mark.real_data
-@pytest.mark.skipif(
-  not KAGGLE.is_dir(), reason="the real galaxies are not on this machine"
-)
+@needs_real(KAGGLE)
 def test_real_votes_obey_the_tree_with_its_quirk():
   table = pd.read_csv(KAGGLE / "training_solutions_rev1.zip")
   votes = table[list(dt.GZ2_KAGGLE.kaggle_columns())].to_numpy()

@@ -15,8 +15,8 @@ from gzjax.data import decision_tree
 from gzjax.data.galaxy_zoo2 import Builder, GalaxyZoo2Config
 from gzjax.errors import UserError
 from tests.data import zoo_files
+from tests.real_data import KAGGLE, needs_real
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "kaggle_manual_dir"
 COUNT = 12
 
 
@@ -366,13 +366,10 @@ def test_tfds_own_test_case(manual):
   assert not [*result.failures, *result.errors]
 
 
-@pytest.mark.real_data
-@pytest.mark.skipif(
-  not REAL.is_dir(), reason="the real galaxies are not on this machine"
-)
+@needs_real(KAGGLE)
 def test_real_files_of_the_challenge(tmp_path):
   builder = Builder(config="kaggle", data_dir=str(tmp_path / "tfds"))
-  records = _records(zoo_files.prepare(builder, REAL))
+  records = _records(zoo_files.prepare(builder, KAGGLE))
   assert len(records) == 80
   assert builder.info.metadata["left_out"] == {}
   first = records[0]

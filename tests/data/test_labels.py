@@ -1,7 +1,5 @@
 """Votes to labels: each scheme by hand, and the table of what is left out."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,8 +8,7 @@ from gzjax.data import decision_tree as dt
 from gzjax.data import labels
 from gzjax.data.labels import LEFT_OUT, Settings
 from gzjax.errors import UserError
-
-KAGGLE = Path(__file__).parents[3] / "shared" / "data" / "kaggle_manual_dir"
+from tests.real_data import KAGGLE, needs_real
 
 
 def _votes(tree, galaxies, debiased=None):
@@ -310,10 +307,7 @@ def test_mistakes_are_named():
     labels.make(votes._replace(counts=None), "question", Settings(min_votes=5))
 
 
-@pytest.mark.real_data
-@pytest.mark.skipif(
-  not KAGGLE.is_dir(), reason="the real galaxies are not on this machine"
-)
+@needs_real(KAGGLE)
 def test_real_votes():
   table = pd.read_csv(KAGGLE / "training_solutions_rev1.zip")
   values = table[list(dt.GZ2_KAGGLE.kaggle_columns())].to_numpy()

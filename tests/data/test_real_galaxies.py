@@ -1,27 +1,19 @@
 """Real Galaxy Zoo 2 cut-outs through the catalogue reader and the decoder."""
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
 from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
 from gzjax.data.galaxy_catalog.images import read_image
 from gzjax.data.images import to_square
 from tests.data.catalogs import CLASSES
-
-FOLDER = Path(__file__).parents[3] / "shared" / "data" / "galaxies"
-
-pytestmark = [
-  pytest.mark.real_data,
-  pytest.mark.skipif(
-    not FOLDER.is_dir(), reason="the real galaxies are not on this machine"
-  ),
-]
+from tests.real_data import GALAXIES, needs_real
 
 
+@needs_real(GALAXIES)
 def test_every_row_is_read_and_galaxies_are_bright_in_the_middle():
-  frame = read_catalog(FOLDER / "catalog.csv", FOLDER, Columns(), CLASSES).frame
+  frame = read_catalog(
+    GALAXIES / "catalog.csv", GALAXIES, Columns(), CLASSES
+  ).frame
   assert list(np.bincount(frame["label"])) == [1727, 3191, 324]
   galaxies = frame[frame["label"] < 2].head(40)
   for row in galaxies.itertuples():
