@@ -1,5 +1,6 @@
 """TFDS builders without TensorFlow: what goes in comes out."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow_datasets as tfds
 from gzjax.data import dataset, sky
 from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.errors import UserError
+from tests.command_line import ROOT, environment
 from tests.data.catalogs import CLASSES, write_catalog
 
 
@@ -33,9 +35,30 @@ def test_catalog_round_trip(tmp_path):
     np.testing.assert_array_equal(found.image[i], wanted)
 
 
-def test_no_tensorflow_was_imported(tmp_path):
-  _load(tmp_path, write_catalog(tmp_path, 3))
-  assert "tensorflow" not in sys.modules
+def test_tensorflow_is_not_imported_even_where_it_is_installed(tmp_path):
+  write_catalog(tmp_path, 3)
+  program = f"""
+import sys
+from pathlib import Path
+from gzjax.data import dataset
+from gzjax.data.galaxy_catalog.catalog import Columns
+builder = dataset.catalog_builder(
+  Path("{tmp_path}/catalog.csv"), Path("{tmp_path}"), Columns(), {CLASSES!r},
+  "{tmp_path}/tfds",
+)
+print(dataset.load(dataset.prepare(builder), crop=0, size=16).image.shape)
+assert "tensorflow" not in sys.modules
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=ROOT,
+    env=environment(),
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  assert "(3, 16, 16, 3)" in done.stdout
 
 
 def test_parquet_and_integer_ids_of_18_digits(tmp_path):
