@@ -43,7 +43,8 @@ def get_config() -> ml_collections.ConfigDict:
   # galaxy_synthetic
   config.data.galaxies = 2000
   config.data.class_fractions = (0.45, 0.45, 0.1)
-  config.data.crop = 0  # edge of the central crop, original pixels; 0: whole
+  # Edge of the central crop, original pixels; 0: whole. Not with crop_column.
+  config.data.crop = 0
   config.data.seed = -1  # of the sky, the split and the flips; -1: config.seed
   config.data.size = 64  # edge of the network's input, pixels
   # Mean and deviation of the input's channels: of ImageNet, or of the training

@@ -1,6 +1,8 @@
 """The command line: absl flags -> stages."""
 
 from collections.abc import Sequence
+import errno
+from pathlib import Path
 import sys
 from typing import NoReturn
 
@@ -95,14 +97,28 @@ def _run(arguments: Sequence[str]) -> None:
   try:
     stages.run(
       _CONFIG.value,
-      str(_WORKDIR.value),
+      _expanded(_WORKDIR.value),
       _STAGE.value,
       overwrite=_OVERWRITE.value,
-      data_dir=_DATA_DIR.value,
-      manual_dir=_MANUAL_DIR.value,
+      data_dir=_DATA_DIR.value and _expanded(_DATA_DIR.value),
+      manual_dir=_MANUAL_DIR.value and _expanded(_MANUAL_DIR.value),
     )
   except UserError as error:
     _exit(error)
+  except OSError as error:
+    if error.errno != errno.ENOSPC:
+      raise
+    _exit(
+      UserError(
+        f"the disk is full ({error}): make room and run again, or choose other "
+        "folders with --workdir=DIR and --data_dir=FOLDER."
+      )
+    )
+
+
+def _expanded(folder: str) -> str:
+  """The folder with ~ spelled out, which no shell does after --flag=."""
+  return str(Path(folder).expanduser())
 
 
 def _exit(error: UserError) -> NoReturn:

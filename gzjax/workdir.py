@@ -22,7 +22,7 @@ class Workdir:
   """
 
   def __init__(self, root: str | Path):
-    self.root = Path(root).absolute()
+    self.root = Path(root).expanduser().absolute()
     try:
       (self.root / "stages").mkdir(parents=True, exist_ok=True)
       write_json(self.root / "stages" / ".writable.json", {})
@@ -37,7 +37,12 @@ class Workdir:
     return self.root / name
 
   def check(
-    self, stage: str, config: Mapping[str, Any], *, redo: bool = False
+    self,
+    stage: str,
+    config: Mapping[str, Any],
+    *,
+    redo: bool = False,
+    restart: bool = False,
   ) -> bool:
     """Whether the stage is finished with this config.
 
@@ -45,15 +50,17 @@ class Workdir:
       stage: its name.
       config: the part of the config that it depends on.
       redo: whether a stage of another config may be done anew.
+      restart: the same of a stage that never finished.
 
     Raises:
-      UserError: if it was started with another config, unless `redo`.
+      UserError: if it was started with another config and may not be done
+        anew.
     """
     record = read_json(self._record(stage))
     if record is None:
       return False
     difference = first_difference(record["config"], to_json(config))
-    if difference and redo:
+    if difference and (redo or (restart and not record["finished"])):
       return False
     if difference:
       raise UserError(
@@ -135,8 +142,11 @@ def _plain(value: Any) -> Any:
 def write_whole(path: Path, write: Any) -> None:
   """Calls `write(temporary path)` and renames the result to `path`."""
   part = path.with_name(f".{path.name}.{os.getpid()}")
-  write(part)
-  part.replace(path)
+  try:
+    write(part)
+    part.replace(path)
+  finally:
+    part.unlink(missing_ok=True)
 
 
 class MetricsLog:

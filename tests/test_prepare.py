@@ -227,6 +227,17 @@ def test_normalisation_of_the_training_set(tmp_path, path):
   [
     ({"labels.kind": "question"}, "needs votes, and this data set has none"),
     ({"data.tree": "gzd_5", "labels.kind": "five"}, "labels.kind is 'five'"),
+    ({"labels.threshold": 0.9}, "labels.threshold=0.9 does nothing with"),
+    ({"labels.min_votes": 5}, "labels.min_votes=5 does nothing with"),
+    ({**VOTES, "labels.threshold": 80.0}, "a share from 0 to 1"),
+    ({**VOTES, "labels.classes": ("smooth",)}, "two or more different"),
+    ({**VOTES, "labels.classes": ("smooth", "smooth")}, "two or more"),
+    ({"data.classes": ("smooth", "smooth")}, "two or more different classes"),
+    ({"data.classes": (0, 1)}, "give text"),
+    ({"data.split": ("a", "b", "c")}, "three positive shares"),
+    ({"data.crop": -5}, "data.crop is -5"),
+    ({"seed": -4}, "seed is -4"),
+    ({"flips.column": "as_given"}, "needs --config.flips.kind=column"),
     ({**VOTES, "labels.debiased": True}, "no debiased fractions"),
     ({**VOTES, "labels.threshold": 0.99}, "'smooth' has 2 galaxies"),
     ({"data.tree": "gzd_5", "data.label_column": ""}, "votes and no labels"),
@@ -239,6 +250,8 @@ def test_normalisation_of_the_training_set(tmp_path, path):
     ({"flips.kind": "column", "flips.column": "votes"}, "neither votes nor"),
     ({"flips.kind": "matrix"}, "flips.matrix is ()"),
     ({"flips.kind": "matrix", "flips.matrix": ((1, 2), (3,))}, "flips.matrix"),
+    ({"flips.kind": "matrix", "flips.matrix": (0.9, 0.1)}, "flips.matrix"),
+    ({"flips.kind": "matrix", "flips.matrix": (("a",),)}, "flips.matrix"),
   ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path, path, changes, words):
@@ -300,6 +313,55 @@ def test_hart16_takes_the_samples_that_are_asked_for(tmp_path):
     )
     kept = table[table["sample"].isin(samples)]
     assert list(experiment.split["id_str"]) == list(kept["dr7objid"])
+
+
+def test_files_that_changed_in_place_are_read_again(tmp_path):
+  manual = tmp_path / "manual"
+  zoo_files.write_kaggle_table(manual, zoo_files.write_kaggle(manual, COUNT))
+  kaggle = {"data.builder": "galaxy_zoo2/kaggle", "labels.kind": "question"}
+  _run(tmp_path, manual, **kaggle)
+  # Of the same size: two columns change their names.
+  path = manual / zoo_files.KAGGLE_TABLE
+  text = path.read_text().replace("Class1.1,Class1.2", "Class1.2,Class1.1")
+  path.write_text(text)
+  with pytest.raises(UserError, match="do not sum to what the decision tree"):
+    _run(tmp_path, manual, "second", **kaggle)
+
+
+def test_a_prepare_that_failed_can_be_mended_in_the_same_workdir(
+  tmp_path, path
+):
+  with pytest.raises(UserError, match=r"labels\.question is 'x'"):
+    _prepare(tmp_path, path, **VOTES, **{"labels.question": "x"})
+  experiment, _ = _prepare(tmp_path, path, **VOTES)
+  assert len(experiment.split) == COUNT - 1
+  with pytest.raises(UserError, match="another config"):
+    _prepare(tmp_path, path, **VOTES, **{"labels.min_votes": 5})
+
+
+def test_a_given_split_needs_every_class_everywhere(tmp_path, path):
+  table = pd.read_csv(path, dtype=str)
+  table.loc[table["label"] == "artifact", "part"] = "test"
+  other = path.with_name("other.csv")
+  table.to_csv(other, index=False)
+  split = {"data.split_column": "part"}
+  with pytest.raises(UserError, match=r"'artifact' in train: put some"):
+    _prepare(tmp_path, other, **split)
+  experiment, _ = _prepare(
+    tmp_path, other, **split, **{"labels.classes": ("smooth", "featured")}
+  )
+  assert set(experiment.split["true_label"]) == {"smooth", "featured"}
+
+
+def test_each_galaxys_own_crop_is_not_cut_again(tmp_path, path):
+  table = pd.read_csv(path, dtype=str).assign(extent="12")
+  table.to_csv(path.with_name("crops.csv"), index=False)
+  changes = {"data.crop_column": "extent", "data.size": 12}
+  own, _ = _prepare(tmp_path, path.with_name("crops.csv"), **changes)
+  both, _ = _prepare(
+    tmp_path / "b", path.with_name("crops.csv"), **changes, **{"data.crop": 6}
+  )
+  np.testing.assert_array_equal(own.dataset.image, both.dataset.image)
 
 
 def test_an_unknown_builder_and_no_files_are_told(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -133,7 +134,13 @@ def zoo_builder(
       "galaxy_catalog or galaxy_synthetic."
     )
   changes = {"samples": samples} if config_name == "hart16" else {}
-  files = _listing(Path(manual_dir or _default_manual_dir(data_dir)))
+  folder = Path(manual_dir or _default_manual_dir(data_dir)).expanduser()
+  files = _listing(folder) if folder.is_dir() else []
+  if not files:
+    raise UserError(
+      f"there are none of Galaxy Zoo's files in the folder {folder}: "
+      f"{_ZOO[family].MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    )
   known = repr((files, changes)).encode()
   config = dataclasses.replace(
     configs[name],
@@ -148,7 +155,14 @@ _ZOO: dict[str, Any] = {
   "galaxy_zoo2": galaxy_zoo2.Builder,
   "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
 }
-_FILES = ("galaxy-zoo", "gz2_", "gz_decals", "images_", "training_solutions")
+_FILES = (
+  "galaxy-zoo",
+  "gz2_",
+  "gz_decals",
+  "images",
+  "training_solutions",
+  "J",
+)
 
 
 def _default_manual_dir(data_dir: str | None) -> str:
@@ -156,18 +170,18 @@ def _default_manual_dir(data_dir: str | None) -> str:
   return str(root / "downloads" / "manual")
 
 
-def _listing(folder: Path) -> list[tuple[str, int]]:
-  """Galaxy Zoo's files in a folder and their sizes; of folders, how many."""
-  if not folder.is_dir():
-    return []
-  return [
-    (
-      path.name,
-      sum(1 for _ in path.iterdir()) if path.is_dir() else path.stat().st_size,
-    )
-    for path in sorted(folder.iterdir())
-    if path.name.startswith(_FILES)
+def _listing(folder: Path) -> list[tuple[str, int, int]]:
+  """Galaxy Zoo's files in a folder: names, sizes and times of change."""
+  found = [
+    path
+    for top in folder.iterdir()
+    if top.name.startswith(_FILES)
+    for path in (top, *top.rglob("*"))
   ]
+  return sorted(
+    (str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns)
+    for path, stat in ((path, path.stat()) for path in found)
+  )
 
 
 def prepare(
@@ -185,18 +199,26 @@ def prepare(
   Raises:
     UserError: naming the file and the mend.
   """
+  folder = Path(os.fspath(builder.data_dir))
   try:
-    # Else TFDS says on standard output what the bar says, too.
-    with contextlib.redirect_stdout(None):
-      builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=manual_dir)
-      )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Another process that wants the same data set waits, and then finds it.
+    with (folder.parent / ".lock").open("w") as lock:
+      fcntl.flock(lock, fcntl.LOCK_EX)
+      _download_and_prepare(builder, manual_dir)
   except OSError as error:
     raise UserError(
       f"cannot write the data set to {builder.data_dir} ({error.strerror}): "
       "choose another folder with --data_dir=FOLDER."
     ) from error
-  return Path(os.fspath(builder.data_dir))
+  return folder
+
+
+def _download_and_prepare(builder, manual_dir):
+  config = tfds.download.DownloadConfig(manual_dir=manual_dir)
+  # Else TFDS says on standard output what the bar says, too.
+  with contextlib.redirect_stdout(None):
+    builder.download_and_prepare(download_config=config)
 
 
 def load(folder: Path, *, crop: int, size: int) -> Dataset:

@@ -19,6 +19,8 @@ def load_image(data: bytes) -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
   """RGB with 8 bits a channel; 16-bit grey is scaled, not clipped."""
+  if image.mode == "F":
+    raise ValueError("floating-point pixels: save it as FITS, or with 8 bits")
   if image.mode.startswith("I;16") or image.mode == "I":
     image = Image.fromarray(
       (np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8)

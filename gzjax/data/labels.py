@@ -126,6 +126,30 @@ def _labels(choice: Choice, checks: Mapping[str, np.ndarray]) -> Labels:
   return Labels(choice.classes, label, choice.shares, left_out)
 
 
+def check_settings(kind: str, settings: Settings) -> None:
+  """Finds settings that the scheme has no use for, or that make no sense.
+
+  Args:
+    kind: a name of `SCHEMES`, or column: labels as they were recorded.
+    settings: see `make`.
+
+  Raises:
+    UserError: naming the first one.
+  """
+  useful = _USED.get(kind, ())
+  for name, value in settings._asdict().items():
+    if value != Settings._field_defaults[name] and name not in useful:
+      raise UserError(
+        f"labels.{name}={value} does nothing with labels.kind={kind}: leave it "
+        "out, or use --config.labels.kind=question."
+      )
+  for name in ("threshold", "min_asked"):
+    if not 0 <= getattr(settings, name) <= 1:
+      raise UserError(
+        f"labels.{name} is {getattr(settings, name)}: give a share from 0 to 1."
+      )
+
+
 def only(found: Labels, classes: tuple[str, ...]) -> Labels:
   """Labels of some of the classes, in this order; (): all of them.
 
@@ -134,6 +158,11 @@ def only(found: Labels, classes: tuple[str, ...]) -> Labels:
   """
   if classes in ((), found.classes):
     return found
+  if len(classes) < 2 or len(set(classes)) < len(classes):
+    raise UserError(
+      f"labels.classes is {classes}: name two or more different classes of "
+      f"{', '.join(found.classes)}."
+    )
   unknown = set(classes) - set(found.classes)
   if unknown:
     raise UserError(
@@ -426,21 +455,25 @@ def _leaf(votes: Votes, settings: Settings) -> Choice:
     return asked[:, tree.question(question)] > 0.5
 
   def largest(question):
-    return shares[:, tree.slices[tree.question(question)]].argmax(axis=1)
+    part = shares[:, tree.slices[tree.question(question)]]
+    return np.where(part.sum(axis=1) > 0, part.argmax(axis=1), LEFT_OUT)
 
   smooth, roundness = is_asked("how-rounded"), largest("how-rounded")
-  disk, arms = is_asked("has-spiral-arms"), largest("has-spiral-arms") == 0
+  disk, arms, bar = (
+    is_asked("has-spiral-arms"),
+    largest("has-spiral-arms"),
+    largest("bar"),
+  )
   no_bar = len(tree.questions[tree.question("bar")].answers) - 1
-  barred = largest("bar") != no_bar
   rules = [
     smooth & (roundness == 1),
     smooth & (roundness == 0),
     smooth & (roundness == 2),
     # The question after "edge-on: yes" has two names.
     is_asked("bulge-shape" if "gz2" in tree.name else "edge-on-bulge"),
-    disk & arms & ~barred,
-    disk & arms & barred,
-    disk & ~arms,
+    disk & (arms == 0) & (bar == no_bar),
+    disk & (arms == 0) & (bar != no_bar) & (bar != LEFT_OUT),
+    disk & (arms == 1),
   ]
   return _choice(
     (
@@ -472,6 +505,12 @@ def _choice(classes, shares, label, votes) -> Choice:
   )
 
 
+_USED = {
+  "question": Settings._fields,
+  "clean_five": ("min_votes", "debiased"),
+  "four": ("threshold", "min_votes", "debiased"),
+  "leaf": ("min_votes", "debiased"),
+}
 SCHEMES: dict[str, Callable[[Votes, Settings], Choice]] = {
   "question": _question,
   "clean_five": _clean_five,

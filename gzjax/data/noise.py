@@ -1,5 +1,6 @@
 """Wrong labels on purpose: which labels to flip, and to what."""
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ class FlipModel(NamedTuple):
   * confusable: the two classes of `pair` are swapped, as by volunteers who
     cannot tell them apart.
   * ambiguity: galaxies that volunteers disagree on go wrong more often (weight
-    1 - the share of votes for the true class), to the class that others voted
+    the share of votes for the other classes), to the class that others voted
     for.
   * matrix: row i of `matrix` holds the probabilities of the labels that
     galaxies of class i get; the numbers are exact (rounded), the galaxies
@@ -204,9 +205,10 @@ def _given(evidence):
 
 def _matrix(model):
   k = len(model.class_names)
-  if [len(row) for row in model.matrix] == [k] * k:
+  with contextlib.suppress(TypeError, ValueError):  # no numbers, or ragged
     matrix = np.asarray(model.matrix, np.float64)
-    if matrix.min() >= 0 and np.allclose(matrix.sum(axis=1), 1):
+    sums = matrix.sum(axis=-1)
+    if matrix.shape == (k, k) and matrix.min() >= 0 and np.allclose(sums, 1):
       return matrix
   raise UserError(
     f"flips.matrix is {model.matrix}: give {k} rows of {k} probabilities "

@@ -30,15 +30,7 @@ def stratified_split(
   Raises:
     UserError: if a class has too few examples for one in each split.
   """
-  if (
-    len(fractions) != len(SPLITS)
-    or not np.isclose(sum(fractions), 1)
-    or min(fractions) <= 0
-  ):
-    raise UserError(
-      f"data.split is {tuple(fractions)}: give three positive shares (train, "
-      "validation, test) that sum to 1."
-    )
+  check_shares(fractions)
   split = np.empty(len(label), np.int8)
   for k, name in enumerate(class_names):
     members = np.flatnonzero(label == k)
@@ -52,6 +44,44 @@ def stratified_split(
     order = np.random.default_rng([seed, k]).permutation(members)
     split[order] = np.repeat(np.arange(len(SPLITS), dtype=np.int8), sizes)
   return split
+
+
+def check_shares(fractions: Sequence[float]) -> None:
+  """Raises UserError unless these are three positive shares that sum to 1."""
+  numbers = all(isinstance(share, int | float) for share in fractions)
+  if (
+    not numbers
+    or len(fractions) != len(SPLITS)
+    or not np.isclose(sum(fractions), 1)
+    or min(fractions) <= 0
+  ):
+    raise UserError(
+      f"data.split is {tuple(fractions)}: give three positive shares (train, "
+      "validation, test) that sum to 1."
+    )
+
+
+def check_all_present(
+  label: np.ndarray, split: np.ndarray, class_names: Sequence[str]
+) -> None:
+  """Checks that a given split has every class in each of its parts.
+
+  Args:
+    label: i[N], indices of `class_names`.
+    split: i[N], indices of `SPLITS`.
+    class_names: K names.
+
+  Raises:
+    UserError: naming the first class and split without a galaxy.
+  """
+  for k, name in enumerate(class_names):
+    for s, part in enumerate(SPLITS):
+      if not np.any((label == k) & (split == s)):
+        raise UserError(
+          f"the split of the data set has no galaxy of class {name!r} in "
+          f"{part}: put some there, name the classes to keep with "
+          "--config.labels.classes, or leave out --config.data.split_column."
+        )
 
 
 def _sizes(n: int, fractions: np.ndarray) -> np.ndarray | None:

@@ -12,12 +12,13 @@ import jax
 import ml_collections
 
 from gzjax import report
-from gzjax.data import labels, noise
+from gzjax.data import labels, noise, splits
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages import (
   audit,
   evaluate,
+  labelling,
   prepare,
   seeds,
   sweeps,
@@ -38,6 +39,8 @@ class Stage(NamedTuple):
   # Whether it only presents what others found, and so is redone at any change.
   derived: bool = False
   in_all: bool = True  # part of --stage=all
+  # Whether what a stage that never finished left behind suits any config.
+  restarts: bool = False
 
 
 def _report(experiment: Experiment) -> None:
@@ -58,6 +61,7 @@ STAGES = {
     ("seed", "data", "labels", "flips"),
     ("split.parquet", "data"),
     (),
+    restarts=True,
   ),
   "train": Stage(train.run, ("model", "train"), ("train",), ("prepare",)),
   "audit": Stage(audit.run, (), ("audit",), _TO_TRAIN),
@@ -149,7 +153,12 @@ def _run_one(
         place.clear(name, list(other.outputs))
   needed = STAGES[asked[0]].needs
   finished = {
-    name: place.check(name, _part(config, name), redo=STAGES[name].derived)
+    name: place.check(
+      name,
+      _part(config, name),
+      redo=STAGES[name].derived,
+      restart=STAGES[name].restarts,
+    )
     for name in (*needed, *asked)
   }
   if finished.get("unlearn"):
@@ -252,6 +261,10 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
   for name in _AT_LEAST_ONE:
     if _get(config, name) < 1:
       raise UserError(f"{name} is {_get(config, name)}: it must be at least 1.")
+  for name in ("seed", "data.crop"):
+    if _get(config, name) < 0:
+      raise UserError(f"{name} is {_get(config, name)}: it must be at least 0.")
+  _check_data(config)
   noise.check_fraction(config.flips.fraction)
   unlearn.check_methods(config.unlearn, config.unlearn.methods)
   unlearn.check_methods(config.unlearn, config.discovery.methods)
@@ -262,6 +275,25 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
     raise UserError(
       f"unlearn.retrain.{min(unknown)} is no key of config.train: choose one "
       f"of {', '.join(sorted(config.train))}."
+    )
+
+
+def _check_data(config: ml_collections.ConfigDict) -> None:
+  splits.check_shares(config.data.split)
+  labels.check_settings(config.labels.kind, labelling.label_settings(config))
+  classes = tuple(config.data.classes)
+  if len(set(classes)) < 2 or len(set(classes)) < len(classes):
+    raise UserError(
+      f"data.classes is {classes}: name two or more different classes."
+    )
+  if not all(isinstance(name, str) for name in classes):
+    raise UserError(
+      f"data.classes is {classes}: give text, such as "
+      "--config.data.classes=\"('0', '1')\"."
+    )
+  if config.flips.column and config.flips.kind != "column":
+    raise UserError(
+      f"flips.column={config.flips.column} needs --config.flips.kind=column."
     )
 
 

@@ -63,7 +63,7 @@ class Experiment:
     """The galaxies of split.parquet, in its order."""
     data = self.config.data
     found = dataset.load(
-      Path(self._prepared["folder"]), crop=data.crop, size=data.size
+      Path(self._prepared["folder"]), crop=self.crop, size=data.size
     )
     ids = pd.Index(found.table["id_str"])
     return found.select(ids.get_indexer(pd.Index(self.split["id_str"])))
@@ -75,6 +75,12 @@ class Experiment:
   @cached_property
   def split(self) -> pd.DataFrame:
     return pd.read_parquet(self.workdir / "split.parquet")
+
+  @property
+  def crop(self) -> int:
+    """Edge of the central crop; 0 where each galaxy was cut out on its own."""
+    data = self.config.data
+    return 0 if data.crop_column else data.crop
 
   @property
   def data_seed(self) -> int:

@@ -23,6 +23,7 @@ def find_labels(
       for that the data set does not have.
   """
   wanted = config.labels
+  settings = label_settings(config)
   if wanted.kind == "column":
     found = _recorded(data)
   elif data.votes is None:
@@ -31,11 +32,15 @@ def find_labels(
       "--config.labels.kind=column."
     )
   else:
-    settings = wanted.to_dict()
-    kind = settings.pop("kind")
-    del settings["classes"]
-    found = labels.make(data.votes, kind, labels.Settings(**settings))
+    found = labels.make(data.votes, wanted.kind, settings)
   return labels.only(found, tuple(wanted.classes))
+
+
+def label_settings(config: ml_collections.ConfigDict) -> labels.Settings:
+  """The thresholds of `config.labels`."""
+  return labels.Settings(
+    **{name: config.labels[name] for name in labels.Settings._fields}
+  )
 
 
 def _recorded(data: Dataset) -> labels.Labels:
@@ -64,9 +69,8 @@ def flip_model(
 ) -> noise.FlipModel:
   """The flip model of `config.flips`."""
   flips = config.flips
-  matrix = tuple(tuple(row) for row in flips.matrix)
   return noise.FlipModel(
-    flips.kind, classes, flips.fraction, seed, tuple(flips.pair), matrix
+    flips.kind, classes, flips.fraction, seed, tuple(flips.pair), flips.matrix
   )
 
 

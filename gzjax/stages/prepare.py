@@ -27,9 +27,7 @@ def run(experiment: Experiment) -> None:
   """Writes `split.parquet` and notes where the prepared data set lies."""
   config = experiment.config
   folder = dataset.prepare(_builder(experiment), experiment.manual_dir)
-  everything = dataset.load(
-    folder, crop=config.data.crop, size=config.data.size
-  )
+  everything = dataset.load(folder, crop=experiment.crop, size=config.data.size)
   found = labelling.find_labels(config, everything)
   left_out = {**everything.left_out, **found.left_out}
   for note in everything.notes:
@@ -147,7 +145,9 @@ def _split(
 ) -> np.ndarray:
   """Indices of SPLITS: those of the data set if it has some, else drawn."""
   if "split" in table:
-    return pd.Index(splits.SPLITS).get_indexer(pd.Index(table["split"]))
+    split = pd.Index(splits.SPLITS).get_indexer(pd.Index(table["split"]))
+    splits.check_all_present(label, split, classes)
+    return split
   shares = experiment.config.data.split
   return splits.stratified_split(label, shares, experiment.data_seed, classes)
 
@@ -191,7 +191,7 @@ def _catalog_builder(experiment: Experiment):
   )
   return dataset.catalog_builder(
     path,
-    Path(data.images) if data.images else path.parent,
+    Path(data.images).expanduser() if data.images else path.parent,
     columns,
     tuple(data.classes),
     experiment.data_dir,
@@ -206,7 +206,7 @@ def _find(catalog: str, manual_dir: str | None) -> Path:
       "data.catalog is empty: give the table with "
       "--config.data.catalog=FILE.csv."
     )
-  path = Path(catalog)
+  path = Path(catalog).expanduser()
   if not path.exists() and manual_dir:
     return Path(manual_dir) / catalog
   return path

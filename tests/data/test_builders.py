@@ -1,5 +1,6 @@
 """TFDS builders without TensorFlow: what goes in comes out."""
 
+from concurrent.futures import ThreadPoolExecutor
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from gzjax.data import dataset, sky
 from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.errors import UserError
 from tests.command_line import ROOT, environment
-from tests.data.catalogs import CLASSES, write_catalog
+from tests.data.catalogs import CLASSES, add_columns, write_catalog
 
 
 def _load(tmp_path, path, columns=None, size=16, classes=CLASSES):
@@ -160,3 +161,19 @@ def test_synthetic_sky_round_trip(tmp_path):
   wanted = sky.render_batch(3, index, label, 24)
   np.testing.assert_allclose(found.image, wanted, atol=1)
   assert found.table["id_str"].iloc[7] == "sky3-000007"
+
+
+def test_votes_of_nobody_name_no_class(tmp_path):
+  path = write_catalog(tmp_path, 6)
+  add_columns(path, {f"p_{name}": [1, 1, 0, 1, 1, 1] for name in CLASSES})
+  columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
+  with pytest.raises(UserError, match=r"row 3 \(id 1002\): there is no vote"):
+    _load(tmp_path, path, columns)
+
+
+def test_two_processes_may_want_the_same_data_set(tmp_path):
+  path = write_catalog(tmp_path, 60)
+  with ThreadPoolExecutor() as pool:
+    found = list(pool.map(lambda _: _load(tmp_path, path), range(3)))
+  for data in found:
+    np.testing.assert_array_equal(data.image, found[0].image)

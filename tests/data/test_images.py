@@ -60,3 +60,9 @@ def test_other_modes_become_rgb_png(mode):
   with Image.open(io.BytesIO(images.whole_rgb(buffer.getvalue()))) as found:
     assert (found.format, found.mode) == ("PNG", "RGB")
     np.testing.assert_allclose(np.asarray(found), 99, atol=1)
+
+
+def test_floating_point_pixels_are_refused():
+  data = encode(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8), "TIFF")
+  with pytest.raises(ValueError, match="save it as FITS"):
+    images.whole_rgb(data)

@@ -200,6 +200,16 @@ def test_leaves():
   ]
 
 
+def test_leaves_need_votes_on_the_questions_that_decide():
+  rows = [
+    _first(40, 0, 0),  # a table without the other questions
+    _first(0, 40, 0) | {"disk-edge-on_no": 40},
+    _first(0, 40, 0) | {"disk-edge-on_no": 40, "has-spiral-arms_yes": 40},
+  ]
+  found = labels.make(_votes(dt.GZD_5, rows), "leaf", Settings())
+  assert list(found.label) == [LEFT_OUT] * 3
+
+
 def test_gz2_class_strings():
   rows = [
     _first(40, 0, 0) | {"how-rounded_cigar": 40, "something-odd_no": 40},

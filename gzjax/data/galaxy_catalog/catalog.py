@@ -212,4 +212,10 @@ def _class_votes(rows, names, classes):
       f"data.vote_columns names {len(names)} columns for {len(classes)} "
       "classes: give one for each of data.classes, in order."
     )
-  return votes.read_columns(rows, names).astype(np.float32)
+  values = votes.read_columns(rows, names)
+  rows.refuse(
+    values.sum(axis=1) == 0,
+    lambda i: f"there is no vote in {', '.join(names)}",
+    "take the row out",
+  )
+  return values.astype(np.float32)
