@@ -120,7 +120,7 @@ def zoo_builder(
     data_dir: TFDS folder; None is TFDS's own default.
 
   Raises:
-    UserError: for an unknown name.
+    UserError: for an unknown name, or a folder without the files.
   """
   family, _, config_name = name.partition("/")
   configs = {
@@ -133,14 +133,14 @@ def zoo_builder(
       f"data.builder is {name!r}: choose one of {', '.join(configs)}, "
       "galaxy_catalog or galaxy_synthetic."
     )
-  changes = {"samples": samples} if config_name == "hart16" else {}
-  folder = Path(manual_dir or _default_manual_dir(data_dir)).expanduser()
-  files = _listing(folder) if folder.is_dir() else []
+  folder = Path(manual_dir) if manual_dir else _default_manual_dir(data_dir)
+  files = _listing(folder)
   if not files:
     raise UserError(
       f"there are none of Galaxy Zoo's files in the folder {folder}: "
       f"{_ZOO[family].MANUAL_DOWNLOAD_INSTRUCTIONS}"
     )
+  changes = {"samples": samples} if config_name == "hart16" else {}
   known = repr((files, changes)).encode()
   config = dataclasses.replace(
     configs[name],
@@ -155,23 +155,26 @@ _ZOO: dict[str, Any] = {
   "galaxy_zoo2": galaxy_zoo2.Builder,
   "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
 }
+# How the names of their files and folders begin.
 _FILES = (
+  "J",
   "galaxy-zoo",
   "gz2_",
   "gz_decals",
   "images",
   "training_solutions",
-  "J",
 )
 
 
-def _default_manual_dir(data_dir: str | None) -> str:
+def _default_manual_dir(data_dir: str | None) -> Path:
   root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-  return str(root / "downloads" / "manual")
+  return root / "downloads" / "manual"
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
   """Galaxy Zoo's files in a folder: names, sizes and times of change."""
+  if not folder.is_dir():
+    return []
   found = [
     path
     for top in folder.iterdir()
