@@ -97,11 +97,11 @@ def _run(arguments: Sequence[str]) -> None:
   try:
     stages.run(
       _CONFIG.value,
-      _expanded(_WORKDIR.value),
+      str(_WORKDIR.value),
       _STAGE.value,
       overwrite=_OVERWRITE.value,
-      data_dir=_DATA_DIR.value and _expanded(_DATA_DIR.value),
-      manual_dir=_MANUAL_DIR.value and _expanded(_MANUAL_DIR.value),
+      data_dir=_expanded(_DATA_DIR.value),
+      manual_dir=_expanded(_MANUAL_DIR.value),
     )
   except UserError as error:
     _exit(error)
@@ -116,9 +116,9 @@ def _run(arguments: Sequence[str]) -> None:
     )
 
 
-def _expanded(folder: str) -> str:
+def _expanded(folder: str | None) -> str | None:
   """The folder with ~ spelled out, which no shell does after --flag=."""
-  return str(Path(folder).expanduser())
+  return folder and str(Path(folder).expanduser())
 
 
 def _exit(error: UserError) -> NoReturn:
