@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 import json
 from math import isfinite
-import os
 from pathlib import Path
 import shutil
 from typing import Any
+import uuid
 
 from gzjax.errors import UserError
 
@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
 
 def write_whole(path: Path, write: Any) -> None:
   """Calls `write(temporary path)` and renames the result to `path`."""
-  part = path.with_name(f".{path.name}.{os.getpid()}")
+  part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
   try:
     write(part)
     part.replace(path)

@@ -196,7 +196,7 @@ def test_config_is_recorded(folder):
 def test_report_is_one_file_that_needs_no_network(folder):
   text = (folder / "run" / "report.html").read_text()
   assert text.count("data:image/png;base64,") > 10
-  assert text.count("<svg") == 3
+  assert text.count("<svg") == 6
   assert not re.search(r"(src|href)=\"(?!data:|#)", text)
   for method in METHODS:
     assert method in text
@@ -281,7 +281,7 @@ def test_a_method_can_be_added_to_a_finished_run(folder, tmp_path, capsys):
   table = pd.read_csv(tmp_path / "run" / "scoreboard.csv")
   assert list(table["method"])[3:] == ["finetune", "assd"]
   # Other settings of a method that was run are refused, and nothing is lost.
-  with pytest.raises(UserError, match=r"learning_rate was 0.001, is 0.5"):
+  with pytest.raises(UserError, match=r"learning_rate was 0.0003, is 0.5"):
     _run(tmp_path, **{"unlearn.finetune.learning_rate": 0.5})
   assert _files(tmp_path) == after
 

@@ -119,9 +119,8 @@ def contact_sheet(
     columns: pictures of each answer.
     size: edge of each, in pixels.
   """
-  label = sky.sample_labels(seed, 4096, (0.35, 0.55, 0.1)).astype(np.int32)
-  index = np.arange(len(label), dtype=np.int32)
-  _, votes = volunteers.vote_batch(seed, index, label)
+  label = sky.sample_labels(seed, 4096, (0.35, 0.55, 0.1))
+  _, votes = volunteers.vote_all(seed, label)
   given = decision_tree.joint(GZ2, np.asarray(votes.perceived_shares))
   margin, halves = 230, 2
   rows = -(-len(GZ2.answers) // halves)
@@ -131,8 +130,8 @@ def contact_sheet(
   for i, answer in enumerate(GZ2.answers):
     x, y = i // rows * width, i % rows * size
     best = np.argsort(-given[:, i])[:columns]
-    images = np.asarray(sky.render_batch(seed, index[best], label[best], size))
-    strip = Image.fromarray(np.concatenate(images, axis=1))
+    images = sky.pictures(seed, best, label[best], size)
+    strip = Image.fromarray(np.concatenate(list(images), axis=1))
     sheet.paste(strip, (x + margin, y))
     text.text((x + 8, y + size // 2 - 5), answer, fill="black")
   return sheet

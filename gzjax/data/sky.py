@@ -252,8 +252,23 @@ def render_batch(
     size: edge in pixels.
     field: see `render`.
   """
-  # Two programs: in one, XLA would compute the parameters for each pixel.
-  return _render_all(*_sample_all(seed, index, label), size, field)
+  # Programs of their own: in one, XLA would compute the parameters for each
+  # pixel.
+  scenes = sample_scenes(seed, index, label)
+  noise_keys, details = _sample_details(seed, index, scenes)
+  return _render_all(noise_keys, scenes, details, size, field)
+
+
+@jax.jit
+def sample_scenes(
+  seed: int, index: jax.typing.ArrayLike, label: jax.typing.ArrayLike
+) -> Scene:
+  """What the pictures of `render_batch` show, fields f32[B]."""
+
+  def one(i, k):
+    return sample_scene(galaxy_keys(seed, i)[0], k)
+
+  return jax.vmap(one)(index, label)
 
 
 def pictures(
@@ -291,14 +306,12 @@ def chunks(
 
 
 @jax.jit
-def _sample_all(seed, index, label):
-  def one(i, k):
-    scene_key, picture_key, _ = galaxy_keys(seed, i)
-    details_key, noise_key = jax.random.split(picture_key)
-    scene = sample_scene(scene_key, k)
-    return noise_key, scene, sample_details(details_key, scene)
+def _sample_details(seed, index, scenes):
+  def one(i, scene):
+    details_key, noise_key = jax.random.split(galaxy_keys(seed, i)[1])
+    return noise_key, sample_details(details_key, scene)
 
-  return jax.vmap(one)(index, label)
+  return jax.vmap(one)(index, scenes)
 
 
 @partial(jax.jit, static_argnames=("size", "field"))

@@ -143,18 +143,20 @@ def vote_all(seed: int, label: np.ndarray) -> tuple[sky.Scene, Votes]:
   return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
-@jax.jit
 def vote_batch(
   seed: int, index: jax.typing.ArrayLike, label: jax.typing.ArrayLike
 ) -> tuple[sky.Scene, Votes]:
   """The truth and the votes behind `sky.render_batch`, fields f32[B,...]."""
+  scenes = sky.sample_scenes(seed, index, label)
+  return scenes, _vote_all(seed, index, scenes)
 
-  def one(i, k):
-    scene_key, _, vote_key = sky.galaxy_keys(seed, i)
-    scene = sky.sample_scene(scene_key, k)
-    return scene, vote(vote_key, scene)
 
-  return jax.vmap(one)(index, label)
+@jax.jit
+def _vote_all(seed, index, scenes):
+  def one(i, scene):
+    return vote(sky.galaxy_keys(seed, i)[2], scene)
+
+  return jax.vmap(one)(index, scenes)
 
 
 def _yes_no(logit):

@@ -10,7 +10,7 @@ from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
-from gzjax.data import dataset, sky
+from gzjax.data import dataset
 from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.errors import UserError
 from tests.command_line import ROOT, environment
@@ -141,26 +141,6 @@ def test_a_damaged_image_is_named_and_nothing_is_left(tmp_path, how, kind):
   assert str(victim) in message
   assert "\n" not in message
   assert not list((tmp_path / "tfds").glob("galaxy_catalog/*/1.0.0"))
-
-
-def test_synthetic_sky_round_trip(tmp_path):
-  def build():
-    builder = dataset.synthetic_builder(
-      galaxies=40,
-      image_size=24,
-      class_fractions=(0.5, 0.4, 0.1),
-      seed=3,
-      data_dir=str(tmp_path),
-    )
-    return dataset.load(dataset.prepare(builder), crop=0, size=24)
-
-  found = build()
-  np.testing.assert_array_equal(np.bincount(found.table["label"]), [20, 16, 4])
-  index = np.arange(40, dtype=np.int32)
-  label = found.table["label"].to_numpy().astype(np.int32)
-  wanted = sky.render_batch(3, index, label, 24)
-  np.testing.assert_allclose(found.image, wanted, atol=1)
-  assert found.table["id_str"].iloc[7] == "sky3-000007"
 
 
 def test_votes_of_nobody_name_no_class(tmp_path):

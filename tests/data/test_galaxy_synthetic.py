@@ -20,9 +20,8 @@ def test_records_are_the_survey(tmp_path):
   assert len(records) == COUNT
   assert builder.info.metadata["tree"] == "gz2"
   label = sky.sample_labels(5, COUNT, (0.4, 0.4, 0.2)).astype(np.int32)
-  index = np.arange(COUNT, dtype=np.int32)
-  images = np.asarray(sky.render_batch(5, index, label, 16), int)
-  scenes, votes = volunteers.vote_batch(5, index, label)
+  images = np.array(list(sky.pictures(5, np.arange(COUNT), label, 16)), int)
+  scenes, votes = volunteers.vote_all(5, label)
   for i in (0, 63, 64, 129):
     record = records[i]
     assert record["id_str"] == f"sky5-{i:06d}".encode()

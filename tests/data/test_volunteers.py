@@ -13,12 +13,8 @@ COUNT = 1024
 
 @pytest.fixture(scope="module")
 def voted():
-  label = sky.sample_labels(0, COUNT, (0.45, 0.5, 0.05)).astype(np.int32)
-  index = np.arange(COUNT, dtype=np.int32)
-  scenes, votes = jax.tree.map(
-    np.asarray, volunteers.vote_batch(0, index, label)
-  )
-  return label, scenes, votes
+  label = sky.sample_labels(0, COUNT, (0.45, 0.5, 0.05))
+  return label, *volunteers.vote_all(0, label)
 
 
 def _scene(label=1, **changes):
