@@ -14,9 +14,8 @@ class FlipModel(NamedTuple):
   * uniform: any class turns into any other one with equal probability.
   * confusable: the two classes of `pair` are swapped, as by volunteers who
     cannot tell them apart.
-  * ambiguity: galaxies that volunteers disagree on go wrong more often (weight
-    the share of votes for the other classes), to the class that others voted
-    for.
+  * ambiguity: galaxies that volunteers disagree on go wrong more often (as the
+    share of votes for other classes), to the class that others voted for.
   * matrix: row i of `matrix` holds the probabilities of the labels that
     galaxies of class i get; the numbers are exact (rounded), the galaxies
     random.
