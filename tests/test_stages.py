@@ -565,7 +565,8 @@ def test_one_device_gives_the_same_scoreboard(folder, tmp_path):
   assert list(one["verdict"]) == list(eight["verdict"])
   names = [n for n in scoreboard.COLUMNS if n in one and n != "verdict"]
   # One test galaxy of the rarest class is 0.06 of balanced accuracy.
-  np.testing.assert_allclose(one[names], eight[names], atol=0.06)
+  # One of the 14 galaxies with wrong labels may end in another class.
+  np.testing.assert_allclose(one[names], eight[names], atol=0.08)
   for name, table in _predictions(tmp_path).items():
     wanted = _predictions(folder)[name].filter(like="p_")
     # Sums in another order differ by 1e-7; training amplifies that.
