@@ -19,6 +19,7 @@ import tempfile
 from absl import app, flags
 import jax
 import numpy as np
+import optax
 from PIL import Image
 import torch
 
@@ -112,17 +113,17 @@ def _feeding(image: np.ndarray) -> dict[str, float]:
   count, size = _BATCH.value, _SIZE.value
   model = models.MODELS[_MODEL.value](num_classes=3)
   params, batch_stats = models.init_variables(model, jax.random.key(0), size)
-  tx = training.make_optimizer("sgd", learning_rate=1e-3, steps=10**9)
+  tx = training.make_optimizer("sgd", optax.constant_schedule(1e-3))
   state = training.init_state(params, batch_stats, tx)
   step = training.make_train_step(
     models.make_apply_fn(model), losses.cross_entropy, tx
   )
   feeds = {
     "feed from the device": feed.Feed(
-      image, label, mesh, device_budget_bytes=np.inf
+      image, {"label": label}, mesh, device_budget_bytes=np.inf
     ),
     "feed from the memory map": feed.Feed(
-      image, label, mesh, device_budget_bytes=0
+      image, {"label": label}, mesh, device_budget_bytes=0
     ),
   }
   rows = feed.training_rows(np.arange(len(image)), count, seed=0, epoch=0)

@@ -20,6 +20,7 @@ from absl import app, flags
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from benchmarks import timing
 from gzjax import losses, models, sharding, training
@@ -161,7 +162,7 @@ def _gradient(problem) -> _Way:
 
 
 def _train_step(problem, mesh) -> _Way:
-  tx = training.make_optimizer("sgd", learning_rate=1e-4, steps=10**9)
+  tx = training.make_optimizer("sgd", optax.constant_schedule(1e-4))
   state = training.init_state(
     *sharding.replicate(mesh, (problem.params, problem.batch_stats)), tx
   )

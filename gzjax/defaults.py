@@ -76,25 +76,50 @@ def get_config() -> ml_collections.ConfigDict:
   # network then never learns what it is to forget.
   config.flips.after_training = False
 
+  # What the network learns.
+  config.target = ml_collections.ConfigDict()
+  # classes: the labels; fractions: all cumulative vote fractions, by least
+  # squares; counts: the numbers of votes, by Dirichlet-multinomial laws.
+  config.target.kind = "classes"
+  # fractions: sigmoid, divisive or softmax, see targets.share_head.
+  config.target.head = "sigmoid"
+  # counts, of data that have fractions only: how many people are taken to have
+  # looked at each galaxy; 0: the data have counts.
+  config.target.volunteers = 0
+
   config.model = ml_collections.ConfigDict()
   config.model.name = "resnet34"
   config.model.width = 64  # channels of the first stage
   config.model.small_stem = False
   config.model.zero_gamma = False
   config.model.dtype = "float32"  # or bfloat16, on GPUs and TPUs
+  # Pretrained weights of torchvision: a .safetensors or .pth file, or hub:NAME.
+  config.model.weights = ""
+  config.model.head = "pool"  # or flatten (seed 2)
+  config.model.dropout = 0.0  # before the head
   config.model.conv_form = "auto"  # or native, dot: see models/layers.py
 
   config.train = ml_collections.ConfigDict()
   config.train.epochs = 20
   config.train.batch_size = 64
-  config.train.optimizer = "adamw"  # or sgd
+  config.train.steps_per_epoch = 0  # 0: as many as the galaxies fill
+  config.train.optimizer = "adamw"  # or adam, sgd
   config.train.learning_rate = 1e-3
   config.train.warmup_epochs = 1.0
   config.train.weight_decay = 1e-4
-  config.train.loss = "cross_entropy"  # or focal
+  # cosine to 0; constant; plateau: lowered where the training loss stops
+  # falling, by `plateau_factor` after `plateau_patience` epochs.
+  config.train.schedule = "cosine"
+  config.train.plateau_factor = 0.5
+  config.train.plateau_patience = 2
+  config.train.min_learning_rate = 1e-6
+  config.train.frozen_epochs = 0  # in which only the head learns
+  config.train.layer_decay = 1.0  # rate of each layer over that of the next one
+  config.train.loss = "cross_entropy"  # of classes; or focal
   config.train.focal_gamma = 2.0
   config.train.class_weights = "none"  # or balanced, effective
-  config.train.select = "last"  # or best: by balanced validation accuracy
+  # or best: on validation, by balanced accuracy (classes) or loss (votes)
+  config.train.select = "last"
   config.train.rotation = 180.0  # degrees either way; 180 is any angle
   config.train.flip = True
   config.train.zoom = 1.1  # between 1/1.1 and 1.1
@@ -118,6 +143,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.unlearn[name] = method_section(name)
 
   config.evaluate = ml_collections.ConfigDict()
+  # Views of each galaxy whose logits are averaged: 1, 4 (quarter turns) or 8
+  # (and their mirror images).
+  config.evaluate.views = 1
   # Relearn time of every row: at most so many passes over the forget set.
   config.evaluate.relearn_epochs = 0  # 0: not measured
   config.evaluate.relearn_learning_rate = 1e-4

@@ -1,10 +1,14 @@
 """Per-example objectives: (logits f32[B,K], batch) -> f32[B], in nats."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gzjax.data import decision_tree
+from gzjax.data.decision_tree import Tree
 from gzjax.types import Batch, Objective
 
 
@@ -66,6 +70,72 @@ def distillation(teacher: str, temperature: float = 1.0) -> Objective:
     return temperature**2 * divergence
 
   return objective
+
+
+def squared_error(expected: Callable[[jax.Array], jax.Array]) -> Objective:
+  """|votes - expected(logits)|^2 / 2, summed over the answers.
+
+  Args:
+    expected: logits f32[B,K] -> f32[B,A], like `batch["votes"]`.
+  """
+  return lambda logits, batch: (
+    jnp.sum((batch["votes"] - expected(logits)) ** 2, axis=1) / 2
+  )
+
+
+def dirichlet_multinomial(
+  tree: Tree, concentration: Callable[[jax.Array], jax.Array]
+) -> Objective:
+  """-log p(votes) summed over the questions, taken as independent, in nats.
+
+  Walmsley et al. (2022), equations 6 and 7, with the counts `batch["votes"]`,
+  f32[B,A]. A question that nobody was asked contributes exactly nothing.
+
+  Args:
+    tree: the questions.
+    concentration: logits f32[B,K] -> f32[B,A], positive.
+  """
+
+  def objective(logits, batch):
+    found = dirichlet_multinomial_by_question(
+      tree, batch["votes"], concentration(logits)
+    )
+    return jnp.sum(found, axis=-1)
+
+  return objective
+
+
+def dirichlet_multinomial_by_question(
+  tree: Tree, votes: jax.Array, alpha: jax.Array
+) -> jax.Array:
+  """-log p(votes | alpha) of each question, f32[...,A] -> f32[...,Q], nats.
+
+  With n votes for a question and A the sum of its concentrations: log
+  Gamma(n + A) - log Gamma(A) - log Gamma(n + 1), and for each answer log
+  Gamma(a) + log Gamma(k + 1) - log Gamma(k + a).
+  """
+  lgamma = jax.scipy.special.gammaln
+  asked, total = decision_tree.sums(tree, votes), decision_tree.sums(tree, alpha)
+  answers = lgamma(alpha) + lgamma(votes + 1) - lgamma(votes + alpha)
+  found = (
+    lgamma(asked + total)
+    - lgamma(total)
+    - lgamma(asked + 1)
+    + decision_tree.sums(tree, answers)
+  )
+  return jnp.where(asked > 0, found, 0.0)
+
+
+def on_classes(
+  class_logits: Callable[[jax.Array], jax.Array], objective: Objective
+) -> Objective:
+  """An objective of class logits, for a network whose logits mean more.
+
+  Args:
+    class_logits: logits f32[B,K] -> f32[B,C].
+    objective: of those.
+  """
+  return lambda logits, batch: objective(class_logits(logits), batch)
 
 
 def combined(*terms: tuple[float, Objective]) -> Objective:

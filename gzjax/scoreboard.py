@@ -10,7 +10,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from gzjax import metrics
+from gzjax import metrics, vote_metrics
 from gzjax.unlearning import health
 
 COLUMNS = (
@@ -29,6 +29,11 @@ COLUMNS = (
   "cost_vs_retrain",
   "verdict",
 )
+
+# More columns, of networks that learned votes: root mean squared errors of
+# cumulative fractions, on the flipped galaxies against their wrong votes
+# (forget) and their true ones (corrected).
+VOTE_COLUMNS = ("test_rmse", "retain_rmse", "forget_rmse", "corrected_rmse")
 
 # The numbers whose mean distance to retraining's is the gap (the average gap
 # of Fan et al. 2023).
@@ -115,6 +120,32 @@ def score(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   return row
 
 
+def score_votes(
+  predicted: np.ndarray,
+  fractions: np.ndarray,
+  train_fractions: np.ndarray,
+  galaxies: Galaxies,
+) -> dict[str, float]:
+  """The numbers of `VOTE_COLUMNS`.
+
+  Args:
+    predicted: cumulative fractions f64[N,A].
+    fractions: the true ones f64[N,A].
+    train_fractions: as trained on, wrong where flipped, f64[N,A].
+    galaxies: see `Galaxies`.
+  """
+  parts = {
+    "test_rmse": (galaxies.test, fractions),
+    "retain_rmse": (galaxies.retain, fractions),
+    "forget_rmse": (galaxies.forget, train_fractions),
+    "corrected_rmse": (galaxies.forget, fractions),
+  }
+  return {
+    name: vote_metrics.rmse(truth[rows], predicted[rows])
+    for name, (rows, truth) in parts.items()
+  }
+
+
 def distance_to_retrain(
   probabilities: np.ndarray, retrained: np.ndarray, galaxies: Galaxies
 ) -> dict[str, float]:
@@ -156,8 +187,13 @@ def tug_of_war(row: Mapping[str, float], retrain: Mapping[str, float]) -> float:
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-  """The table of `COLUMNS`; what a row lacks (no retraining) is empty."""
-  return pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+  """The table of `columns`; what a row lacks (no retraining) is empty."""
+  return pd.DataFrame(rows).reindex(columns=list(columns(rows)))
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+  """`COLUMNS`, and those of votes if the rows have them."""
+  return COLUMNS + VOTE_COLUMNS * ("test_rmse" in rows[0])
 
 
 def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -201,7 +237,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   for method, runs in found.items():
     verdicts = Counter(run["verdict"] for run in runs)
     line: dict[str, Any] = {"method": method, "seed": len(runs)}
-    for name in COLUMNS[2:-1]:
+    for name in columns(rows)[2:]:
+      if name == "verdict":
+        continue
       values = [run[name] for run in runs if run.get(name) is not None]
       line[name] = metrics.mean_interval(values) if values else None
     line["verdict"] = ", ".join(
@@ -241,7 +279,7 @@ def _table(
   to_text: Callable[[str, Any], str],
 ) -> Table:
   table = Table(title=title)
-  for name in COLUMNS:
+  for name in columns(rows):
     text = name in ("method", "verdict")
     table.add_column(
       name.replace("_", "\n"),
@@ -249,7 +287,7 @@ def _table(
       no_wrap=True,
     )
   for row in rows:
-    table.add_row(*(to_text(name, row.get(name)) for name in COLUMNS))
+    table.add_row(*(to_text(name, row.get(name)) for name in columns(rows)))
   return table
 
 

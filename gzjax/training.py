@@ -1,4 +1,10 @@
-"""The train step, the loop around it, and prediction."""
+"""The train step, the loop around it, and prediction.
+
+No loop runs far ahead of the devices. That saves memory, and on XLA:CPU with
+several devices it must be so: only 32 programs may wait on a device, and if all
+of them wait for a collective of the others, it never starts (XLA aborts the
+process after a while).
+"""
 
 from collections.abc import Callable, Iterable
 import time
@@ -17,52 +23,106 @@ from gzjax.types import ApplyFn, Batch, Objective, PyTree, TrainState
 Step = Callable[[TrainState, Any], tuple[TrainState, PyTree]]
 
 
+class Plateau(NamedTuple):
+  """Lowers the rate where the training loss stops falling.
+
+  The rate is multiplied by `factor` after `patience` epochs in a row whose mean
+  loss was not below 0.9999 of the lowest before, down to the rate `least`.
+  """
+
+  factor: float
+  patience: int  # epochs
+  least: float  # learning rate
+
+
 def make_schedule(
-  *, learning_rate: float, steps: int, warmup_steps: int
+  *, learning_rate: float, steps: int, warmup_steps: int, decays: bool = True
 ) -> optax.Schedule:
-  """A linear warm-up to `learning_rate`, then a cosine to 0 at `steps`."""
+  """A linear warm-up to `learning_rate`, then a cosine to 0 at `steps`.
+
+  Args:
+    learning_rate: the peak.
+    steps: all steps of the run.
+    warmup_steps: less than `steps`.
+    decays: False stays at the peak in place of the cosine.
+  """
+  start = 0.0 if warmup_steps else learning_rate
+  if not decays:
+    return optax.linear_schedule(start, learning_rate, max(warmup_steps, 1))
   return optax.warmup_cosine_decay_schedule(
-    0.0 if warmup_steps else learning_rate, learning_rate, warmup_steps, steps
+    start, learning_rate, warmup_steps, steps
   )
 
 
 def make_optimizer(
   name: str,
+  schedule: optax.Schedule,
   *,
-  learning_rate: float,
-  steps: int,
-  warmup_steps: int = 0,
   weight_decay: float = 0.0,
 ) -> optax.GradientTransformation:
-  """AdamW or SGD (momentum 0.9) under `make_schedule`.
+  """Adam, AdamW or SGD (momentum 0.9) under a schedule.
 
   Args:
-    name: "adamw" or "sgd".
-    learning_rate: the peak, reached after `warmup_steps`.
-    steps: all steps of the run.
-    warmup_steps: less than `steps`.
-    weight_decay: AdamW: decoupled; SGD: added to the gradient, as in torch.
-      Tensors of one axis (BatchNorm, biases) are not decayed.
+    name: "adam", "adamw" or "sgd".
+    schedule: step -> learning rate.
+    weight_decay: AdamW: decoupled; Adam and SGD: added to the gradient, as in
+      torch. Tensors of one axis (BatchNorm, biases) are not decayed.
 
   Raises:
     KeyError: for another name.
   """
-  schedule = make_schedule(
-    learning_rate=learning_rate, steps=steps, warmup_steps=warmup_steps
-  )
 
   def matrices(params):
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
+  def decayed(optimizer):
+    if not weight_decay:
+      return optimizer
+    return optax.chain(
+      optax.add_decayed_weights(weight_decay, matrices), optimizer
+    )
+
   return {
+    "adam": lambda: decayed(optax.adam(schedule)),
     "adamw": lambda: optax.adamw(
       schedule, weight_decay=weight_decay, mask=matrices
     ),
-    "sgd": lambda: optax.chain(
-      optax.add_decayed_weights(weight_decay, matrices),
-      optax.sgd(schedule, momentum=0.9),
-    ),
+    "sgd": lambda: decayed(optax.sgd(schedule, momentum=0.9)),
   }[name]()
+
+
+def with_plateau(
+  tx: optax.GradientTransformation,
+  plateau: Plateau,
+  *,
+  learning_rate: float,
+  steps: int,
+) -> optax.GradientTransformationExtraArgs:
+  """`tx` with its updates scaled down on plateaus; needs `value`, the loss.
+
+  Args:
+    tx: an optimizer at `learning_rate`.
+    plateau: see `Plateau`.
+    learning_rate: of `tx`.
+    steps: in an epoch.
+  """
+  return optax.chain(
+    tx,
+    optax.contrib.reduce_on_plateau(
+      factor=plateau.factor,
+      patience=plateau.patience,
+      accumulation_size=steps,
+      min_scale=plateau.least / learning_rate,
+    ),
+  )
+
+
+def learning_rate(
+  schedule: optax.Schedule, opt_state: optax.OptState, step: int
+) -> float:
+  """The rate of the step that comes next, what plateaus did included."""
+  scale = optax.tree.get(opt_state, "scale", default=1.0)
+  return float(schedule(step) * scale)
 
 
 def init_state(
@@ -74,27 +134,45 @@ def init_state(
 
 
 def make_train_step(
-  apply_fn: ApplyFn, objective: Objective, tx: optax.GradientTransformation
+  apply_fn: ApplyFn,
+  objective: Objective,
+  tx: optax.GradientTransformation,
+  *,
+  summary: Callable[[jax.Array], jax.Array] = lambda loss: loss,
+  key: jax.Array | None = None,
 ) -> Step:
   """A jitted step that consumes (donates) the state.
 
   Its outputs: `loss` f32[], `logits` f32[B,K] before the update, `id` i32[B].
   The batch may be split over devices: loss, gradients and BatchNorm statistics
   are those of the whole batch.
-  """
 
-  def loss_fn(params, batch_stats, batch):
+  Args:
+    apply_fn: the network.
+    objective: the loss of each example.
+    tx: it gets the loss as the extra argument `value`, too.
+    summary: mean of the objective -> loss, such as a square root.
+    key: of the network's own randomness (dropout), folded with the step; None:
+      there is none.
+  """
+  tx = optax.with_extra_args_support(tx)
+
+  def loss_fn(params, batch_stats, batch, key):
+    random = {} if key is None else {"key": key}
     logits, batch_stats = apply_fn(
-      params, batch_stats, batch["image"], train=True
+      params, batch_stats, batch["image"], train=True, **random
     )
-    loss = losses.masked_mean(objective(logits, batch), batch["valid"])
-    return loss, (logits, batch_stats)
+    mean = losses.masked_mean(objective(logits, batch), batch["valid"])
+    return summary(mean), (logits, batch_stats)
 
   def step(state, batch):
+    step_key = None if key is None else jax.random.fold_in(key, state.step)
     (loss, (logits, batch_stats)), grads = jax.value_and_grad(
       loss_fn, has_aux=True
-    )(state.params, state.batch_stats, batch)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    )(state.params, state.batch_stats, batch, step_key)
+    updates, opt_state = tx.update(
+      grads, state.opt_state, state.params, value=loss
+    )
     params = optax.apply_updates(state.params, updates)
     outputs = {"loss": loss, "logits": logits, "id": batch["id"]}
     return TrainState(state.step + 1, params, batch_stats, opt_state), outputs
@@ -120,10 +198,11 @@ def predict(
   batches: Iterable[Batch],
 ) -> np.ndarray:
   """Logits of all valid examples in the order of `batches`, f32[N,K]."""
-  kept = [
-    (predict_step(state.params, state.batch_stats, batch), batch["valid"])
-    for batch in batches
-  ]
+  kept: list[tuple[jax.Array, jax.Array]] = []
+  for batch in batches:
+    logits = predict_step(state.params, state.batch_stats, batch)
+    kept.append((logits, batch["valid"]))
+    jax.block_until_ready(kept[-2:-1])
   return np.concatenate(
     [logits[valid > 0] for logits, valid in jax.device_get(kept)]
   )
@@ -219,7 +298,9 @@ def mean_gradient(
   total = jax.tree.map(jnp.zeros_like, state.params)
   count = 0.0
   for batch in batches:
-    total = add(total, state.params, state.batch_stats, batch)
+    total = jax.block_until_ready(
+      add(total, state.params, state.batch_stats, batch)
+    )
     count += float(jnp.sum(batch["valid"]))
   return jax.tree.map(lambda t: t / max(count, 1.0), total)
 
@@ -241,7 +322,9 @@ def renew_batch_stats(
   total = jax.tree.map(jnp.zeros_like, state.batch_stats)
   count = 0
   for batch in batches:
-    total = add(total, state.params, state.batch_stats, batch)
+    total = jax.block_until_ready(
+      add(total, state.params, state.batch_stats, batch)
+    )
     count += 1
   # Each pass moved the stored value a tenth of the way to the batch's, so the
   # mean of the batches lies ten times as far (momentum 0.9 in all our models).

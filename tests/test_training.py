@@ -12,9 +12,10 @@ from tests import networks
 
 def _step_on(mesh, steps=3):
   apply_fn, params, stats = networks.tiny()
-  tx = training.make_optimizer(
-    "sgd", learning_rate=0.05, steps=10, weight_decay=1e-3
+  schedule = training.make_schedule(
+    learning_rate=0.05, steps=10, warmup_steps=0
   )
+  tx = training.make_optimizer("sgd", schedule, weight_decay=1e-3)
   state = sharding.replicate(mesh, training.init_state(params, stats, tx))
   step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
   for i in range(steps):
@@ -69,7 +70,9 @@ def test_padding_has_no_gradient():
 
 def test_loss_falls_on_separable_blobs(mesh):
   apply_fn, params, stats = networks.tiny()
-  tx = training.make_optimizer("adamw", learning_rate=0.02, steps=25)
+  tx = training.make_optimizer(
+    "adamw", optax.cosine_decay_schedule(0.02, 25)
+  )
   state = sharding.replicate(mesh, training.init_state(params, stats, tx))
   step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
   batch = networks.batch(24)
@@ -82,11 +85,12 @@ def test_loss_falls_on_separable_blobs(mesh):
   assert history[-1] < 0.3 * history[0]
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_schedule_warms_up_and_ends_at_zero(name):
-  tx = training.make_optimizer(
-    name, learning_rate=1.0, steps=10, warmup_steps=4
+  schedule = training.make_schedule(
+    learning_rate=1.0, steps=10, warmup_steps=4
   )
+  tx = training.make_optimizer(name, schedule)
   params = jnp.ones(())
   state = tx.init(params)
   sizes = []
@@ -101,7 +105,7 @@ def test_schedule_warms_up_and_ends_at_zero(name):
 
 def test_weight_decay_spares_tensors_of_one_axis():
   tx = training.make_optimizer(
-    "adamw", learning_rate=0.1, steps=10, weight_decay=0.5
+    "adamw", optax.constant_schedule(0.1), weight_decay=0.5
   )
   params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
   zeros = jax.tree.map(jnp.zeros_like, params)
@@ -194,3 +198,87 @@ def test_mean_gradient_is_that_of_all_valid_examples_together(mesh):
     got,
     jax.grad(loss_fn)(params),
   )
+
+
+def test_plateaus_halve_the_rate_down_to_the_least():
+  """As a loop over epochs: two in a row without a new lowest mean loss."""
+  rate, steps = 0.4, 3
+  schedule = training.make_schedule(
+    learning_rate=rate, steps=99, warmup_steps=0, decays=False
+  )
+  tx = training.with_plateau(
+    training.make_optimizer("sgd", schedule),
+    training.Plateau(factor=0.5, patience=2, least=0.05),
+    learning_rate=rate,
+    steps=steps,
+  )
+  epochs = [5.0, 4.0, 4.5, 4.5, 3.0, 3.5, 3.0, 3.1, 3.2, 4, 5, 6, 7, 8, 9]
+  wanted, lowest, bad, now = [], np.inf, 0, rate
+  for loss in epochs:
+    bad = 0 if loss < (1 - 1e-4) * lowest else bad + 1
+    lowest = min(loss, lowest)
+    if bad == 2:
+      now, bad = max(now / 2, 0.05), 0
+    wanted.append(now)
+  state = tx.init(jnp.ones(()))
+  found = []
+  for epoch, loss in enumerate(epochs):
+    for part in (-1, 0, 1):  # its mean counts, not the last value
+      _, state = tx.update(
+        jnp.ones(()), state, jnp.ones(()), value=jnp.float32(loss + part)
+      )
+    step = (epoch + 1) * steps
+    found.append(training.learning_rate(schedule, state, step))
+  np.testing.assert_allclose(found, wanted, rtol=1e-6)
+  assert min(wanted) == 0.05 < max(wanted)
+
+
+def test_the_summary_is_what_is_descended(one_device):
+  """The gradient of a root mean square, against finite differences."""
+  apply_fn, params, stats = networks.tiny()
+  batch = networks.batch(8)
+  square = lambda logits, batch: jnp.sum(logits**2, axis=1)  # noqa: E731
+  tx = optax.sgd(1.0)
+  step = training.make_train_step(apply_fn, square, tx, summary=jnp.sqrt)
+  state = sharding.replicate(
+    one_device, training.init_state(params, stats, tx)
+  )
+  moved, outputs = step(state, batch)
+
+  def loss(bias):
+    changed = {**params, "head": {**params["head"], "bias": bias}}
+    logits, _ = apply_fn(changed, stats, batch["image"], train=True)
+    return np.sqrt(np.mean(np.sum(np.square(logits), axis=1)))
+
+  start = params["head"]["bias"]
+  np.testing.assert_allclose(outputs["loss"], loss(start), rtol=1e-5)
+  for k in range(len(start)):
+    step_k = np.zeros_like(start)
+    step_k[k] = 1e-2
+    slope = (loss(start + step_k) - loss(start - step_k)) / 2e-2
+    np.testing.assert_allclose(
+      start[k] - moved.params["head"]["bias"][k], slope, rtol=1e-2, atol=1e-4
+    )
+
+
+def test_the_key_changes_with_the_step(one_device):
+  apply_fn, params, stats = networks.tiny()
+  drawn = []
+
+  def noisy(params, stats, image, *, train, key):
+    drawn.append(key)
+    logits, stats = apply_fn(params, stats, image, train=train)
+    return logits + jax.random.normal(key, logits.shape), stats
+
+  tx = optax.sgd(0.0)
+  step = training.make_train_step(
+    noisy, losses.cross_entropy, tx, key=jax.random.key(3)
+  )
+  state = sharding.replicate(
+    one_device, training.init_state(params, stats, tx)
+  )
+  batch = networks.batch(8)
+  state, first = step(state, batch)
+  _, second = step(state, batch)
+  assert len(drawn) == 1  # traced once
+  assert np.abs(first["logits"] - second["logits"]).min() > 1e-4

@@ -104,6 +104,18 @@ def warp(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
   return top * (1 - wy) + bottom * wy
 
 
+SYMMETRIES = 8
+
+
+def symmetry(image: jax.Array, number: int) -> jax.Array:
+  """One of the square's symmetries: `number` quarter turns, mirrored from 4 on.
+
+  [B,S,S,C] -> [B,S,S,C], exactly; `number` is static, 0 to 7.
+  """
+  turned = jnp.rot90(image, number % 4, axes=(1, 2))
+  return turned if number < 4 else turned[:, :, ::-1]
+
+
 def augment(
   key: jax.Array, image: jax.Array, augmentation: Augmentation
 ) -> jax.Array:

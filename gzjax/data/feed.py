@@ -18,6 +18,7 @@ from gzjax.data.augment import (
   Normalisation,
   augment,
   normalise,
+  symmetry,
 )
 from gzjax.types import Batch
 
@@ -70,14 +71,14 @@ class Feed:
   def __init__(
     self,
     image: pixels.Images,  # u8[N,H,W,3], may be a memory map
-    label: np.ndarray,  # i[N]
+    columns: Mapping[str, np.ndarray],  # i32 or f32[N,...], such as label
     mesh: Mesh,
     *,
     device_budget_bytes: float,
     normalisation: Normalisation = IMAGENET,
   ):
     self._mesh = mesh
-    self._label = np.asarray(label, np.int32)
+    self._columns = dict(columns)
     self._image: Any = image
     self.on_device = image.nbytes <= device_budget_bytes
     if self.on_device:
@@ -87,7 +88,7 @@ class Feed:
       )
     self._view = jax.jit(
       partial(_view, normalisation=normalisation),
-      static_argnames="augmentation",
+      static_argnames=("augmentation", "turn"),
       out_shardings=sharding.split(mesh),
     )
 
@@ -97,7 +98,7 @@ class Feed:
     *,
     key: jax.Array | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
-    label: np.ndarray | None = None,
+    turn: int = 0,
     extra: Mapping[str, np.ndarray] | None = None,
   ) -> Iterator[Batch]:
     """Batches for `rows`, each view drawn with `fold_in(key, position)`.
@@ -106,17 +107,20 @@ class Feed:
       rows: see `training_rows` and `ordered_rows`.
       key: of the augmentation; needed where `augmentation` does something.
       augmentation: see `Augmentation`.
-      label: i[N], in place of the labels that the feed was made with.
-      extra: more entries of the batches, by name: [N,...].
+      turn: see `augment.symmetry`.
+      extra: more entries of the batches by name, [N,...], or other ones than
+        those that the feed was made with.
     """
-    label = self._label if label is None else np.asarray(label, np.int32)
-    columns = {"label": label, **(extra or {})}
+    columns = {**self._columns, **(extra or {})}
     key = jax.random.key(0) if key is None else key
     gather = ahead(self._gather, rows)
     for position, (image, index, valid) in enumerate(gather):
       yield {
         "image": self._view(
-          image, jax.random.fold_in(key, position), augmentation=augmentation
+          image,
+          jax.random.fold_in(key, position),
+          augmentation=augmentation,
+          turn=turn,
         ),
         **sharding.shard_batch(
           self._mesh,
@@ -137,8 +141,9 @@ class Feed:
     return image, index, valid
 
 
-def _view(image, key, *, augmentation, normalisation):
-  return normalise(augment(key, image, augmentation), normalisation)
+def _view(image, key, *, augmentation, turn, normalisation):
+  view = augment(key, symmetry(image, turn), augmentation)
+  return normalise(view, normalisation)
 
 
 def ahead(function: Callable, items: Iterable) -> Iterator:

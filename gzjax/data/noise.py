@@ -215,6 +215,38 @@ def _matrix(model):
   )
 
 
+def donors(label: np.ndarray, train_label: np.ndarray, seed: int) -> np.ndarray:
+  """Whose votes each galaxy gets, when votes and not only labels go wrong.
+
+  A galaxy with a wrong label gets the whole votes of a galaxy that has this
+  label rightly, as where two records are mixed up: they obey the decision tree
+  and are wrong in every question.
+
+  Args:
+    label: i[N], true labels.
+    train_label: i[N], wrong where flipped.
+    seed: of the NumPy generator.
+
+  Returns:
+    i[N], rows: its own where the label is right.
+
+  Raises:
+    UserError: if no galaxy has one of the wrong labels rightly.
+  """
+  rng = np.random.default_rng([seed, 3])
+  rows = np.arange(len(label))
+  for k in np.unique(train_label[train_label != label]):
+    wrong = np.flatnonzero((train_label == k) & (label != k))
+    right = np.flatnonzero((train_label == k) & (label == k))
+    if not len(right):
+      raise UserError(
+        f"no training galaxy of class number {k} keeps its label, so no votes "
+        "can be given to those that are made wrong: lower flips.fraction."
+      )
+    rows[wrong] = rng.choice(right, len(wrong))
+  return rows
+
+
 def discovered(flipped: np.ndarray, share: float, seed: int) -> np.ndarray:
   """The wrong labels that somebody has found: a random part, sorted.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from gzjax import report
+from gzjax import report, targets
 from gzjax.data import labels, noise, splits
 from gzjax.errors import UserError
 from gzjax.progress import say
@@ -26,6 +26,7 @@ from gzjax.stages import (
   unlearn,
 )
 from gzjax.stages.experiment import Experiment
+from gzjax.unlearning.methods import METHODS
 from gzjax.workdir import Workdir, to_json, write_json
 
 
@@ -58,7 +59,7 @@ _TO_EVALUATE = (*_TO_AUDIT, "unlearn", "evaluate")
 STAGES = {
   "prepare": Stage(
     prepare.run,
-    ("seed", "data", "labels", "flips"),
+    ("seed", "data", "labels", "target", "flips"),
     ("split.parquet", "data"),
     (),
     restarts=True,
@@ -230,15 +231,20 @@ _CHOICES = {
   "data.normalise": ("imagenet", "training"),
   "labels.kind": ("column", *labels.SCHEMES),
   "flips.kind": noise.FLIP_MODELS,
-  "train.optimizer": ("adamw", "sgd"),
+  "target.kind": ("classes", "fractions", "counts"),
+  "target.head": targets.HEADS,
+  "train.optimizer": ("adam", "adamw", "sgd"),
+  "train.schedule": ("cosine", "constant", "plateau"),
   "train.loss": ("cross_entropy", "focal"),
   "train.class_weights": ("none", "balanced", "effective"),
   "train.select": ("last", "best"),
   "model.conv_form": ("auto", "native", "dot"),
+  "model.head": ("pool", "flatten"),
   "model.dtype": ("float32", "bfloat16"),
   "unlearn.fisher.kind": ("empirical", "true", "sampled"),
   "unlearn.fisher.estimator": ("exact", "vmap", "signs", "batch_mean"),
   "unlearn.suggestions": ("true", "audit"),
+  "evaluate.views": (1, 4, 8),
 }
 _AT_LEAST_ONE = (
   "train.epochs",
@@ -265,6 +271,7 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
     if _get(config, name) < 0:
       raise UserError(f"{name} is {_get(config, name)}: it must be at least 0.")
   _check_data(config)
+  _check_target(config)
   noise.check_fraction(config.flips.fraction)
   unlearn.check_methods(config.unlearn, config.unlearn.methods)
   unlearn.check_methods(config.unlearn, config.discovery.methods)
@@ -294,6 +301,40 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
   if config.flips.column and config.flips.kind != "column":
     raise UserError(
       f"flips.column={config.flips.column} needs --config.flips.kind=column."
+    )
+
+
+# What a network of votes has no use for, and what it needs.
+_OF_VOTES = {
+  "labels.kind": "question",
+  "labels.classes": (),
+  "train.loss": "cross_entropy",
+  "train.class_weights": "none",
+}
+
+
+def _check_target(config: ml_collections.ConfigDict) -> None:
+  if config.target.kind == "classes":
+    return
+  for name, wanted in _OF_VOTES.items():
+    if _get(config, name) != wanted:
+      raise UserError(
+        f"{name} is {_get(config, name)!r}: with target.kind="
+        f"{config.target.kind} it must be {wanted!r}."
+      )
+  for name in (*config.unlearn.methods, *config.discovery.methods):
+    if name == "retrain":
+      continue
+    method = config.unlearn[name].method
+    if METHODS[method].softmax_only:
+      raise UserError(
+        f"unlearn.methods names {name}, which compares softmax outputs and so "
+        f"does not apply to target.kind={config.target.kind}: leave it out."
+      )
+  if config.target.kind == "counts" and config.unlearn.fisher.kind == "true":
+    raise UserError(
+      "unlearn.fisher.kind=true has no closed form for target.kind=counts: use "
+      "--config.unlearn.fisher.kind=sampled."
     )
 
 

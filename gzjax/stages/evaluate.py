@@ -9,8 +9,15 @@ import optax
 import pandas as pd
 from rich.console import Console
 
-from gzjax import losses, metrics, scoreboard, sharding, training
-from gzjax.data import feed, noise
+from gzjax import (
+  metrics,
+  scoreboard,
+  sharding,
+  targets,
+  training,
+  vote_metrics,
+)
+from gzjax.data import decision_tree, feed, noise
 from gzjax.stages import labelling
 from gzjax.stages.experiment import Experiment
 from gzjax.types import Method, TrainState, UnlearnBatch
@@ -27,13 +34,19 @@ def run(experiment: Experiment) -> None:
   names = ["original", *experiment.config.unlearn.methods]
   names.sort(key=lambda name: name not in ("original", "retrain"))
   everything = np.arange(len(experiment.split))
-  probabilities = {"constant": _constant(galaxies, len(experiment.classes))}
+  views = experiment.config.evaluate.views
+  predictions = {"constant": _constant(experiment, galaxies)}
   relearn = Relearn(experiment, galaxies)
   relearned = {"constant": {}}
+  logits: dict[str, np.ndarray] = {}
   for name in names:
     state = restore(experiment, name)
-    probabilities[name] = metrics.softmax(experiment.predict(state, everything))
-    relearned[name] = relearn.steps(state, probabilities["original"])
+    logits[name] = experiment.predict(state, everything, views)
+    predictions[name] = targets.read(experiment.target, logits[name])
+    relearned[name] = relearn.steps(state, logits["original"])
+  probabilities = {
+    name: found.probabilities for name, found in predictions.items()
+  }
   verdicts = _Verdicts(experiment, probabilities["original"])
   rows = []
   for name, found in probabilities.items():
@@ -49,6 +62,7 @@ def run(experiment: Experiment) -> None:
         "method": name,
         "seed": experiment.config.seed,
         **scoreboard.score(found, galaxies),
+        **_vote_errors(experiment, predictions[name], galaxies),
         **{key: judged[key] for key in _FROM_HEALTH},
         **relearned[name],
         "health": health_report,
@@ -56,8 +70,8 @@ def run(experiment: Experiment) -> None:
       }
     )
   _compare_with_retrain(rows, probabilities, galaxies)
-  for name, found in probabilities.items():
-    _write_predictions(experiment, name, found)
+  for name, prediction in predictions.items():
+    _write_predictions(experiment, name, prediction)
   write_scoreboard(Workdir(experiment.results), rows)
 
 
@@ -130,12 +144,48 @@ def galaxies_of(experiment: Experiment) -> scoreboard.Galaxies:
   )
 
 
-def _constant(galaxies: scoreboard.Galaxies, num_classes: int) -> np.ndarray:
-  """Probabilities of always saying the commonest training label."""
+def _constant(
+  experiment: Experiment, galaxies: scoreboard.Galaxies
+) -> targets.Prediction:
+  """Always the commonest training label, and the mean vote fractions."""
   train = np.concatenate([galaxies.retain, galaxies.forget])
+  count = len(galaxies.true_label)
   commonest = np.bincount(galaxies.train_label[train]).argmax()
-  one_hot = np.eye(num_classes)[commonest]
-  return np.tile(one_hot, (len(galaxies.true_label), 1))
+  one_hot = np.eye(len(experiment.classes))[commonest]
+  probabilities = np.tile(one_hot, (count, 1))
+  if experiment.target.shares is None:
+    return targets.Prediction(probabilities)
+  mean = decision_tree.conditional(
+    experiment.tree, experiment.train_fractions[train].mean(axis=0)
+  )
+  return targets.Prediction(probabilities, np.tile(mean, (count, 1)))
+
+
+def _vote_errors(
+  experiment: Experiment,
+  found: targets.Prediction,
+  galaxies: scoreboard.Galaxies,
+) -> dict[str, float]:
+  """The columns of a network that learned votes."""
+  if found.shares is None:
+    return {}
+  row = scoreboard.score_votes(
+    decision_tree.joint(experiment.tree, found.shares),
+    experiment.fractions,
+    experiment.train_fractions,
+    galaxies,
+  )
+  if found.concentration is not None:
+    row["test_nll"] = float(
+      np.mean(
+        vote_metrics.negative_log_likelihood(
+          experiment.tree,
+          experiment.columns("true")["votes"][galaxies.test],
+          found.concentration[galaxies.test],
+        ).sum(axis=1)
+      )
+    )
+  return row
 
 
 class _Verdicts:
@@ -190,7 +240,7 @@ class Relearn:
     self._epochs = config.relearn_epochs
     tx = optax.with_extra_args_support(optax.adam(config.relearn_learning_rate))
     self._tx = tx
-    method = Method(tx, losses.cross_entropy, None, ())
+    method = Method(tx, experiment.target.objective, None, ())
     self._step = make_unlearn_step(experiment.apply_fn, method)
 
   def steps(self, state: TrainState, original: np.ndarray) -> dict[str, Any]:
@@ -198,13 +248,15 @@ class Relearn:
 
     Args:
       state: the network.
-      original: probabilities of the original network for all galaxies.
+      original: logits of the original network for all galaxies, f32[N,K].
     """
     if not self._epochs:
       return {}
-    rows, label = self._galaxies.forget, self._galaxies.train_label
+    rows = self._galaxies.forget
     goal = self.MARGIN + np.mean(
-      metrics.cross_entropy(original[rows], label[rows])
+      self._experiment.example_losses(
+        original[rows], rows, self._experiment.columns("train")
+      )
     )
     state = sharding.replicate(
       self._experiment.mesh,
@@ -219,8 +271,8 @@ class Relearn:
       found = []
       for batch in batches:
         state, output = self._step(state, (UnlearnBatch(batch, batch), {}))
-        found.append(output["retain_loss"])
-      if np.mean(jax.device_get(found)) <= goal:
+        found.append(float(output["retain_loss"]))
+      if np.mean(found) <= goal:
         return {"relearn_steps": int(state.step), "relearned": True}
     return {"relearn_steps": int(state.step), "relearned": False}
 
@@ -257,12 +309,19 @@ def _confusion(
   )
 
 
-def _write_predictions(experiment, name, probabilities):
+def _write_predictions(
+  experiment: Experiment, name: str, found: targets.Prediction
+) -> None:
   classes = np.asarray([*experiment.classes, None], object)
-  table = pd.DataFrame({"id_str": experiment.split["id_str"]})
-  table["predicted"] = classes[metrics.predicted_class(probabilities)]
+  columns: dict[str, np.ndarray] = {}
   for k, label in enumerate(experiment.classes):
-    table[f"p_{label}"] = probabilities[:, k].astype(np.float32)
+    columns[f"p_{label}"] = found.probabilities[:, k]
+  if found.shares is not None:
+    columns |= targets.vote_columns(experiment.tree, found)
+  table = pd.DataFrame(columns).astype(np.float32)
+  predicted = classes[metrics.predicted_class(found.probabilities)]
+  table.insert(0, "id_str", experiment.split["id_str"])
+  table.insert(1, "predicted", predicted)
   folder = experiment.place("evaluate")
   folder.mkdir(exist_ok=True)
   write_whole(

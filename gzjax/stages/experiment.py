@@ -12,11 +12,12 @@ import numpy as np
 import optax
 import pandas as pd
 
-from gzjax import losses, models, sharding, training
+from gzjax import losses, models, sharding, targets, training
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import augment, dataset, feed, noise
+from gzjax.data import augment, dataset, decision_tree, feed, noise
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
+from gzjax.stages import labelling
 from gzjax.types import ApplyFn, Objective, PyTree, TrainState
 from gzjax.workdir import Workdir, read_json
 
@@ -119,11 +120,77 @@ class Experiment:
       "retain": np.setdiff1d(self.members("train"), known),
     }[name]
 
+  @cached_property
+  def target(self) -> targets.Target:
+    """What the network learns."""
+    config = self.config.target
+    if config.kind == "classes":
+      return targets.classes(len(self.classes))
+    name = self.config.labels.question
+    question = self.tree.question(name) if name else 0
+    if config.kind == "counts":
+      return targets.counts(self.tree, question)
+    return targets.fractions(self.tree, config.head, question)
+
   @property
-  def learned_labels(self) -> np.ndarray:
-    """The labels that the original network was trained on, i64[N]."""
-    after = self.config.flips.after_training
-    return self.labels("true_label" if after else "train_label")
+  def tree(self) -> decision_tree.Tree:
+    """The questions that the votes of the data set answer."""
+    assert self.dataset.votes is not None
+    return self.dataset.votes.tree
+
+  def columns(self, which: str) -> dict[str, np.ndarray]:
+    """What is learned of each galaxy, by the names of the entries of a batch.
+
+    `label` i32[N] and, where the network learns votes, `votes` f32[N,A].
+
+    Args:
+      which: "true", "train" (partly wrong) or "original": those that the
+        original network was trained on.
+    """
+    if which == "original":
+      which = "true" if self.config.flips.after_training else "train"
+    columns = {"label": self.labels(f"{which}_label").astype(np.int32)}
+    if self.target.shares is None:
+      return columns
+    votes = labelling.target_votes(self.config, self.dataset)
+    if which == "train":
+      votes = votes[self._donors]
+    return {**columns, "votes": votes}
+
+  @cached_property
+  def _donors(self) -> np.ndarray:
+    """Rows of the galaxies whose votes are trained on, i64[N]."""
+    ids = pd.Index(self.split["id_str"])
+    return ids.get_indexer(pd.Index(self.split["votes_of"]))
+
+  @cached_property
+  def fractions(self) -> np.ndarray:
+    """True cumulative vote fractions, f64[N,A]."""
+    assert self.dataset.votes is not None
+    return self.dataset.votes.cumulative
+
+  @property
+  def train_fractions(self) -> np.ndarray:
+    """Cumulative vote fractions as trained on, partly wrong, f64[N,A]."""
+    return self.fractions[self._donors]
+
+  def example_losses(
+    self,
+    logits: np.ndarray,
+    members: np.ndarray,
+    columns: dict[str, np.ndarray],
+  ) -> np.ndarray:
+    """The target's objective, f64[n], nats; infinite where it is not finite.
+
+    Args:
+      logits: f32[n,K].
+      members: i[n], their rows.
+      columns: see `columns`.
+    """
+    batch = {name: x[members] for name, x in columns.items()}
+    found = np.asarray(self.target.objective(logits, batch), np.float64)
+    return np.where(np.isnan(found), np.inf, found)
+
 
   @cached_property
   def forget_fields(self) -> dict[str, np.ndarray]:
@@ -133,7 +200,9 @@ class Experiment:
     fresh network's answers (0 outside of the forget set).
     """
     forget = self.members("forget")
-    random_logits = np.zeros((len(self.split), len(self.classes)), np.float32)
+    random_logits = np.zeros(
+      (len(self.split), self.target.outputs), np.float32
+    )
     fresh = training.init_state(*self.initial_variables, optax.identity())
     random_logits[forget] = self.predict(fresh, forget)
     return {
@@ -159,7 +228,7 @@ class Experiment:
   def feed(self) -> feed.Feed:
     return feed.Feed(
       self.dataset.image,
-      self.labels("train_label"),
+      self.columns("train"),
       self.mesh,
       device_budget_bytes=self.config.data.device_budget_gib * 2**30,
       normalisation=augment.Normalisation(
@@ -195,6 +264,8 @@ class Experiment:
     self, recipe: ml_collections.ConfigDict, label: np.ndarray
   ) -> Objective:
     """The loss of a recipe; class weights are those of the labels i64[n]."""
+    if self.target.shares is not None:
+      return self.target.objective
     objective = {
       "cross_entropy": losses.cross_entropy,
       "focal": losses.focal(recipe.focal_gamma),
@@ -220,11 +291,23 @@ class Experiment:
     )
     return sharding.replicate(self.mesh, variables)
 
-  def predict(self, state: TrainState, members: np.ndarray) -> np.ndarray:
-    """Logits f32[n,K] of the members, in order."""
+  def predict(
+    self, state: TrainState, members: np.ndarray, views: int = 1
+  ) -> np.ndarray:
+    """Logits f32[n,K] of the members, in order: the mean over so many views."""
     size = -(-_PREDICT_BATCH // self.mesh.size) * self.mesh.size
     rows = feed.ordered_rows(members, size)
-    return training.predict(self.predict_step, state, self.feed.batches(rows))
+    found = [
+      training.predict(
+        self.predict_step, state, self.feed.batches(rows, turn=turn)
+      )
+      for turn in range(views)
+    ]
+    return np.mean(found, axis=0)
+
+  def probabilities(self, logits: np.ndarray) -> np.ndarray:
+    """Of the classes, f64[n,C]; NaN where a logit is not finite."""
+    return targets.read(self.target, logits).probabilities
 
   def place(self, folder: str) -> Path:
     """Where the results named `folder` lie; the original is never elsewhere."""
@@ -264,7 +347,7 @@ class Experiment:
         f"{', '.join(models.MODELS)}."
       )
     return models.MODELS[model.name](
-      num_classes=len(self.classes),
+      num_classes=self.target.outputs,
       width=model.width,
       small_stem=model.small_stem,
       zero_gamma=model.zero_gamma,

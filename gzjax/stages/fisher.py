@@ -5,13 +5,21 @@ from typing import cast
 
 import jax
 
-from gzjax import checkpoint, fisher, losses, training
+from gzjax import checkpoint, fisher, training
 from gzjax.data import feed
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages.experiment import Experiment
 from gzjax.types import Fisher, TrainState
 from gzjax.workdir import first_difference
+
+
+# As the provenance names them.
+_OBJECTIVES = {
+  "classes": "cross_entropy",
+  "fractions": "squared_error",
+  "counts": "dirichlet_multinomial",
+}
 
 
 def fisher_of(
@@ -42,9 +50,12 @@ def fisher_of(
   variables = {"params": state.params, "batch_stats": state.batch_stats}
   record = fisher.provenance(
     variables,
-    {"row": members, "label": experiment.labels("train_label")[members]},
+    {
+      "row": members,
+      **{name: x[members] for name, x in experiment.columns("train").items()},
+    },
     dataset=experiment.dataset.fingerprint,
-    objective="cross_entropy",
+    objective=_OBJECTIVES[experiment.config.target.kind],
     kind=settings.kind,
     estimator=estimator,
     key_data=jax.random.key_data(key),
@@ -71,7 +82,8 @@ def fisher_of(
       experiment.apply_fn,
       variables,
       experiment.feed.batches(rows),
-      objective=losses.cross_entropy,
+      objective=experiment.target.objective,
+      likelihood=experiment.target.likelihood,
       kind=settings.kind,
       estimator=cast(fisher.Estimator, estimator),
       microbatch=settings.microbatch,

@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
-from gzjax.data import labels, noise
+from gzjax.data import decision_tree, labels, noise
 from gzjax.data.dataset import Dataset
 from gzjax.errors import UserError
 
@@ -62,6 +62,38 @@ def _majority(data: Dataset) -> labels.Labels | None:
   if data.votes is None:
     return None
   return labels.make(data.votes, "question", labels.Settings())
+
+
+def target_votes(
+  config: ml_collections.ConfigDict, data: Dataset
+) -> np.ndarray:
+  """The votes that the network learns, f32[N,A].
+
+  Cumulative fractions, or counts, as `config.target` says. Where only fractions
+  are known, counts are those of `target.volunteers` people.
+
+  Raises:
+    UserError: for data without the votes that are needed.
+  """
+  target = config.target
+  votes = data.votes
+  if votes is None or votes.tree.name not in decision_tree.TREES:
+    raise UserError(
+      f"target.kind={target.kind} needs the votes on a decision tree, and this "
+      "data set has none: name it with --config.data.tree=TREE, or use "
+      "--config.target.kind=classes."
+    )
+  if target.kind == "fractions":
+    return votes.cumulative.astype(np.float32)
+  if votes.counts is not None:
+    return votes.counts.astype(np.float32)
+  if not target.volunteers:
+    raise UserError(
+      "target.kind=counts needs numbers of votes, and this data set has "
+      "fractions only: say how many people looked at each galaxy, such as "
+      "--config.target.volunteers=44."
+    )
+  return (target.volunteers * votes.cumulative).astype(np.float32)
 
 
 def flip_model(

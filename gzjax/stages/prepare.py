@@ -44,6 +44,13 @@ def run(experiment: Experiment) -> None:
     labelling.evidence(config, everything, found).select(found.kept[train]),
   )
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
+  votes_of = None
+  if config.target.kind != "classes":
+    labelling.target_votes(config, data)  # says at once if there are none
+    votes_of = data.table["id_str"].to_numpy().copy()
+    votes_of[train] = votes_of[train][
+      noise.donors(label[train], train_label[train], experiment.data_seed)
+    ]
   write_json(
     experiment.workdir / "stages" / "dataset.json",
     {
@@ -52,14 +59,19 @@ def run(experiment: Experiment) -> None:
       "classes": found.classes,
       "left_out": left_out,
       "questions": _questions(data),
+      # Of the votes that the network learns.
+      "tree": "" if votes_of is None else data.votes.tree.name,
       "normalisation": _normalisation(config, data, train),
     },
   )
   if data.votes:
     _study(experiment, data.votes, split)
+    _write_votes(experiment, data)
   table = _split_table(
     data.table["id_str"], split, label, train_label, found.classes
   )
+  if votes_of is not None:
+    table["votes_of"] = votes_of
   write_whole(
     experiment.workdir / "split.parquet",
     lambda part: table.to_parquet(part, index=False),
@@ -122,6 +134,21 @@ def _study(
   studies.correlations(values, names).to_csv(folder / "correlations.csv")
   studies.compare_splits(values, split, names).to_csv(
     folder / "splits.csv", index=False
+  )
+
+
+def _write_votes(experiment: Experiment, data: dataset.Dataset) -> None:
+  """Writes data/votes.parquet: conditional shares, and counts if known."""
+  votes = data.votes
+  answers = votes.tree.answers
+  table = pd.DataFrame(votes.shares, columns=answers)
+  if votes.counts is not None:
+    names = [f"{answer}_votes" for answer in answers]
+    table[names] = votes.counts
+  table.insert(0, "id_str", data.table["id_str"])
+  write_whole(
+    experiment.workdir / "data" / "votes.parquet",
+    lambda part: table.to_parquet(part, index=False),
   )
 
 

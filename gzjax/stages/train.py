@@ -9,30 +9,34 @@ import numpy as np
 import optax
 import pandas as pd
 
-from gzjax import metrics, sharding, training
+from gzjax import metrics, sharding, targets, training, vote_metrics
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import feed
+from gzjax.data import decision_tree, feed
 from gzjax.progress import say
 from gzjax.stages.experiment import Experiment
 from gzjax.types import TrainState
 from gzjax.workdir import MetricsLog, write_json, write_whole
 
 
+# Folded into the key for the network's own randomness; epochs count from 0.
+_NETWORK = 2**31 - 1
+
+
 def run(experiment: Experiment) -> None:
   """Trains on all training labels, the wrong ones included."""
-  fit_classifier(
+  fit_from_scratch(
     experiment,
     experiment.members("train"),
     "train",
-    experiment.learned_labels,
+    experiment.columns("original"),
   )
 
 
-def fit_classifier(
+def fit_from_scratch(
   experiment: Experiment,
   members: np.ndarray,
   folder: str,
-  label: np.ndarray,
+  columns: dict[str, np.ndarray],
 ) -> None:
   """Trains from scratch on `members` into `folder`, or goes on there.
 
@@ -45,29 +49,36 @@ def fit_classifier(
     experiment: what the run shares.
     members: i64[n], rows to train on.
     folder: "train" or "retrain".
-    label: i64[N], of all galaxies.
+    columns: [N,...], what is learned of all galaxies, by name.
   """
   config = experiment.recipe(folder)
   seed = experiment.config.seed
   key = jax.random.key(seed)
   steps = len(members) // config.batch_size
-  tx = _optimizer(config, steps)
+  if config.steps_per_epoch:
+    steps = min(steps, config.steps_per_epoch)
+  schedule = _schedule(config, steps)
+  tx = _optimizer(experiment, config, schedule, steps)
   step = training.make_train_step(
-    experiment.apply_fn, experiment.objective(config, label[members]), tx
+    experiment.apply_fn,
+    experiment.objective(config, columns["label"][members]),
+    tx,
+    summary=experiment.target.summary,
+    key=jax.random.fold_in(key, _NETWORK),
   )
   state = sharding.replicate(
     experiment.mesh,
     training.init_state(*experiment.initial_variables, tx),
   )
-  dynamics = Dynamics(len(experiment.split), len(experiment.classes))
+  dynamics = Dynamics(experiment, columns)
   path = experiment.place(folder)
 
   def batches(epoch):
     return experiment.feed.batches(
-      feed.training_rows(members, config.batch_size, seed, epoch),
+      feed.training_rows(members, config.batch_size, seed, epoch)[:steps],
       key=jax.random.fold_in(key, epoch),
       augmentation=experiment.augmentation(config),
-      label=label,
+      extra=columns,
     )
 
   with Checkpoints(path / "checkpoints") as checkpoints:
@@ -79,11 +90,12 @@ def fit_classifier(
       log.write(0, 0, "validation", **scores)
 
     def after_epoch(epoch, state, outputs, clock):
-      dynamics.add(outputs, label)
+      dynamics.add(outputs)
       number = epoch + 1
       at = int(state.step), number
       loss = float(np.mean([output["loss"] for output in outputs]))
-      log.write(*at, "train", loss=loss)
+      rate = training.learning_rate(schedule, state.opt_state, at[0])
+      log.write(*at, "train", loss=loss, learning_rate=rate)
       scores = validation_metrics(experiment, state)
       log.write(*at, "validation", **scores)
       words = ", ".join(f"{k} {value:.3f}" for k, value in scores.items())
@@ -93,7 +105,7 @@ def fit_classifier(
         number,
         state,
         clock,
-        scores["balanced_accuracy"],
+        _score(experiment, scores),
         dynamics.arrays,
       )
       return True
@@ -109,24 +121,48 @@ def fit_classifier(
       clock=clock,
     )
   write_json(path / "cost.json", clock.seconds())
-  table = dynamics.table(experiment, members)
+  table = dynamics.table(members)
   write_whole(
     path / "dynamics.parquet", lambda part: table.to_parquet(part, index=False)
   )
 
 
-def _optimizer(
-  config: ml_collections.ConfigDict, steps: int
-) -> optax.GradientTransformation:
-  """The optimizer of `config.train` for epochs of so many steps."""
+def _schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+  """The learning rate of a recipe for epochs of so many steps."""
   every = config.epochs * steps
-  return training.make_optimizer(
-    config.optimizer,
+  return training.make_schedule(
     learning_rate=config.learning_rate,
     steps=every,
     warmup_steps=min(math.ceil(config.warmup_epochs * steps), every - 1),
-    weight_decay=config.weight_decay,
+    decays=config.schedule == "cosine",
   )
+
+
+def _optimizer(
+  experiment: Experiment,
+  config: ml_collections.ConfigDict,
+  schedule: optax.Schedule,
+  steps: int,
+) -> optax.GradientTransformation:
+  """The optimizer of a recipe."""
+  tx = training.make_optimizer(
+    config.optimizer, schedule, weight_decay=config.weight_decay
+  )
+  if config.schedule != "plateau":
+    return tx
+  plateau = training.Plateau(
+    config.plateau_factor, config.plateau_patience, config.min_learning_rate
+  )
+  return training.with_plateau(
+    tx, plateau, learning_rate=config.learning_rate, steps=steps
+  )
+
+
+def _score(experiment: Experiment, scores: dict[str, float]) -> float:
+  """What the best checkpoint has most of."""
+  if experiment.target.shares is None:
+    return scores["balanced_accuracy"]
+  return -scores["loss"]
 
 
 def save(
@@ -193,43 +229,60 @@ def resume(
 def validation_metrics(
   experiment: Experiment, state: TrainState
 ) -> dict[str, float]:
-  """Loss (nats), accuracy, balanced accuracy and macro-F1 on validation."""
+  """Loss, accuracy, balanced accuracy and macro-F1 on validation.
+
+  The loss is what the training descends, without class weights; networks of
+  votes have the root mean squared error (`rmse`) of cumulative fractions, too.
+  """
   members = experiment.members("validation")
   label = experiment.labels("true_label")[members]
   logits = experiment.predict(state, members)
-  predicted = metrics.predicted_class(logits)
+  found = targets.read(experiment.target, logits)
+  predicted = metrics.predicted_class(found.probabilities)
   k = len(experiment.classes)
-  loss = metrics.cross_entropy(metrics.softmax(logits), label)
-  return {
-    "loss": float(np.mean(loss)),
+  true = experiment.columns("true")
+  mean = np.mean(experiment.example_losses(logits, members, true))
+  scores = {
+    "loss": float(experiment.target.summary(mean)),
     "accuracy": metrics.accuracy(label, predicted),
     "balanced_accuracy": metrics.balanced_accuracy(label, predicted, k),
     "macro_f1": metrics.macro_f1(label, predicted, k),
   }
+  if found.shares is not None:
+    fractions = decision_tree.joint(experiment.tree, found.shares)
+    scores["rmse"] = vote_metrics.rmse(
+      experiment.fractions[members], fractions
+    )
+  return scores
 
 
 class Dynamics:
   """Sums over visits of each example's loss and probabilities."""
 
-  def __init__(self, count: int, num_classes: int):
+  def __init__(self, experiment: Experiment, columns: dict[str, np.ndarray]):
+    """For losses of what is learned: `columns` of all galaxies."""
+    self._experiment = experiment
+    self._columns = columns
+    count = len(experiment.split)
     self.arrays = {
       "visits": np.zeros(count, np.float32),
       "loss": np.zeros(count, np.float32),
-      "probability": np.zeros((count, num_classes), np.float32),
+      "probability": np.zeros((count, len(experiment.classes)), np.float32),
     }
 
-  def add(self, outputs: list[dict[str, np.ndarray]], label: np.ndarray):
+  def add(self, outputs: list[dict[str, np.ndarray]]) -> None:
     """Adds the outputs of an epoch's steps; visits within it are distinct."""
     row = np.concatenate([output["id"] for output in outputs])
-    probability = metrics.softmax(
-      np.concatenate([output["logits"] for output in outputs])
-    )
+    logits = np.concatenate([output["logits"] for output in outputs])
     self.arrays["visits"][row] += 1
-    self.arrays["loss"][row] += metrics.cross_entropy(probability, label[row])
-    self.arrays["probability"][row] += probability
+    self.arrays["loss"][row] += self._experiment.example_losses(
+      logits, row, self._columns
+    )
+    self.arrays["probability"][row] += self._experiment.probabilities(logits)
 
-  def table(self, experiment: Experiment, members: np.ndarray) -> pd.DataFrame:
+  def table(self, members: np.ndarray) -> pd.DataFrame:
     """id_str, mean_loss and p_<class> of each member."""
+    experiment = self._experiment
     visits = np.maximum(self.arrays["visits"][members], 1)
     mean = self.arrays["probability"][members] / visits[:, None]
     table = pd.DataFrame(

@@ -100,11 +100,11 @@ def run(experiment: Experiment) -> None:
   for name in experiment.config.unlearn.methods:
     if name == "retrain":
       if not (experiment.place("retrain") / "dynamics.parquet").exists():
-        train.fit_classifier(
+        train.fit_from_scratch(
           experiment,
           experiment.members("retain"),
           "retrain",
-          experiment.labels("train_label"),
+          experiment.columns("train"),
         )
       continue
     section = experiment.config.unlearn[name]
@@ -203,6 +203,8 @@ def _plan(experiment: Experiment, section: ml_collections.ConfigDict) -> Plan:
     len(experiment.members("forget")),
     len(experiment.members("train")),
     models.depth_order(experiment.initial_variables[0]),
+    experiment.target.objective,
+    experiment.target.class_logits,
   )
   steps = _steps(experiment, row.build(task, **settings))
   task = task._replace(steps=max(steps * driver.epochs, 1))
@@ -398,7 +400,7 @@ def read(experiment: Experiment, state: TrainState) -> health.Reading:
   """The vital signs of a network on validation and on the forget set."""
   validation = experiment.members("validation")
   forget = experiment.members("forget")
-  probabilities = metrics.softmax(
+  probabilities = experiment.probabilities(
     experiment.predict(state, np.concatenate([validation, forget]))
   )
   return health.read(
@@ -493,7 +495,10 @@ def _saliency(
   members = experiment.members("forget")
   rows = feed.ordered_rows(members, experiment.config.unlearn.batch_size)
   total = training.mean_gradient(
-    experiment.apply_fn, original, experiment.feed.batches(rows)
+    experiment.apply_fn,
+    original,
+    experiment.feed.batches(rows),
+    experiment.target.objective,
   )
   return jax.block_until_ready(total), time.perf_counter() - start
 
@@ -550,13 +555,13 @@ def _movement(state: TrainState, original: TrainState) -> dict[str, float]:
 
 
 def _losses(experiment: Experiment, state: TrainState) -> dict[str, float]:
-  """Mean cross-entropy of the retain and the forget set's labels, nats."""
+  """Mean loss of what the retain and the forget set teach, nats."""
+  columns = experiment.columns("train")
   found = {}
   for name in ("retain", "forget"):
     members = experiment.members(name)
     logits = experiment.predict(state, members)
-    label = experiment.labels("train_label")[members]
-    loss = metrics.cross_entropy(metrics.softmax(logits), label)
+    loss = experiment.example_losses(logits, members, columns)
     found[name] = float(np.mean(loss))
   return found
 

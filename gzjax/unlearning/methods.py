@@ -3,7 +3,7 @@
 Real retraining is not a row: it is the train stage run on the retain set.
 
 Notation: L_r and L_f are the mean losses of the retain and the forget batch
-(cross-entropy, CE, if nothing else is said), p the parameters, p0 those of the
+(that of the training, CE: cross-entropy, if nothing else is said), p the parameters, p0 those of the
 original network, F the mean per-example Fisher diagonal. An epoch is one pass
 over the retain set, or over the forget set where a method needs only that. A
 step with both batches costs one retain and one forget batch.
@@ -29,6 +29,13 @@ class Task(NamedTuple):
   forget: int  # examples
   train: int  # examples, those to forget among them
   layers: tuple[str, ...]  # tops of the parameter paths, input to output
+  loss: Objective = losses.cross_entropy  # that the network was trained with
+  # What the network says of the classes: logits f32[B,K] -> f32[B,C].
+  class_logits: Callable[[jax.Array], jax.Array] = lambda logits: logits
+
+  def of_class(self, objective: Objective) -> Objective:
+    """An objective of the class, whatever else the network speaks of."""
+    return losses.on_classes(self.class_logits, objective)
 
 
 class Driver(NamedTuple):
@@ -60,6 +67,8 @@ class Row(NamedTuple):
   strength: tuple[str, float] | None = None
   # (retain Fisher, parameters, **settings) -> the noise that it adds.
   noise: Callable[..., transforms.NoiseScale] | None = None
+  # Whether it reads all logits as those of one softmax.
+  softmax_only: bool = False
 
 
 METHODS: dict[str, Row] = {}
@@ -149,7 +158,7 @@ def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
   labels are well memorised: their gradients are absent, so they fade slowly. A
   rate that is too high wrecks a network on stored BatchNorm statistics.
   """
-  return Method(_adam(learning_rate, task), losses.cross_entropy, None, ())
+  return Method(_adam(learning_rate, task), task.loss, None, ())
 
 
 def gradient_ascent(
@@ -178,7 +187,7 @@ def gradient_ascent(
       transforms.project_to_ball(radius),
     ),
     None,
-    losses.cross_entropy,
+    task.loss,
     ("reference_params",),
   )
 
@@ -199,7 +208,7 @@ def published_gradient_ascent(
       optax.adam(learning_rate),
     ),
     None,
-    losses.cross_entropy,
+    task.loss,
     (),
   )
 
@@ -223,8 +232,8 @@ def neggrad_plus(
   )
   return Method(
     _with_surgery(transform, surgery, ascends=True),
-    losses.cross_entropy,
-    losses.cross_entropy,
+    task.loss,
+    task.loss,
     (),
   )
 
@@ -251,7 +260,7 @@ def bounded_neggrad(
     surgery=surgery,
   )
   return method._replace(
-    forget_objective=losses.capped(losses.cross_entropy, cap)
+    forget_objective=losses.capped(task.loss, cap)
   )
 
 
@@ -272,8 +281,8 @@ def negative_learning(
   """
   return Method(
     _descend_both(task, learning_rate, forget_weight, surgery),
-    losses.cross_entropy,
-    losses.complement,
+    task.loss,
+    task.of_class(losses.complement),
     (),
   )
 
@@ -294,7 +303,7 @@ def l1_sparse(
     optax.chain(
       transforms.add_l1_decay(schedule), optax.sgd(rate, momentum=0.9)
     ),
-    losses.cross_entropy,
+    task.loss,
     None,
     (),
   )
@@ -315,8 +324,8 @@ def random_label(
   """
   return Method(
     _descend_both(task, learning_rate, forget_weight, surgery),
-    losses.cross_entropy,
-    losses.random_label(task.key),
+    task.loss,
+    task.of_class(losses.random_label(task.key)),
     (),
   )
 
@@ -341,8 +350,8 @@ def salun(
       transforms.mask_by_saliency(share),
       _adam(learning_rate, task),
     ),
-    losses.cross_entropy,
-    losses.random_label(task.key),
+    task.loss,
+    task.of_class(losses.random_label(task.key)),
     ("saliency",),
   )
 
@@ -420,7 +429,7 @@ def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   """
   return Method(
     optax.chain(_adam(learning_rate, task), _keep_moving(k, task)),
-    losses.cross_entropy,
+    task.loss,
     None,
     (),
   )
@@ -496,7 +505,7 @@ def influence(
       transforms.accumulate(newton, task.steps),
     ),
     None,
-    losses.cross_entropy,
+    task.loss,
     ("retain_fisher",),
   )
 
@@ -561,8 +570,8 @@ def relabel(
   """
   return Method(
     _descend_both(task, learning_rate, forget_weight),
-    losses.cross_entropy,
-    losses.suggestion,
+    task.loss,
+    task.of_class(losses.suggestion),
     (),
   )
 
@@ -581,8 +590,10 @@ for _name, _row in {
   "l1_sparse": Row(l1_sparse, _STILL, _TRAINED),
   "random_label": Row(random_label, _STILL, _TRAINED),
   "salun": Row(salun, _STILL, _TRAINED),
-  "scrub": Row(scrub, _STILL, _TRAINED._replace(rewind=True)),
-  "bad_teacher": Row(bad_teacher, _STILL, _TRAINED),
+  "scrub": Row(
+    scrub, _STILL, _TRAINED._replace(rewind=True), softmax_only=True
+  ),
+  "bad_teacher": Row(bad_teacher, _STILL, _TRAINED, softmax_only=True),
   "reinit_head": Row(
     reinit_head, _STILL | {"k": 0}, _TRAINED, start=reinitialise
   ),

@@ -52,7 +52,7 @@ def test_ordered_rows_pad_the_last_batch():
 
 
 def _feed(mesh, budget):
-  return feed.Feed(IMAGE, LABEL, mesh, device_budget_bytes=budget)
+  return feed.Feed(IMAGE, {"label": LABEL}, mesh, device_budget_bytes=budget)
 
 
 @pytest.mark.parametrize("augmented", [False, True])

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gzjax import fisher, losses, models, sharding, training
@@ -189,7 +190,7 @@ def _compiled(mesh, count):
   batch = networks.batch(count)
   batch["image"] = np.zeros((count, 32, 32, 3), np.float32)
   accumulate = diagonal.make_accumulate(apply_fn, spec, mesh)
-  tx = training.make_optimizer("sgd", learning_rate=0.1, steps=10)
+  tx = training.make_optimizer("sgd", optax.constant_schedule(0.1))
   state = training.init_state(params, stats, tx)
   step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
   return (

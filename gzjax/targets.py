@@ -1,0 +1,210 @@
+"""What a network learns to say about a galaxy: its class, or people's votes.
+
+A network ends in K numbers (logits); a `Target` says what they mean. Networks
+of votes speak of all questions of a decision tree at once, and of classes as
+well: the answers to the question that the labels are made from.
+
+Letters in the shapes: B examples, K logits, C classes, A answers of the tree.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gzjax import losses, metrics, vote_metrics
+from gzjax.data import decision_tree
+from gzjax.data.decision_tree import Tree
+from gzjax.fisher import kinds
+from gzjax.types import Objective
+
+# f32[...,K] -> f32[...,A]
+Reading = Callable[[jax.Array], jax.Array]
+
+HEADS = ("sigmoid", "divisive", "softmax")
+
+
+class Target(NamedTuple):
+  """The meaning of K logits, and how wrong they are."""
+
+  outputs: int  # K
+  objective: Objective  # of each example, nats
+  likelihood: kinds.Likelihood  # that the objective is the negative log of
+  # f32[...,K] -> f32[...,C]: their softmax is the probability of each class.
+  class_logits: Reading
+  # The mean of the objective -> what a training descends and people read.
+  summary: Callable[[jax.Array], jax.Array]
+  shares: Reading | None = None  # conditional fractions; None: no votes
+  concentration: Reading | None = None  # of Dirichlet laws, if they are known
+
+
+class Prediction(NamedTuple):
+  """What a network says about N galaxies, on the host in float64."""
+
+  probabilities: np.ndarray  # f64[N,C]; NaN where a logit is not finite
+  shares: np.ndarray | None = None  # f64[N,A], conditional
+  concentration: np.ndarray | None = None  # f64[N,A]
+
+
+def classes(count: int, objective: Objective = losses.cross_entropy) -> Target:
+  """One of `count` classes: a softmax over the logits.
+
+  Args:
+    count: C = K.
+    objective: of `batch["label"]`, i32[B].
+  """
+  return Target(
+    count, objective, kinds.CATEGORICAL, lambda logits: logits, lambda x: x
+  )
+
+
+def fractions(tree: Tree, head: str, question: int) -> Target:
+  """All cumulative vote fractions, by least squares (seed 2; Dieleman 2015).
+
+  The objective is half the squared distance to `batch["votes"]`, cumulative
+  fractions f32[B,A], which is a Gaussian law of unit variance; its summary is
+  the root mean squared error over answers and examples, the measure of the
+  Kaggle challenge.
+
+  Args:
+    tree: the questions; K = A.
+    head: one of `HEADS`, see `share_head`.
+    question: index of the one whose answers are the classes.
+
+  Raises:
+    KeyError: for another head.
+  """
+  shares = share_head(tree, head)
+  answers = len(tree.answers)
+
+  def expected(logits):
+    return decision_tree.joint(tree, shares(logits))
+
+  return Target(
+    outputs=answers,
+    objective=losses.squared_error(expected),
+    likelihood=kinds.gaussian(expected),
+    class_logits=_class_logits(shares, tree.slices[question]),
+    # Of a network without error, the root would have no gradient.
+    summary=lambda x: jnp.sqrt(jnp.maximum(2 * x / answers, 1e-12)),
+    shares=shares,
+  )
+
+
+def counts(tree: Tree, question: int) -> Target:
+  """Numbers of votes, by a Dirichlet-multinomial law for each question.
+
+  The hierarchical loss of Walmsley et al. (2022), on `batch["votes"]`, counts
+  f32[B,A]: see `losses.dirichlet_multinomial`.
+
+  Args:
+    tree: the questions; K = A.
+    question: index of the one whose answers are the classes.
+  """
+
+  def shares(logits):
+    return decision_tree.conditional(tree, concentration(logits))
+
+  return Target(
+    outputs=len(tree.answers),
+    objective=losses.dirichlet_multinomial(tree, concentration),
+    likelihood=_dirichlet_multinomial(tree),
+    class_logits=_class_logits(shares, tree.slices[question]),
+    summary=lambda x: x,
+    shares=shares,
+    concentration=concentration,
+  )
+
+
+def read(target: Target, logits: np.ndarray) -> Prediction:
+  """What logits f32[N,K] say."""
+
+  def on_host(reading):
+    return reading and np.asarray(reading(logits), np.float64)
+
+  return Prediction(
+    metrics.softmax(np.asarray(target.class_logits(jnp.asarray(logits)))),
+    on_host(target.shares),
+    on_host(target.concentration),
+  )
+
+
+def vote_columns(tree: Tree, found: Prediction) -> dict[str, np.ndarray]:
+  """What a prediction says of the votes, as columns of a table: f64[N] each.
+
+  `<answer>`: conditional share; `p_asked_<question>`: expected share of
+  volunteers who are asked; where concentrations are known,
+  `<answer>_concentration`, `<answer>_lo` and `<answer>_hi`, the 90% credible
+  interval of the share.
+  """
+  assert found.shares is not None
+  columns = dict(zip(tree.answers, found.shares.T, strict=True))
+  asked = decision_tree.asked(tree, found.shares)
+  for question, share in zip(tree.questions, asked.T, strict=True):
+    columns[f"p_asked_{question.name}"] = share
+  if found.concentration is not None:
+    low, high = vote_metrics.credible_interval(tree, found.concentration, 0.9)
+    for suffix, values in (
+      ("concentration", found.concentration),
+      ("lo", low),
+      ("hi", high),
+    ):
+      for answer, value in zip(tree.answers, values.T, strict=True):
+        columns[f"{answer}_{suffix}"] = value
+  return columns
+
+
+def share_head(tree: Tree, head: str) -> Reading:
+  """Logits -> conditional fractions: positive numbers, divided by their sum.
+
+  * sigmoid: of sigmoids (seed 2, section 3.5).
+  * divisive: of max(z + 1, 0) (Dieleman et al. 2015). It says 0 and 1 exactly;
+    the 1 lets a fresh network start alive and undecided.
+  * softmax: of exponentials.
+
+  Raises:
+    KeyError: for another head.
+  """
+  positive = {
+    "sigmoid": jax.nn.sigmoid,
+    "divisive": lambda logits: jax.nn.relu(logits + 1) + 1e-12,
+    "softmax": lambda logits: jnp.exp(logits - _largest(tree, logits)),
+  }[head]
+  return lambda logits: decision_tree.conditional(tree, positive(logits))
+
+
+def concentration(logits: jax.Array) -> jax.Array:
+  """1 + 100 sigmoid(z), between 1 and 101 as in Walmsley et al. (2022)."""
+  return 1 + 100 * jax.nn.sigmoid(logits)
+
+
+def _largest(tree, logits):
+  """The largest logit of each question, at each of its answers."""
+  largest = [logits[..., part].max(axis=-1) for part in tree.slices]
+  return jnp.stack(largest, axis=-1)[..., tree.question_of]
+
+
+def _class_logits(shares, part):
+  # A class that nobody expects keeps a finite logit.
+  floor = jnp.finfo(jnp.float32).tiny
+  return lambda logits: jnp.log(jnp.maximum(shares(logits)[..., part], floor))
+
+
+def _dirichlet_multinomial(tree):
+  """The law of the votes on one example; its Fisher has no closed form."""
+
+  def sample(key, logits, example):
+    alpha, votes = concentration(logits), example["votes"]
+    for i, part in enumerate(tree.slices):
+      share_key, vote_key = jax.random.split(jax.random.fold_in(key, i))
+      drawn = jax.random.multinomial(
+        vote_key,
+        jnp.round(jnp.sum(votes[part])),
+        jax.random.dirichlet(share_key, alpha[part]),
+      )
+      votes = votes.at[part].set(drawn)
+    return {**example, "votes": votes}
+
+  return kinds.Likelihood(None, sample)
