@@ -100,9 +100,11 @@ def main(arguments):
   steps = len(members) // batch_size
   optimizer, scheduler = _optimizer(network, train, steps)
   batches = feed.Feed(
-    image, {"label": label.astype(np.int32)}, sharding.make_mesh(jax.devices()[:1]),
+    image,
+    {"label": label.astype(np.int32)},
+    sharding.make_mesh(jax.devices()[:1]),
     device_budget_bytes=2**32,
-  )  # fmt: skip
+  )
   view = augment.Augmentation(
     train["rotation"], train["flip"], train["zoom"], train["shift"]
   )

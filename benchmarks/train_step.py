@@ -74,9 +74,7 @@ def _ours(start, batch, conv_form):
   shapes = {"params": params, "batch_stats": batch_stats}
   variables = jax.tree.map(jnp.array, torch_resnet.to_flax(start, shapes))
   # A constant rate, as the peer's: the schedule is not what is measured.
-  tx = training.make_optimizer(
-    "sgd", optax.constant_schedule(_LEARNING_RATE)
-  )
+  tx = training.make_optimizer("sgd", optax.constant_schedule(_LEARNING_RATE))
   state = training.init_state(variables["params"], variables["batch_stats"], tx)
   step = training.make_train_step(
     models.make_apply_fn(model), losses.cross_entropy, tx

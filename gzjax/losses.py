@@ -115,7 +115,10 @@ def dirichlet_multinomial_by_question(
   Gamma(a) + log Gamma(k + 1) - log Gamma(k + a).
   """
   lgamma = jax.scipy.special.gammaln
-  asked, total = decision_tree.sums(tree, votes), decision_tree.sums(tree, alpha)
+  asked, total = (
+    decision_tree.sums(tree, votes),
+    decision_tree.sums(tree, alpha),
+  )
   answers = lgamma(alpha) + lgamma(votes + 1) - lgamma(votes + alpha)
   found = (
     lgamma(asked + total)

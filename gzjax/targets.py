@@ -36,7 +36,8 @@ class Target(NamedTuple):
   class_logits: Reading
   # The mean of the objective -> what a training descends and people read.
   summary: Callable[[jax.Array], jax.Array]
-  shares: Reading | None = None  # conditional fractions; None: no votes
+  tree: Tree | None = None  # of the votes; None: it speaks of classes only
+  shares: Reading | None = None  # conditional fractions
   concentration: Reading | None = None  # of Dirichlet laws, if they are known
 
 
@@ -44,8 +45,7 @@ class Prediction(NamedTuple):
   """What a network says about N galaxies, on the host in float64."""
 
   probabilities: np.ndarray  # f64[N,C]; NaN where a logit is not finite
-  shares: np.ndarray | None = None  # f64[N,A], conditional
-  concentration: np.ndarray | None = None  # f64[N,A]
+  votes: vote_metrics.Predictions | None = None
 
 
 def classes(count: int, objective: Objective = losses.cross_entropy) -> Target:
@@ -89,6 +89,7 @@ def fractions(tree: Tree, head: str, question: int) -> Target:
     class_logits=_class_logits(shares, tree.slices[question]),
     # Of a network without error, the root would have no gradient.
     summary=lambda x: jnp.sqrt(jnp.maximum(2 * x / answers, 1e-12)),
+    tree=tree,
     shares=shares,
   )
 
@@ -113,6 +114,7 @@ def counts(tree: Tree, question: int) -> Target:
     likelihood=_dirichlet_multinomial(tree),
     class_logits=_class_logits(shares, tree.slices[question]),
     summary=lambda x: x,
+    tree=tree,
     shares=shares,
     concentration=concentration,
   )
@@ -122,38 +124,14 @@ def read(target: Target, logits: np.ndarray) -> Prediction:
   """What logits f32[N,K] say."""
 
   def on_host(reading):
-    return reading and np.asarray(reading(logits), np.float64)
+    return reading and np.asarray(reading(jnp.asarray(logits)), np.float64)
 
-  return Prediction(
-    metrics.softmax(np.asarray(target.class_logits(jnp.asarray(logits)))),
-    on_host(target.shares),
-    on_host(target.concentration),
-  )
-
-
-def vote_columns(tree: Tree, found: Prediction) -> dict[str, np.ndarray]:
-  """What a prediction says of the votes, as columns of a table: f64[N] each.
-
-  `<answer>`: conditional share; `p_asked_<question>`: expected share of
-  volunteers who are asked; where concentrations are known,
-  `<answer>_concentration`, `<answer>_lo` and `<answer>_hi`, the 90% credible
-  interval of the share.
-  """
-  assert found.shares is not None
-  columns = dict(zip(tree.answers, found.shares.T, strict=True))
-  asked = decision_tree.asked(tree, found.shares)
-  for question, share in zip(tree.questions, asked.T, strict=True):
-    columns[f"p_asked_{question.name}"] = share
-  if found.concentration is not None:
-    low, high = vote_metrics.credible_interval(tree, found.concentration, 0.9)
-    for suffix, values in (
-      ("concentration", found.concentration),
-      ("lo", low),
-      ("hi", high),
-    ):
-      for answer, value in zip(tree.answers, values.T, strict=True):
-        columns[f"{answer}_{suffix}"] = value
-  return columns
+  votes = None
+  if target.tree is not None:
+    votes = vote_metrics.Predictions(
+      target.tree, on_host(target.shares), on_host(target.concentration)
+    )
+  return Prediction(metrics.softmax(on_host(target.class_logits)), votes)
 
 
 def share_head(tree: Tree, head: str) -> Reading:

@@ -70,9 +70,7 @@ def test_padding_has_no_gradient():
 
 def test_loss_falls_on_separable_blobs(mesh):
   apply_fn, params, stats = networks.tiny()
-  tx = training.make_optimizer(
-    "adamw", optax.cosine_decay_schedule(0.02, 25)
-  )
+  tx = training.make_optimizer("adamw", optax.cosine_decay_schedule(0.02, 25))
   state = sharding.replicate(mesh, training.init_state(params, stats, tx))
   step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
   batch = networks.batch(24)
@@ -87,9 +85,7 @@ def test_loss_falls_on_separable_blobs(mesh):
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_schedule_warms_up_and_ends_at_zero(name):
-  schedule = training.make_schedule(
-    learning_rate=1.0, steps=10, warmup_steps=4
-  )
+  schedule = training.make_schedule(learning_rate=1.0, steps=10, warmup_steps=4)
   tx = training.make_optimizer(name, schedule)
   params = jnp.ones(())
   state = tx.init(params)
@@ -240,9 +236,7 @@ def test_the_summary_is_what_is_descended(one_device):
   square = lambda logits, batch: jnp.sum(logits**2, axis=1)  # noqa: E731
   tx = optax.sgd(1.0)
   step = training.make_train_step(apply_fn, square, tx, summary=jnp.sqrt)
-  state = sharding.replicate(
-    one_device, training.init_state(params, stats, tx)
-  )
+  state = sharding.replicate(one_device, training.init_state(params, stats, tx))
   moved, outputs = step(state, batch)
 
   def loss(bias):
@@ -274,9 +268,7 @@ def test_the_key_changes_with_the_step(one_device):
   step = training.make_train_step(
     noisy, losses.cross_entropy, tx, key=jax.random.key(3)
   )
-  state = sharding.replicate(
-    one_device, training.init_state(params, stats, tx)
-  )
+  state = sharding.replicate(one_device, training.init_state(params, stats, tx))
   batch = networks.batch(8)
   state, first = step(state, batch)
   _, second = step(state, batch)

@@ -123,7 +123,8 @@ class Rows:
     return len(self._rows)
 
   def __getitem__(self, index: Any) -> np.ndarray:
-    return self._array[self._rows[index]]
+    rows, *rest = index if isinstance(index, tuple) else (index,)
+    return self._array[(self._rows[rows], *rest)]
 
   def __array__(
     self, dtype: Any = None, copy: bool | None = None

@@ -262,7 +262,7 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
     value = _get(config, name)
     if value not in choices:
       raise UserError(
-        f"{name} is {value!r}: choose one of {', '.join(choices)}."
+        f"{name} is {value!r}: choose one of {', '.join(map(str, choices))}."
       )
   for name in _AT_LEAST_ONE:
     if _get(config, name) < 1:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import optax
 import pandas as pd
@@ -73,6 +72,40 @@ def run(experiment: Experiment) -> None:
   for name, prediction in predictions.items():
     _write_predictions(experiment, name, prediction)
   write_scoreboard(Workdir(experiment.results), rows)
+  if experiment.target.tree is not None:
+    _study_votes(experiment, predictions)
+
+
+def _study_votes(
+  experiment: Experiment, predictions: dict[str, targets.Prediction]
+) -> None:
+  """Writes the tables about votes to evaluate/votes/."""
+  votes = experiment.dataset.votes
+  assert votes is not None
+  data = experiment.config.data
+  # As much of the sky as the challenge's square of its files of 424 pixels.
+  centre = vote_metrics.CENTRE * data.size / (experiment.crop or 424)
+  tables = vote_metrics.study(
+    votes,
+    {
+      name: found.votes
+      for name, found in predictions.items()
+      if found.votes is not None and name != "constant"
+    },
+    vote_metrics.central_colour(
+      experiment.dataset.image, max(round(centre), 1)
+    ),
+    train=experiment.members("train"),
+    test=experiment.members("test"),
+    seed=experiment.config.seed,
+  )
+  folder = experiment.place("evaluate") / "votes"
+  folder.mkdir(exist_ok=True)
+  for name, table in tables.items():
+    write_whole(
+      folder / f"{name}.csv",
+      lambda part, table=table: table.to_csv(part, index=False),
+    )
 
 
 def write_scoreboard(place: Workdir, rows: list[dict[str, Any]]) -> None:
@@ -153,12 +186,15 @@ def _constant(
   commonest = np.bincount(galaxies.train_label[train]).argmax()
   one_hot = np.eye(len(experiment.classes))[commonest]
   probabilities = np.tile(one_hot, (count, 1))
-  if experiment.target.shares is None:
+  tree = experiment.target.tree
+  if tree is None:
     return targets.Prediction(probabilities)
   mean = decision_tree.conditional(
-    experiment.tree, experiment.train_fractions[train].mean(axis=0)
+    tree, experiment.train_fractions[train].mean(axis=0)
   )
-  return targets.Prediction(probabilities, np.tile(mean, (count, 1)))
+  return targets.Prediction(
+    probabilities, vote_metrics.Predictions(tree, np.tile(mean, (count, 1)))
+  )
 
 
 def _vote_errors(
@@ -167,25 +203,14 @@ def _vote_errors(
   galaxies: scoreboard.Galaxies,
 ) -> dict[str, float]:
   """The columns of a network that learned votes."""
-  if found.shares is None:
+  if found.votes is None:
     return {}
-  row = scoreboard.score_votes(
-    decision_tree.joint(experiment.tree, found.shares),
+  return scoreboard.score_votes(
+    found.votes.cumulative,
     experiment.fractions,
     experiment.train_fractions,
     galaxies,
   )
-  if found.concentration is not None:
-    row["test_nll"] = float(
-      np.mean(
-        vote_metrics.negative_log_likelihood(
-          experiment.tree,
-          experiment.columns("true")["votes"][galaxies.test],
-          found.concentration[galaxies.test],
-        ).sum(axis=1)
-      )
-    )
-  return row
 
 
 class _Verdicts:
@@ -313,12 +338,11 @@ def _write_predictions(
   experiment: Experiment, name: str, found: targets.Prediction
 ) -> None:
   classes = np.asarray([*experiment.classes, None], object)
-  columns: dict[str, np.ndarray] = {}
-  for k, label in enumerate(experiment.classes):
-    columns[f"p_{label}"] = found.probabilities[:, k]
-  if found.shares is not None:
-    columns |= targets.vote_columns(experiment.tree, found)
-  table = pd.DataFrame(columns).astype(np.float32)
+  names = [f"p_{label}" for label in experiment.classes]
+  table = pd.DataFrame(found.probabilities, columns=names)
+  if found.votes is not None:
+    table = table.join(vote_metrics.predictions_table(found.votes))
+  table = table.astype(np.float32)
   predicted = classes[metrics.predicted_class(found.probabilities)]
   table.insert(0, "id_str", experiment.split["id_str"])
   table.insert(1, "predicted", predicted)

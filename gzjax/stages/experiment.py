@@ -150,7 +150,7 @@ class Experiment:
     if which == "original":
       which = "true" if self.config.flips.after_training else "train"
     columns = {"label": self.labels(f"{which}_label").astype(np.int32)}
-    if self.target.shares is None:
+    if self.target.tree is None:
       return columns
     votes = labelling.target_votes(self.config, self.dataset)
     if which == "train":
@@ -187,10 +187,9 @@ class Experiment:
       members: i[n], their rows.
       columns: see `columns`.
     """
-    batch = {name: x[members] for name, x in columns.items()}
-    found = np.asarray(self.target.objective(logits, batch), np.float64)
-    return np.where(np.isnan(found), np.inf, found)
-
+    batch = {name: jnp.asarray(x[members]) for name, x in columns.items()}
+    found = self.target.objective(jnp.asarray(logits), batch)
+    return np.nan_to_num(np.asarray(found, np.float64), nan=np.inf)
 
   @cached_property
   def forget_fields(self) -> dict[str, np.ndarray]:
@@ -200,9 +199,7 @@ class Experiment:
     fresh network's answers (0 outside of the forget set).
     """
     forget = self.members("forget")
-    random_logits = np.zeros(
-      (len(self.split), self.target.outputs), np.float32
-    )
+    random_logits = np.zeros((len(self.split), self.target.outputs), np.float32)
     fresh = training.init_state(*self.initial_variables, optax.identity())
     random_logits[forget] = self.predict(fresh, forget)
     return {
@@ -264,7 +261,7 @@ class Experiment:
     self, recipe: ml_collections.ConfigDict, label: np.ndarray
   ) -> Objective:
     """The loss of a recipe; class weights are those of the labels i64[n]."""
-    if self.target.shares is not None:
+    if self.target.tree is not None:
       return self.target.objective
     objective = {
       "cross_entropy": losses.cross_entropy,

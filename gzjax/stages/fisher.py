@@ -13,7 +13,6 @@ from gzjax.stages.experiment import Experiment
 from gzjax.types import Fisher, TrainState
 from gzjax.workdir import first_difference
 
-
 # As the provenance names them.
 _OBJECTIVES = {
   "classes": "cross_entropy",

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from gzjax import vote_metrics
 from gzjax.data import (
   augment,
   dataset,
@@ -44,8 +45,9 @@ def run(experiment: Experiment) -> None:
     labelling.evidence(config, everything, found).select(found.kept[train]),
   )
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
+  learns_votes = config.target.kind != "classes"
   votes_of = None
-  if config.target.kind != "classes":
+  if learns_votes:
     labelling.target_votes(config, data)  # says at once if there are none
     votes_of = data.table["id_str"].to_numpy().copy()
     votes_of[train] = votes_of[train][
@@ -60,13 +62,13 @@ def run(experiment: Experiment) -> None:
       "left_out": left_out,
       "questions": _questions(data),
       # Of the votes that the network learns.
-      "tree": "" if votes_of is None else data.votes.tree.name,
+      "tree": data.votes.tree.name if data.votes and learns_votes else "",
       "normalisation": _normalisation(config, data, train),
     },
   )
   if data.votes:
     _study(experiment, data.votes, split)
-    _write_votes(experiment, data)
+    _write_votes(experiment, data.table["id_str"], data.votes)
   table = _split_table(
     data.table["id_str"], split, label, train_label, found.classes
   )
@@ -137,15 +139,12 @@ def _study(
   )
 
 
-def _write_votes(experiment: Experiment, data: dataset.Dataset) -> None:
-  """Writes data/votes.parquet: conditional shares, and counts if known."""
-  votes = data.votes
-  answers = votes.tree.answers
-  table = pd.DataFrame(votes.shares, columns=answers)
-  if votes.counts is not None:
-    names = [f"{answer}_votes" for answer in answers]
-    table[names] = votes.counts
-  table.insert(0, "id_str", data.table["id_str"])
+def _write_votes(
+  experiment: Experiment, ids: pd.Series, votes: labels.Votes
+) -> None:
+  """Writes data/votes.parquet."""
+  table = vote_metrics.votes_table(votes)
+  table.insert(0, "id_str", ids)
   write_whole(
     experiment.workdir / "data" / "votes.parquet",
     lambda part: table.to_parquet(part, index=False),

@@ -11,12 +11,11 @@ import pandas as pd
 
 from gzjax import metrics, sharding, targets, training, vote_metrics
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import decision_tree, feed
+from gzjax.data import feed
 from gzjax.progress import say
 from gzjax.stages.experiment import Experiment
 from gzjax.types import TrainState
 from gzjax.workdir import MetricsLog, write_json, write_whole
-
 
 # Folded into the key for the network's own randomness; epochs count from 0.
 _NETWORK = 2**31 - 1
@@ -160,7 +159,7 @@ def _optimizer(
 
 def _score(experiment: Experiment, scores: dict[str, float]) -> float:
   """What the best checkpoint has most of."""
-  if experiment.target.shares is None:
+  if experiment.target.tree is None:
     return scores["balanced_accuracy"]
   return -scores["loss"]
 
@@ -241,17 +240,16 @@ def validation_metrics(
   predicted = metrics.predicted_class(found.probabilities)
   k = len(experiment.classes)
   true = experiment.columns("true")
-  mean = np.mean(experiment.example_losses(logits, members, true))
+  mean = jnp.mean(experiment.example_losses(logits, members, true))
   scores = {
     "loss": float(experiment.target.summary(mean)),
     "accuracy": metrics.accuracy(label, predicted),
     "balanced_accuracy": metrics.balanced_accuracy(label, predicted, k),
     "macro_f1": metrics.macro_f1(label, predicted, k),
   }
-  if found.shares is not None:
-    fractions = decision_tree.joint(experiment.tree, found.shares)
+  if found.votes is not None:
     scores["rmse"] = vote_metrics.rmse(
-      experiment.fractions[members], fractions
+      experiment.fractions[members], found.votes.cumulative
     )
   return scores
 

@@ -2,11 +2,12 @@
 
 Real retraining is not a row: it is the train stage run on the retain set.
 
-Notation: L_r and L_f are the mean losses of the retain and the forget batch
-(that of the training, CE: cross-entropy, if nothing else is said), p the parameters, p0 those of the
-original network, F the mean per-example Fisher diagonal. An epoch is one pass
-over the retain set, or over the forget set where a method needs only that. A
-step with both batches costs one retain and one forget batch.
+Notation: L_r and L_f are the mean losses of the retain and the forget batch: of
+CE, what the network was trained on (cross-entropy; of votes see `targets`), if
+nothing else is said. p are the parameters, p0 those of the original network, F
+is the mean per-example Fisher diagonal. An epoch is one pass over the retain
+set, or over the forget set where a method needs only that. A step with both
+batches costs one retain and one forget batch.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ import jax
 import optax
 
 from gzjax import losses
-from gzjax.types import Method, PyTree
+from gzjax.types import Method, Objective, PyTree
 from gzjax.unlearning import transforms
 
 
@@ -178,7 +179,6 @@ def gradient_ascent(
   over the forget set, no retain data. Fails from its first step on galaxies
   like the wrongly labelled ones: it has nothing to hold them with.
   """
-  del task
   return Method(
     optax.chain(
       transforms.contrast_gradients(retain_weight=0.0),
@@ -201,7 +201,6 @@ def published_gradient_ascent(
   training mode, no clip, no ball, no stop rule. Collapses: see
   `gradient_ascent`.
   """
-  del task
   return Method(
     optax.chain(
       transforms.contrast_gradients(retain_weight=0.0),
@@ -259,9 +258,7 @@ def bounded_neggrad(
     retain_weight=retain_weight,
     surgery=surgery,
   )
-  return method._replace(
-    forget_objective=losses.capped(task.loss, cap)
-  )
+  return method._replace(forget_objective=losses.capped(task.loss, cap))
 
 
 def negative_learning(
@@ -454,7 +451,6 @@ def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
   one Fisher pass over the training set, and a reading a trial of `search`.
   Fails on random wrong labels: there are no weights that belong to them alone.
   """
-  del task
   return Method(
     transforms.dampen_by_fisher(threshold, strength),
     None,
