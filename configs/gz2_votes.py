@@ -19,7 +19,7 @@ Zoo 2) gave each answer, by Dirichlet-multinomial laws (Walmsley et al. 2022),
 and so tells how sure it is. With --config.data.builder=galaxy_zoo2/hart16
 --config.target.volunteers=0 the counts are those of the catalogue.
 
-`:cpu` and `:dirichlet_cpu` are the same on a small network of 48 pixels: a few
+`:cpu` and `:dirichlet_cpu` are the same on a small network of 64 pixels: a few
 minutes each for 10,000 galaxies on two cores.
 
 A tenth of the training galaxies get the votes of another galaxy; the methods
@@ -80,12 +80,11 @@ def get_config(variant: str = ""):
 
 def _small(config):
   config.data.crop = 212
-  config.data.size = 48
+  config.data.size = 64
   config.model.name = "resnet18"
-  config.model.width = 16
+  config.model.width = 32
   config.model.head = "pool"
-  config.model.small_stem = True
   config.train.batch_size = 64
   config.train.steps_per_epoch = 0
-  config.train.epochs = 20
+  config.train.epochs = 12
   config.unlearn.batch_size = 64

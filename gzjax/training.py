@@ -121,8 +121,15 @@ def learning_rate(
   schedule: optax.Schedule, opt_state: optax.OptState, step: int
 ) -> float:
   """The rate of the step that comes next, what plateaus did included."""
-  scale = optax.tree.get(opt_state, "scale", default=1.0)
-  return float(schedule(step) * scale)
+
+  def is_plateau(node):
+    return isinstance(node, optax.contrib.ReduceLROnPlateauState)
+
+  rate = float(schedule(step))
+  for node in jax.tree.leaves(opt_state, is_leaf=is_plateau):
+    if is_plateau(node):
+      rate *= float(node.scale)
+  return rate
 
 
 def init_state(

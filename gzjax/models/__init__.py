@@ -15,16 +15,20 @@ MODELS = dict(RESNETS)
 
 
 def make_apply_fn(model: Any) -> ApplyFn:
-  """A linen module, `__call__(image)` or `(image, train)`, as a function."""
+  """A linen module, `__call__(image)` or `(image, train)`, as a function.
+
+  In training its random stream "dropout" comes from the key, if there is one.
+  """
   takes_train = "train" in inspect.signature(type(model).__call__).parameters
 
-  def apply_fn(params, batch_stats, image, *, train):
+  def apply_fn(params, batch_stats, image, *, train, key=None):
     variables = {"params": params, "batch_stats": batch_stats}
     mode = {"train": train} if takes_train else {}
     if not train:
       return model.apply(variables, image, **mode), batch_stats
+    rngs = {} if key is None else {"dropout": key}
     logits, updated = model.apply(
-      variables, image, **mode, mutable=["batch_stats"]
+      variables, image, **mode, mutable=["batch_stats"], rngs=rngs
     )
     return logits, updated.get("batch_stats", batch_stats)
 
