@@ -121,10 +121,14 @@ def counts(tree: Tree, question: int) -> Target:
 
 
 def read(target: Target, logits: np.ndarray) -> Prediction:
-  """What logits f32[N,K] say."""
+  """What logits f32[N,K] say; NaN for galaxies with one that is not finite."""
+  finite = np.isfinite(logits).all(axis=1, keepdims=True)
 
   def on_host(reading):
-    return reading and np.asarray(reading(jnp.asarray(logits)), np.float64)
+    if reading is None:
+      return None
+    found = np.asarray(reading(jnp.asarray(logits)), np.float64)
+    return np.where(finite, found, np.nan)
 
   votes = None
   if target.tree is not None:

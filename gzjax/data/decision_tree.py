@@ -56,9 +56,9 @@ class Tree:
 
   @cached_property
   def question_of(self) -> np.ndarray:
-    """Index of the question of each answer, i64[A]."""
+    """Index of the question of each answer, i32[A]."""
     sizes = [len(question.answers) for question in self.questions]
-    return np.repeat(np.arange(len(sizes)), sizes)
+    return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
 
   @cached_property
   def parents(self) -> tuple[tuple[int, ...], ...]:
