@@ -120,7 +120,7 @@ def compare(
   }
   if laws:
     constant = vote_metrics.fit_concentration(GZ2, counts[train])
-    laws = {"one law for all": constant, **laws, TRUE_LAW: law[test]}
+    laws = {vote_metrics.CONSTANT: constant, **laws, TRUE_LAW: law[test]}
     tables.append(
       _long("nll", vote_metrics.likelihood(GZ2, counts[test], laws))
     )

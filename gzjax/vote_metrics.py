@@ -21,6 +21,7 @@ from gzjax.data.decision_tree import Tree
 from gzjax.data.labels import Votes
 
 ALL = "all"  # the row over all questions or answers
+CONSTANT = "one law for all"  # the baseline of the Dirichlet laws
 FLAGGED_FROM = 0.4  # seed 2, section 4.5
 THRESHOLDS = tuple(k / 100 for k in range(1, 100))
 LEVELS = tuple(k / 20 for k in range(1, 20))
@@ -203,7 +204,7 @@ def _answer(truth, predicted, mean) -> dict[str, float]:
 
 def mean_vector(fractions: np.ndarray) -> np.ndarray:
   """The best constant prediction, f64[A]: the mean of fractions f[N,A]."""
-  return np.mean(fractions, axis=0, dtype=np.float64)
+  return np.asarray(np.mean(fractions, axis=0, dtype=np.float64))
 
 
 def central_colour(image: np.ndarray, pixels: int = CENTRE) -> np.ndarray:
@@ -215,7 +216,9 @@ def central_colour(image: np.ndarray, pixels: int = CENTRE) -> np.ndarray:
   """
   start = (image.shape[1] - pixels) // 2
   centre = np.s_[start : start + pixels]
-  return np.mean(image[:, centre, centre], axis=(1, 2), dtype=np.float64)
+  return np.asarray(
+    np.mean(image[:, centre, centre], axis=(1, 2), dtype=np.float64)
+  )
 
 
 def central_pixel(
@@ -238,10 +241,10 @@ def central_pixel(
     seed: of the clusters' first centres.
   """
   known = fractions[train]
-  distinct = len(np.unique(colour[train], axis=0))
-  fit = cluster.KMeans(min(clusters, distinct), n_init=4, random_state=seed)
+  clusters = min(clusters, len(np.unique(colour[train], axis=0)))
+  fit = cluster.KMeans(clusters, n_init=4, random_state=seed)
   member = fit.fit_predict(colour[train])
-  means = [mean_vector(known[member == k]) for k in range(fit.n_clusters)]
+  means = [mean_vector(known[member == k]) for k in range(clusters)]
   return np.stack(means)[fit.predict(colour)]
 
 
@@ -297,17 +300,24 @@ def precision_recall(
   tree: Tree,
   truth: np.ndarray,
   predicted: np.ndarray,
+  *,
+  answer: str = "",
   thresholds: Sequence[float] = THRESHOLDS,
-  **options: str | float,
+  meant_from: float = FLAGGED_FROM,
 ) -> pd.DataFrame:
-  """The rows of `flag` (which has the `options`) for many thresholds."""
-  return pd.concat(
-    [
-      flag(tree, truth, predicted, threshold=threshold, **options)
-      for threshold in thresholds
-    ],
-    ignore_index=True,
-  )
+  """The rows of `flag` for many thresholds."""
+  tables = [
+    flag(
+      tree,
+      truth,
+      predicted,
+      answer=answer,
+      threshold=threshold,
+      meant_from=meant_from,
+    )
+    for threshold in thresholds
+  ]
+  return pd.concat(tables, ignore_index=True)
 
 
 def _flag(meant, score, threshold) -> dict[str, float]:
@@ -586,19 +596,19 @@ def study(
   Returns:
     `baselines` (see `scores`: "mean vector", "central pixel" and the methods),
     `answers`, `flag`, `precision_recall`, `reliability`; where there are
-    counts and concentrations `coverage` and `likelihood` (with the method "one
-    law for all"). All have a first column `method`.
+    counts and concentrations `coverage` and `likelihood` (with CONSTANT). The
+    first column of all is `method`.
   """
-  fractions = votes.cumulative
+  tree, fractions = votes.tree, votes.cumulative
   mean = mean_vector(fractions[train])
-  centre = central_pixel(colour, fractions, train, seed=seed)
-  tree, seen, truth = votes.tree, votes.select(test), fractions[test]
+  centre = central_pixel(colour, fractions, train, seed=seed)[test]
+  seen, truth = votes.select(test), fractions[test]
   found = {name: p.select(test) for name, p in predictions.items()}
   given = {name: p.cumulative for name, p in found.items()}
+  baselines = {"mean vector": mean, "central pixel": centre}
   asked = seen.asked
   if seen.counts is not None:
     asked = decision_tree.sums(tree, seen.counts)
-  baselines = {"mean vector": mean, "central pixel": centre[test]}
   tables = {
     "baselines": scores(truth, {**baselines, **given}, seed),
     "answers": _each(given, lambda p: answers(tree, truth, p, mean)),
@@ -615,17 +625,17 @@ def study(
     for name, p in found.items()
     if p.concentration is not None
   }
-  if votes.counts is not None and laws:
-    constant = fit_concentration(tree, votes.counts[train])
-    tables |= {
-      "coverage": _each(
-        laws, lambda alpha: coverage(tree, seen.counts, alpha, seed=seed)
-      ),
-      "likelihood": likelihood(
-        tree, seen.counts, {"one law for all": constant, **laws}, seed
-      ),
-    }
-  return tables
+  if votes.counts is None or not laws:
+    return tables
+  counts = votes.counts[test]
+  constant = {CONSTANT: fit_concentration(tree, votes.counts[train])}
+  return {
+    **tables,
+    "coverage": _each(
+      laws, lambda alpha: coverage(tree, counts, alpha, seed=seed)
+    ),
+    "likelihood": likelihood(tree, counts, {**constant, **laws}, seed),
+  }
 
 
 def _each(

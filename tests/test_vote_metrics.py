@@ -208,7 +208,7 @@ def test_precision_and_recall_are_those_of_scikit_learn():
   truth = rng.random((300, 5))
   predicted = np.clip(truth + 0.3 * rng.normal(size=truth.shape), 0, 1)
   table = vote_metrics.precision_recall(
-    SMALL, truth, predicted, (0.1, 0.5, 0.9), meant_from=0.6
+    SMALL, truth, predicted, thresholds=(0.1, 0.5, 0.9), meant_from=0.6
   )
   meant = truth[:, 3] >= 0.6
   for row in table[table["meant"] == "fraction"].itertuples():

@@ -27,9 +27,10 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
       learning_rate in those of split train.
   """
   figure = Figure(figsize=(9, 3.2), layout="constrained")
-  left, right = figure.subplots(1, 2)
   columns = set().union(*runs.values())
   quality = "rmse" if "rmse" in columns else "balanced_accuracy"
+  space = {"wspace": 0.08 if "learning_rate" in columns else None}
+  left, right = figure.subplots(1, 2, gridspec_kw=space)
   rate = left.twinx() if "learning_rate" in columns else None
   for colour, (name, lines) in zip(COLOURS, runs.items()):
     for split, style in (("train", "--"), ("validation", "-")):
@@ -50,7 +51,6 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   if rate:
     rate.set(yscale="log", ylabel="learning rate (dotted)")
     rate.spines["top"].set_visible(False)
-    figure.get_layout_engine().set(wspace=0.08)
   return to_svg(figure)
 
 

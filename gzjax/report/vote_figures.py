@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import math
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -188,7 +189,9 @@ def reliability(table: pd.DataFrame) -> str:
   Args:
     table: see `gzjax.vote_metrics.reliability`.
   """
-  parts = dict(list(table.groupby("question", sort=False)))
+  parts = {
+    str(name): part for name, part in table.groupby("question", sort=False)
+  }
   figure, grid = _unit_squares(list(parts), columns=6, size=(1.8, 1.9))
   for axes, part in zip(grid, parts.values()):
     axes.errorbar(
@@ -214,13 +217,13 @@ def coverage(table: pd.DataFrame) -> str:
   table = table.assign(off=table["inside"] - table["level"])
   single = table[table["question"] != ALL]
   worst = single["off"].abs().groupby(single["question"]).max().idxmax()
-  styles = {
-    worst: {"color": COLOURS[1], "label": f"{worst} (farthest off)"},
+  styles: dict[str, dict[str, Any]] = {
+    str(worst): {"color": COLOURS[1], "label": f"{worst} (farthest off)"},
     ALL: {"color": COLOURS[0], "label": "all questions", "linewidth": 2.5},
   }
   others = {"color": "#bbbbbb", "linewidth": 0.8}
   for name, part in table.groupby("question", sort=False):
-    style = styles.get(name, others)
+    style = styles.get(str(name), others)
     left.plot(part["level"], part["inside"], **style)
     right.plot(part["level"], part["off"], **style)
   finish(left, "level of the interval", "share of the votes inside")

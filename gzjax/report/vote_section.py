@@ -64,7 +64,7 @@ def _answers_table(answers: pd.DataFrame) -> str:
   )
 
 
-def _costliest_zeros(answers: pd.DataFrame) -> dict[str, Any]:
+def _costliest_zeros(answers: pd.DataFrame) -> dict[Any, Any]:
   """The answer whose zero labels have the largest squared error of all."""
   single = answers.iloc[:-1]
   cost = single["zero_share"] * single["rmse_where_zero"].fillna(0) ** 2
