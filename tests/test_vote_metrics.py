@@ -1,5 +1,6 @@
 """Numbers about votes against closed forms, SciPy and simulated volunteers."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from gzjax import vote_metrics
-from gzjax.data import decision_tree, labels, sky, volunteers
+from gzjax.data import decision_tree, labels, volunteers
 from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE, GZD_5, TREES, Question
 from gzjax.data.decision_tree import Tree as Questions
 
@@ -295,14 +296,15 @@ def test_coverage_tells_overconfidence_from_doubt_and_nan(crowd):
 
 
 def test_the_laws_of_the_synthetic_volunteers_cover_their_votes():
-  label = sky.sample_labels(0, 1024, (0.45, 0.5, 0.05))
-  _, votes = volunteers.vote_all(0, label)
-  table = vote_metrics.coverage(
-    GZ2, votes.counts, votes.concentration, (0.5, 0.9)
-  )
+  alpha = np.random.default_rng(13).uniform(1, 50, (3000, 37))
+  keys = jax.random.split(jax.random.key(0), 3000)
+  crowds = np.full(3000, 45)
+  counts = jax.vmap(volunteers.count_votes)(keys, np.float32(alpha), crowds)
+  table = vote_metrics.coverage(GZ2, np.asarray(counts), alpha, (0.5, 0.9))
   z = (table["inside"] - table["level"]) / table["standard_error"]
   assert np.abs(z).max() < 4
-  assert table["standard_error"].max() < 0.05
+  assert table["standard_error"].max() < 0.02
+  assert len(z) == 2 * 12
 
 
 def test_reliability_of_the_truth_and_of_a_bias(crowd):
