@@ -90,7 +90,8 @@ def compare(
 
   Raises:
     UserError: for a workdir that is not finished, predicts no votes of this
-      sky or has another split than the first.
+      sky, or has another split than the first or the same name, and for a
+      picture that is missing.
   """
   split, runs = _read_runs(workdirs)
   truth = _select(truth, split["id_str"], workdirs[0])
@@ -172,6 +173,10 @@ def _read_runs(workdirs):
         f"{workdir} has another split than {workdirs[0]}: compare runs of the "
         "same galaxies and seed."
       )
+    if workdir.name in runs:
+      raise UserError(
+        f"--workdirs names two folders {workdir.name}: rename one of them."
+      )
     tree = (read_json(workdir / "stages" / "dataset.json") or {}).get("tree")
     if tree not in (GZ2.name, GZ2_KAGGLE.name):
       raise UserError(
@@ -187,6 +192,15 @@ def _read(workdir, name):
   path = workdir / name
   if not path.exists():
     raise UserError(f"{path} is missing: finish the run in {workdir} first.")
+  return pd.read_parquet(path)
+
+
+def _read_truth(path: Path) -> pd.DataFrame:
+  if not path.is_file():
+    raise UserError(
+      f"--truth={path} is no file: export a sky with python -m "
+      "gzjax.data.export."
+    )
   return pd.read_parquet(path)
 
 
@@ -214,12 +228,16 @@ def _centres(pictures: Path, ids: pd.Series) -> np.ndarray:
 
 
 def _files(pictures, ids) -> Iterator[bytes]:
-  if pictures.is_dir():
-    yield from ((pictures / f"{name}.jpg").read_bytes() for name in ids)
-    return
-  with zipfile.ZipFile(pictures) as archive:
-    for name in ids:
-      yield archive.read(f"{export.IMAGES}/{name}.jpg")
+  place = pictures
+  if pictures.is_file():
+    place = zipfile.Path(pictures) / export.IMAGES
+  for name in ids:
+    file = place / f"{name}.jpg"
+    if not file.exists():
+      raise UserError(
+        f"{file} is missing: give the pictures of the sky with --images."
+      )
+    yield file.read_bytes()
 
 
 def _find_pictures(truth: Path) -> Path | None:
@@ -233,14 +251,14 @@ def _find_pictures(truth: Path) -> Path | None:
 def main(arguments):
   """Compares, prints and writes."""
   del arguments
-  path = Path(_TRUTH.value).expanduser()
+  truth = Path(_TRUTH.value).expanduser()
   try:
     table = compare(
-      pd.read_parquet(path),
+      _read_truth(truth),
       [Path(name).expanduser() for name in _WORKDIRS.value],
-      _find_pictures(path),
+      _find_pictures(truth),
     )
-  except (UserError, OSError) as error:
+  except UserError as error:
     sys.exit(f"error: {error}")
   show(table, Console())
   if _OUT.value:

@@ -671,13 +671,13 @@ def _places(tree, counts, alpha, rng):
 
 
 def _vote_law(n, a, b):
-  """Beta-binomial P(k) for k from 0 to the largest n, f64[N,max(n)+1]."""
+  """Beta-binomial P(k), f64[N,max(n)+1]; without meaning where k > n."""
   k = np.arange(n.max(initial=0) + 1)[None]
   n, a, b = n[:, None], a[:, None], b[:, None]
   others = np.maximum(n - k, 0)
   ways = -np.log(n + 1) - special.betaln(k + 1, others + 1)
-  law = np.exp(ways + special.betaln(k + a, others + b) - special.betaln(a, b))
-  return np.where(k <= n, law, 0)
+  draws = special.betaln(k + a, others + b) - special.betaln(a, b)
+  return np.exp(ways + draws)
 
 
 def _log_likelihood(counts, alpha):

@@ -127,6 +127,12 @@ def test_answers_by_hand():
   assert whole["error_from_zeros"] == pytest.approx(0.01 / 0.14)
 
 
+def test_only_exact_zeros_are_zeros():
+  truth = np.array([[0, 1e-6, 0.5, 0, 1]])
+  table = vote_metrics.answers(SMALL, truth, truth, truth[0])
+  assert table["zero_share"].tolist() == [1, 0, 0, 1, 0, 0.4]
+
+
 def test_the_skill_of_the_mean_vector_is_0_and_of_the_truth_1():
   truth = np.random.default_rng(4).random((20, 5))
   mean = vote_metrics.mean_vector(truth)
@@ -182,7 +188,7 @@ def test_every_tree_has_mergers(tree):
 def test_flag_by_hand():
   truth = np.zeros((5, 5))
   truth[:, 3] = [0.4, 0.5, 0.2, 0.0, 0.6]
-  truth[:, 4] = [0.5, 0.1, 0.1, 0.0, 0.0]
+  truth[:, 4] = [0.5, 0.1, 0.1, 0.0, 0.7]
   predicted = np.zeros((5, 5))
   predicted[:, 3] = [0.4, 0.9, 0.7, 0.41, np.nan]
   table = vote_metrics.flag(SMALL, truth, predicted).set_index("meant")
@@ -194,14 +200,14 @@ def test_flag_by_hand():
   assert fraction[["precision_low", "precision_high"]].tolist() == (
     pytest.approx(list(wanted))
   )
-  assert most[["flagged", "positives", "hits"]].tolist() == [4, 3, 2]
+  assert most[["flagged", "positives", "hits"]].tolist() == [4, 2, 2]
   nothing = vote_metrics.flag(SMALL, truth, predicted, threshold=0.99)
   assert nothing["precision"].isna().all()
   assert (nothing["precision_high"] == 1).all()
   other = vote_metrics.flag(
     SMALL, truth, predicted, answer="merging_no", meant_from=0.1
   )
-  assert other["positives"].tolist() == [3, 1]
+  assert other["positives"].tolist() == [4, 2]
 
 
 def test_precision_and_recall_are_those_of_scikit_learn():
@@ -338,6 +344,15 @@ def test_reliability_weighs_by_the_volunteers_and_leaves_nan_out():
   assert table["weight"].tolist() == [40, 40]
 
 
+def test_the_first_and_the_last_bin_hold_0_and_1():
+  predicted = np.array([[0.0, 1.0], [0.09, 0.91], [0.5, 0.5]])
+  tree = Questions("one", (Question("q", "", ("yes", "no")),))
+  table = vote_metrics.reliability(tree, predicted, predicted, np.ones((3, 1)))
+  assert table["bin"].tolist() == [0, 5, 9]
+  np.testing.assert_allclose(table["predicted"], table["observed"])
+  np.testing.assert_allclose(table["predicted"], [0.045, 0.5, 0.955])
+
+
 def test_likelihood_is_scipys_dirichlet_multinomial():
   rng = np.random.default_rng(10)
   alpha = _laws(rng, 30, GZ2)
@@ -422,6 +437,13 @@ def test_study_has_all_tables_of_the_test_galaxies(crowd):
   assert nll["original"]["all"] < nll["one law for all"]["all"]
   assert nll["original"]["all"] == pytest.approx(
     nll["original"][["shape", "merging"]].sum()
+  )
+  constant = vote_metrics.fit_concentration(SMALL, votes.counts[train])
+  losses = vote_metrics.negative_log_likelihood(
+    SMALL, votes.counts[test], constant
+  )
+  assert nll["one law for all"]["all"] == pytest.approx(
+    losses.sum(axis=1).mean()
   )
   for name in ("answers", "flag", "precision_recall", "reliability"):
     assert list(tables[name]["method"].unique()) == ["original", "plain"], name

@@ -146,6 +146,8 @@ def test_a_run_that_lacks_a_file(sky, tmp_path, file, words):
 
 
 def test_runs_that_do_not_go_together(sky, tmp_path):
+  with pytest.raises(UserError, match="two folders plain"):
+    _compare(sky, "plain", "plain")
   alpha = np.ones((60, 37))
   _write_run(tmp_path / "other", GZ2, np.arange(100_000, 100_060), alpha)
   with pytest.raises(UserError, match="another split than"):
@@ -166,3 +168,11 @@ def test_pictures_in_a_zip_file_are_the_same(sky, tmp_path):
   ]
   assert found[0].shape == (2, 10, 10, 3)
   np.testing.assert_array_equal(*found)
+
+
+def test_files_that_are_missing_are_named(sky, tmp_path):
+  with pytest.raises(UserError, match=r"--truth=.*none is no file: export"):
+    benchmark._read_truth(tmp_path / "none")
+  for pictures in (tmp_path, tmp_path / "none.zip"):
+    with pytest.raises(UserError, match=r"100059\.jpg is missing: give .*--im"):
+      _compare(sky, "plain", pictures=pictures)
