@@ -181,14 +181,14 @@ def answers(
 
 def _answer(truth, predicted, mean) -> dict[str, float]:
   squares = _errors(truth, predicted) ** 2
-  error, of_mean = np.sqrt(squares.mean()), rmse(truth, mean)
+  of_mean = rmse(truth, mean)
   zero, finite = truth == 0, np.isfinite(predicted)
   return {
     "mean_true": truth.mean(),
     "mean_predicted": _mean(predicted[finite]),
-    "rmse": error,
+    "rmse": np.sqrt(squares.mean()),
     "rmse_of_mean": of_mean,
-    "skill": 1 - (error / of_mean) ** 2 if of_mean else np.nan,
+    "skill": 1 - _ratio(squares.mean(), of_mean**2),
     "correlation": _correlation(
       (truth - mean)[finite], (predicted - mean)[finite]
     ),
@@ -196,9 +196,7 @@ def _answer(truth, predicted, mean) -> dict[str, float]:
     "predicted_where_zero": _mean(predicted[zero & finite]),
     "rmse_where_zero": np.sqrt(_mean(squares[zero])),
     "rmse_elsewhere": np.sqrt(_mean(squares[~zero])),
-    "error_from_zeros": squares[zero].sum() / squares.sum()
-    if error
-    else np.nan,
+    "error_from_zeros": _ratio(squares[zero].sum(), squares.sum()),
   }
 
 
@@ -330,20 +328,19 @@ def _flag(meant, score, threshold) -> dict[str, float]:
     "hits": hits,
   }
   for name, n in (("precision", row["flagged"]), ("recall", row["positives"])):
-    row[name] = hits / n if n else np.nan
+    row[name] = _ratio(hits, n)
     row[f"{name}_low"], row[f"{name}_high"] = metrics.wilson_interval(hits, n)
   return row
 
 
 def mean_shares(tree: Tree, alpha: np.ndarray) -> np.ndarray:
-  """Means of Dirichlet laws, f64[N,A]; NaN where a question has a NaN.
+  """Means of Dirichlet laws, f64[N,A]; NaN for laws that are not finite.
 
   Args:
     tree: the questions.
     alpha: f[N,A], concentrations.
   """
-  values = np.asarray(alpha, np.float64)
-  return decision_tree.conditional(tree, values, empty=np.nan)
+  return decision_tree.conditional(tree, _law(alpha), empty=np.nan)
 
 
 def credible_interval(
@@ -488,7 +485,8 @@ def negative_log_likelihood(
     counts: f[N,A], votes.
     alpha: f[N,A], or f[A] for the same law everywhere; concentrations > 0.
   """
-  alpha = np.broadcast_to(np.asarray(alpha, np.float64), counts.shape)
+  counts = np.asarray(counts, np.float64)
+  alpha = np.broadcast_to(_law(alpha), counts.shape)
   found = np.zeros((len(counts), len(tree.questions)))
   for q, part in enumerate(tree.slices):
     known = counts[:, part].sum(axis=1) > 0
@@ -507,6 +505,7 @@ def fit_concentration(tree: Tree, counts: np.ndarray) -> np.ndarray:
     tree: the questions.
     counts: f[N,A], votes.
   """
+  counts = np.asarray(counts, np.float64)
   return np.concatenate([_fit(counts[:, part]) for part in tree.slices])
 
 
@@ -690,9 +689,15 @@ def _log_likelihood(counts, alpha):
   return log_gamma(total) + log_gamma(n + 1) - log_gamma(n + total) + each
 
 
+def _law(alpha):
+  """Concentrations in f64, NaN where not finite: infinite ones would warn."""
+  alpha = np.asarray(alpha, np.float64)
+  return np.where(np.isfinite(alpha), alpha, np.nan)
+
+
 def _beta(tree, alpha):
   """The parameters of each answer's marginal Beta law."""
-  alpha = np.asarray(alpha, np.float64)
+  alpha = _law(alpha)
   total = decision_tree.sums(tree, alpha)[:, tree.question_of]
   return alpha, total - alpha
 
@@ -716,6 +721,10 @@ def _errors(truth, predicted):
 
 def _rms(values) -> float:
   return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _ratio(part, whole) -> float:
+  return float(part / whole) if whole else np.nan
 
 
 def _mean(values) -> float:

@@ -233,7 +233,7 @@ def test_the_mean_shares_are_those_of_scipy():
       np.testing.assert_allclose(
         found[i, part], stats.dirichlet(alpha[i, part]).mean(), rtol=1e-6
       )
-  alpha[0, 4] = np.nan
+  alpha[0, 4] = np.inf
   bad = vote_metrics.mean_shares(SMALL, alpha)
   assert np.isnan(bad[0, 3:]).all()
   assert np.isfinite(bad[0, :3]).all()
@@ -255,12 +255,12 @@ def test_a_predictive_interval_is_that_of_scipys_beta_binomial_law():
   rng = np.random.default_rng(9)
   alpha, asked = _laws(rng, 20), rng.integers(1, 50, (20, 2))
   asked[0, 1] = 0
-  alpha[1, 0] = np.nan
+  alpha[1, 0] = np.inf
   low, high = vote_metrics.predictive_interval(SMALL, alpha, asked, 0.9)
   for i in range(20):
     for a, q in enumerate(SMALL.question_of):
       n, part = asked[i, q], alpha[i, SMALL.slices[q]]
-      if n == 0 or np.isnan(part).any():
+      if n == 0 or np.isinf(part).any():
         assert np.isnan([low[i, a], high[i, a]]).all()
         continue
       law = stats.betabinom(n, alpha[i, a], part.sum() - alpha[i, a])
@@ -369,12 +369,23 @@ def test_likelihood_is_scipys_dirichlet_multinomial():
   assert (found[0, 1:] == 0).all()
 
 
-def test_a_law_that_is_not_finite_has_no_likelihood():
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_law_that_is_not_finite_has_no_likelihood(bad):
   counts = np.array([[1.0, 2, 0, 0, 0]])
-  found = vote_metrics.negative_log_likelihood(
-    SMALL, counts, np.full(5, np.nan)
-  )
+  found = vote_metrics.negative_log_likelihood(SMALL, counts, np.full(5, bad))
   np.testing.assert_array_equal(found, [[np.inf, 0]])
+
+
+def test_likelihood_of_single_precision_is_that_of_double():
+  rng = np.random.default_rng(14)
+  alpha = _laws(rng, 9).astype(np.float32)
+  counts = _votes(rng, alpha).astype(np.float32)
+  np.testing.assert_array_equal(
+    vote_metrics.negative_log_likelihood(SMALL, counts, alpha),
+    vote_metrics.negative_log_likelihood(
+      SMALL, counts.astype(np.float64), alpha.astype(np.float64)
+    ),
+  )
 
 
 def test_the_fit_finds_the_law_and_nothing_is_likelier():
