@@ -117,7 +117,8 @@ def predicted_against_true(
       color=COLOURS[tree.question_of[a] % 3],
       alpha=0.3, markersize=3, markeredgewidth=0,
     )  # fmt: skip
-    axes.text(0.02, 0.9, f"{rmse(x, y):.3f}", fontsize=7)
+    pale = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
+    axes.text(0.02, 0.9, f"{rmse(x, y):.3f}", fontsize=7, bbox=pale)
   figure.supxlabel("fraction of the volunteers", fontsize=9)
   figure.supylabel("predicted fraction", fontsize=9)
   return to_png(figure)

@@ -186,6 +186,20 @@ def test_a_network_that_is_not_finite_has_a_section_that_says_so(tmp_path):
   assert "<td>inf</td>" in html
 
 
+def test_a_sky_without_mergers(dirichlet):
+  *_, found = dirichlet
+  truth = np.zeros((30, 37))
+  table = vote_metrics.precision_recall(GZ2, truth, truth + 0.5)
+  assert "<svg" in vote_figures.precision_recall(
+    table[table["meant"] == "fraction"], 0.4
+  )
+  flag = vote_metrics.flag(GZ2, truth, truth + 0.5).set_index("meant")
+  text, _ = _text({**found, "flag": flag.to_dict("index")})
+  assert "30 test galaxies with a predicted merger fraction" in text
+  assert "0 have such a fraction of the votes: a precision of 0%" in text
+  assert "No test galaxy has such a fraction of the votes." in text
+
+
 def _log(**validation):
   lines = [
     {"epoch": epoch, "split": split, "loss": 1 / epoch, **values}
