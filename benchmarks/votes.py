@@ -36,17 +36,6 @@ from gzjax.progress import progress
 from gzjax.vote_metrics import CENTRE
 from gzjax.workdir import read_json
 
-_TRUTH = flags.DEFINE_string(
-  "truth", None, "truth.parquet of an exported sky.", required=True
-)
-_WORKDIRS = flags.DEFINE_list(
-  "workdirs", None, "Finished runs on that sky.", required=True
-)
-_IMAGES = flags.DEFINE_string(
-  "images", None, "Folder or zip file of its JPEGs; default: beside the truth."
-)
-_OUT = flags.DEFINE_string("out", None, "CSV file for the numbers.")
-
 TRUE_LAW = "true law"
 
 
@@ -100,19 +89,15 @@ def compare(
   )
   counts, law = (_values(truth, kind) for kind in ("counts", "concentration"))
   fractions = export.kaggle_fractions(counts)
-  volunteers = counts[:, GZ2.slices[0]].sum(axis=1)
-  found = {"mean vector": vote_metrics.mean_vector(fractions[train])}
-  if pictures:
-    colour = vote_metrics.central_colour(_centres(pictures, split["id_str"]))
-    centre = vote_metrics.central_pixel(colour, fractions, train)
-    found["central pixel"] = centre[test]
+  best = expected_fractions(law, counts[:, GZ2.slices[0]].sum(axis=1))
+  found = _baselines(fractions, train, split["id_str"], pictures)
   for name, run in runs.items():
-    found[name] = decision_tree.joint(GZ2_KAGGLE, run.shares[test])
-  best = expected_fractions(law, volunteers)[test]
+    found[name] = decision_tree.joint(GZ2_KAGGLE, run.shares)
   found[TRUE_LAW] = best
+  found = {name: values[test] for name, values in found.items()}
   tables = [
-    _long(measure, vote_metrics.scores(goal, found))
-    for measure, goal in (("rmse", fractions[test]), ("distance", best))
+    _long(measure, vote_metrics.scores(goal[test], found))
+    for measure, goal in (("rmse", fractions), ("distance", best))
   ]
   laws = {
     name: run.concentration[test]
@@ -122,10 +107,20 @@ def compare(
   if laws:
     constant = vote_metrics.fit_concentration(GZ2, counts[train])
     laws = {vote_metrics.CONSTANT: constant, **laws, TRUE_LAW: law[test]}
-    tables.append(
-      _long("nll", vote_metrics.likelihood(GZ2, counts[test], laws))
-    )
+    nll = vote_metrics.likelihood(GZ2, counts[test], laws)
+    tables.append(_long("nll", nll))
   return pd.concat(tables, ignore_index=True)
+
+
+def _baselines(fractions, train, ids, pictures) -> dict[str, np.ndarray]:
+  """What networks have to beat, f64[N,37] each."""
+  mean = vote_metrics.mean_vector(fractions[train])
+  found = {"mean vector": np.broadcast_to(mean, fractions.shape)}
+  if pictures:
+    colour = vote_metrics.central_colour(_centres(pictures, ids))
+    centre = vote_metrics.central_pixel(colour, fractions, train)
+    found["central pixel"] = centre
+  return found
 
 
 def show(table: pd.DataFrame, console: Console) -> None:
@@ -240,30 +235,45 @@ def _files(pictures, ids) -> Iterator[bytes]:
     yield file.read_bytes()
 
 
-def _find_pictures(truth: Path) -> Path | None:
-  if _IMAGES.value:
-    return Path(_IMAGES.value).expanduser()
+def _find_pictures(images: str | None, truth: Path) -> Path | None:
+  if images:
+    return Path(images).expanduser()
   beside = truth.parent / export.IMAGES
   places = (beside, beside.with_suffix(".zip"))
   return next((path for path in places if path.exists()), None)
 
 
+def _define_flags():
+  flags.DEFINE_string(
+    "truth", None, "truth.parquet of an exported sky.", required=True
+  )
+  flags.DEFINE_list(
+    "workdirs", None, "Finished runs on that sky.", required=True
+  )
+  flags.DEFINE_string(
+    "images", None, "Folder or zip of its JPEGs; default: beside the truth."
+  )
+  flags.DEFINE_string("out", None, "CSV file for the numbers.")
+
+
 def main(arguments):
   """Compares, prints and writes."""
   del arguments
-  truth = Path(_TRUTH.value).expanduser()
+  values = flags.FLAGS
+  truth = Path(values.truth).expanduser()
   try:
     table = compare(
       _read_truth(truth),
-      [Path(name).expanduser() for name in _WORKDIRS.value],
-      _find_pictures(truth),
+      [Path(name).expanduser() for name in values.workdirs],
+      _find_pictures(values.images, truth),
     )
   except UserError as error:
     sys.exit(f"error: {error}")
   show(table, Console())
-  if _OUT.value:
-    table.to_csv(_OUT.value, index=False)
+  if values.out:
+    table.to_csv(values.out, index=False)
 
 
 if __name__ == "__main__":
+  _define_flags()
   app.run(main)

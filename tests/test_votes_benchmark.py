@@ -2,6 +2,8 @@
 
 from pathlib import Path
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -16,6 +18,7 @@ from gzjax.data import decision_tree, export, volunteers
 from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE
 from gzjax.errors import UserError
 from gzjax.workdir import write_json
+from tests.command_line import ROOT
 
 ARTIFACT = GZ2.index("smooth-or-featured_artifact")
 
@@ -176,3 +179,32 @@ def test_files_that_are_missing_are_named(sky, tmp_path):
   for pictures in (tmp_path, tmp_path / "none.zip"):
     with pytest.raises(UserError, match=r"100059\.jpg is missing: give .*--im"):
       _compare(sky, "plain", pictures=pictures)
+
+
+def _command(*flags):
+  # None makes the import fail.
+  program = (
+    "import runpy, sys; sys.modules['tensorflow_datasets'] = None; "
+    "runpy.run_module('benchmarks.votes', run_name='__main__', alter_sys=True)"
+  )
+  return subprocess.run(
+    [sys.executable, "-c", program, *flags],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def test_the_command_reads_files_alone(sky, tmp_path):
+  flags = [f"--truth={sky / 'truth.parquet'}", f"--workdirs={sky / 'plain'}"]
+  done = _command(*flags, f"--out={tmp_path / 'votes.csv'}")
+  assert done.returncode == 0, done.stderr
+  table = pd.read_csv(tmp_path / "votes.csv")
+  wanted = _compare(sky, "plain", pictures=sky / export.IMAGES)
+  pd.testing.assert_frame_equal(table, wanted)
+  assert "central pixel" in done.stdout
+  done = _command(*flags[:1], f"--workdirs={tmp_path}")
+  assert done.returncode == 1
+  assert done.stderr.startswith("error: ")
+  assert len(done.stderr.splitlines()) == 1
