@@ -21,6 +21,7 @@ from gzjax.data.decision_tree import Tree
 from gzjax.data.labels import Votes
 
 ALL = "all"  # the row over all questions or answers
+CONSTANT = "one law for all"  # the baseline of the Dirichlet laws
 FLAGGED_FROM = 0.4  # seed 2, section 4.5
 THRESHOLDS = tuple(k / 100 for k in range(1, 100))
 LEVELS = tuple(k / 20 for k in range(1, 20))
@@ -180,14 +181,14 @@ def answers(
 
 def _answer(truth, predicted, mean) -> dict[str, float]:
   squares = _errors(truth, predicted) ** 2
-  error, of_mean = np.sqrt(squares.mean()), rmse(truth, mean)
+  of_mean = rmse(truth, mean)
   zero, finite = truth == 0, np.isfinite(predicted)
   return {
     "mean_true": truth.mean(),
     "mean_predicted": _mean(predicted[finite]),
-    "rmse": error,
+    "rmse": np.sqrt(squares.mean()),
     "rmse_of_mean": of_mean,
-    "skill": 1 - (error / of_mean) ** 2 if of_mean else np.nan,
+    "skill": 1 - _ratio(squares.mean(), of_mean**2),
     "correlation": _correlation(
       (truth - mean)[finite], (predicted - mean)[finite]
     ),
@@ -195,15 +196,13 @@ def _answer(truth, predicted, mean) -> dict[str, float]:
     "predicted_where_zero": _mean(predicted[zero & finite]),
     "rmse_where_zero": np.sqrt(_mean(squares[zero])),
     "rmse_elsewhere": np.sqrt(_mean(squares[~zero])),
-    "error_from_zeros": squares[zero].sum() / squares.sum()
-    if error
-    else np.nan,
+    "error_from_zeros": _ratio(squares[zero].sum(), squares.sum()),
   }
 
 
 def mean_vector(fractions: np.ndarray) -> np.ndarray:
   """The best constant prediction, f64[A]: the mean of fractions f[N,A]."""
-  return np.mean(fractions, axis=0, dtype=np.float64)
+  return np.asarray(np.mean(fractions, axis=0, dtype=np.float64))
 
 
 def central_colour(image: np.ndarray, pixels: int = CENTRE) -> np.ndarray:
@@ -215,7 +214,9 @@ def central_colour(image: np.ndarray, pixels: int = CENTRE) -> np.ndarray:
   """
   start = (image.shape[1] - pixels) // 2
   centre = np.s_[start : start + pixels]
-  return np.mean(image[:, centre, centre], axis=(1, 2), dtype=np.float64)
+  return np.asarray(
+    np.mean(image[:, centre, centre], axis=(1, 2), dtype=np.float64)
+  )
 
 
 def central_pixel(
@@ -238,10 +239,10 @@ def central_pixel(
     seed: of the clusters' first centres.
   """
   known = fractions[train]
-  distinct = len(np.unique(colour[train], axis=0))
-  fit = cluster.KMeans(min(clusters, distinct), n_init=4, random_state=seed)
+  clusters = min(clusters, len(np.unique(colour[train], axis=0)))
+  fit = cluster.KMeans(clusters, n_init=4, random_state=seed)
   member = fit.fit_predict(colour[train])
-  means = [mean_vector(known[member == k]) for k in range(fit.n_clusters)]
+  means = [mean_vector(known[member == k]) for k in range(clusters)]
   return np.stack(means)[fit.predict(colour)]
 
 
@@ -297,17 +298,24 @@ def precision_recall(
   tree: Tree,
   truth: np.ndarray,
   predicted: np.ndarray,
+  *,
+  answer: str = "",
   thresholds: Sequence[float] = THRESHOLDS,
-  **options: str | float,
+  meant_from: float = FLAGGED_FROM,
 ) -> pd.DataFrame:
-  """The rows of `flag` (which has the `options`) for many thresholds."""
-  return pd.concat(
-    [
-      flag(tree, truth, predicted, threshold=threshold, **options)
-      for threshold in thresholds
-    ],
-    ignore_index=True,
-  )
+  """The rows of `flag` for many thresholds."""
+  tables = [
+    flag(
+      tree,
+      truth,
+      predicted,
+      answer=answer,
+      threshold=threshold,
+      meant_from=meant_from,
+    )
+    for threshold in thresholds
+  ]
+  return pd.concat(tables, ignore_index=True)
 
 
 def _flag(meant, score, threshold) -> dict[str, float]:
@@ -320,20 +328,19 @@ def _flag(meant, score, threshold) -> dict[str, float]:
     "hits": hits,
   }
   for name, n in (("precision", row["flagged"]), ("recall", row["positives"])):
-    row[name] = hits / n if n else np.nan
+    row[name] = _ratio(hits, n)
     row[f"{name}_low"], row[f"{name}_high"] = metrics.wilson_interval(hits, n)
   return row
 
 
 def mean_shares(tree: Tree, alpha: np.ndarray) -> np.ndarray:
-  """Means of Dirichlet laws, f64[N,A]; NaN where a question has a NaN.
+  """Means of Dirichlet laws, f64[N,A]; NaN for laws that are not finite.
 
   Args:
     tree: the questions.
     alpha: f[N,A], concentrations.
   """
-  values = np.asarray(alpha, np.float64)
-  return decision_tree.conditional(tree, values, empty=np.nan)
+  return decision_tree.conditional(tree, _law(alpha), empty=np.nan)
 
 
 def credible_interval(
@@ -478,7 +485,8 @@ def negative_log_likelihood(
     counts: f[N,A], votes.
     alpha: f[N,A], or f[A] for the same law everywhere; concentrations > 0.
   """
-  alpha = np.broadcast_to(np.asarray(alpha, np.float64), counts.shape)
+  counts = np.asarray(counts, np.float64)
+  alpha = np.broadcast_to(_law(alpha), counts.shape)
   found = np.zeros((len(counts), len(tree.questions)))
   for q, part in enumerate(tree.slices):
     known = counts[:, part].sum(axis=1) > 0
@@ -497,6 +505,7 @@ def fit_concentration(tree: Tree, counts: np.ndarray) -> np.ndarray:
     tree: the questions.
     counts: f[N,A], votes.
   """
+  counts = np.asarray(counts, np.float64)
   return np.concatenate([_fit(counts[:, part]) for part in tree.slices])
 
 
@@ -586,19 +595,19 @@ def study(
   Returns:
     `baselines` (see `scores`: "mean vector", "central pixel" and the methods),
     `answers`, `flag`, `precision_recall`, `reliability`; where there are
-    counts and concentrations `coverage` and `likelihood` (with the method "one
-    law for all"). All have a first column `method`.
+    counts and concentrations `coverage` and `likelihood` (with CONSTANT). The
+    first column of all is `method`.
   """
-  fractions = votes.cumulative
+  tree, fractions = votes.tree, votes.cumulative
   mean = mean_vector(fractions[train])
-  centre = central_pixel(colour, fractions, train, seed=seed)
-  tree, seen, truth = votes.tree, votes.select(test), fractions[test]
+  centre = central_pixel(colour, fractions, train, seed=seed)[test]
+  seen, truth = votes.select(test), fractions[test]
   found = {name: p.select(test) for name, p in predictions.items()}
   given = {name: p.cumulative for name, p in found.items()}
+  baselines = {"mean vector": mean, "central pixel": centre}
   asked = seen.asked
   if seen.counts is not None:
     asked = decision_tree.sums(tree, seen.counts)
-  baselines = {"mean vector": mean, "central pixel": centre[test]}
   tables = {
     "baselines": scores(truth, {**baselines, **given}, seed),
     "answers": _each(given, lambda p: answers(tree, truth, p, mean)),
@@ -615,17 +624,17 @@ def study(
     for name, p in found.items()
     if p.concentration is not None
   }
-  if votes.counts is not None and laws:
-    constant = fit_concentration(tree, votes.counts[train])
-    tables |= {
-      "coverage": _each(
-        laws, lambda alpha: coverage(tree, seen.counts, alpha, seed=seed)
-      ),
-      "likelihood": likelihood(
-        tree, seen.counts, {"one law for all": constant, **laws}, seed
-      ),
-    }
-  return tables
+  if votes.counts is None or not laws:
+    return tables
+  counts = votes.counts[test]
+  constant = {CONSTANT: fit_concentration(tree, votes.counts[train])}
+  return {
+    **tables,
+    "coverage": _each(
+      laws, lambda alpha: coverage(tree, counts, alpha, seed=seed)
+    ),
+    "likelihood": likelihood(tree, counts, {**constant, **laws}, seed),
+  }
 
 
 def _each(
@@ -661,13 +670,13 @@ def _places(tree, counts, alpha, rng):
 
 
 def _vote_law(n, a, b):
-  """Beta-binomial P(k) for k from 0 to the largest n, f64[N,max(n)+1]."""
+  """Beta-binomial P(k), f64[N,max(n)+1]; without meaning where k > n."""
   k = np.arange(n.max(initial=0) + 1)[None]
   n, a, b = n[:, None], a[:, None], b[:, None]
   others = np.maximum(n - k, 0)
   ways = -np.log(n + 1) - special.betaln(k + 1, others + 1)
-  law = np.exp(ways + special.betaln(k + a, others + b) - special.betaln(a, b))
-  return np.where(k <= n, law, 0)
+  draws = special.betaln(k + a, others + b) - special.betaln(a, b)
+  return np.exp(ways + draws)
 
 
 def _log_likelihood(counts, alpha):
@@ -680,9 +689,15 @@ def _log_likelihood(counts, alpha):
   return log_gamma(total) + log_gamma(n + 1) - log_gamma(n + total) + each
 
 
+def _law(alpha):
+  """Concentrations in f64, NaN where not finite: infinite ones would warn."""
+  alpha = np.asarray(alpha, np.float64)
+  return np.where(np.isfinite(alpha), alpha, np.nan)
+
+
 def _beta(tree, alpha):
   """The parameters of each answer's marginal Beta law."""
-  alpha = np.asarray(alpha, np.float64)
+  alpha = _law(alpha)
   total = decision_tree.sums(tree, alpha)[:, tree.question_of]
   return alpha, total - alpha
 
@@ -706,6 +721,10 @@ def _errors(truth, predicted):
 
 def _rms(values) -> float:
   return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _ratio(part, whole) -> float:
+  return float(part / whole) if whole else np.nan
 
 
 def _mean(values) -> float:

@@ -1,5 +1,6 @@
 """Numbers about votes against closed forms, SciPy and simulated volunteers."""
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +8,7 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from gzjax import vote_metrics
-from gzjax.data import decision_tree, labels, sky, volunteers
+from gzjax.data import decision_tree, labels, volunteers
 from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE, GZD_5, TREES, Question
 from gzjax.data.decision_tree import Tree as Questions
 
@@ -126,6 +127,12 @@ def test_answers_by_hand():
   assert whole["error_from_zeros"] == pytest.approx(0.01 / 0.14)
 
 
+def test_only_exact_zeros_are_zeros():
+  truth = np.array([[0, 1e-6, 0.5, 0, 1]])
+  table = vote_metrics.answers(SMALL, truth, truth, truth[0])
+  assert table["zero_share"].tolist() == [1, 0, 0, 1, 0, 0.4]
+
+
 def test_the_skill_of_the_mean_vector_is_0_and_of_the_truth_1():
   truth = np.random.default_rng(4).random((20, 5))
   mean = vote_metrics.mean_vector(truth)
@@ -181,7 +188,7 @@ def test_every_tree_has_mergers(tree):
 def test_flag_by_hand():
   truth = np.zeros((5, 5))
   truth[:, 3] = [0.4, 0.5, 0.2, 0.0, 0.6]
-  truth[:, 4] = [0.5, 0.1, 0.1, 0.0, 0.0]
+  truth[:, 4] = [0.5, 0.1, 0.1, 0.0, 0.7]
   predicted = np.zeros((5, 5))
   predicted[:, 3] = [0.4, 0.9, 0.7, 0.41, np.nan]
   table = vote_metrics.flag(SMALL, truth, predicted).set_index("meant")
@@ -193,14 +200,14 @@ def test_flag_by_hand():
   assert fraction[["precision_low", "precision_high"]].tolist() == (
     pytest.approx(list(wanted))
   )
-  assert most[["flagged", "positives", "hits"]].tolist() == [4, 3, 2]
+  assert most[["flagged", "positives", "hits"]].tolist() == [4, 2, 2]
   nothing = vote_metrics.flag(SMALL, truth, predicted, threshold=0.99)
   assert nothing["precision"].isna().all()
   assert (nothing["precision_high"] == 1).all()
   other = vote_metrics.flag(
     SMALL, truth, predicted, answer="merging_no", meant_from=0.1
   )
-  assert other["positives"].tolist() == [3, 1]
+  assert other["positives"].tolist() == [4, 2]
 
 
 def test_precision_and_recall_are_those_of_scikit_learn():
@@ -208,7 +215,7 @@ def test_precision_and_recall_are_those_of_scikit_learn():
   truth = rng.random((300, 5))
   predicted = np.clip(truth + 0.3 * rng.normal(size=truth.shape), 0, 1)
   table = vote_metrics.precision_recall(
-    SMALL, truth, predicted, (0.1, 0.5, 0.9), meant_from=0.6
+    SMALL, truth, predicted, thresholds=(0.1, 0.5, 0.9), meant_from=0.6
   )
   meant = truth[:, 3] >= 0.6
   for row in table[table["meant"] == "fraction"].itertuples():
@@ -226,7 +233,7 @@ def test_the_mean_shares_are_those_of_scipy():
       np.testing.assert_allclose(
         found[i, part], stats.dirichlet(alpha[i, part]).mean(), rtol=1e-6
       )
-  alpha[0, 4] = np.nan
+  alpha[0, 4] = np.inf
   bad = vote_metrics.mean_shares(SMALL, alpha)
   assert np.isnan(bad[0, 3:]).all()
   assert np.isfinite(bad[0, :3]).all()
@@ -248,12 +255,12 @@ def test_a_predictive_interval_is_that_of_scipys_beta_binomial_law():
   rng = np.random.default_rng(9)
   alpha, asked = _laws(rng, 20), rng.integers(1, 50, (20, 2))
   asked[0, 1] = 0
-  alpha[1, 0] = np.nan
+  alpha[1, 0] = np.inf
   low, high = vote_metrics.predictive_interval(SMALL, alpha, asked, 0.9)
   for i in range(20):
     for a, q in enumerate(SMALL.question_of):
       n, part = asked[i, q], alpha[i, SMALL.slices[q]]
-      if n == 0 or np.isnan(part).any():
+      if n == 0 or np.isinf(part).any():
         assert np.isnan([low[i, a], high[i, a]]).all()
         continue
       law = stats.betabinom(n, alpha[i, a], part.sum() - alpha[i, a])
@@ -295,14 +302,15 @@ def test_coverage_tells_overconfidence_from_doubt_and_nan(crowd):
 
 
 def test_the_laws_of_the_synthetic_volunteers_cover_their_votes():
-  label = sky.sample_labels(0, 1024, (0.45, 0.5, 0.05))
-  _, votes = volunteers.vote_all(0, label)
-  table = vote_metrics.coverage(
-    GZ2, votes.counts, votes.concentration, (0.5, 0.9)
-  )
+  alpha = np.random.default_rng(13).uniform(1, 50, (3000, 37))
+  keys = jax.random.split(jax.random.key(0), 3000)
+  crowds = np.full(3000, 45)
+  counts = jax.vmap(volunteers.count_votes)(keys, np.float32(alpha), crowds)
+  table = vote_metrics.coverage(GZ2, np.asarray(counts), alpha, (0.5, 0.9))
   z = (table["inside"] - table["level"]) / table["standard_error"]
   assert np.abs(z).max() < 4
-  assert table["standard_error"].max() < 0.05
+  assert table["standard_error"].max() < 0.02
+  assert len(z) == 2 * 12
 
 
 def test_reliability_of_the_truth_and_of_a_bias(crowd):
@@ -336,6 +344,15 @@ def test_reliability_weighs_by_the_volunteers_and_leaves_nan_out():
   assert table["weight"].tolist() == [40, 40]
 
 
+def test_the_first_and_the_last_bin_hold_0_and_1():
+  predicted = np.array([[0.0, 1.0], [0.09, 0.91], [0.5, 0.5]])
+  tree = Questions("one", (Question("q", "", ("yes", "no")),))
+  table = vote_metrics.reliability(tree, predicted, predicted, np.ones((3, 1)))
+  assert table["bin"].tolist() == [0, 5, 9]
+  np.testing.assert_allclose(table["predicted"], table["observed"])
+  np.testing.assert_allclose(table["predicted"], [0.045, 0.5, 0.955])
+
+
 def test_likelihood_is_scipys_dirichlet_multinomial():
   rng = np.random.default_rng(10)
   alpha = _laws(rng, 30, GZ2)
@@ -352,12 +369,23 @@ def test_likelihood_is_scipys_dirichlet_multinomial():
   assert (found[0, 1:] == 0).all()
 
 
-def test_a_law_that_is_not_finite_has_no_likelihood():
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_law_that_is_not_finite_has_no_likelihood(bad):
   counts = np.array([[1.0, 2, 0, 0, 0]])
-  found = vote_metrics.negative_log_likelihood(
-    SMALL, counts, np.full(5, np.nan)
-  )
+  found = vote_metrics.negative_log_likelihood(SMALL, counts, np.full(5, bad))
   np.testing.assert_array_equal(found, [[np.inf, 0]])
+
+
+def test_likelihood_of_single_precision_is_that_of_double():
+  rng = np.random.default_rng(14)
+  alpha = _laws(rng, 9).astype(np.float32)
+  counts = _votes(rng, alpha).astype(np.float32)
+  np.testing.assert_array_equal(
+    vote_metrics.negative_log_likelihood(SMALL, counts, alpha),
+    vote_metrics.negative_log_likelihood(
+      SMALL, counts.astype(np.float64), alpha.astype(np.float64)
+    ),
+  )
 
 
 def test_the_fit_finds_the_law_and_nothing_is_likelier():
@@ -420,6 +448,13 @@ def test_study_has_all_tables_of_the_test_galaxies(crowd):
   assert nll["original"]["all"] < nll["one law for all"]["all"]
   assert nll["original"]["all"] == pytest.approx(
     nll["original"][["shape", "merging"]].sum()
+  )
+  constant = vote_metrics.fit_concentration(SMALL, votes.counts[train])
+  losses = vote_metrics.negative_log_likelihood(
+    SMALL, votes.counts[test], constant
+  )
+  assert nll["one law for all"]["all"] == pytest.approx(
+    losses.sum(axis=1).mean()
   )
   for name in ("answers", "flag", "precision_recall", "reliability"):
     assert list(tables[name]["method"].unique()) == ["original", "plain"], name

@@ -1,5 +1,6 @@
 """Figures as SVG text."""
 
+import base64
 from collections.abc import Mapping, Sequence
 import io
 import itertools
@@ -16,26 +17,40 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
 def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
-  """Loss and balanced accuracy of trainings, from their metrics.jsonl.
+  """Loss and quality of trainings, from their metrics.jsonl.
+
+  The quality is the RMSE of the vote fractions where there is one, else the
+  balanced accuracy. The learning rate, where it is written, has its own axis.
 
   Args:
-    runs: name -> lines with epoch, split, loss, balanced_accuracy.
+    runs: name -> lines with epoch, split, loss and rmse or balanced_accuracy;
+      learning_rate in those of split train.
   """
   figure = Figure(figsize=(9, 3.2), layout="constrained")
-  left, right = figure.subplots(1, 2)
+  columns = set().union(*runs.values())
+  quality = "rmse" if "rmse" in columns else "balanced_accuracy"
+  space = {"wspace": 0.08 if "learning_rate" in columns else None}
+  left, right = figure.subplots(1, 2, gridspec_kw=space)
+  rate = left.twinx() if "learning_rate" in columns else None
   for colour, (name, lines) in zip(COLOURS, runs.items()):
     for split, style in (("train", "--"), ("validation", "-")):
       part = lines[lines["split"] == split]
       label = f"{name}, {split}"
       left.plot(part["epoch"], part["loss"], style, color=colour, label=label)
-    part = lines[lines["split"] == "validation"]
-    right.plot(
-      part["epoch"], part["balanced_accuracy"], color=colour, label=name
-    )
+    right.plot(part["epoch"], part[quality], color=colour, label=name)
+    if rate and "learning_rate" in lines:
+      part = lines[lines["split"] == "train"]
+      rate.plot(
+        part["epoch"], part["learning_rate"], ":", color=colour, linewidth=1
+      )
   for axes in (left, right):
     axes.xaxis.get_major_locator().set_params(integer=True)
-  finish(left, "epoch", "loss (nats)")
-  finish(right, "epoch", "balanced accuracy, validation")
+  finish(left, "epoch", "loss" if rate else "loss (nats)")
+  words = quality.replace("_", " ").replace("rmse", "RMSE of vote fractions")
+  finish(right, "epoch", f"{words}, validation")
+  if rate:
+    rate.set(yscale="log", ylabel="learning rate (dotted)")
+    rate.spines["top"].set_visible(False)
   return to_svg(figure)
 
 
@@ -223,3 +238,15 @@ def to_svg(figure: Figure) -> str:
   figure.savefig(buffer, format="svg", metadata={"Date": None})
   text = buffer.getvalue()
   return text[text.index("<svg") :]
+
+
+def to_png(figure: Figure) -> str:
+  """The figure as a data URI: for what has too many points for SVG."""
+  buffer = io.BytesIO()
+  figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
+  return data_uri(buffer.getvalue())
+
+
+def data_uri(png: bytes) -> str:
+  """A PNG for the attribute src of an <img>."""
+  return f"data:image/png;base64,{base64.b64encode(png).decode()}"

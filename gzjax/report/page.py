@@ -1,6 +1,5 @@
 """Files of a workdir -> report.html, one file that needs no network."""
 
-import base64
 import io
 import json
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import pandas as pd
 from PIL import Image
 
 from gzjax import scoreboard
-from gzjax.report import figures, vote_figures
+from gzjax.report import figures, vote_figures, vote_section
 from gzjax.workdir import Workdir, read_json, write_whole
 
 
@@ -50,6 +49,7 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
     learning=figures.learning_curves(
       _metrics(workdir, {name: name for name in ("train", "retrain")})
     ),
+    vote_model=vote_section.collect(workdir, dataset.get("tree")),
     unlearning=_unlearning(workdir, rows),
     confusion=figures.confusion_matrices(
       {
@@ -280,5 +280,4 @@ def _changed(workdir, split, image, method, count) -> list[Card]:
 def _data_uri(image: np.ndarray) -> str:
   buffer = io.BytesIO()
   Image.fromarray(np.asarray(image)).save(buffer, "PNG")
-  data = base64.b64encode(buffer.getvalue()).decode()
-  return f"data:image/png;base64,{data}"
+  return figures.data_uri(buffer.getvalue())

@@ -1,14 +1,17 @@
-"""Figures of the votes: correlations of answers, and splits compared."""
+"""Figures of votes: what volunteers say, and what networks predict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import math
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 import numpy as np
 import pandas as pd
 
-from gzjax.report.figures import COLOURS, finish, to_svg
+from gzjax.data.decision_tree import Tree
+from gzjax.report.figures import COLOURS, finish, to_png, to_svg
+from gzjax.vote_metrics import ALL, rmse
 
 
 def _heatmap(axes: Axes, table: pd.DataFrame):
@@ -88,4 +91,143 @@ def splits(table: pd.DataFrame) -> str:
   axes.tick_params(axis="x", labelrotation=90, labelsize=6)
   axes.margins(x=0.01)
   finish(axes, "", "mean vote fraction")
+  return to_svg(figure)
+
+
+def predicted_against_true(
+  tree: Tree, truth: np.ndarray, predicted: np.ndarray
+) -> str:
+  """A panel an answer, a dot a galaxy, as a data URI (seed 2, figure 7).
+
+  Args:
+    tree: the questions.
+    truth: f[N,A], cumulative fractions.
+    predicted: f[N,A], cumulative fractions.
+  """
+  names = [
+    f"{tree.questions[q].name}\n"
+    + answer.removeprefix(f"{tree.questions[q].name}_")
+    for q, answer in zip(tree.question_of, tree.answers)
+  ]
+  figure, grid = _unit_squares(names, columns=8, size=(1.37, 1.62))
+  for a, axes in enumerate(grid):
+    x, y = truth[:, a], predicted[:, a]
+    axes.plot(
+      x, y, ".",
+      color=COLOURS[tree.question_of[a] % 3],
+      alpha=0.3, markersize=3, markeredgewidth=0,
+    )  # fmt: skip
+    pale = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 1}
+    axes.text(0.02, 0.9, f"{rmse(x, y):.3f}", fontsize=7, bbox=pale)
+  figure.supxlabel("fraction of the volunteers", fontsize=9)
+  figure.supylabel("predicted fraction", fontsize=9)
+  return to_png(figure)
+
+
+def _unit_squares(
+  names: Sequence[str], columns: int, size: tuple[float, float]
+) -> tuple[Figure, list[Axes]]:
+  """A panel for each name, from 0 to 1 with a diagonal.
+
+  Args:
+    names: titles.
+    columns: panels in a row.
+    size: width and height of each, inches.
+  """
+  rows = math.ceil(len(names) / columns)
+  figure = Figure(
+    figsize=(columns * size[0], rows * size[1] + 0.3), layout="constrained"
+  )
+  grid = figure.subplots(
+    rows, columns, sharex=True, sharey=True, squeeze=False
+  ).ravel()
+  for axes in grid[len(names) :]:
+    axes.axis("off")
+  for i, (axes, name) in enumerate(zip(grid, names)):
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.7)
+    axes.set_title(name, fontsize=8, pad=4, linespacing=1.1)
+    axes.tick_params(
+      labelsize=7, length=2, labelbottom=i + columns >= len(names)
+    )
+    axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
+    axes.spines[["top", "right"]].set_visible(False)
+  return figure, list(grid[: len(names)])
+
+
+def precision_recall(table: pd.DataFrame, marked: float) -> str:
+  """Precision against recall, and both against the threshold.
+
+  Args:
+    table: rows of one meaning, see `gzjax.vote_metrics.precision_recall`.
+    marked: the threshold with a dot.
+  """
+  figure = Figure(figsize=(9, 3.2), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  left.plot(table["recall"], table["precision"], color=COLOURS[0])
+  dot = table[np.isclose(table["threshold"], marked)]
+  left.plot(
+    dot["recall"], dot["precision"], "o",
+    color=COLOURS[1], label=f"threshold {marked:g}",
+  )  # fmt: skip
+  for colour, name in zip(COLOURS[2:], ("precision", "recall")):
+    right.plot(table["threshold"], table[name], color=colour, label=name)
+    right.fill_between(
+      table["threshold"], table[f"{name}_low"], table[f"{name}_high"],
+      where=table[name].notna(), color=colour, alpha=0.2, linewidth=0,
+    )  # fmt: skip
+  right.axvline(marked, color=COLOURS[1], linewidth=0.8, linestyle="--")
+  for axes in (left, right):
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
+  finish(left, "recall", "precision")
+  finish(right, "threshold on the predicted fraction", "share (95% interval)")
+  return to_svg(figure)
+
+
+def reliability(table: pd.DataFrame) -> str:
+  """Observed against predicted shares, a panel a question.
+
+  Args:
+    table: see `gzjax.vote_metrics.reliability`.
+  """
+  parts = {
+    str(name): part for name, part in table.groupby("question", sort=False)
+  }
+  figure, grid = _unit_squares(list(parts), columns=6, size=(1.8, 1.9))
+  for axes, part in zip(grid, parts.values()):
+    axes.errorbar(
+      part["predicted"], part["observed"], 1.96 * part["standard_error"],
+      fmt="o-", color=COLOURS[0], markersize=3, linewidth=1,
+    )  # fmt: skip
+  figure.supxlabel("predicted share", fontsize=9)
+  figure.supylabel("share of the volunteers", fontsize=9)
+  return to_svg(figure)
+
+
+def coverage(table: pd.DataFrame) -> str:
+  """Share of the votes inside of intervals, and that less their level.
+
+  Args:
+    table: see `gzjax.vote_metrics.coverage`; the question that is farthest off
+      is named.
+  """
+  figure = Figure(figsize=(9, 3.4), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  left.plot([0, 1], [0, 1], color="black", linewidth=0.7)
+  right.plot([0, 1], [0, 0], color="black", linewidth=0.7)
+  table = table.assign(off=table["inside"] - table["level"])
+  single = table[table["question"] != ALL]
+  worst = single["off"].abs().groupby(single["question"]).max().idxmax()
+  styles: dict[str, dict[str, Any]] = {
+    str(worst): {"color": COLOURS[1], "label": f"{worst} (farthest off)"},
+    ALL: {"color": COLOURS[0], "label": "all questions", "linewidth": 2.5},
+  }
+  others = {"color": "#bbbbbb", "linewidth": 0.8}
+  for name, part in table.groupby("question", sort=False):
+    style = styles.get(str(name), others)
+    left.plot(part["level"], part["inside"], **style)
+    right.plot(part["level"], part["off"], **style)
+  finish(left, "level of the interval", "share of the votes inside")
+  finish(right, "level of the interval", "share inside less level")
+  right.get_legend().remove()
   return to_svg(figure)

@@ -1,0 +1,104 @@
+"""The part of the report about networks that predict votes."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gzjax import vote_metrics
+from gzjax.data.decision_tree import TREES, Tree
+from gzjax.report import vote_figures
+from gzjax.vote_metrics import ALL, FLAGGED_FROM
+from gzjax.workdir import Workdir
+
+_SHOWN = "original"  # the network of the figures
+_DOTS = 1000
+
+
+def collect(workdir: Workdir, tree: str | None) -> dict[str, Any] | None:
+  """What vote_section.html.jinja shows; None if no votes are predicted.
+
+  Args:
+    workdir: with the tables of `vote_metrics.study` in evaluate/votes/.
+    tree: one of `decision_tree.TREES`; empty for networks that predict classes.
+  """
+  if not tree:
+    return None
+  paths = (workdir / "evaluate" / "votes").glob("*.csv")
+  tables = {path.stem: pd.read_csv(path) for path in paths}
+  shown = {
+    name: table[table["method"] == _SHOWN].drop(columns="method")
+    for name, table in tables.items()
+  }
+  answers, reliability = shown["answers"], shown["reliability"]
+  found = {
+    "baselines": tables["baselines"].to_dict("records"),
+    "answers": _answers_table(answers),
+    "whole": answers.iloc[-1].to_dict(),
+    "zeros": _costliest_zeros(answers),
+    "scatter": _scatter(workdir, TREES[tree]),
+    "flag": shown["flag"].set_index("meant").to_dict("index"),
+    "flagged_from": FLAGGED_FROM,
+    "precision_recall": _precision_recall(shown["precision_recall"]),
+  }
+  if len(reliability):  # the network's predictions are finite
+    found["reliability"] = vote_figures.reliability(reliability)
+    found["miscalibration"] = _miscalibration(reliability)
+  if "coverage" in tables:
+    coverage = shown["coverage"]
+    whole = coverage[coverage["question"] == ALL]
+    found["coverage"] = vote_figures.coverage(coverage)
+    found["at_90"] = whole[np.isclose(whole["level"], 0.9)].iloc[0].to_dict()
+    found["likelihood"] = _likelihood_table(tables["likelihood"])
+  return found
+
+
+def _answers_table(answers: pd.DataFrame) -> str:
+  shown = answers.rename(columns=lambda name: name.replace("_", " "))
+  return shown.to_html(
+    border=0,
+    classes="answers",
+    index=False,
+    float_format="{:.3f}".format,
+    na_rep="",
+  )
+
+
+def _costliest_zeros(answers: pd.DataFrame) -> dict[Any, Any]:
+  """The answer whose zero labels have the largest squared error of all."""
+  single = answers.iloc[:-1]
+  cost = single["zero_share"] * single["rmse_where_zero"].fillna(0) ** 2
+  return single.loc[cost.idxmax()].to_dict()
+
+
+def _precision_recall(table: pd.DataFrame) -> str:
+  return vote_figures.precision_recall(
+    table[table["meant"] == "fraction"], FLAGGED_FROM
+  )
+
+
+def _miscalibration(table: pd.DataFrame) -> float:
+  """Mean |observed - predicted| over all bins, weighted as the bins are."""
+  off = (table["observed"] - table["predicted"]).abs()
+  return float(np.average(off, weights=table["weight"]))
+
+
+def _likelihood_table(table: pd.DataFrame) -> str:
+  methods, questions = table["method"].unique(), table["question"].unique()
+  wide = table.pivot(index="question", columns="method", values="nll")
+  wide = wide.loc[questions, methods].rename_axis(index=None, columns=None)
+  return wide.to_html(border=0, float_format="{:.3f}".format)
+
+
+def _scatter(workdir: Workdir, tree: Tree) -> str:
+  split = pd.read_parquet(workdir / "split.parquet", columns=["split"])
+  rows = np.flatnonzero(split["split"] == "validation")
+  if len(rows) > _DOTS:
+    rows = np.random.default_rng(0).choice(rows, _DOTS, replace=False)
+  votes = pd.read_parquet(workdir / "data" / "votes.parquet")
+  predictions = pd.read_parquet(workdir / "evaluate" / f"{_SHOWN}.parquet")
+  return vote_figures.predicted_against_true(
+    tree,
+    vote_metrics.votes_of(tree, votes.iloc[rows]).cumulative,
+    vote_metrics.predictions_of(tree, predictions.iloc[rows]).cumulative,
+  )
