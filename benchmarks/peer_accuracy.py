@@ -74,14 +74,13 @@ def main(arguments):
   config = json.loads((workdir / "config.json").read_text())["config"]
   train, data = config["train"], config["data"]
   split = pd.read_parquet(workdir / "split.parquet")
-  folder = json.loads((workdir / "stages/dataset.json").read_text())["folder"]
+  dataset = json.loads((workdir / "stages/dataset.json").read_text())
   image = np.load(
-    Path(folder) / f"pixels-crop{data['crop']}-size{data['size']}.npy",
+    Path(dataset["folder"])
+    / f"pixels-crop{data['crop']}-size{data['size']}.npy",
     mmap_mode="r",
   )
-  # Class names in the order of the run's columns.
-  predictions = pd.read_parquet(workdir / "evaluate" / "original.parquet")
-  classes = [c[2:] for c in predictions.columns if c.startswith("p_")]
+  classes = dataset["classes"]
   index = pd.Index(classes)
   label = index.get_indexer(split["train_label"])
   true = index.get_indexer(split["true_label"])

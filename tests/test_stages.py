@@ -73,7 +73,7 @@ def _board(folder):
 def _predictions(folder):
   return {
     path.name: pd.read_parquet(path)
-    for path in sorted((folder / "run" / "evaluate").iterdir())
+    for path in sorted((folder / "run" / "evaluate").glob("*.parquet"))
   }
 
 

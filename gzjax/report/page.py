@@ -42,7 +42,7 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
     rows=rows,
     footer=scoreboard.footer(rows),
     table=_cells(rows),
-    columns=scoreboard.COLUMNS,
+    columns=scoreboard.columns(rows),
     counts=_counts(split, classes),
     left_out={why: n for why, n in dataset["left_out"].items() if n},
     votes=_votes(workdir, dataset["questions"]),
@@ -114,11 +114,11 @@ def write_seeds(workdir: Workdir, folders: list[Workdir]) -> None:
   lines = scoreboard.summary(rows)
   text = _template("seeds.html.jinja").render(
     config=read_json(workdir / "config.json"),
-    columns=scoreboard.COLUMNS,
+    columns=scoreboard.columns(rows),
     summary=[
       {
         name: scoreboard.summary_cell(name, line[name])
-        for name in scoreboard.COLUMNS
+        for name in scoreboard.columns(rows)
       }
       for line in lines
     ],
@@ -155,7 +155,10 @@ def _sweeps(workdir: Workdir) -> dict[str, str]:
 
 def _cells(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
   return [
-    {name: scoreboard.cell(name, row.get(name)) for name in scoreboard.COLUMNS}
+    {
+      name: scoreboard.cell(name, row.get(name))
+      for name in scoreboard.columns(rows)
+    }
     for row in rows
   ]
 
