@@ -26,7 +26,8 @@ class ApplyFn(Protocol):
 
   With `train=False` the stored BatchNorm statistics are used and returned
   unchanged; with `train=True` the statistics of the batch are used and the
-  stored ones move towards them.
+  stored ones move towards them. Dropout and stochastic depth need
+  `train=True` and a key; without a key there is neither.
   """
 
   def __call__(
@@ -36,6 +37,7 @@ class ApplyFn(Protocol):
     image: jax.Array,  # f32[B,H,W,3]
     *,
     train: bool,
+    key: jax.Array | None = None,
   ) -> tuple[jax.Array, PyTree]:  # logits f32[B,K], new batch_stats
     ...
 
