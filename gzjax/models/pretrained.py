@@ -17,9 +17,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from gzjax import models
 from gzjax.errors import UserError
 from gzjax.models import torch_file
+from gzjax.models.efficientnet import EFFICIENTNETS
+from gzjax.models.resnet import RESNETS
 from gzjax.types import PyTree
 
 _CLASSIFIERS = ("fc.", "classifier.")
@@ -266,7 +267,8 @@ def _check(path, tensors, variables):
 def _looks_like(found: Mapping[str, tuple[int, ...]]) -> str | None:
   """The name of the model that has just these tensors, but for its head."""
   backbone = _without_classifier(found)
-  for name, make in models.MODELS.items():
+  family = EFFICIENTNETS if "features.0.0.weight" in found else RESNETS
+  for name, make in family.items():
     variables = _abstract(make(num_classes=1))
     if _without_classifier(_shapes(variables)) == backbone:
       return name

@@ -1,5 +1,6 @@
 """Weights files in our networks, and the lines for those that do not fit."""
 
+import functools
 import sys
 import types
 
@@ -51,6 +52,7 @@ def _tensors(names=NAMES):
   }
 
 
+@functools.cache
 def _fresh():
   model = models.MODELS["resnet_tiny"](num_classes=CLASSES, width=4)
   return models.init_variables(model, jax.random.key(0), 32)
