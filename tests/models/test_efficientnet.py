@@ -3,7 +3,7 @@
 Logits are compared with PyTorch's in test_pretrained.py.
 """
 
-from functools import partial
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +21,19 @@ SIZE = 24
 def _shapes(model):
   image = jnp.zeros((1, 64, 64, 3))
   return jax.eval_shape(
-    partial(model.init, train=False), jax.random.key(0), image
+    functools.partial(model.init, train=False), jax.random.key(0), image
   )
 
 
-def _tiny(**options):
+@functools.cache
+def _variables():
+  model = models.MODELS["efficientnetv2_tiny"](num_classes=3)
+  return models.init_variables(model, jax.random.key(0), SIZE)
+
+
+def _apply_fn(**options):
   model = models.MODELS["efficientnetv2_tiny"](num_classes=3, **options)
-  params, stats = models.init_variables(model, jax.random.key(0), SIZE)
-  return models.make_apply_fn(model), params, stats
+  return jax.jit(models.make_apply_fn(model), static_argnames="train")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -62,12 +67,13 @@ def test_width_scales_all_channels():
 
 
 def test_bfloat16_computes_near_float32_with_float32_parameters():
-  apply_fn, params, stats = _tiny()
-  half_fn, half, _ = _tiny(dtype=jnp.bfloat16)
-  assert {p.dtype for p in jax.tree.leaves(half)} == {jnp.dtype("f4")}
+  half = models.MODELS["efficientnetv2_tiny"](num_classes=3, dtype=jnp.bfloat16)
+  leaves = jax.tree.leaves(_shapes(half))
+  assert {leaf.dtype for leaf in leaves} == {jnp.dtype("f4")}
+  params, stats = _variables()
   image = jax.random.normal(jax.random.key(1), (4, SIZE, SIZE, 3))
-  wanted, _ = apply_fn(params, stats, image, train=False)
-  got, _ = half_fn(params, stats, image, train=False)
+  wanted, _ = _apply_fn()(params, stats, image, train=False)
+  got, _ = _apply_fn(dtype=jnp.bfloat16)(params, stats, image, train=False)
   assert got.dtype == jnp.float32
   assert 0 < np.abs(got - wanted).max() < 0.05 * np.abs(wanted).max() + 0.02
 
@@ -77,8 +83,9 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
               {"dropout": 0.0, "stochastic_depth": 0.9}]
 )  # fmt: skip
 def test_randomness_needs_training_and_a_key(options):
-  apply_fn, params, stats = _tiny(**options)
-  plain_fn, *_ = _tiny(dropout=0.0, stochastic_depth=0.0)
+  params, stats = _variables()
+  apply_fn = _apply_fn(**options)
+  plain_fn = _apply_fn(dropout=0.0, stochastic_depth=0.0)
   image = jax.random.normal(jax.random.key(1), (8, SIZE, SIZE, 3))
   one, two = jax.random.split(jax.random.key(2))
 
@@ -120,7 +127,7 @@ def test_stochastic_depth_grows_with_the_number_of_the_block(monkeypatch):
   def dropout(owner, rate, train, *, whole_rows=False):
     if whole_rows:
       rates.append(rate)
-    return layers.nn.Dropout(0.0)
+    return layers.nn.Dropout(0.0, deterministic=True)
 
   monkeypatch.setattr(layers, "dropout", dropout)
   model = models.MODELS["efficientnetv2_s"](num_classes=3)
