@@ -4,12 +4,10 @@ The peer of the benchmarks and the oracle of the tests. Written out because
 torchvision has no CPU build in some package indexes.
 """
 
-import re
-
-import jax
-import numpy as np
 import torch
 from torch import nn
+
+from gzjax.models import pretrained
 
 
 def _conv_norm(inputs, outputs, kernel, stride=1):
@@ -17,6 +15,15 @@ def _conv_norm(inputs, outputs, kernel, stride=1):
     inputs, outputs, kernel, stride, padding=kernel // 2, bias=False
   )
   return conv, nn.BatchNorm2d(outputs)
+
+
+def init_convolutions(network: nn.Module) -> None:
+  """He et al. 2015, as torchvision does."""
+  for module in network.modules():
+    if isinstance(module, nn.Conv2d):
+      nn.init.kaiming_normal_(
+        module.weight, mode="fan_out", nonlinearity="relu"
+      )
 
 
 class _Block(nn.Module):
@@ -74,11 +81,7 @@ class TorchResNet(nn.Module):
         inputs = channels * (4 if bottleneck else 1)
       self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
     self.fc = nn.Linear(inputs, num_classes)
-    for module in self.modules():
-      if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(
-          module.weight, mode="fan_out", nonlinearity="relu"
-        )
+    init_convolutions(self)
 
   def forward(self, x):
     x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
@@ -90,7 +93,11 @@ class TorchResNet(nn.Module):
 def random_network(name: str, num_classes: int, seed: int) -> TorchResNet:
   """A network with uneven BatchNorm parameters and statistics."""
   torch.manual_seed(seed)
-  network = TorchResNet(name, num_classes)
+  return with_uneven_norms(TorchResNet(name, num_classes))
+
+
+def with_uneven_norms(network: nn.Module) -> nn.Module:
+  """The network, its BatchNorm parameters and statistics made random."""
   for module in network.modules():
     if isinstance(module, nn.BatchNorm2d):
       for tensor in (module.weight, module.running_var):
@@ -105,43 +112,7 @@ def to_flax(weights: dict[str, torch.Tensor], shapes):
 
   Args:
     weights: its `state_dict()`, or what else has a tensor for each name.
-    shapes: the variables of ours, {"params": ..., "batch_stats": ...} or one of
-      them, as arrays or `jax.ShapeDtypeStruct`s.
+    shapes: see `pretrained.from_torchvision`.
   """
   arrays = {k: v.detach().cpu().numpy() for k, v in weights.items()}
-  return jax.tree_util.tree_map_with_path(
-    lambda path, shape: _tensor(arrays, path, shape.shape), shapes
-  )
-
-
-def _tensor(arrays, path, shape):
-  name = "/".join(entry.key for entry in path)
-  _, *modules, leaf = name.split("/")
-  module = ".".join(modules)
-  module = re.sub(
-    r"stage(\d)_block(\d+)",
-    lambda m: f"layer{m[1]}.{int(m[2]) - 1}",
-    module,
-  )
-  for ours, theirs in {
-    "stem_conv": "conv1",
-    "stem_norm": "bn1",
-    "shortcut_conv": "downsample.0",
-    "shortcut_norm": "downsample.1",
-    "norm": "bn",
-    "head": "fc",
-  }.items():
-    module = module.replace(ours, theirs)
-  leaf = {
-    "kernel": "weight",
-    "scale": "weight",
-    "mean": "running_mean",
-    "var": "running_var",
-  }.get(leaf, leaf)
-  value = arrays[f"{module}.{leaf}"]
-  if value.ndim == 4:
-    value = value.transpose(2, 3, 1, 0)
-  elif value.ndim == 2:
-    value = value.T
-  assert value.shape == shape, name
-  return np.array(value)  # a copy: training writes into torch
+  return pretrained.from_torchvision(arrays, shapes)

@@ -8,10 +8,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.resnet import RESNETS
 from gzjax.types import ApplyFn, PyTree
 
-MODELS = dict(RESNETS)
+MODELS = RESNETS | EFFICIENTNETS
 
 
 def make_apply_fn(model: Any) -> ApplyFn:
@@ -43,13 +44,20 @@ def as_apply_fn(model: Any) -> ApplyFn:
 def depth_order(params: PyTree) -> tuple[str, ...]:
   """The names of a network's layers, from the input to the output.
 
-  By the names that all our models use: `stem`, then the blocks by their
-  numbers, then `head`. A layer is an entry at the top of `params`.
+  By the names that all our models use: `stem...`, then the blocks by their
+  numbers, then `head_...` and last `head`, the one with the logits. A layer is
+  an entry at the top of `params`.
   """
 
   def place(name):
     numbers = tuple(int(digits) for digits in re.findall(r"\d+", name))
-    return name.startswith("head"), not name.startswith("stem"), numbers, name
+    return (
+      name == "head",
+      name.startswith("head"),
+      not name.startswith("stem"),
+      numbers,
+      name,
+    )
 
   return tuple(sorted(params, key=place))
 

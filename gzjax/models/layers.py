@@ -1,15 +1,18 @@
-"""The convolution, in the form that the platform runs fastest.
+"""What the networks are made of: padded convolutions and a head.
 
-All forms take the same kernel and give the same numbers; only the speed
-differs. XLA:CPU has no fast gradient for convolutions over tiny maps (a 3x3
-convolution of 512 channels over a 2x2 map takes 50 times as long as the same
-arithmetic written as one matrix product), while GPUs and TPUs want the native
-operation.
+A convolution comes in the form that the platform runs fastest. All forms take
+the same kernel and give the same numbers; only the speed differs. XLA:CPU has
+no fast gradient for convolutions over tiny maps (a 3x3 convolution of 512
+channels over a 2x2 map takes 50 times as long as the same arithmetic written
+as one matrix product) nor for depthwise ones, while GPUs and TPUs want the
+native operation.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal
 
+import flax.linen as nn
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -19,6 +22,77 @@ ConvForm = Literal["auto", "native", "dot"]
 # Largest number of output positions for which XLA:CPU is faster with the dot
 # form: the best of 4, 9, 16 and 64 in a ResNet34 training step at 64 pixels.
 CPU_DOT_POSITIONS = 16
+
+_kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+# torch's default for nn.Linear: uniform within 1/sqrt(fan_in).
+_uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def conv(
+  channels: int,
+  kernel: int,
+  stride: int = 1,
+  *,
+  form: ConvForm,
+  dtype: Any,
+  groups: int = 1,
+  use_bias: bool = False,
+  name: str,
+) -> nn.Conv:
+  """A square convolution with torch's padding, half the kernel on all sides."""
+  return nn.Conv(
+    channels,
+    (kernel, kernel),
+    (stride, stride),
+    padding=[(kernel // 2, kernel // 2)] * 2,
+    feature_group_count=groups,
+    use_bias=use_bias,
+    dtype=dtype,
+    kernel_init=_kaiming_fan_out,
+    conv_general_dilated=partial(conv2d, form=form),
+    name=name,
+  )
+
+
+def dropout(
+  owner: nn.Module, rate: float, train: bool, *, whole_rows: bool = False
+) -> nn.Dropout:
+  """Zeroes a share `rate` of the entries, and scales the others by 1/(1-rate).
+
+  Only in training, and only where a key was given.
+
+  Args:
+    owner: the module that is being called.
+    rate: from 0 to 1.
+    train: whether to.
+    whole_rows: of images f[B,H,W,C], all of an example or nothing: the
+      stochastic depth of Huang et al. 2016, of residual branches.
+  """
+  active = train and owner.has_rng("dropout")
+  return nn.Dropout(
+    rate,
+    broadcast_dims=(1, 2, 3) if whole_rows else (),
+    deterministic=not active,
+  )
+
+
+def head(
+  features: jax.Array, num_classes: int, dropout: nn.Dropout
+) -> jax.Array:
+  """f[B,C] -> logits f32[B,num_classes]; the caller's layer `head`."""
+  return nn.Dense(
+    num_classes,
+    kernel_init=_uniform_fan_in,
+    bias_init=_uniform_bias(features.shape[-1]),
+    name="head",
+  )(dropout(features.astype(jnp.float32)))
+
+
+def _uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
+  bound = fan_in**-0.5
+  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
+    key, shape, dtype, -bound, bound
+  )
 
 
 def conv2d(
@@ -38,25 +112,36 @@ def conv2d(
     window_strides: two steps.
     padding: (before, after) of both axes.
     form: "native" is XLA's convolution. "dot" copies the patches and takes one
-      matrix product; it is what per-example gradients under `vmap` want, too.
-      "auto" is native, but on CPUs dot for maps of few positions and for
-      kernels of one pixel.
+      matrix product, or of a depthwise convolution the weighted sum of shifted
+      images; it is what per-example gradients under `vmap` want, too. "auto"
+      is native, but on CPUs dot for maps of few positions, for kernels of one
+      pixel and for depthwise ones.
     **kwargs: what `nn.Conv` passes on: dilations, groups, precision.
 
   Returns:
     f[B,H',W',K].
   """
-  plain = (
-    kwargs.get("feature_group_count", 1) == 1
-    and all(d == 1 for d in kwargs.get("lhs_dilation") or (1,))
-    and all(d == 1 for d in kwargs.get("rhs_dilation") or (1,))
+  groups = kwargs.get("feature_group_count", 1)
+  depthwise = 1 < groups == rhs.shape[-1] and rhs.shape[2] == 1
+  plain = (groups == 1 or depthwise) and all(
+    d == 1
+    for side in ("lhs_dilation", "rhs_dilation")
+    for d in kwargs.get(side) or (1,)
   )
   height, width = _output_size(lhs, rhs, window_strides, padding)
   if form == "auto":
-    tiny = height * width <= CPU_DOT_POSITIONS or rhs.shape[:2] == (1, 1)
-    form = "dot" if tiny and jax.default_backend() == "cpu" else "native"
+    slow = (
+      height * width <= CPU_DOT_POSITIONS
+      or rhs.shape[:2] == (1, 1)
+      or depthwise
+    )
+    form = "dot" if slow and jax.default_backend() == "cpu" else "native"
   if form == "native" or not plain:
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **kwargs)
+  if depthwise:
+    views = shifted(lhs, rhs.shape[:2], window_strides, padding)
+    weights = jnp.expand_dims(rhs.reshape(-1, groups), (1, 2, 3))
+    return sum(v * w for v, w in zip(views, weights, strict=True))
   rows = patches(lhs, rhs.shape[:2], window_strides, padding)
   flat = rows.reshape(-1, rows.shape[-1])
   out = jnp.dot(
@@ -82,6 +167,18 @@ def patches(
   dilation: Sequence[int] = (1, 1),
 ) -> jax.Array:
   """f[B,H,W,C] -> f[B,H',W',h*w*C], in the order of a HWIO kernel."""
+  views = shifted(image, kernel, strides, padding, dilation)
+  return jnp.concatenate(views, axis=-1)
+
+
+def shifted(
+  image: jax.Array,
+  kernel: Sequence[int],
+  strides: Sequence[int],
+  padding: Sequence[tuple[int, int]],
+  dilation: Sequence[int] = (1, 1),
+) -> list[jax.Array]:
+  """What each of a kernel's h*w pixels sees: f[B,H,W,C] -> f[B,H',W',C]s."""
   padded = jnp.pad(image, ((0, 0), *padding, (0, 0)))
   spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
   rows, columns = (
@@ -90,7 +187,7 @@ def patches(
       padded.shape[1:3], spans, strides, strict=True
     )
   )
-  shifted = [
+  return [
     padded[
       :,
       i : i + (rows - 1) * strides[0] + 1 : strides[0],
@@ -99,4 +196,3 @@ def patches(
     for i in range(0, spans[0], dilation[0])
     for j in range(0, spans[1], dilation[1])
   ]
-  return jnp.concatenate(shifted, axis=-1)

@@ -8,24 +8,13 @@ parameter paths are public: `stage1_block1/conv1/kernel`, `head/bias`.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gzjax.models import layers
-
-_kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
-# torch's default for nn.Linear: uniform within 1/sqrt(fan_in).
-_uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-
-
-def _uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
-  bound = fan_in**-0.5
-  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
-    key, shape, dtype, -bound, bound
-  )
 
 
 class BasicBlock(nn.Module):
@@ -89,6 +78,10 @@ class ResNet(nn.Module):
       about 32 to 64 pixels, instead of the 7x7 stride 2 and max pooling.
     zero_gamma: start the last BatchNorm scale of each block at 0, so that the
       block starts as the identity (Goyal et al. 2017), instead of at 1.
+    dropout: the share of the head's inputs that a training step with a key
+      sets to 0.
+    head: "pool" averages the last map, so that any size of image is right;
+      "flatten" gives the head all of it (H'*W'*C inputs, in this order).
     dtype: of the computation; parameters and statistics stay float32.
     conv_form: see `layers.conv2d`.
   """
@@ -99,26 +92,15 @@ class ResNet(nn.Module):
   width: int = 64
   small_stem: bool = False
   zero_gamma: bool = False
+  dropout: float = 0.0
+  head: Literal["pool", "flatten"] = "pool"
   dtype: Any = jnp.float32
   conv_form: layers.ConvForm = "auto"
 
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """f32[B,H,W,3] -> logits f32[B,num_classes]."""
-
-    def conv(channels, kernel, stride, name):
-      return nn.Conv(
-        channels,
-        (kernel, kernel),
-        (stride, stride),
-        padding=[(kernel // 2, kernel // 2)] * 2,
-        use_bias=False,
-        dtype=self.dtype,
-        kernel_init=_kaiming_fan_out,
-        conv_general_dilated=partial(layers.conv2d, form=self.conv_form),
-        name=name,
-      )
-
+    conv = partial(layers.conv, form=self.conv_form, dtype=self.dtype)
     norm = partial(
       nn.BatchNorm,
       use_running_average=not train,
@@ -147,13 +129,10 @@ class ResNet(nn.Module):
           last_scale_init,
           name=f"stage{stage + 1}_block{index + 1}",
         )(x)
-    x = jnp.mean(x, axis=(1, 2))
-    return nn.Dense(
-      self.num_classes,
-      kernel_init=_uniform_fan_in,
-      bias_init=_uniform_bias(x.shape[-1]),
-      name="head",
-    )(x.astype(jnp.float32))
+    if self.head == "pool":
+      x = jnp.mean(x, axis=(1, 2))
+    dropout = layers.dropout(self, self.dropout, train)
+    return layers.head(x.reshape(len(x), -1), self.num_classes, dropout)
 
 
 RESNETS: dict[str, Callable[..., ResNet]] = {

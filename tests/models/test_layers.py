@@ -7,7 +7,8 @@ import pytest
 
 from gzjax.models import layers
 
-# size, channels in and out, kernel, stride, padding
+# size, channels in and out, kernel, stride, padding; depthwise ones have no
+# channels out.
 SHAPES = [
   (2, 5, 7, 3, 1, 1),
   (4, 3, 6, 3, 2, 1),
@@ -15,6 +16,9 @@ SHAPES = [
   (9, 3, 4, 7, 2, 3),
   (8, 6, 5, 1, 1, 0),
   (7, 6, 5, 1, 2, 0),
+  (5, 6, None, 3, 1, 1),
+  (6, 4, None, 3, 2, 1),
+  (3, 5, None, 5, 1, 2),
 ]
 
 
@@ -26,6 +30,7 @@ def _run(form, image, kernel, stride, padding):
     [(padding, padding)] * 2,
     form=form,
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=image.shape[-1] // kernel.shape[2],
   )
 
 
@@ -35,9 +40,9 @@ def test_values_and_gradients_equal_native(shape, form):
   size, inputs, outputs, kernel_size, stride, padding = shape
   rng = np.random.default_rng(0)
   image = rng.normal(size=(3, size, size, inputs)).astype(np.float32)
-  kernel = rng.normal(size=(kernel_size, kernel_size, inputs, outputs)).astype(
-    np.float32
-  )
+  channels = (inputs, outputs) if outputs else (1, inputs)
+  kernel = rng.normal(size=(kernel_size, kernel_size, *channels))
+  kernel = kernel.astype(np.float32)
 
   def loss(form, image, kernel):
     return jnp.sum(jnp.sin(_run(form, image, kernel, stride, padding)))
@@ -56,20 +61,24 @@ def test_values_and_gradients_equal_native(shape, form):
     np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-3)
 
 
-def test_grouped_and_dilated_convolutions_stay_native():
+def test_other_grouped_and_dilated_convolutions_stay_native():
   image = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("f")
-  kernel = np.ones((3, 3, 1, 4), np.float32)
-  out = layers.conv2d(
+  out = _run("dot", image, np.ones((3, 3, 2, 4), np.float32), 1, 1)
+  near = image[:, :3, :3].sum((1, 2))
+  wanted = np.repeat([near[:, :2].sum(1), near[:, 2:].sum(1)], 2, axis=0).T
+  np.testing.assert_allclose(out[:, 1, 1], wanted, rtol=1e-5)
+  dilated = layers.conv2d(
     image,
-    kernel,
+    np.ones((3, 3, 1, 4), np.float32),
     (1, 1),
-    [(1, 1), (1, 1)],
+    [(2, 2), (2, 2)],
     form="dot",
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
     feature_group_count=4,
+    rhs_dilation=(2, 2),
   )
-  wanted = image[:, :3, :3].sum((1, 2))
-  np.testing.assert_allclose(out[:, 1, 1], wanted, rtol=1e-5)
+  wanted = image[:, :5:2, :5:2].sum((1, 2))
+  np.testing.assert_allclose(dilated[:, 2, 2], wanted, rtol=1e-4)
 
 
 def test_auto_takes_the_dot_form_for_tiny_maps_only():

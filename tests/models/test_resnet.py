@@ -135,6 +135,74 @@ def test_training_mode_equals_pytorch():
   )
 
 
+def test_dropout_needs_training_and_a_key():
+  model = models.MODELS["resnet_tiny"](num_classes=3, width=4, dropout=0.5)
+  params, stats = models.init_variables(model, jax.random.key(0), 16)
+  image = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
+
+  def logits(model=model, **options):
+    apply_fn = jax.jit(models.make_apply_fn(model), static_argnames="train")
+    return apply_fn(params, stats, image, **options)[0]
+
+  one, two = jax.random.split(jax.random.key(2))
+  plain = models.MODELS["resnet_tiny"](num_classes=3, width=4)
+  without = logits(plain, train=True)
+  np.testing.assert_array_equal(logits(train=True), without)
+  np.testing.assert_array_equal(logits(plain, train=True, key=one), without)
+  np.testing.assert_array_equal(
+    logits(train=False, key=one), logits(train=False)
+  )
+  random = logits(train=True, key=one)
+  np.testing.assert_array_equal(random, logits(train=True, key=one))
+  assert np.any(random != logits(train=True, key=two))
+  assert np.any(random != without)
+
+
+def test_dropout_zeroes_its_share_of_the_heads_inputs():
+  """With a kernel of the identity the logits are the dropped features."""
+  model = models.MODELS["resnet_tiny"](num_classes=64, width=32, dropout=0.3)
+  params, stats = models.init_variables(model, jax.random.key(0), 16)
+  params["head"] = {"kernel": jnp.eye(64), "bias": jnp.zeros(64)}
+  image = jax.random.normal(jax.random.key(1), (64, 16, 16, 3))
+  apply_fn = jax.jit(models.make_apply_fn(model), static_argnames="train")
+  whole, _ = apply_fn(params, stats, image, train=True)
+  some, _ = apply_fn(params, stats, image, train=True, key=jax.random.key(2))
+  alive = np.asarray(whole > 0)
+  kept = np.asarray(some > 0)[alive]
+  assert alive.sum() > 3000
+  assert abs(kept.mean() - 0.7) < 4 * np.sqrt(0.21 / kept.size)
+  ratio = np.asarray(some)[alive][kept] / np.asarray(whole)[alive][kept]
+  np.testing.assert_allclose(ratio, 1 / 0.7, rtol=1e-4)
+
+
+def test_a_flat_head_sees_every_place():
+  """The seeds' head: at 120 pixels a ResNet50 has 4x4x2048 features."""
+  params = _shapes(
+    models.MODELS["resnet50"](num_classes=3, head="flatten"), size=120
+  )["params"]
+  assert params["head"]["kernel"].shape == (4 * 4 * 2048, 3)
+  model = models.MODELS["resnet_tiny"](num_classes=3, width=4, head="flatten")
+  pooled = models.MODELS["resnet_tiny"](num_classes=3, width=4)
+  variables = models.init_variables(model, jax.random.key(0), 32)
+  image = jax.random.normal(jax.random.key(1), (2, 32, 32, 3))
+  # A flat head with the same weights / 16 at all of 4x4 places is the mean.
+  kernel = np.random.default_rng(0).normal(size=(8, 3)).astype("f")
+  bias = np.ones(3, np.float32)
+
+  def logits(model, kernel):
+    params = variables[0] | {"head": {"kernel": kernel, "bias": bias}}
+    out, _ = models.make_apply_fn(model)(
+      params, variables[1], image, train=False
+    )
+    return out
+
+  np.testing.assert_allclose(
+    logits(model, np.tile(kernel, (16, 1)) / 16),
+    logits(pooled, kernel),
+    rtol=1e-5,
+  )
+
+
 def test_layers_in_the_order_of_their_depth():
   model = models.MODELS["resnet18"](num_classes=3, width=4)
   params, _ = models.init_variables(model, jax.random.key(0), 32)

@@ -1,0 +1,187 @@
+"""EfficientNetV2-S and -M with torchvision's exact semantics.
+
+Tan & Le 2021, arXiv:2104.00298, tables 4 and 5. As in torchvision: explicit
+padding of 1, BatchNorm with epsilon 1e-3 (its momentum is 0.9 as in our
+ResNets), the squeezed width of a block a quarter of its input's, stochastic
+depth that grows linearly with the number of the block. Submodules are named,
+because parameter paths are public: `stage4_block1/depthwise_conv/kernel`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gzjax.models import layers
+
+
+class Stage(NamedTuple):
+  """Blocks of one width; the first one has the stride.
+
+  Attributes:
+    fused: `FusedMBConv`, otherwise `MBConv`.
+    expansion: of the channels inside a block.
+    stride: of the first block.
+    channels: of the output.
+    blocks: how many.
+  """
+
+  fused: bool
+  expansion: int
+  stride: int
+  channels: int
+  blocks: int
+
+
+class FusedMBConv(nn.Module):
+  """A 3x3 convolution (strided) that expands, and a 1x1 back to `channels`.
+
+  With an expansion of 1 the first one is all.
+  """
+
+  expansion: int
+  stride: int
+  channels: int
+  conv: Callable[..., nn.Module]
+  norm: Callable[..., nn.Module]
+  drop_rate: float
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    alone = self.expansion == 1
+    width = self.channels if alone else x.shape[-1] * self.expansion
+    y = self.conv(width, 3, self.stride, name="expand_conv")(x)
+    y = nn.silu(self.norm(name="expand_norm")(y))
+    if not alone:
+      y = self.conv(self.channels, 1, name="project_conv")(y)
+      y = self.norm(name="project_norm")(y)
+    return _residual(self, x, y, train)
+
+
+class MBConv(nn.Module):
+  """1x1 (expands), 3x3 depthwise (strided), squeeze-excitation, 1x1."""
+
+  expansion: int
+  stride: int
+  channels: int
+  conv: Callable[..., nn.Module]
+  norm: Callable[..., nn.Module]
+  drop_rate: float
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    width = x.shape[-1] * self.expansion
+    y = self.conv(width, 1, name="expand_conv")(x)
+    y = nn.silu(self.norm(name="expand_norm")(y))
+    y = self.conv(width, 3, self.stride, groups=width, name="depthwise_conv")(y)
+    y = nn.silu(self.norm(name="depthwise_norm")(y))
+    gate = jnp.mean(y, axis=(1, 2), keepdims=True)
+    squeezed = max(1, x.shape[-1] // 4)
+    gate = self.conv(squeezed, 1, use_bias=True, name="squeeze")(gate)
+    gate = self.conv(width, 1, use_bias=True, name="excite")(nn.silu(gate))
+    y = self.conv(self.channels, 1, name="project_conv")(nn.sigmoid(gate) * y)
+    y = self.norm(name="project_norm")(y)
+    return _residual(self, x, y, train)
+
+
+def _residual(block, x, y, train):
+  if block.stride > 1 or x.shape != y.shape:
+    return y
+  return x + layers.dropout(block, block.drop_rate, train, whole_rows=True)(y)
+
+
+class EfficientNet(nn.Module):
+  """An EfficientNetV2 for RGB images.
+
+  Attributes:
+    stages: from the input to the output; all but the channels is fixed.
+    num_classes: K, the number of logits.
+    width: factor of all channels.
+    last_channels: inputs of the head, before the factor.
+    dropout: the share of the head's inputs that a training step with a key
+      sets to 0.
+    stochastic_depth: of N residual branches such a step drops the one of
+      block i = 0, 1, ... for a share `stochastic_depth` * i / N of the
+      examples, each on its own.
+    dtype: of the computation; parameters and statistics stay float32.
+    conv_form: see `layers.conv2d`.
+  """
+
+  stages: tuple[Stage, ...]
+  num_classes: int
+  width: float = 1.0
+  last_channels: int = 1280
+  dropout: float = 0.2
+  stochastic_depth: float = 0.2
+  dtype: Any = jnp.float32
+  conv_form: layers.ConvForm = "auto"
+
+  @nn.compact
+  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+    """f32[B,H,W,3] -> logits f32[B,num_classes]."""
+    conv = partial(layers.conv, form=self.conv_form, dtype=self.dtype)
+    norm = partial(
+      nn.BatchNorm,
+      use_running_average=not train,
+      momentum=0.9,
+      epsilon=1e-3,
+      dtype=self.dtype,
+    )
+
+    def scaled(channels):
+      return max(1, round(self.width * channels))
+
+    x = image.astype(self.dtype)
+    x = conv(scaled(self.stages[0].channels), 3, 2, name="stem_conv")(x)
+    x = nn.silu(norm(name="stem_norm")(x))
+    number, count = 0, sum(stage.blocks for stage in self.stages)
+    for place, stage in enumerate(self.stages, 1):
+      for index in range(stage.blocks):
+        x = (FusedMBConv if stage.fused else MBConv)(
+          stage.expansion,
+          stage.stride if index == 0 else 1,
+          scaled(stage.channels),
+          conv,
+          norm,
+          self.stochastic_depth * number / count,
+          name=f"stage{place}_block{index + 1}",
+        )(x, train)
+        number += 1
+    x = conv(scaled(self.last_channels), 1, name="head_conv")(x)
+    x = jnp.mean(nn.silu(norm(name="head_norm")(x)), axis=(1, 2))
+    dropout = layers.dropout(self, self.dropout, train)
+    return layers.head(x, self.num_classes, dropout)
+
+
+_S = (
+  Stage(True, 1, 1, 24, 2),
+  Stage(True, 4, 2, 48, 4),
+  Stage(True, 4, 2, 64, 4),
+  Stage(False, 4, 2, 128, 6),
+  Stage(False, 6, 1, 160, 9),
+  Stage(False, 6, 2, 256, 15),
+)
+_M = (
+  Stage(True, 1, 1, 24, 3),
+  Stage(True, 4, 2, 48, 5),
+  Stage(True, 4, 2, 80, 5),
+  Stage(False, 4, 2, 160, 7),
+  Stage(False, 6, 1, 176, 14),
+  Stage(False, 6, 2, 304, 18),
+  Stage(False, 6, 1, 512, 5),
+)
+# One of each kind of block, with and without a shortcut.
+_TINY = (
+  Stage(True, 1, 1, 8, 1),
+  Stage(True, 4, 2, 12, 2),
+  Stage(False, 4, 2, 16, 2),
+)
+
+EFFICIENTNETS: dict[str, Callable[..., EfficientNet]] = {
+  "efficientnetv2_tiny": partial(EfficientNet, _TINY, last_channels=64),
+  "efficientnetv2_s": partial(EfficientNet, _S),
+  "efficientnetv2_m": partial(EfficientNet, _M, dropout=0.3),
+}

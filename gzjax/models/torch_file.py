@@ -1,0 +1,176 @@
+"""Reads PyTorch's weights files without PyTorch, and without running them.
+
+A `.pth` file is a zip archive: `data.pkl`, a pickle that describes tensors, and
+one entry with the raw numbers of each storage. A pickle is a program that may
+call whatever `find_class` finds, so here it finds five harmless things only;
+whatever else a file asks for, the file is refused. No object of ours that a
+pickle gets hold of has an attribute that it could set.
+"""
+
+from collections import OrderedDict
+import io
+import math
+from pathlib import Path
+import pickle
+from typing import Any, NamedTuple
+import zipfile
+
+import ml_dtypes
+import numpy as np
+
+from gzjax.errors import UserError
+
+_DTYPES = {
+  "HalfStorage": np.dtype(np.float16),
+  "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+  "FloatStorage": np.dtype(np.float32),
+  "DoubleStorage": np.dtype(np.float64),
+  "LongStorage": np.dtype(np.int64),
+}
+_LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+  """The tensors of a state dict that `torch.save` wrote.
+
+  The state dict may stand alone or under the key "state_dict" or "model".
+
+  Args:
+    path: of a file in the format of torch 1.6 and later.
+
+  Returns:
+    Arrays of float16, bfloat16, float32, float64 or int64 by their names;
+    tensors that share a storage share it here.
+
+  Raises:
+    UserError: for a file that is no such archive, is damaged, has compressed
+      entries, asks for any other object, or has a tensor that its storage
+      does not hold.
+  """
+  with path.open("rb") as file:
+    if file.read(len(_LEGACY_START)) == _LEGACY_START:
+      raise UserError(
+        f"{path}: the format of torch before 1.6; load it there and save it "
+        "with torch.save(state_dict, path) of a later torch."
+      )
+  try:
+    with zipfile.ZipFile(path) as archive:
+      return _arrays(_Unpickler(archive, path).load())
+  except UserError:
+    raise
+  except Exception as error:  # a damaged pickle raises whatever it likes
+    raise UserError(
+      f"{path}: damaged, or no weights that torch.save wrote ({error}); "
+      "download it again, or save model.state_dict() alone."
+    ) from error
+
+
+class _Storage(NamedTuple):
+  values: np.ndarray  # 1-D
+
+
+class _StorageType(NamedTuple):
+  dtype: np.dtype
+
+
+class _Tensor(NamedTuple):
+  """What a pickle says of a tensor; not believed before `_array`."""
+
+  storage: Any
+  offset: Any
+  size: Any
+  stride: Any
+
+
+class _RebuildTensor:
+  """In the place of torch._utils._rebuild_tensor_v2."""
+
+  __slots__ = ()
+
+  def __call__(self, storage, offset, size, stride, *_):
+    return _Tensor(storage, offset, size, stride)
+
+
+class _RebuildParameter:
+  """In the place of torch._utils._rebuild_parameter."""
+
+  __slots__ = ()
+
+  def __call__(self, tensor, *_):
+    return tensor
+
+
+def _arrays(content: Any) -> dict[str, np.ndarray]:
+  for wrapper in ("state_dict", "model"):
+    if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
+      content = content[wrapper]
+  if not isinstance(content, dict):
+    raise ValueError("no state dict")
+  return {name: _array(name, value) for name, value in content.items()}
+
+
+def _array(name: str, tensor: _Tensor) -> np.ndarray:
+  """A view, if it lies in its storage and is not larger."""
+  if not isinstance(tensor, _Tensor):
+    raise ValueError(f"{name!r} is no tensor")
+  values, (_, offset, size, stride) = tensor.storage.values, tensor
+  numbers = [offset, *size, *stride]
+  if len(size) != len(stride) or not all(
+    type(n) is int and n >= 0 for n in numbers
+  ):
+    raise ValueError(f"{name!r} has shape {size} and strides {stride}")
+  count = math.prod(size)
+  last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True))
+  if count > len(values) or (count and last >= len(values)):
+    raise ValueError(f"{name!r} of shape {size} is not in its storage")
+  return np.lib.stride_tricks.as_strided(
+    values[offset:],
+    size,
+    [step * values.itemsize for step in stride],
+    writeable=False,
+  )
+
+
+_ALLOWED = {
+  "collections.OrderedDict": OrderedDict,
+  "torch._utils._rebuild_tensor_v2": _RebuildTensor(),
+  "torch._utils._rebuild_parameter": _RebuildParameter(),
+} | {f"torch.{name}": _StorageType(dtype) for name, dtype in _DTYPES.items()}
+
+
+class _Unpickler(pickle.Unpickler):
+  def __init__(self, archive: zipfile.ZipFile, path: Path):
+    self._archive = archive
+    self._path = path
+    self._storages: dict[str, _Storage] = {}
+    self._root = archive.namelist()[0].split("/")[0]
+    if f"{self._root}/byteorder" in archive.namelist():
+      order = self._entry("byteorder")
+      if order != b"little":
+        raise ValueError(f"byte order {order!r}")
+    super().__init__(io.BytesIO(self._entry("data.pkl")))
+
+  def find_class(self, module: str, name: str) -> Any:
+    try:
+      return _ALLOWED[f"{module}.{name}"]
+    except KeyError:
+      raise UserError(
+        f"{self._path}: asks for {module}.{name}, and only tensors are read, "
+        "no code is run; save model.state_dict() of float or int64 tensors."
+      ) from None
+
+  def persistent_load(self, pid: Any) -> _Storage:
+    _, (dtype,), key, _, count = pid
+    if key not in self._storages:
+      content = self._entry(f"data/{key}")
+      if len(content) != count * dtype.itemsize:
+        raise ValueError(f"storage {key!r} is not of its declared size")
+      self._storages[key] = _Storage(np.frombuffer(content, dtype))
+    return self._storages[key]
+
+  def _entry(self, name):
+    """Only what is stored as it is: nothing that grows when it is read."""
+    info = self._archive.getinfo(f"{self._root}/{name}")
+    if info.compress_type != zipfile.ZIP_STORED:
+      raise ValueError(f"entry {info.filename!r} is compressed")
+    return self._archive.read(info)
