@@ -15,8 +15,10 @@ gradients over N, ascent by Adam at 1e-4 in training mode for three epochs,
 retraining by Adam at 2e-4 for ten epochs without augmentation, labels flipped
 after the training (`--config.flips.after_training=False` flips them before).
 `gz2_resnet34.py:published_sky` is the same recipe on the synthetic sky of the
-demo, in minutes on any computer. Not repeated: ImageNet weights, head dropout,
-the frozen backbone of the first three epochs, half precision, and halving the
+demo, in minutes on any computer. Only if you ask for them: ImageNet weights
+(--config.model.weights=resnet34.pth), head dropout (--config.model.dropout=0.3)
+and the frozen backbone of the first three epochs
+(--config.train.frozen_epochs=3). Not repeated: half precision, and halving the
 rate of retraining on a plateau (here it falls along a cosine).
 """
 

@@ -89,14 +89,16 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.model = ml_collections.ConfigDict()
   config.model.name = "resnet34"
-  config.model.width = 64  # channels of the first stage
+  # 64 is as published: channels of a ResNet's first stage; of an EfficientNet
+  # all are in proportion.
+  config.model.width = 64
   config.model.small_stem = False
   config.model.zero_gamma = False
   config.model.dtype = "float32"  # or bfloat16, on GPUs and TPUs
   # Pretrained weights of torchvision: a .safetensors or .pth file, or hub:NAME.
   config.model.weights = ""
   config.model.head = "pool"  # or flatten (seed 2)
-  config.model.dropout = 0.0  # before the head
+  config.model.dropout = -1.0  # before the head; -1: as published
   config.model.conv_form = "auto"  # or native, dot: see models/layers.py
 
   config.train = ml_collections.ConfigDict()
@@ -115,6 +117,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.train.min_learning_rate = 1e-6
   config.train.frozen_epochs = 0  # in which only the head learns
   config.train.layer_decay = 1.0  # rate of each layer over that of the next one
+  # Pairs of the beginning of a layer's name and a factor for its rate.
+  config.train.layer_rates = ()
   config.train.loss = "cross_entropy"  # of classes; or focal
   config.train.focal_gamma = 2.0
   config.train.class_weights = "none"  # or balanced, effective

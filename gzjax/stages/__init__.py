@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
-from gzjax import report, targets
+from gzjax import defaults, models, report, targets
 from gzjax.data import labels, noise, splits
 from gzjax.errors import UserError
 from gzjax.progress import say
@@ -25,7 +25,7 @@ from gzjax.stages import (
   train,
   unlearn,
 )
-from gzjax.stages.experiment import Experiment
+from gzjax.stages.experiment import OF_RESNETS, Experiment
 from gzjax.unlearning.methods import METHODS
 from gzjax.workdir import Workdir, to_json, write_json
 
@@ -239,6 +239,7 @@ _CHOICES = {
   "train.class_weights": ("none", "balanced", "effective"),
   "train.select": ("last", "best"),
   "model.conv_form": ("auto", "native", "dot"),
+  "model.name": tuple(models.MODELS),
   "model.head": ("pool", "flatten"),
   "model.dtype": ("float32", "bfloat16"),
   "unlearn.fisher.kind": ("empirical", "true", "sampled"),
@@ -270,6 +271,7 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
   for name in ("seed", "data.crop"):
     if _get(config, name) < 0:
       raise UserError(f"{name} is {_get(config, name)}: it must be at least 0.")
+  _check_model(config)
   _check_data(config)
   _check_target(config)
   noise.check_fraction(config.flips.fraction)
@@ -283,6 +285,18 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
       f"unlearn.retrain.{min(unknown)} is no key of config.train: choose one "
       f"of {', '.join(sorted(config.train))}."
     )
+
+
+def _check_model(config: ml_collections.ConfigDict) -> None:
+  if config.model.name in models.RESNETS:
+    return
+  usual = defaults.get_config().model
+  for name in OF_RESNETS:
+    if config.model[name] != usual[name]:
+      raise UserError(
+        f"model.{name} is {config.model[name]!r}, which {config.model.name} "
+        f"does not have: it must be {usual[name]!r}."
+      )
 
 
 def _check_data(config: ml_collections.ConfigDict) -> None:

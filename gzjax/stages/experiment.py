@@ -17,10 +17,13 @@ from gzjax.checkpoint import Checkpoints
 from gzjax.data import augment, dataset, decision_tree, feed, noise
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
+from gzjax.models import pretrained
 from gzjax.stages import labelling
 from gzjax.types import ApplyFn, Objective, PyTree, TrainState
 from gzjax.workdir import Workdir, read_json
 
+# Keys of config.model that other networks do not have.
+OF_RESNETS = ("small_stem", "zero_gamma", "head")
 # Rows of each prediction batch.
 _PREDICT_BATCH = 256
 
@@ -279,13 +282,17 @@ class Experiment:
 
   @cached_property
   def initial_variables(self) -> tuple[PyTree, PyTree]:
-    """Fresh (params, batch_stats), for training and retraining alike.
+    """(params, batch_stats) to start from, for training and retraining alike.
+
+    Fresh, or pretrained with a fresh head.
 
     Steps donate what they are given: hand them a copy.
     """
     variables = models.init_variables(
       self._model(), jax.random.key(self.config.seed), self.config.data.size
     )
+    if self.config.model.weights:
+      variables = pretrained.load(self.config.model.weights, *variables)
     return sharding.replicate(self.mesh, variables)
 
   def predict(
@@ -338,16 +345,14 @@ class Experiment:
 
   def _model(self):
     model = self.config.model
-    if model.name not in models.MODELS:
-      raise UserError(
-        f"model.name is {model.name!r}: choose one of "
-        f"{', '.join(models.MODELS)}."
-      )
-    return models.MODELS[model.name](
-      num_classes=self.target.outputs,
-      width=model.width,
-      small_stem=model.small_stem,
-      zero_gamma=model.zero_gamma,
-      dtype=jnp.dtype(model.dtype),
-      conv_form=model.conv_form,
-    )
+    options: dict[str, Any] = {
+      "num_classes": self.target.outputs,
+      "width": model.width / 64,
+      "dtype": jnp.dtype(model.dtype),
+      "conv_form": model.conv_form,
+    }
+    if model.name in models.RESNETS:
+      options |= {name: model[name] for name in ("width", *OF_RESNETS)}
+    if model.dropout >= 0:
+      options["dropout"] = model.dropout
+    return models.MODELS[model.name](**options)

@@ -9,7 +9,15 @@ import numpy as np
 import optax
 import pandas as pd
 
-from gzjax import metrics, sharding, targets, training, vote_metrics
+from gzjax import (
+  finetuning,
+  metrics,
+  models,
+  sharding,
+  targets,
+  training,
+  vote_metrics,
+)
 from gzjax.checkpoint import Checkpoints
 from gzjax.data import feed
 from gzjax.progress import say
@@ -144,8 +152,20 @@ def _optimizer(
   steps: int,
 ) -> optax.GradientTransformation:
   """The optimizer of a recipe."""
-  tx = training.make_optimizer(
-    config.optimizer, schedule, weight_decay=config.weight_decay
+
+  def make_optimizer(start: int) -> optax.GradientTransformation:
+    return training.make_optimizer(
+      config.optimizer,
+      lambda step: schedule(step + start),
+      weight_decay=config.weight_decay,
+    )
+
+  layers = models.depth_order(experiment.initial_variables[0])
+  by_name = finetuning.match_prefixes(layers, dict(config.layer_rates))
+  by_depth = finetuning.decay_by_depth(layers, config.layer_decay)
+  tx = finetuning.scale_rates(
+    finetuning.freeze_backbone(make_optimizer, config.frozen_epochs * steps),
+    {layer: by_name[layer] * by_depth[layer] for layer in layers},
   )
   if config.schedule != "plateau":
     return tx
