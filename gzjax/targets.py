@@ -124,16 +124,15 @@ def read(target: Target, logits: np.ndarray) -> Prediction:
   """What logits f32[N,K] say; NaN for galaxies with one that is not finite."""
   finite = np.isfinite(logits).all(axis=1, keepdims=True)
 
-  def on_host(reading):
-    if reading is None:
-      return None
+  def on_host(reading: Reading) -> np.ndarray:
     found = np.asarray(reading(jnp.asarray(logits)), np.float64)
     return np.where(finite, found, np.nan)
 
   votes = None
-  if target.tree is not None:
+  if target.tree is not None and target.shares is not None:
+    law = target.concentration
     votes = vote_metrics.Predictions(
-      target.tree, on_host(target.shares), on_host(target.concentration)
+      target.tree, on_host(target.shares), law and on_host(law)
     )
   return Prediction(metrics.softmax(on_host(target.class_logits)), votes)
 

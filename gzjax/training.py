@@ -125,7 +125,7 @@ def learning_rate(
   def is_plateau(node):
     return isinstance(node, optax.contrib.ReduceLROnPlateauState)
 
-  rate = float(schedule(step))
+  rate = float(jnp.asarray(schedule(step)))
   for node in jax.tree.leaves(opt_state, is_leaf=is_plateau):
     if is_plateau(node):
       rate *= float(node.scale)

@@ -19,6 +19,7 @@ from gzjax import metrics
 from gzjax.data import decision_tree
 from gzjax.data.decision_tree import Tree
 from gzjax.data.labels import Votes
+from gzjax.data.pixels import Images
 
 ALL = "all"  # the row over all questions or answers
 CONSTANT = "one law for all"  # the baseline of the Dirichlet laws
@@ -205,7 +206,7 @@ def mean_vector(fractions: np.ndarray) -> np.ndarray:
   return np.asarray(np.mean(fractions, axis=0, dtype=np.float64))
 
 
-def central_colour(image: np.ndarray, pixels: int = CENTRE) -> np.ndarray:
+def central_colour(image: Images, pixels: int = CENTRE) -> np.ndarray:
   """Mean colour of the central square of each image, f64[N,3].
 
   Args:

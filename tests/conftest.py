@@ -1,6 +1,7 @@
 """A strict world for every test: eight devices, no rank promotion."""
 
 import os
+import tempfile
 
 # Read when a backend starts; tests that launch processes set their own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -14,6 +15,14 @@ from gzjax import sharding
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
+
+
+def pytest_configure(config):
+  """One store of compiled programs for all workers and launched processes."""
+  if not hasattr(config, "workerinput"):
+    folder = tempfile.TemporaryDirectory(prefix="gzjax-compiled-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
 
 
 @pytest.fixture(scope="module", autouse=True)
