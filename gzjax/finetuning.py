@@ -7,6 +7,7 @@ do is the optimizer itself.
 
 from collections.abc import Callable, Mapping, Sequence
 
+import jax.numpy as jnp
 import optax
 
 from gzjax.errors import UserError
@@ -33,7 +34,7 @@ def freeze_backbone(
   if steps == 0:
     return make_optimizer(0)
   backbone = optax.transforms.conditionally_mask(
-    make_optimizer(steps), lambda step: step >= steps
+    make_optimizer(steps), lambda step, **_: jnp.greater_equal(step, steps)
   )
   return optax.partition(
     {True: make_optimizer(0), False: backbone},
