@@ -23,7 +23,8 @@ def freeze_backbone(
   The backbone has an optimizer of its own, which waits: after `steps` updates
   its moments and its count of updates, from which Adam corrects the bias of
   young moments, are still 0. (With one count for both, Adam's first hundred
-  updates of the backbone would be three to six times too large.)
+  updates of the backbone would be three to six times too large.) BatchNorm's
+  statistics are no updates: those of the backbone move from the start.
 
   Args:
     make_optimizer: of the step at which its learning-rate schedule begins, so
