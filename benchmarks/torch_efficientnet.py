@@ -109,6 +109,18 @@ class TorchEfficientNet(nn.Module):
 
 
 def random_network(name: str, num_classes: int, seed: int) -> TorchEfficientNet:
-  """A network with uneven BatchNorm parameters and statistics."""
+  """A network with uneven BatchNorm parameters.
+
+  Its statistics are those of some random images: with others the gates and
+  shortcuts of forty blocks leave nothing of an image in the logits.
+  """
   torch.manual_seed(seed)
-  return torch_resnet.with_uneven_norms(TorchEfficientNet(name, num_classes))
+  network = torch_resnet.with_uneven_norms(TorchEfficientNet(name, num_classes))
+  norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+  for norm in norms:
+    norm.momentum = 1.0
+  with torch.no_grad():
+    network.train()(torch.randn(32, 3, 65, 65))
+  for norm in norms:
+    norm.momentum = 0.1
+  return network

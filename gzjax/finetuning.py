@@ -7,6 +7,7 @@ do is the optimizer itself.
 
 from collections.abc import Callable, Mapping, Sequence
 
+import jax.numpy as jnp
 import optax
 
 from gzjax.errors import UserError
@@ -22,7 +23,8 @@ def freeze_backbone(
   The backbone has an optimizer of its own, which waits: after `steps` updates
   its moments and its count of updates, from which Adam corrects the bias of
   young moments, are still 0. (With one count for both, Adam's first hundred
-  updates of the backbone would be three to six times too large.)
+  updates of the backbone would be three to six times too large.) BatchNorm's
+  statistics are no updates: those of the backbone move from the start.
 
   Args:
     make_optimizer: of the step at which its learning-rate schedule begins, so
@@ -33,7 +35,7 @@ def freeze_backbone(
   if steps == 0:
     return make_optimizer(0)
   backbone = optax.transforms.conditionally_mask(
-    make_optimizer(steps), lambda step: step >= steps
+    make_optimizer(steps), lambda step, **_: jnp.greater_equal(step, steps)
   )
   return optax.partition(
     {True: make_optimizer(0), False: backbone},

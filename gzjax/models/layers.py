@@ -9,7 +9,7 @@ native operation.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -141,7 +141,7 @@ def conv2d(
   if depthwise:
     views = shifted(lhs, rhs.shape[:2], window_strides, padding)
     weights = jnp.expand_dims(rhs.reshape(-1, groups), (1, 2, 3))
-    return sum(v * w for v, w in zip(views, weights, strict=True))
+    return reduce(jnp.add, map(jnp.multiply, views, weights))
   rows = patches(lhs, rhs.shape[:2], window_strides, padding)
   flat = rows.reshape(-1, rows.shape[-1])
   out = jnp.dot(

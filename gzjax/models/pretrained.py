@@ -4,7 +4,7 @@ A file of weights is a state dict: tensors by the names of torchvision's
 modules. timm's ResNets have the same names; its EfficientNets have not.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 import re
@@ -112,7 +112,7 @@ def local_file(source: str | Path) -> Path:
   if not name:
     raise UserError(f"{source}: write hub:owner/repo or hub:owner/repo/file.")
   try:
-    import huggingface_hub
+    import huggingface_hub  # pyrefly: ignore[missing-import], an extra
   except ImportError as error:
     raise UserError(
       f"{source}: needs the package huggingface_hub; "
@@ -279,7 +279,7 @@ def _without_classifier(shapes):
   return {k: v for k, v in shapes.items() if not k.startswith(_CLASSIFIERS)}
 
 
-def _abstract(model: Callable[..., Any]) -> PyTree:
+def _abstract(model: Any) -> PyTree:
   image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
   return jax.eval_shape(
     partial(model.init, train=False), jax.random.key(0), image

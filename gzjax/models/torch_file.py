@@ -2,8 +2,8 @@
 
 A `.pth` file is a zip archive: `data.pkl`, a pickle that describes tensors, and
 one entry with the raw numbers of each storage. A pickle is a program that may
-call whatever `find_class` finds, so here it finds five harmless things only;
-whatever else a file asks for, the file is refused. No object of ours that a
+call whatever `find_class` finds, so here it finds a few harmless things only;
+if a file asks for anything else, it is refused. No object of ours that a
 pickle gets hold of has an attribute that it could set.
 """
 
