@@ -132,7 +132,9 @@ def read(target: Target, logits: np.ndarray) -> Prediction:
   if target.tree is not None and target.shares is not None:
     law = target.concentration
     votes = vote_metrics.Predictions(
-      target.tree, on_host(target.shares), law and on_host(law)
+      target.tree,
+      on_host(target.shares),
+      None if law is None else on_host(law),
     )
   return Prediction(metrics.softmax(on_host(target.class_logits)), votes)
 

@@ -107,7 +107,7 @@ def local_file(source: str | Path) -> Path:
       `huggingface_hub`, or if the file cannot be fetched.
   """
   if not str(source).startswith("hub:"):
-    return Path(source)
+    return Path(source).expanduser()
   name = re.fullmatch(r"hub:([^/]+/[^/]+)(?:/(.+))?", str(source))
   if not name:
     raise UserError(f"{source}: write hub:owner/repo or hub:owner/repo/file.")
