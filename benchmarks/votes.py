@@ -6,8 +6,9 @@
 For skies of `gzjax.data.export`, whose laws of voting are known. Prints the
 Kaggle challenge's RMSE on the test galaxies, with 95% intervals (a bootstrap
 over galaxies): of the mean vector, of the central pixel benchmark, of the
-network `original` of each workdir, and of the mean of the true law. That last
-one is the floor: what is left is chance, in whom was asked. Beside it stands
+network `original` of each workdir (some of whose training votes were wrong) and
+of `retrain` (without those), and of the mean of the true law. That last one is
+the floor: what is left is chance, in whom was asked. Beside it stands
 the distance, the RMSE to the mean of the true law instead of to the votes (the
 squares of floor and distance add up to that of the RMSE, but for chance). For
 networks with Dirichlet laws also the mean negative log-likelihood of the votes
@@ -180,6 +181,10 @@ def _read_runs(workdirs):
       )
     table = _read(workdir, "evaluate/original.parquet")
     runs[workdir.name] = vote_metrics.predictions_of(GZ2, table)
+    if (workdir / "evaluate" / "retrain.parquet").exists():
+      table = _read(workdir, "evaluate/retrain.parquet")
+      name = f"{workdir.name}, retrain"
+      runs[name] = vote_metrics.predictions_of(GZ2, table)
   return first, runs
 
 
