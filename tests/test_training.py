@@ -274,3 +274,34 @@ def test_the_key_changes_with_the_step(one_device):
   _, second = step(state, batch)
   assert len(drawn) == 1  # traced once
   assert np.abs(first["logits"] - second["logits"]).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+  "loop",
+  [
+    lambda apply_fn, state, batches: training.predict(
+      training.make_predict_step(apply_fn), state, batches
+    ),
+    training.mean_gradient,
+    training.renew_batch_stats,
+  ],
+  ids=["predict", "mean_gradient", "renew_batch_stats"],
+)
+def test_no_loop_runs_ahead_of_the_devices(monkeypatch, loop):
+  """Eight devices hang where more than 32 programs wait for a collective."""
+  apply_fn, params, stats = networks.tiny()
+  state = training.TrainState(0, params, stats, ())
+  waited = []
+  wait = jax.block_until_ready
+  monkeypatch.setattr(
+    jax, "block_until_ready", lambda x: waited.append(1) or wait(x)
+  )
+  started = []
+
+  def batches():
+    for seed in range(6):
+      started.append(len(waited))
+      yield networks.batch(8, seed=seed)
+
+  loop(apply_fn, state, batches())
+  assert started == list(range(6))

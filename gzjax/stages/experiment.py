@@ -155,10 +155,13 @@ class Experiment:
     columns = {"label": self.labels(f"{which}_label").astype(np.int32)}
     if self.target.tree is None:
       return columns
-    votes = labelling.target_votes(self.config, self.dataset)
-    if which == "train":
-      votes = votes[self._donors]
+    votes = self._votes[self._donors] if which == "train" else self._votes
     return {**columns, "votes": votes}
+
+  @cached_property
+  def _votes(self) -> np.ndarray:
+    """True votes, in the form that the network learns, f32[N,A]."""
+    return labelling.target_votes(self.config, self.dataset)
 
   @cached_property
   def _donors(self) -> np.ndarray:
