@@ -7,7 +7,7 @@ well: the answers to the question that the labels are made from.
 Letters in the shapes: B examples, K logits, C classes, A answers of the tree.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -60,7 +60,7 @@ def classes(count: int, objective: Objective = losses.cross_entropy) -> Target:
   )
 
 
-def fractions(tree: Tree, head: str, question: int) -> Target:
+def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
   """All cumulative vote fractions, by least squares (seed 2; Dieleman 2015).
 
   The objective is half the squared distance to `batch["votes"]`, cumulative
@@ -71,7 +71,8 @@ def fractions(tree: Tree, head: str, question: int) -> Target:
   Args:
     tree: the questions; K = A.
     head: one of `HEADS`, see `share_head`.
-    question: index of the one whose answers are the classes.
+    class_answers: indices of the answers that are the classes, C of them, all
+      of one question.
 
   Raises:
     KeyError: for another head.
@@ -86,7 +87,7 @@ def fractions(tree: Tree, head: str, question: int) -> Target:
     outputs=answers,
     objective=losses.squared_error(expected),
     likelihood=kinds.gaussian(expected),
-    class_logits=_class_logits(shares, tree.slices[question]),
+    class_logits=_class_logits(shares, class_answers),
     # Of a network without error, the root would have no gradient.
     summary=lambda x: jnp.sqrt(jnp.maximum(2 * x / answers, 1e-12)),
     tree=tree,
@@ -94,7 +95,7 @@ def fractions(tree: Tree, head: str, question: int) -> Target:
   )
 
 
-def counts(tree: Tree, question: int) -> Target:
+def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
   """Numbers of votes, by a Dirichlet-multinomial law for each question.
 
   The hierarchical loss of Walmsley et al. (2022), on `batch["votes"]`, counts
@@ -102,7 +103,7 @@ def counts(tree: Tree, question: int) -> Target:
 
   Args:
     tree: the questions; K = A.
-    question: index of the one whose answers are the classes.
+    class_answers: see `fractions`.
   """
 
   def shares(logits):
@@ -112,7 +113,7 @@ def counts(tree: Tree, question: int) -> Target:
     outputs=len(tree.answers),
     objective=losses.dirichlet_multinomial(tree, concentration),
     likelihood=_dirichlet_multinomial(tree),
-    class_logits=_class_logits(shares, tree.slices[question]),
+    class_logits=_class_logits(shares, class_answers),
     summary=lambda x: x,
     tree=tree,
     shares=shares,
@@ -169,10 +170,13 @@ def _largest(tree, logits):
   return jnp.stack(largest, axis=-1)[..., tree.question_of]
 
 
-def _class_logits(shares, part):
+def _class_logits(shares, answers):
+  answers = np.asarray(answers, np.int32)
   # A class that nobody expects keeps a finite logit.
   floor = jnp.finfo(jnp.float32).tiny
-  return lambda logits: jnp.log(jnp.maximum(shares(logits)[..., part], floor))
+  return lambda logits: jnp.log(
+    jnp.maximum(shares(logits)[..., answers], floor)
+  )
 
 
 def _dirichlet_multinomial(tree):

@@ -13,7 +13,7 @@ from tests import networks
 from tests.fisher import truth
 
 RNG = np.random.default_rng(0)
-QUESTION = 0
+CLASSES = (0, 1, 2)  # the answers to the first question
 
 
 def _logits(tree, count=7):
@@ -53,7 +53,7 @@ def test_heads_divide_positive_numbers_by_their_sum(tree, head):
 
 @pytest.mark.parametrize("head", targets.HEADS)
 def test_heads_stay_finite_at_extreme_logits(head):
-  target = targets.fractions(GZ2, head, QUESTION)
+  target = targets.fractions(GZ2, head, CLASSES)
   votes = jnp.asarray(_counts(GZ2, 2) / 40)
   for size in (1e4, -1e4):
     logits = jnp.full((2, 37), size).at[:, ::3].set(-size)
@@ -66,7 +66,7 @@ def test_heads_stay_finite_at_extreme_logits(head):
 
 
 def test_a_fresh_divisive_head_is_undecided_and_alive():
-  target = targets.fractions(GZ2, "divisive", QUESTION)
+  target = targets.fractions(GZ2, "divisive", CLASSES)
   shares = target.shares(jnp.zeros((1, 37)))
   for part in GZ2.slices:
     np.testing.assert_allclose(shares[0, part], 1 / (part.stop - part.start))
@@ -80,7 +80,7 @@ def test_a_fresh_divisive_head_is_undecided_and_alive():
 def test_the_loss_of_fractions_is_the_challenges_error():
   """Root mean square over all answers of all galaxies, of cumulative values."""
   tree = GZ2_KAGGLE
-  target = targets.fractions(tree, "sigmoid", QUESTION)
+  target = targets.fractions(tree, "sigmoid", CLASSES)
   logits, votes = _logits(tree), _counts(tree) / np.float32(40)
   shares = np.asarray(target.shares(jnp.asarray(logits)), np.float64)
   cumulative = decision_tree.joint(tree, shares)
@@ -110,14 +110,14 @@ def test_counts_against_scipy(tree):
     tree, jnp.asarray(votes), targets.concentration(jnp.asarray(logits))
   )
   np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=2e-3)
-  whole = targets.counts(tree, QUESTION).objective(
+  whole = targets.counts(tree, CLASSES).objective(
     jnp.asarray(logits), {"votes": jnp.asarray(votes)}
   )
   np.testing.assert_allclose(whole, wanted.sum(axis=1), rtol=1e-4, atol=5e-3)
 
 
 def test_questions_without_votes_contribute_exactly_nothing():
-  target = targets.counts(GZ2, QUESTION)
+  target = targets.counts(GZ2, CLASSES)
   votes = jnp.asarray(_counts(GZ2, 3))
   edge_on = GZ2.slices[GZ2.question("disk-edge-on")]
   votes = votes.at[:, edge_on].set(0)
@@ -143,8 +143,8 @@ def test_concentrations_lie_between_1_and_101():
 
 @pytest.mark.parametrize(
   "target",
-  [targets.fractions(GZ2, head, QUESTION) for head in targets.HEADS]
-  + [targets.counts(GZ2, QUESTION)],
+  [targets.fractions(GZ2, head, CLASSES) for head in targets.HEADS]
+  + [targets.counts(GZ2, CLASSES)],
   ids=[*targets.HEADS, "counts"],
 )
 def test_the_classes_are_the_answers_of_the_question(target):
@@ -161,10 +161,10 @@ def test_the_classes_are_the_answers_of_the_question(target):
 
 
 def test_another_question_can_be_the_classes():
-  question = GZ2.question("bulge-size")
-  target = targets.fractions(GZ2, "softmax", question)
+  answers = [GZ2.index(f"bulge-size_{name}") for name in ("obvious", "no")]
+  target = targets.fractions(GZ2, "softmax", answers)
   logits = _logits(GZ2)
-  wanted = special.softmax(logits[:, GZ2.slices[question]], axis=1)
+  wanted = special.softmax(logits[:, answers], axis=1)
   found = targets.read(target, logits).probabilities
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
@@ -180,7 +180,7 @@ def test_the_classes_of_a_classifier_are_its_softmax():
 
 def test_drawn_votes_have_the_moments_of_the_law():
   """Mean n a / A and variance n p (1 - p) (n + A) / (1 + A), per question."""
-  target = targets.counts(GZ2, QUESTION)
+  target = targets.counts(GZ2, CLASSES)
   logits = jnp.asarray(_logits(GZ2, 1)[0])
   given = jnp.asarray(_counts(GZ2, 1)[0])
   draws = 4000
@@ -209,8 +209,8 @@ def test_drawn_votes_have_the_moments_of_the_law():
 def test_the_fisher_of_networks_of_votes_is_that_of_a_loop(mesh, kind):
   tree = GZ2
   target, scale = {
-    "fractions": (targets.fractions(tree, "sigmoid", QUESTION), 40),
-    "counts": (targets.counts(tree, QUESTION), 1),
+    "fractions": (targets.fractions(tree, "sigmoid", CLASSES), 40),
+    "counts": (targets.counts(tree, CLASSES), 1),
   }[kind]
   model = models.MODELS["resnet_tiny"](num_classes=37, width=4, small_stem=True)
   params, stats_ = models.init_variables(model, jax.random.key(0), 12)
@@ -235,6 +235,6 @@ def test_the_fisher_of_networks_of_votes_is_that_of_a_loop(mesh, kind):
 
 
 def test_the_true_fisher_of_counts_points_to_the_sampled_one():
-  target = targets.counts(GZ2, QUESTION)
+  target = targets.counts(GZ2, CLASSES)
   with pytest.raises(ValueError, match="sampled"):
     fisher.kinds.make_cotangents("true", target.objective, target.likelihood)

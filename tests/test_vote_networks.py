@@ -15,6 +15,7 @@ from gzjax.data.decision_tree import GZ2
 from gzjax.errors import UserError
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import Workdir
+from tests.real_data import KAGGLE, needs_real
 
 COUNTS = {
   "labels.kind": "question",
@@ -263,3 +264,47 @@ def test_symmetries_are_eight_different_ones():
       wanted = wanted[:, :, ::-1]
     np.testing.assert_array_equal(one, wanted)
   assert len({one.tobytes() for one in found}) == 8
+
+
+@needs_real(KAGGLE)
+@pytest.mark.parametrize("variant", ["cpu", "dirichlet_cpu"])
+def test_real_galaxies_are_learned_by_heart(tmp_path, variant):
+  """80 of the challenge's galaxies from their own files to predictions."""
+  config = gz2_votes.get_config(variant)
+  config.update_from_flattened_dict(
+    {
+      "data.size": 32,
+      "labels.classes": ("smooth", "featured"),  # nobody saw an artifact
+      "data.split": (0.6, 0.2, 0.2),
+      "model.name": "resnet_tiny",
+      "model.width": 16,
+      "train.batch_size": 16,
+      "train.epochs": 25,
+      "train.learning_rate": 5e-3,
+      "train.rotation": 0.0,
+      "train.flip": False,
+      "unlearn.batch_size": 16,
+      "unlearn.methods": ("finetune",),
+    }
+  )
+  stages.run(
+    config,
+    str(tmp_path / "run"),
+    data_dir=str(tmp_path / "tfds"),
+    manual_dir=str(KAGGLE),
+  )
+  lines = (tmp_path / "run" / "train" / "metrics.jsonl").read_text()
+  loss = [
+    line["loss"]
+    for line in map(json.loads, lines.splitlines())
+    if line["split"] == "train"
+  ]
+  if variant == "cpu":
+    assert loss[-1] < 0.6 * loss[0]
+  else:  # the law of the votes has an entropy that nothing can undercut
+    assert loss[-1] < loss[0] - 10
+  found = pd.read_parquet(tmp_path / "run" / "evaluate" / "original.parquet")
+  shares = found[list(GZ2.answers)].to_numpy(np.float64)
+  assert len(found) == 80
+  for part in GZ2.slices:
+    np.testing.assert_allclose(shares[:, part].sum(axis=1), 1, atol=1e-5)

@@ -345,6 +345,12 @@ def _largest(shares, threshold):
 _SHORT = {"featured-or-disk": "featured"}
 
 
+def class_names(tree: Tree, question: int) -> tuple[str, ...]:
+  """What the classes are called that the answers to a question make."""
+  answers = tree.questions[question].answers
+  return tuple(_SHORT.get(name, name) for name in answers)
+
+
 def _question(votes: Votes, settings: Settings) -> Choice:
   """The answer of most volunteers; seed 1: argmax of the first question."""
   tree = votes.tree
@@ -360,7 +366,7 @@ def _question(votes: Votes, settings: Settings) -> Choice:
   label = _largest(shares, settings.threshold)
   label[votes.asked[:, q] < settings.min_asked] = LEFT_OUT
   return Choice(
-    tuple(_SHORT.get(name, name) for name in tree.questions[q].answers),
+    class_names(tree, q),
     shares,
     label,
     np.all(np.isnan(shares), axis=1),

@@ -321,7 +321,6 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
 # What a network of votes has no use for, and what it needs.
 _OF_VOTES = {
   "labels.kind": "question",
-  "labels.classes": (),
   "train.loss": "cross_entropy",
   "train.class_weights": "none",
 }

@@ -14,7 +14,7 @@ import pandas as pd
 
 from gzjax import losses, models, sharding, targets, training
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import augment, dataset, decision_tree, feed, noise
+from gzjax.data import augment, dataset, decision_tree, feed, labels, noise
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
 from gzjax.models import pretrained
@@ -131,9 +131,12 @@ class Experiment:
       return targets.classes(len(self.classes))
     name = self.config.labels.question
     question = self.tree.question(name) if name else 0
+    names = labels.class_names(self.tree, question)
+    first = self.tree.slices[question].start
+    answers = [first + names.index(name) for name in self.classes]
     if config.kind == "counts":
-      return targets.counts(self.tree, question)
-    return targets.fractions(self.tree, config.head, question)
+      return targets.counts(self.tree, answers)
+    return targets.fractions(self.tree, config.head, answers)
 
   @property
   def tree(self) -> decision_tree.Tree:
