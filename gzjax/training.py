@@ -120,7 +120,7 @@ def with_plateau(
 def learning_rate(
   schedule: optax.Schedule, opt_state: optax.OptState, step: int
 ) -> float:
-  """The rate of the step that comes next, what plateaus did included."""
+  """The rate of a step (from 0), lowered as plateaus did up to `opt_state`."""
 
   def is_plateau(node):
     return isinstance(node, optax.contrib.ReduceLROnPlateauState)

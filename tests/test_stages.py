@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from configs import demo, gz2_resnet34
-from gzjax import metrics, scoreboard, stages
+from gzjax import scoreboard, stages
 from gzjax.checkpoint import read_fisher_info
 from gzjax.errors import UserError
 from gzjax.stages import evaluate
@@ -404,12 +404,12 @@ def test_relearn_time_counts_steps_until_the_loss_of_the_original(folder):
   )
   state = experiment.restore("train")
   everything = np.arange(len(experiment.split))
-  probabilities = metrics.softmax(experiment.predict(state, everything))
-  wrong = np.eye(3)[experiment.labels("train_label")]
+  logits = experiment.predict(state, everything)
+  wrong = 50 * np.eye(3)[experiment.labels("train_label")]
   steps = -(-len(experiment.members("flipped")) // 16)
   relearn = evaluate.Relearn(experiment, evaluate.galaxies_of(experiment))
   # It starts at its own loss, so one pass is enough; and is not moved.
-  assert relearn.steps(state, probabilities) == {
+  assert relearn.steps(state, logits) == {
     "relearn_steps": steps,
     "relearned": True,
   }

@@ -49,7 +49,9 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   words = quality.replace("_", " ").replace("rmse", "RMSE of vote fractions")
   finish(right, "epoch", f"{words}, validation")
   if rate:
-    rate.set(yscale="log", ylabel="learning rate (dotted)")
+    if any((line.get_ydata() > 0).any() for line in rate.lines):
+      rate.set_yscale("log")
+    rate.set_ylabel("learning rate (dotted)")
     rate.spines["top"].set_visible(False)
   return to_svg(figure)
 

@@ -134,10 +134,11 @@ def show_with(
   show_rows: Callable[[list[dict[str, Any]], Console], None], workdir: Workdir
 ) -> None:
   """Prints a scoreboard in a way of `scoreboard`, and where the report lies."""
+  rows = read_json(workdir / "scoreboard.json")
   console = Console()
   if not console.is_terminal:
-    console = Console(width=180)
-  show_rows(read_json(workdir / "scoreboard.json"), console)
+    console = Console(width=13 * len(scoreboard.columns(rows)))
+  show_rows(rows, console)
   report = workdir / "report.html"
   if report.exists():
     console.print(f"Report: {report}")

@@ -101,7 +101,7 @@ def fit_from_scratch(
       number = epoch + 1
       at = int(state.step), number
       loss = float(np.mean([output["loss"] for output in outputs]))
-      rate = training.learning_rate(schedule, state.opt_state, at[0])
+      rate = training.learning_rate(schedule, state.opt_state, at[0] - 1)
       log.write(*at, "train", loss=loss, learning_rate=rate)
       scores = validation_metrics(experiment, state)
       log.write(*at, "validation", **scores)
