@@ -14,6 +14,7 @@ from tests.fisher import truth
 
 RNG = np.random.default_rng(0)
 CLASSES = (0, 1, 2)  # the answers to the first question
+SMALL = decision_tree.Tree("small", GZ2.questions[:2])
 
 
 def _logits(tree, count=7):
@@ -180,9 +181,9 @@ def test_the_classes_of_a_classifier_are_its_softmax():
 
 def test_drawn_votes_have_the_moments_of_the_law():
   """Mean n a / A and variance n p (1 - p) (n + A) / (1 + A), per question."""
-  target = targets.counts(GZ2, CLASSES)
-  logits = jnp.asarray(_logits(GZ2, 1)[0])
-  given = jnp.asarray(_counts(GZ2, 1)[0])
+  target = targets.counts(SMALL, CLASSES)
+  logits = jnp.asarray(_logits(SMALL, 1)[0])
+  given = jnp.asarray(_counts(SMALL, 1)[0])
   draws = 4000
   keys = jax.random.split(jax.random.key(1), draws)
   found = jax.jit(
@@ -191,7 +192,7 @@ def test_drawn_votes_have_the_moments_of_the_law():
     )
   )(keys)["votes"]
   alpha = np.asarray(targets.concentration(logits), np.float64)
-  for part in GZ2.slices:
+  for part in SMALL.slices:
     n, total = float(given[part].sum()), alpha[part].sum()
     np.testing.assert_array_equal(found[:, part].sum(axis=1), n)
     p = alpha[part] / total
