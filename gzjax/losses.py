@@ -32,6 +32,13 @@ def complement(logits: jax.Array, batch: Batch) -> jax.Array:
   return jax.nn.logsumexp(logits, axis=1) - others
 
 
+def with_votes(name: str, objective: Objective) -> Objective:
+  """`objective` with the votes that the batch calls `name`, f32[B,A]."""
+  return lambda logits, batch: objective(
+    logits, {**batch, "votes": batch[name]}
+  )
+
+
 def suggestion(logits: jax.Array, batch: Batch) -> jax.Array:
   """Cross-entropy of the label `batch["suggestion"]`, i32[B]: f32[B]."""
   return cross_entropy(logits, {**batch, "label": batch["suggestion"]})

@@ -185,8 +185,9 @@ def test_fractions_are_learned_too(folder, tmp_path):
   changes = {
     "target.kind": "fractions",
     "target.head": "divisive",
-    "unlearn.methods": ("finetune",),
-    "unlearn.finetune.epochs": 1,
+    "unlearn.methods": ("relabel",),
+    "unlearn.relabel.epochs": 3,
+    "unlearn.relabel.learning_rate": 1e-3,
   }
   _run(tmp_path, **changes)
   run = tmp_path / "run"
@@ -194,6 +195,9 @@ def test_fractions_are_learned_too(folder, tmp_path):
   # Without retraining its columns are empty; the errors are there.
   assert table["gap_to_retrain"].isna().all()
   assert np.isfinite(table["test_rmse"]).all()
+  # Told the true votes, it comes closer to them.
+  error = table["corrected_rmse"]
+  assert error["relabel"] < error["original"]
   found = pd.read_parquet(run / "evaluate" / "original.parquet")
   assert not any("concentration" in name for name in found)
   asked = [f"p_asked_{question.name}" for question in GZ2.questions]

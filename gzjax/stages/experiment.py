@@ -204,17 +204,30 @@ class Experiment:
   def forget_fields(self) -> dict[str, np.ndarray]:
     """What the batches of the forget set hold besides, for all galaxies.
 
-    `suggestion` i32[N], the label to learn instead; `random_logits` f32[N,K], a
-    fresh network's answers (0 outside of the forget set).
+    `suggestion` i32[N], the label to learn instead; `true_votes` f32[N,A] where
+    the network learns votes; `random_logits` f32[N,K], the answers of a fresh
+    network (0 outside of the forget set).
     """
     forget = self.members("forget")
     random_logits = np.zeros((len(self.split), self.target.outputs), np.float32)
     fresh = training.init_state(*self.initial_variables, optax.identity())
     random_logits[forget] = self.predict(fresh, forget)
+    votes = {} if self.target.tree is None else {"true_votes": self._votes}
     return {
       "suggestion": self._suggestions().astype(np.int32),
       "random_logits": random_logits,
+      **votes,
     }
+
+  @property
+  def mended(self) -> Objective:
+    """The loss of the labels or votes that should have been learned.
+
+    The audit suggests labels only; they are the answers to one question.
+    """
+    if self.target.tree is None or self.config.unlearn.suggestions == "audit":
+      return losses.on_classes(self.target.class_logits, losses.suggestion)
+    return losses.with_votes("true_votes", self.target.objective)
 
   def _suggestions(self) -> np.ndarray:
     if self.config.unlearn.suggestions == "true":

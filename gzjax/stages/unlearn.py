@@ -204,6 +204,7 @@ def _plan(experiment: Experiment, section: ml_collections.ConfigDict) -> Plan:
     len(experiment.members("train")),
     models.depth_order(experiment.initial_variables[0]),
     experiment.target.objective,
+    experiment.mended,
     experiment.target.class_logits,
   )
   steps = _steps(experiment, row.build(task, **settings))

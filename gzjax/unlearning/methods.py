@@ -31,6 +31,7 @@ class Task(NamedTuple):
   train: int  # examples, those to forget among them
   layers: tuple[str, ...]  # tops of the parameter paths, input to output
   loss: Objective = losses.cross_entropy  # that the network was trained with
+  mended: Objective = losses.suggestion  # the same on mended labels or votes
   # What the network says of the classes: logits f32[B,K] -> f32[B,C].
   class_logits: Callable[[jax.Array], jax.Array] = lambda logits: logits
 
@@ -567,7 +568,7 @@ def relabel(
   return Method(
     _descend_both(task, learning_rate, forget_weight),
     task.loss,
-    task.of_class(losses.suggestion),
+    task.mended,
     (),
   )
 
