@@ -48,15 +48,17 @@ class Prediction(NamedTuple):
   votes: vote_metrics.Predictions | None = None
 
 
-def classes(count: int, objective: Objective = losses.cross_entropy) -> Target:
-  """One of `count` classes: a softmax over the logits.
+def classes(count: int) -> Target:
+  """One of `count` classes, C = K: a softmax over the logits.
 
-  Args:
-    count: C = K.
-    objective: of `batch["label"]`, i32[B].
+  The objective is the cross-entropy of `batch["label"]`, i32[B].
   """
   return Target(
-    count, objective, kinds.CATEGORICAL, lambda logits: logits, lambda x: x
+    count,
+    losses.cross_entropy,
+    kinds.CATEGORICAL,
+    class_logits=lambda logits: logits,
+    summary=lambda x: x,
   )
 
 

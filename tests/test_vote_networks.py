@@ -22,6 +22,7 @@ COUNTS = {
   "target.kind": "counts",
   "train.schedule": "plateau",
   "train.plateau_patience": 1,
+  "train.warmup_epochs": 0.0,
   "train.epochs": 3,
   "unlearn.methods": ("retrain", "negative_learning", "fisher_forgetting"),
   "unlearn.negative_learning.epochs": 1,
