@@ -7,7 +7,7 @@ well: the answers to the question that the labels are made from.
 Letters in the shapes: B examples, K logits, C classes, A answers of the tree.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -128,8 +128,7 @@ def read(target: Target, logits: np.ndarray) -> Prediction:
   finite = np.isfinite(logits).all(axis=1, keepdims=True)
 
   def on_host(reading: Reading) -> np.ndarray:
-    found = np.asarray(reading(jnp.asarray(logits)), np.float64)
-    return np.where(finite, found, np.nan)
+    return np.where(finite, _in_chunks(reading, logits), np.nan)
 
   votes = None
   if target.tree is not None and target.shares is not None:
@@ -140,6 +139,50 @@ def read(target: Target, logits: np.ndarray) -> Prediction:
       None if law is None else on_host(law),
     )
   return Prediction(metrics.softmax(on_host(target.class_logits)), votes)
+
+
+def example_losses(
+  target: Target, logits: np.ndarray, batch: Mapping[str, np.ndarray]
+) -> np.ndarray:
+  """The objective of N examples, f64[N], nats.
+
+  It is infinite where it, or a logit, is no number.
+
+  Args:
+    target: what the logits mean.
+    logits: f32[N,K].
+    batch: what the objective compares them with, [N,...].
+  """
+  found = _in_chunks(target.objective, logits, dict(batch))
+  finite = np.isfinite(logits).all(axis=1) & ~np.isnan(found)
+  return np.where(finite, found, np.inf)
+
+
+# Rows that are computed at once, so that one program does for any number.
+_CHUNK = 256
+
+
+def _in_chunks(function, *arrays):
+  """`function` of arrays [N,...] that treats each row alone, f64[N,...].
+
+  It is compiled once if it is the same object in each call.
+  """
+  run = jax.jit(function)
+  count = len(jax.tree.leaves(arrays)[0])
+
+  def rows(start):
+    def cut(x):
+      part = x[start : start + _CHUNK]
+      missing = [(0, _CHUNK - len(part)), *((0, 0) for _ in x.shape[1:])]
+      return np.pad(part, missing)
+
+    return jax.tree.map(cut, arrays)
+
+  found = [
+    np.asarray(run(*rows(start)), np.float64)
+    for start in range(0, max(count, 1), _CHUNK)
+  ]
+  return np.concatenate(found)[:count]
 
 
 def share_head(tree: Tree, head: str) -> Reading:

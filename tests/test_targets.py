@@ -239,3 +239,22 @@ def test_the_true_fisher_of_counts_points_to_the_sampled_one():
   target = targets.counts(GZ2, CLASSES)
   with pytest.raises(ValueError, match="sampled"):
     fisher.kinds.make_cotangents("true", target.objective, target.likelihood)
+
+
+@pytest.mark.parametrize("count", [0, 5, 256, 600])
+def test_any_number_of_galaxies_is_read_by_one_program(count):
+  tree = GZ2
+  target = targets.fractions(tree, "softmax", CLASSES)
+  logits = _logits(tree, count)
+  found = targets.read(target, logits).votes.shares
+  for part in tree.slices:
+    wanted = special.softmax(logits[:, part], axis=1)
+    np.testing.assert_allclose(found[:, part], wanted, rtol=1e-5)
+  votes = RNG.random((count, 37)).astype(np.float32)
+  cost = targets.example_losses(target, logits, {"votes": votes})
+  wanted = np.sum((decision_tree.joint(tree, found) - votes) ** 2, axis=1) / 2
+  np.testing.assert_allclose(cost, wanted, rtol=1e-4)
+  if count == 5:
+    logits[3, 0] = np.inf
+    cost = targets.example_losses(target, logits, {"votes": votes})
+    assert list(np.isfinite(cost)) == [True, True, True, False, True]

@@ -196,9 +196,8 @@ class Experiment:
       members: i[n], their rows.
       columns: see `columns`.
     """
-    batch = {name: jnp.asarray(x[members]) for name, x in columns.items()}
-    found = self.target.objective(jnp.asarray(logits), batch)
-    return np.nan_to_num(np.asarray(found, np.float64), nan=np.inf)
+    batch = {name: x[members] for name, x in columns.items()}
+    return targets.example_losses(self.target, logits, batch)
 
   @cached_property
   def forget_fields(self) -> dict[str, np.ndarray]:
