@@ -20,7 +20,7 @@ and so tells how sure it is. With --config.data.builder=galaxy_zoo2/hart16
 --config.target.volunteers=0 the counts are those of the catalogue.
 
 `:cpu` and `:dirichlet_cpu` are small networks at 64 pixels, with a rate that
-falls along a cosine: about 20 minutes each for 10,000 galaxies on two cores.
+falls along a cosine: about 25 minutes each for 10,000 galaxies on two cores.
 
 A tenth of the training galaxies get the votes of another galaxy; the methods
 that apply take them out again.
