@@ -278,8 +278,8 @@ def _table(
   rows: Sequence[Mapping[str, Any]],
   to_text: Callable[[str, Any], str],
 ) -> Table:
-  table = Table(title=title)
-  for name in columns(rows):
+  table, names = Table(title=title), columns(rows)
+  for name in names:
     text = name in ("method", "verdict")
     table.add_column(
       name.replace("_", "\n"),
@@ -287,7 +287,7 @@ def _table(
       no_wrap=True,
     )
   for row in rows:
-    table.add_row(*(to_text(name, row.get(name)) for name in columns(rows)))
+    table.add_row(*(to_text(name, row.get(name)) for name in names))
   return table
 
 

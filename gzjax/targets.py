@@ -125,20 +125,25 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
 
 def read(target: Target, logits: np.ndarray) -> Prediction:
   """What logits f32[N,K] say; NaN for galaxies with one that is not finite."""
-  finite = np.isfinite(logits).all(axis=1, keepdims=True)
-
-  def on_host(reading: Reading) -> np.ndarray:
-    return np.where(finite, _in_chunks(reading, logits), np.nan)
-
   votes = None
   if target.tree is not None and target.shares is not None:
     law = target.concentration
     votes = vote_metrics.Predictions(
       target.tree,
-      on_host(target.shares),
-      None if law is None else on_host(law),
+      _on_host(target.shares, logits),
+      None if law is None else _on_host(law, logits),
     )
-  return Prediction(metrics.softmax(on_host(target.class_logits)), votes)
+  return Prediction(probabilities(target, logits), votes)
+
+
+def probabilities(target: Target, logits: np.ndarray) -> np.ndarray:
+  """Those of the classes alone, f64[N,C]: see `read`."""
+  return metrics.softmax(_on_host(target.class_logits, logits))
+
+
+def _on_host(reading: Reading, logits: np.ndarray) -> np.ndarray:
+  finite = np.isfinite(logits).all(axis=1, keepdims=True)
+  return np.where(finite, _in_chunks(reading, logits), np.nan)
 
 
 def example_losses(

@@ -37,3 +37,21 @@ def batch(count: int, padding: int = 0, seed: int = 0):
     "valid": (np.arange(count) < count - padding).astype(np.float32),
     "id": np.arange(count, dtype=np.int32),
   }
+
+
+def check_randomness(logits, without):
+  """Asserts that a network is random in training, with a key, and only there.
+
+  Args:
+    logits: (train, key=None) -> what the network says of some images.
+    without: what it would say in training without its random parts.
+  """
+  one, two = jax.random.split(jax.random.key(2))
+  np.testing.assert_array_equal(logits(train=True), without)
+  np.testing.assert_array_equal(
+    logits(train=False, key=one), logits(train=False)
+  )
+  random = logits(train=True, key=one)
+  np.testing.assert_array_equal(random, logits(train=True, key=one))
+  assert np.any(random != logits(train=True, key=two))
+  assert np.any(random != without)

@@ -10,7 +10,7 @@ import pytest
 
 from configs import demo, gz2_votes
 from gzjax import scoreboard, stages, vote_metrics
-from gzjax.data import decision_tree, feed
+from gzjax.data import augment, decision_tree, feed, noise
 from gzjax.data.decision_tree import GZ2
 from gzjax.errors import UserError
 from gzjax.stages.experiment import Experiment
@@ -216,6 +216,7 @@ def test_fractions_are_learned_too(folder, tmp_path):
     ({"labels.kind": "column"}, "labels.kind is 'column'"),
     ({"train.loss": "focal"}, "train.loss is 'focal'"),
     ({"unlearn.methods": ("scrub",)}, "scrub, which compares softmax"),
+    ({"unlearn.methods": ("scrubs",)}, "unlearn.methods names 'scrubs'"),
     ({"unlearn.fisher.kind": "true"}, "no closed form for target.kind=counts"),
     ({"target.head": "linear"}, "target.head is 'linear'"),
     ({"target.kind": "votes"}, "target.kind is 'votes'"),
@@ -237,8 +238,6 @@ def test_the_configs_are_valid(variant):
 
 
 def test_donors_keep_right_labels_and_come_from_the_class():
-  from gzjax.data import noise
-
   label = np.array([0, 0, 1, 1, 2, 2, 0])
   train_label = np.array([1, 0, 1, 1, 0, 2, 2])
   rows = noise.donors(label, train_label, seed=3)
@@ -256,12 +255,9 @@ def test_the_error_counts_predictions_that_are_no_numbers_as_wrong():
 
 
 def test_symmetries_are_eight_different_ones():
-  from gzjax.data import augment
-
   image = np.arange(2 * 4 * 4 * 3, dtype=np.float32).reshape(2, 4, 4, 3)
   found = [
-    np.asarray(augment.symmetry(jax.numpy.asarray(image), k))
-    for k in range(augment.SYMMETRIES)
+    np.asarray(augment.symmetry(jax.numpy.asarray(image), k)) for k in range(8)
   ]
   for k, one in enumerate(found):
     wanted = np.rot90(image, k % 4, axes=(1, 2))

@@ -104,9 +104,6 @@ def warp(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
   return top * (1 - wy) + bottom * wy
 
 
-SYMMETRIES = 8
-
-
 def symmetry(image: jax.Array, number: int) -> jax.Array:
   """One of the square's symmetries: `number` quarter turns, mirrored from 4 on.
 

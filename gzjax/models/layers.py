@@ -1,4 +1,4 @@
-"""What the networks are made of: padded convolutions and a head.
+"""What the networks are made of: padded convolutions, BatchNorm and a head.
 
 A convolution comes in the form that the platform runs fastest. All forms take
 the same kernel and give the same numbers; only the speed differs. XLA:CPU has
@@ -51,6 +51,19 @@ def conv(
     kernel_init=_kaiming_fan_out,
     conv_general_dilated=partial(conv2d, form=form),
     name=name,
+  )
+
+
+def norm(
+  train: bool, *, epsilon: float, dtype: Any
+) -> Callable[..., nn.BatchNorm]:
+  """BatchNorm of all our networks: momentum 0.9, which torch calls 0.1."""
+  return partial(
+    nn.BatchNorm,
+    use_running_average=not train,
+    momentum=0.9,
+    epsilon=epsilon,
+    dtype=dtype,
   )
 
 

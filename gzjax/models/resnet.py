@@ -101,13 +101,7 @@ class ResNet(nn.Module):
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
     """f32[B,H,W,3] -> logits f32[B,num_classes]."""
     conv = partial(layers.conv, form=self.conv_form, dtype=self.dtype)
-    norm = partial(
-      nn.BatchNorm,
-      use_running_average=not train,
-      momentum=0.9,
-      epsilon=1e-5,
-      dtype=self.dtype,
-    )
+    norm = layers.norm(train, epsilon=1e-5, dtype=self.dtype)
     last_scale_init = (
       nn.initializers.zeros if self.zero_gamma else nn.initializers.ones
     )

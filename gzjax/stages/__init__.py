@@ -26,7 +26,6 @@ from gzjax.stages import (
   unlearn,
 )
 from gzjax.stages.experiment import OF_RESNETS, Experiment
-from gzjax.unlearning.methods import METHODS
 from gzjax.workdir import Workdir, to_json, write_json
 
 
@@ -275,8 +274,8 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
   _check_data(config)
   _check_target(config)
   noise.check_fraction(config.flips.fraction)
-  unlearn.check_methods(config.unlearn, config.unlearn.methods)
-  unlearn.check_methods(config.unlearn, config.discovery.methods)
+  for methods in (config.unlearn.methods, config.discovery.methods):
+    unlearn.check_methods(config.unlearn, methods, config.target.kind)
   for share in (config.unlearn.discovered, *config.discovery.shares):
     noise.check_discovered(share)
   unknown = set(config.unlearn.retrain) - set(config.train)
@@ -334,15 +333,6 @@ def _check_target(config: ml_collections.ConfigDict) -> None:
       raise UserError(
         f"{name} is {_get(config, name)!r}: with target.kind="
         f"{config.target.kind} it must be {wanted!r}."
-      )
-  for name in (*config.unlearn.methods, *config.discovery.methods):
-    if name == "retrain":
-      continue
-    method = config.unlearn[name].method
-    if METHODS[method].softmax_only:
-      raise UserError(
-        f"unlearn.methods names {name}, which compares softmax outputs and so "
-        f"does not apply to target.kind={config.target.kind}: leave it out."
       )
   if config.target.kind == "counts" and config.unlearn.fisher.kind == "true":
     raise UserError(

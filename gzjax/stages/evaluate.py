@@ -191,7 +191,7 @@ def _constant(
   if tree is None:
     return targets.Prediction(probabilities)
   mean = decision_tree.conditional(
-    tree, experiment.train_fractions[train].mean(axis=0)
+    tree, vote_metrics.mean_vector(experiment.train_fractions[train])
   )
   return targets.Prediction(
     probabilities, vote_metrics.Predictions(tree, np.tile(mean, (count, 1)))

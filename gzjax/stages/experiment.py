@@ -14,7 +14,7 @@ import pandas as pd
 
 from gzjax import losses, models, sharding, targets, training
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import augment, dataset, decision_tree, feed, labels, noise
+from gzjax.data import augment, dataset, feed, labels, noise
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
 from gzjax.models import pretrained
@@ -129,20 +129,15 @@ class Experiment:
     config = self.config.target
     if config.kind == "classes":
       return targets.classes(len(self.classes))
-    name = self.config.labels.question
-    question = self.tree.question(name) if name else 0
-    names = labels.class_names(self.tree, question)
-    first = self.tree.slices[question].start
+    assert self.dataset.votes is not None
+    tree, name = self.dataset.votes.tree, self.config.labels.question
+    question = tree.question(name) if name else 0
+    names = labels.class_names(tree, question)
+    first = tree.slices[question].start
     answers = [first + names.index(name) for name in self.classes]
     if config.kind == "counts":
-      return targets.counts(self.tree, answers)
-    return targets.fractions(self.tree, config.head, answers)
-
-  @property
-  def tree(self) -> decision_tree.Tree:
-    """The questions that the votes of the data set answer."""
-    assert self.dataset.votes is not None
-    return self.dataset.votes.tree
+      return targets.counts(tree, answers)
+    return targets.fractions(tree, config.head, answers)
 
   def columns(self, which: str) -> dict[str, np.ndarray]:
     """What is learned of each galaxy, by the names of the entries of a batch.
@@ -329,7 +324,7 @@ class Experiment:
 
   def probabilities(self, logits: np.ndarray) -> np.ndarray:
     """Of the classes, f64[n,C]; NaN where a logit is not finite."""
-    return targets.read(self.target, logits).probabilities
+    return targets.probabilities(self.target, logits)
 
   def place(self, folder: str) -> Path:
     """Where the results named `folder` lie; the original is never elsewhere."""

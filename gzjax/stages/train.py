@@ -254,12 +254,12 @@ def validation_metrics(
   votes have the root mean squared error (`rmse`) of cumulative fractions, too.
   """
   members = experiment.members("validation")
-  label = experiment.labels("true_label")[members]
+  true = experiment.columns("true")
+  label = true["label"][members]
   logits = experiment.predict(state, members)
   found = targets.read(experiment.target, logits)
   predicted = metrics.predicted_class(found.probabilities)
   k = len(experiment.classes)
-  true = experiment.columns("true")
   mean = jnp.mean(experiment.example_losses(logits, members, true))
   scores = {
     "loss": float(experiment.target.summary(mean)),

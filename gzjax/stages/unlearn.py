@@ -44,13 +44,14 @@ SHARED = (
 
 
 def check_methods(
-  config: ml_collections.ConfigDict, names: Sequence[str]
+  config: ml_collections.ConfigDict, names: Sequence[str], target: str
 ) -> None:
   """Raises UserError for methods and settings that cannot be.
 
   Args:
     config: `config.unlearn`.
     names: of its sections, and "retrain".
+    target: `config.target.kind`.
   """
   for name in names:
     if name == "retrain":
@@ -62,6 +63,11 @@ def check_methods(
       raise UserError(
         f"unlearn.methods names {name!r}: choose from retrain, "
         f"{', '.join(METHODS)}."
+      )
+    if target != "classes" and METHODS[section.method].softmax_only:
+      raise UserError(
+        f"unlearn.methods names {name}, which compares softmax outputs and so "
+        f"does not apply to target.kind={target}: leave it out."
       )
     for key, value in section.items():
       if isinstance(value, int | float) and value < 0:

@@ -12,6 +12,7 @@ import pytest
 
 from gzjax import models
 from gzjax.models import layers
+from tests import networks
 
 # torchvision's parameter counts with 1,000 classes.
 PUBLISHED = {"efficientnetv2_s": 21_458_488, "efficientnetv2_m": 54_139_356}
@@ -87,20 +88,12 @@ def test_randomness_needs_training_and_a_key(options):
   apply_fn = _apply_fn(**options)
   plain_fn = _apply_fn(dropout=0.0, stochastic_depth=0.0)
   image = jax.random.normal(jax.random.key(1), (8, SIZE, SIZE, 3))
-  one, two = jax.random.split(jax.random.key(2))
 
   def logits(apply_fn=apply_fn, **mode):
     return apply_fn(params, stats, image, **mode)[0]
 
   without = logits(plain_fn, train=True)
-  np.testing.assert_array_equal(logits(train=True), without)
-  np.testing.assert_array_equal(
-    logits(train=False, key=one), logits(train=False)
-  )
-  random = logits(train=True, key=one)
-  np.testing.assert_array_equal(random, logits(train=True, key=one))
-  assert np.any(random != logits(train=True, key=two))
-  assert np.any(random != without)
+  networks.check_randomness(logits, without)
 
 
 def test_stochastic_depth_drops_whole_examples():
