@@ -108,6 +108,77 @@ class Tree:
     )
 
 
+def part(tree: Tree, questions: Sequence[str]) -> Tree:
+  """The tree of some of the questions, in the order of `tree`.
+
+  Raises:
+    ValueError: for a question that the tree does not have, and for one that is
+      asked after another that is left out.
+  """
+  wanted = {tree.question(name) for name in questions}
+  for q in sorted(wanted):
+    for answer in tree.parents[q]:
+      if int(tree.question_of[answer]) not in wanted:
+        raise ValueError(
+          f"{tree.questions[q].name} is asked after {tree.answers[answer]}"
+        )
+  kept = tuple(tree.questions[q] for q in sorted(wanted))
+  return Tree(f"{tree.name}_{len(kept)}", kept)
+
+
+# What seed 3 calls the galaxies that reach a question of its hierarchy.
+BRANCHES = {
+  "smooth-or-featured": "root",
+  "how-rounded": "smooth",
+  "disk-edge-on": "disk",
+  "has-spiral-arms": "spiral",
+  "merging": "merging",
+  "something-odd": "odd",
+}
+
+
+def hierarchy(tree: Tree) -> Tree:
+  """The five questions of seed 3, one for each of its networks.
+
+  Smooth galaxies are asked how round they are, featured ones whether they are
+  edge-on, and those that are not for spiral arms and for merging (in Galaxy Zoo
+  2: for anything odd).
+  """
+  moved = ("merging", "something-odd")
+  return Tree(
+    f"{tree.name}_hierarchy",
+    tuple(
+      question._replace(after=(_FACE_ON,))
+      if question.name in moved
+      else question
+      for question in tree.questions
+      if question.name in BRANCHES
+    ),
+  )
+
+
+def places(tree: Tree, inner: Tree) -> np.ndarray:
+  """Where the answers of `inner` stand in `tree`, which has them all, i64[A]."""
+  return np.array([tree.index(answer) for answer in inner.answers])
+
+
+def to_json(tree: Tree) -> dict[str, Any]:
+  """A tree as plain data; its survey's own column names are left out."""
+  questions = [question._asdict() for question in tree.questions]
+  return {"name": tree.name, "questions": questions}
+
+
+def from_json(plain: dict[str, Any]) -> Tree:
+  """The tree of `to_json`."""
+  return Tree(
+    plain["name"],
+    tuple(
+      Question(q["name"], q["text"], tuple(q["answers"]), tuple(q["after"]))
+      for q in plain["questions"]
+    ),
+  )
+
+
 def sums(tree: Tree, values: Array) -> Array:
   """Sum of the answers of each question: f[...,A] -> f[...,Q]."""
   xp = values.__array_namespace__()
