@@ -144,12 +144,12 @@ def hierarchy(tree: Tree) -> Tree:
   edge-on, and those that are not for spiral arms and for merging (in Galaxy Zoo
   2: for anything odd).
   """
-  moved = ("merging", "something-odd")
+  after_face_on = ("has-spiral-arms", "merging", "something-odd")
   return Tree(
     f"{tree.name}_hierarchy",
     tuple(
       question._replace(after=(_FACE_ON,))
-      if question.name in moved
+      if question.name in after_face_on
       else question
       for question in tree.questions
       if question.name in BRANCHES
@@ -158,7 +158,7 @@ def hierarchy(tree: Tree) -> Tree:
 
 
 def places(tree: Tree, inner: Tree) -> np.ndarray:
-  """Where the answers of `inner` stand in `tree`, which has them all, i64[A]."""
+  """Where the answers of `inner`, a part of `tree`, stand there, i64[A]."""
   return np.array([tree.index(answer) for answer in inner.answers])
 
 
