@@ -51,6 +51,9 @@ def get_config() -> ml_collections.ConfigDict:
   # set (seed 2).
   config.data.normalise = "imagenet"  # or training
   config.data.split = (0.7, 0.15, 0.15)  # train, validation, test
+  # label: each class is split by itself; id: every galaxy by its name, so that
+  # networks of other labels can be compared on the same galaxies.
+  config.data.split_by = "label"
   config.data.device_budget_gib = 4.0  # pixels live on the device below this
 
   # How the votes, or the recorded labels, become classes.
@@ -78,9 +81,16 @@ def get_config() -> ml_collections.ConfigDict:
 
   # What the network learns.
   config.target = ml_collections.ConfigDict()
-  # classes: the labels; fractions: all cumulative vote fractions, by least
-  # squares; counts: the numbers of votes, by Dirichlet-multinomial laws.
+  # classes: the labels. Or of a decision tree: fractions: all cumulative vote
+  # fractions, by least squares; counts: the numbers of votes, by
+  # Dirichlet-multinomial laws; answers: the ways of volunteers through the
+  # tree, by a softmax for each question; labels: whether more than half give
+  # an answer, yes or no for each; branches: the majority's answers to seed 3's
+  # hierarchy of five questions.
   config.target.kind = "classes"
+  # Of the tree; (): all, for labels those of seed 3's ten.
+  config.target.questions = ()
+  config.target.min_votes = 0  # branches: least number of answers to learn from
   # fractions: sigmoid, divisive or softmax, see targets.share_head.
   config.target.head = "sigmoid"
   # counts, of data that have fractions only: how many people are taken to have
@@ -99,6 +109,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.weights = ""
   config.model.head = "pool"  # or flatten (seed 2)
   config.model.dropout = -1.0  # before the head; -1: as published
+  config.model.hidden = 128  # cnn: of the dense layer, for a width of 64
+  config.model.per_question = False  # cnn: one of its own for each question
   config.model.conv_form = "auto"  # or native, dot: see models/layers.py
 
   config.train = ml_collections.ConfigDict()

@@ -90,6 +90,26 @@ def squared_error(expected: Callable[[jax.Array], jax.Array]) -> Objective:
   )
 
 
+def binary_cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+  """That of `batch["votes"]`, f32[B,K] of 0 and 1, summed over K: f32[B]."""
+  return jnp.sum(
+    optax.sigmoid_binary_cross_entropy(logits, batch["votes"]), axis=-1
+  )
+
+
+def answer_entropy(
+  log_shares: Callable[[jax.Array], jax.Array],
+) -> Objective:
+  """-sum of votes times log-shares over the answers, f32[B].
+
+  Args:
+    log_shares: logits f32[B,K] -> f32[B,A], like `batch["votes"]`.
+  """
+  return lambda logits, batch: (
+    -jnp.sum(batch["votes"] * log_shares(logits), axis=-1)
+  )
+
+
 def dirichlet_multinomial(
   tree: Tree, concentration: Callable[[jax.Array], jax.Array]
 ) -> Objective:

@@ -37,8 +37,13 @@ class Target(NamedTuple):
   # The mean of the objective -> what a training descends and people read.
   summary: Callable[[jax.Array], jax.Array]
   tree: Tree | None = None  # of the votes; None: it speaks of classes only
-  shares: Reading | None = None  # conditional fractions
+  shares: Reading | None = None  # of each question's answers, sum to 1
+  # Whether the shares are vote fractions; if not they are probabilities that
+  # most volunteers give the answer.
+  expects_fractions: bool = False
   concentration: Reading | None = None  # of Dirichlet laws, if they are known
+  # Probability that each answer is right; None: the shares.
+  labels: Reading | None = None
 
 
 class Prediction(NamedTuple):
@@ -46,6 +51,7 @@ class Prediction(NamedTuple):
 
   probabilities: np.ndarray  # f64[N,C]; NaN where a logit is not finite
   votes: vote_metrics.Predictions | None = None
+  labels: np.ndarray | None = None  # f64[N,A], see `Target.labels`
 
 
 def classes(count: int) -> Target:
@@ -94,6 +100,7 @@ def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
     summary=lambda x: jnp.sqrt(jnp.maximum(2 * x / answers, 1e-12)),
     tree=tree,
     shares=shares,
+    expects_fractions=True,
   )
 
 
@@ -119,21 +126,88 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
     summary=lambda x: x,
     tree=tree,
     shares=shares,
+    expects_fractions=True,
     concentration=concentration,
+  )
+
+
+def answers(
+  tree: Tree, class_answers: Sequence[int], *, expects_fractions: bool
+) -> Target:
+  """The answers to each question, by a softmax over them.
+
+  The objective is -sum of `batch["votes"]` times the logarithms of the shares,
+  f32[B,A]. Of cumulative fractions that is what the way of one volunteer
+  through the tree costs, expected over all volunteers; of ones at the answers
+  of the majority and zeros where a question is not asked, the cross-entropies
+  of a hierarchy of classifiers. A question without votes costs nothing.
+
+  Args:
+    tree: the questions; K = A.
+    class_answers: see `fractions`.
+    expects_fractions: whether the votes are fractions.
+  """
+  log_shares = _log_softmax(tree)
+
+  def shares(logits):
+    return jnp.exp(log_shares(logits))
+
+  return Target(
+    outputs=len(tree.answers),
+    objective=losses.answer_entropy(log_shares),
+    likelihood=kinds.multinomial(
+      [range(part.start, part.stop) for part in tree.slices]
+    ),
+    class_logits=_class_logits(shares, class_answers),
+    summary=lambda x: x,
+    tree=tree,
+    shares=shares,
+    expects_fractions=expects_fractions,
+  )
+
+
+def labels(tree: Tree, class_answers: Sequence[int]) -> Target:
+  """Each answer for itself: is it right, yes or no (seed 3, multi-label)?
+
+  The objective is the binary cross-entropy of `batch["votes"]`, f32[B,A] of 0
+  and 1, summed over the answers; its summary is their mean. That answers
+  exclude each other is not known to it; the shares are the probabilities
+  divided by their sum.
+
+  Args:
+    tree: the questions; K = A.
+    class_answers: see `fractions`.
+  """
+  shares = share_head(tree, "sigmoid")
+  count = len(tree.answers)
+  # Of the laws of independent answers, given that exactly one class is right.
+  picked = np.asarray(class_answers, np.int32)
+  return Target(
+    outputs=count,
+    objective=losses.binary_cross_entropy,
+    likelihood=kinds.BERNOULLI,
+    class_logits=lambda logits: logits[..., picked],
+    summary=lambda x: x / count,
+    tree=tree,
+    shares=shares,
+    labels=jax.nn.sigmoid,
   )
 
 
 def read(target: Target, logits: np.ndarray) -> Prediction:
   """What logits f32[N,K] say; NaN for galaxies with one that is not finite."""
-  votes = None
-  if target.tree is not None and target.shares is not None:
-    law = target.concentration
-    votes = vote_metrics.Predictions(
-      target.tree,
-      _on_host(target.shares, logits),
-      None if law is None else _on_host(law, logits),
-    )
-  return Prediction(probabilities(target, logits), votes)
+  if target.tree is None or target.shares is None:
+    return Prediction(probabilities(target, logits))
+  law = target.concentration
+  votes = vote_metrics.Predictions(
+    target.tree,
+    _on_host(target.shares, logits),
+    None if law is None else _on_host(law, logits),
+  )
+  right = votes.shares
+  if target.labels is not None:
+    right = _on_host(target.labels, logits)
+  return Prediction(probabilities(target, logits), votes, right)
 
 
 def probabilities(target: Target, logits: np.ndarray) -> np.ndarray:
@@ -201,10 +275,12 @@ def share_head(tree: Tree, head: str) -> Reading:
   Raises:
     KeyError: for another head.
   """
+  if head == "softmax":
+    log_shares = _log_softmax(tree)
+    return lambda logits: jnp.exp(log_shares(logits))
   positive = {
     "sigmoid": jax.nn.sigmoid,
     "divisive": lambda logits: jax.nn.relu(logits + 1) + 1e-12,
-    "softmax": lambda logits: jnp.exp(logits - _largest(tree, logits)),
   }[head]
   return lambda logits: decision_tree.conditional(tree, positive(logits))
 
@@ -214,10 +290,11 @@ def concentration(logits: jax.Array) -> jax.Array:
   return 1 + 100 * jax.nn.sigmoid(logits)
 
 
-def _largest(tree, logits):
-  """The largest logit of each question, at each of its answers."""
-  largest = [logits[..., part].max(axis=-1) for part in tree.slices]
-  return jnp.stack(largest, axis=-1)[..., tree.question_of]
+def _log_softmax(tree):
+  """Logits -> logarithms of the shares of each question's answers."""
+  return lambda logits: jnp.concatenate(
+    [jax.nn.log_softmax(logits[..., part]) for part in tree.slices], axis=-1
+  )
 
 
 def _class_logits(shares, answers):

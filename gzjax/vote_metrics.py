@@ -247,9 +247,9 @@ def central_pixel(
   return np.stack(means)[fit.predict(colour)]
 
 
-def merger(tree: Tree) -> str:
-  """The full name of the tree's answer "merger"."""
-  return next(name for name in tree.answers if name.endswith("_merger"))
+def merger(tree: Tree) -> str | None:
+  """The full name of the tree's answer "merger"; None: it has none."""
+  return next((x for x in tree.answers if x.endswith("_merger")), None)
 
 
 def flag(
@@ -595,9 +595,9 @@ def study(
 
   Returns:
     `baselines` (see `scores`: "mean vector", "central pixel" and the methods),
-    `answers`, `flag`, `precision_recall`, `reliability`; where there are
-    counts and concentrations `coverage` and `likelihood` (with CONSTANT). The
-    first column of all is `method`.
+    `answers`, `reliability`; where the tree asks for mergers `flag` and
+    `precision_recall`; where there are counts and concentrations `coverage` and
+    `likelihood` (with CONSTANT). The first column of all is `method`.
   """
   tree, fractions = votes.tree, votes.cumulative
   mean = mean_vector(fractions[train])
@@ -612,14 +612,15 @@ def study(
   tables = {
     "baselines": scores(truth, {**baselines, **given}, seed),
     "answers": _each(given, lambda p: answers(tree, truth, p, mean)),
-    "flag": _each(given, lambda p: flag(tree, truth, p)),
-    "precision_recall": _each(
-      given, lambda p: precision_recall(tree, truth, p)
-    ),
     "reliability": _each(
       found, lambda p: reliability(tree, seen.shares, p.shares, asked)
     ),
   }
+  if merger(tree):
+    tables["flag"] = _each(given, lambda p: flag(tree, truth, p))
+    tables["precision_recall"] = _each(
+      given, lambda p: precision_recall(tree, truth, p)
+    )
   laws = {
     name: p.concentration
     for name, p in found.items()

@@ -126,6 +126,8 @@ def part(tree: Tree, questions: Sequence[str]) -> Tree:
   return Tree(f"{tree.name}_{len(kept)}", kept)
 
 
+# Seed 3's ten labels are the answers to these.
+TEN_LABELS = ("smooth-or-featured", "disk-edge-on", "bar", "has-spiral-arms")
 # What seed 3 calls the galaxies that reach a question of its hierarchy.
 BRANCHES = {
   "smooth-or-featured": "root",

@@ -32,12 +32,20 @@ class Votes(NamedTuple):
 
   def select(self, rows: np.ndarray) -> "Votes":
     """The votes on some of the galaxies."""
-    return Votes(
-      self.tree,
-      self.shares[rows],
-      None if self.counts is None else self.counts[rows],
-      None if self.debiased is None else self.debiased[rows],
+    return self._replace(
+      **{name: None if x is None else x[rows] for name, x in self._arrays()}
     )
+
+  def on(self, tree: Tree) -> "Votes":
+    """The votes on the answers of `tree`, all of which this tree has."""
+    at = decision_tree.places(self.tree, tree)
+    return Votes(
+      tree,
+      **{name: None if x is None else x[:, at] for name, x in self._arrays()},
+    )
+
+  def _arrays(self):
+    return list(self._asdict().items())[1:]
 
 
 def from_counts(
@@ -240,12 +248,7 @@ def multi_label(
   tree = votes.tree
   shares = votes.shares if votes.debiased is None else votes.debiased
   if not answers:
-    wanted = ("smooth-or-featured", "disk-edge-on", "bar", "has-spiral-arms")
-    answers = [
-      name
-      for name, q in zip(tree.answers, tree.question_of, strict=True)
-      if tree.questions[q].name in wanted
-    ]
+    answers = decision_tree.part(tree, decision_tree.TEN_LABELS).answers
   columns = shares[:, [tree.index(name) for name in answers]]
   known = np.all(np.isfinite(columns), axis=1)
   return tuple(answers), (columns > threshold).astype(np.float32), known

@@ -1,6 +1,7 @@
-"""Train, validation and test, stratified by class."""
+"""Train, validation and test: stratified by class, or by the names."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+import hashlib
 
 import numpy as np
 
@@ -46,6 +47,32 @@ def stratified_split(
   return split
 
 
+def split_by_id(
+  ids: Iterable[str], fractions: Sequence[float], seed: int
+) -> np.ndarray:
+  """Assigns each galaxy to a split by its name alone.
+
+  It stays there whatever labels are made of the votes and whichever galaxies
+  are added, so that networks of other labels can be compared on the same ones.
+
+  Args:
+    ids: N names.
+    fractions: shares of train, validation and test; they sum to 1.
+    seed: other seeds draw other splits.
+
+  Returns:
+    i8[N], indices of `SPLITS`.
+  """
+  check_shares(fractions)
+  words = (
+    hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    for name in ids
+  )
+  draw = np.array([int.from_bytes(word, "big") for word in words]) / 2**64
+  ends = np.cumsum(fractions)[:-1]
+  return np.searchsorted(ends, draw, "right").astype(np.int8)
+
+
 def check_shares(fractions: Sequence[float]) -> None:
   """Raises UserError unless these are three positive shares that sum to 1."""
   numbers = all(isinstance(share, int | float) for share in fractions)
@@ -80,7 +107,8 @@ def check_all_present(
         raise UserError(
           f"the split of the data set has no galaxy of class {name!r} in "
           f"{part}: put some there, name the classes to keep with "
-          "--config.labels.classes, or leave out --config.data.split_column."
+          "--config.labels.classes, or let --config.data.split_by=label draw a "
+          "split (without --config.data.split_column)."
         )
 
 

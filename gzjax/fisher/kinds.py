@@ -96,7 +96,8 @@ def gaussian(mean: Callable[[jax.Array], jax.Array]) -> Likelihood:
 def multinomial(questions: Sequence[Sequence[int]]) -> Likelihood:
   """`votes` are counts: of each question's answers, with a softmax over them.
 
-  The number of people asked is that of the example's own votes.
+  The number of people asked is that of the example's own votes. It may be a
+  fraction, the probability that one person is asked.
 
   Args:
     questions: the logits (and votes) of each question's answers.
@@ -117,10 +118,12 @@ def multinomial(questions: Sequence[Sequence[int]]) -> Likelihood:
   def sample(key, logits, example):
     votes = example["votes"]
     for i, answers in enumerate(map(jnp.asarray, questions)):
+      asked_key, answer_key = jax.random.split(jax.random.fold_in(key, i))
+      expected = jnp.sum(votes[answers])
+      whole = jnp.floor(expected)
+      asked = whole + jax.random.bernoulli(asked_key, expected - whole)
       drawn = jax.random.multinomial(
-        jax.random.fold_in(key, i),
-        jnp.sum(votes[answers]),
-        jax.nn.softmax(logits[answers]),
+        answer_key, asked, jax.nn.softmax(logits[answers])
       )
       votes = votes.at[answers].set(drawn)
     return {**example, "votes": votes}

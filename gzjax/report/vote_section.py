@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from gzjax import vote_metrics
-from gzjax.data.decision_tree import TREES, Tree
+from gzjax.data import decision_tree
+from gzjax.data.decision_tree import Tree
 from gzjax.report import vote_figures
 from gzjax.vote_metrics import ALL, FLAGGED_FROM
 from gzjax.workdir import Workdir
@@ -15,16 +16,19 @@ _SHOWN = "original"  # the network of the figures
 _DOTS = 1000
 
 
-def collect(workdir: Workdir, tree: str | None) -> dict[str, Any] | None:
-  """What vote_section.html.jinja shows; None if no votes are predicted.
+def collect(
+  workdir: Workdir, tree: dict[str, Any] | None
+) -> dict[str, Any] | None:
+  """What vote_section.html.jinja shows; None if no fractions are predicted.
 
   Args:
     workdir: with the tables of `vote_metrics.study` in evaluate/votes/.
-    tree: one of `decision_tree.TREES`; empty for networks that predict classes.
+    tree: of the network, see `decision_tree.to_json`; None: it has none.
   """
-  if not tree:
+  folder = workdir / "evaluate" / "votes"
+  if not tree or not folder.exists():
     return None
-  paths = (workdir / "evaluate" / "votes").glob("*.csv")
+  paths = folder.glob("*.csv")
   tables = {path.stem: pd.read_csv(path) for path in paths}
   shown = {
     name: table[table["method"] == _SHOWN].drop(columns="method")
@@ -36,11 +40,12 @@ def collect(workdir: Workdir, tree: str | None) -> dict[str, Any] | None:
     "answers": _answers_table(answers),
     "whole": answers.iloc[-1].to_dict(),
     "zeros": _costliest_zeros(answers),
-    "scatter": _scatter(workdir, TREES[tree]),
-    "flag": shown["flag"].set_index("meant").to_dict("index"),
-    "flagged_from": FLAGGED_FROM,
-    "precision_recall": _precision_recall(shown["precision_recall"]),
+    "scatter": _scatter(workdir, decision_tree.from_json(tree)),
   }
+  if "flag" in shown:
+    found["flag"] = shown["flag"].set_index("meant").to_dict("index")
+    found["flagged_from"] = FLAGGED_FROM
+    found["precision_recall"] = _precision_recall(shown["precision_recall"])
   if len(reliability):  # the network's predictions are finite
     found["reliability"] = vote_figures.reliability(reliability)
     found["miscalibration"] = _miscalibration(reliability)

@@ -25,7 +25,7 @@ from gzjax.stages import (
   train,
   unlearn,
 )
-from gzjax.stages.experiment import OF_RESNETS, Experiment
+from gzjax.stages.experiment import OF_CNNS, OF_RESNETS, Experiment
 from gzjax.workdir import Workdir, to_json, write_json
 
 
@@ -228,9 +228,17 @@ def _git_revision() -> str | None:
 
 _CHOICES = {
   "data.normalise": ("imagenet", "training"),
+  "data.split_by": ("label", "id"),
   "labels.kind": ("column", *labels.SCHEMES),
   "flips.kind": noise.FLIP_MODELS,
-  "target.kind": ("classes", "fractions", "counts"),
+  "target.kind": (
+    "classes",
+    "fractions",
+    "counts",
+    "answers",
+    "labels",
+    "branches",
+  ),
   "target.head": targets.HEADS,
   "train.optimizer": ("adam", "adamw", "sgd"),
   "train.schedule": ("cosine", "constant", "plateau"),
@@ -253,6 +261,7 @@ _AT_LEAST_ONE = (
   "data.size",
   "data.galaxies",
   "model.width",
+  "model.hidden",
 )
 
 
@@ -287,10 +296,12 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_model(config: ml_collections.ConfigDict) -> None:
-  if config.model.name in models.RESNETS:
-    return
   usual = defaults.get_config().model
-  for name in OF_RESNETS:
+  others = [
+    *(OF_RESNETS if config.model.name not in models.RESNETS else ()),
+    *(OF_CNNS if config.model.name not in models.CNNS else ()),
+  ]
+  for name in others:
     if config.model[name] != usual[name]:
       raise UserError(
         f"model.{name} is {config.model[name]!r}, which {config.model.name} "
@@ -326,8 +337,19 @@ _OF_VOTES = {
 
 
 def _check_target(config: ml_collections.ConfigDict) -> None:
-  if config.target.kind == "classes":
+  target = config.target
+  if target.kind == "classes":
+    if config.model.per_question:
+      raise UserError(
+        "model.per_question needs the questions of a tree: use another "
+        "--config.target.kind than classes."
+      )
     return
+  if target.kind == "branches" and target.questions:
+    raise UserError(
+      f"target.questions is {tuple(target.questions)}: target.kind=branches has"
+      " five questions of its own; leave it out."
+    )
   for name, wanted in _OF_VOTES.items():
     if _get(config, name) != wanted:
       raise UserError(

@@ -72,7 +72,7 @@ def run(experiment: Experiment) -> None:
   for name, prediction in predictions.items():
     _write_predictions(experiment, name, prediction)
   write_scoreboard(Workdir(experiment.results), rows)
-  if experiment.target.tree is not None:
+  if experiment.target.expects_fractions:
     _study_votes(experiment, predictions)
 
 
@@ -80,13 +80,11 @@ def _study_votes(
   experiment: Experiment, predictions: dict[str, targets.Prediction]
 ) -> None:
   """Writes the tables about votes to evaluate/votes/."""
-  votes = experiment.dataset.votes
-  assert votes is not None
   data = experiment.config.data
   # As much of the sky as the challenge's square of its files of 424 pixels.
   centre = vote_metrics.CENTRE * data.size / (experiment.crop or 424)
   tables = vote_metrics.study(
-    votes,
+    experiment.votes,
     {
       name: found.votes
       for name, found in predictions.items()
@@ -204,8 +202,9 @@ def _vote_errors(
   galaxies: scoreboard.Galaxies,
 ) -> dict[str, float]:
   """The columns of a network that learned votes."""
-  if found.votes is None:
+  if not experiment.target.expects_fractions:
     return {}
+  assert found.votes is not None
   return scoreboard.score_votes(
     found.votes.cumulative,
     experiment.fractions,

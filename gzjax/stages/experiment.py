@@ -14,7 +14,8 @@ import pandas as pd
 
 from gzjax import losses, models, sharding, targets, training
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import augment, dataset, feed, labels, noise
+from gzjax.data import augment, dataset, feed, noise, splits
+from gzjax.data.labels import Votes
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
 from gzjax.models import pretrained
@@ -24,6 +25,7 @@ from gzjax.workdir import Workdir, read_json
 
 # Keys of config.model that other networks do not have.
 OF_RESNETS = ("small_stem", "zero_gamma", "head")
+OF_CNNS = ("hidden", "per_question")
 # Rows of each prediction batch.
 _PREDICT_BATCH = 256
 
@@ -92,6 +94,15 @@ class Experiment:
     seed = self.config.data.seed
     return self.config.seed if seed < 0 else seed
 
+  def split_of(self, table: pd.DataFrame) -> np.ndarray | None:
+    """Indices of SPLITS, i[N]; None if they depend on the labels."""
+    if "split" in table:
+      return pd.Index(SPLITS).get_indexer(pd.Index(table["split"]))
+    data = self.config.data
+    if data.split_by == "id":
+      return splits.split_by_id(table["id_str"], data.split, self.data_seed)
+    return None
+
   @property
   def classes(self) -> tuple[str, ...]:
     return tuple(self._prepared["classes"])
@@ -129,15 +140,16 @@ class Experiment:
     config = self.config.target
     if config.kind == "classes":
       return targets.classes(len(self.classes))
-    assert self.dataset.votes is not None
-    tree, name = self.dataset.votes.tree, self.config.labels.question
-    question = tree.question(name) if name else 0
-    names = labels.class_names(tree, question)
-    first = tree.slices[question].start
-    answers = [first + names.index(name) for name in self.classes]
+    tree, answers = self._task.tree, self._task.class_answers
+    if config.kind == "fractions":
+      return targets.fractions(tree, config.head, answers)
     if config.kind == "counts":
       return targets.counts(tree, answers)
-    return targets.fractions(tree, config.head, answers)
+    if config.kind == "labels":
+      return targets.labels(tree, answers)
+    return targets.answers(
+      tree, answers, expects_fractions=config.kind == "answers"
+    )
 
   def columns(self, which: str) -> dict[str, np.ndarray]:
     """What is learned of each galaxy, by the names of the entries of a batch.
@@ -153,13 +165,15 @@ class Experiment:
     columns = {"label": self.labels(f"{which}_label").astype(np.int32)}
     if self.target.tree is None:
       return columns
-    votes = self._votes[self._donors] if which == "train" else self._votes
-    return {**columns, "votes": votes}
+    votes = self._task.votes
+    return {
+      **columns,
+      "votes": votes[self._donors] if which == "train" else votes,
+    }
 
   @cached_property
-  def _votes(self) -> np.ndarray:
-    """True votes, in the form that the network learns, f32[N,A]."""
-    return labelling.target_votes(self.config, self.dataset)
+  def _task(self) -> labelling.Task:
+    return labelling.task(self.config, self.dataset, self.classes)
 
   @cached_property
   def _donors(self) -> np.ndarray:
@@ -168,10 +182,15 @@ class Experiment:
     return ids.get_indexer(pd.Index(self.split["votes_of"]))
 
   @cached_property
+  def votes(self) -> Votes:
+    """The true votes on the questions of the target."""
+    assert self.dataset.votes is not None
+    return self.dataset.votes.on(self._task.tree)
+
+  @cached_property
   def fractions(self) -> np.ndarray:
     """True cumulative vote fractions, f64[N,A]."""
-    assert self.dataset.votes is not None
-    return self.dataset.votes.cumulative
+    return self.votes.cumulative
 
   @property
   def train_fractions(self) -> np.ndarray:
@@ -206,7 +225,9 @@ class Experiment:
     random_logits = np.zeros((len(self.split), self.target.outputs), np.float32)
     fresh = training.init_state(*self.initial_variables, optax.identity())
     random_logits[forget] = self.predict(fresh, forget)
-    votes = {} if self.target.tree is None else {"true_votes": self._votes}
+    votes = {}
+    if self.target.tree is not None:
+      votes["true_votes"] = self._task.votes
     return {
       "suggestion": self._suggestions().astype(np.int32),
       "random_logits": random_logits,
@@ -366,6 +387,12 @@ class Experiment:
     }
     if model.name in models.RESNETS:
       options |= {name: model[name] for name in ("width", *OF_RESNETS)}
+    if model.name in models.CNNS:
+      options["hidden"] = model.hidden
+    if model.per_question:
+      assert self.target.tree is not None
+      questions = self.target.tree.questions
+      options["networks"] = tuple(len(q.answers) for q in questions)
     if model.dropout >= 0:
       options["dropout"] = model.dropout
     return models.MODELS[model.name](**options)

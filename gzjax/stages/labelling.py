@@ -4,12 +4,15 @@ The config says how labels are made (`config.labels`) and how some of them are
 made wrong (`config.flips`).
 """
 
+from typing import NamedTuple
+
 import ml_collections
 import numpy as np
 import pandas as pd
 
 from gzjax.data import decision_tree, labels, noise
 from gzjax.data.dataset import Dataset
+from gzjax.data.decision_tree import Tree
 from gzjax.errors import UserError
 
 
@@ -64,36 +67,89 @@ def _majority(data: Dataset) -> labels.Labels | None:
   return labels.make(data.votes, "question", labels.Settings())
 
 
-def target_votes(
-  config: ml_collections.ConfigDict, data: Dataset
-) -> np.ndarray:
-  """The votes that the network learns, f32[N,A].
+class Task(NamedTuple):
+  """What a network of votes learns of N galaxies."""
 
-  Cumulative fractions, or counts, as `config.target` says. Where only fractions
-  are known, counts are those of `target.volunteers` people.
+  tree: Tree  # its questions
+  class_answers: list[int]  # the answers of the tree that are the classes
+  votes: np.ndarray  # f32[N,A], what the objective of the target wants
+  known: np.ndarray  # bool[N]: whether it can be learned
+
+
+def task(
+  config: ml_collections.ConfigDict, data: Dataset, classes: tuple[str, ...]
+) -> Task:
+  """What the network learns of the votes, as `config.target` says.
 
   Raises:
-    UserError: for data without the votes that are needed.
+    UserError: for data without the votes that are needed, questions that the
+      tree does not have, or classes that are no answers to one of them.
   """
-  target = config.target
-  votes = data.votes
-  if votes is None or votes.tree.name not in decision_tree.TREES:
+  kind = config.target.kind
+  if data.votes is None or data.votes.tree.name not in decision_tree.TREES:
     raise UserError(
-      f"target.kind={target.kind} needs the votes on a decision tree, and this "
-      "data set has none: name it with --config.data.tree=TREE, or use "
+      f"target.kind={kind} needs the votes on a decision tree, and this data "
+      "set has none: name it with --config.data.tree=TREE, or use "
       "--config.target.kind=classes."
     )
-  if target.kind == "fractions":
-    return votes.cumulative.astype(np.float32)
+  tree = _target_tree(config, data.votes.tree)
+  asked = config.labels.question or data.votes.tree.questions[0].name
+  if asked not in [question.name for question in tree.questions]:
+    raise UserError(
+      f"labels.question is {asked!r}, which target.kind={kind} does not learn: "
+      f"choose one of {', '.join(q.name for q in tree.questions)}."
+    )
+  question = tree.question(asked)
+  names = labels.class_names(tree, question)
+  first = tree.slices[question].start
+  on_tree = data.votes.on(tree)
+  known = np.ones(len(data.table), bool)
+  if kind == "labels":
+    _, votes, known = labels.multi_label(on_tree, tree.answers)
+  elif kind == "branches":
+    _, votes = labels.branch_answers(data.votes, config.target.min_votes)
+  elif kind == "counts":
+    votes = _counts(config, on_tree)
+  else:
+    votes = on_tree.cumulative
+  return Task(
+    tree,
+    [first + names.index(name) for name in classes],
+    votes.astype(np.float32),
+    known,
+  )
+
+
+def _target_tree(config: ml_collections.ConfigDict, tree: Tree) -> Tree:
+  kind, questions = config.target.kind, tuple(config.target.questions)
+  if kind == "branches":
+    return decision_tree.hierarchy(tree)
+  if kind == "labels" and not questions:
+    questions = decision_tree.TEN_LABELS
+  if not questions:
+    return tree
+  try:
+    return decision_tree.part(tree, questions)
+  except ValueError as error:
+    raise UserError(
+      f"target.questions is {questions} ({error}): choose of "
+      f"{', '.join(q.name for q in tree.questions)}, each with those that lead "
+      "to it."
+    ) from None
+
+
+def _counts(config: ml_collections.ConfigDict, votes: labels.Votes):
+  """Numbers of votes; where only fractions are known, of so many people."""
+  target = config.target
   if votes.counts is not None:
-    return votes.counts.astype(np.float32)
+    return votes.counts
   if not target.volunteers:
     raise UserError(
       "target.kind=counts needs numbers of votes, and this data set has "
       "fractions only: say how many people looked at each galaxy, such as "
       "--config.target.volunteers=44."
     )
-  return (target.volunteers * votes.cumulative).astype(np.float32)
+  return target.volunteers * votes.cumulative
 
 
 def flip_model(

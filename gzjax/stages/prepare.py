@@ -9,6 +9,7 @@ from gzjax import vote_metrics
 from gzjax.data import (
   augment,
   dataset,
+  decision_tree,
   labels,
   noise,
   pixels,
@@ -33,6 +34,13 @@ def run(experiment: Experiment) -> None:
   left_out = {**everything.left_out, **found.left_out}
   for note in everything.notes:
     say(f"note: {note}")
+  learns_votes = config.target.kind != "classes"
+  tree = None
+  if learns_votes:
+    # Of all galaxies, to say at once what cannot be learned.
+    task = labelling.task(config, everything, found.classes)
+    tree = task.tree
+    found, left_out = _only_known(found, task.known, left_out)
   _say_what_is_left(found, left_out)
   data = everything.select(found.kept)
   label = found.label[found.kept]
@@ -45,10 +53,8 @@ def run(experiment: Experiment) -> None:
     labelling.evidence(config, everything, found).select(found.kept[train]),
   )
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
-  learns_votes = config.target.kind != "classes"
   votes_of = None
   if learns_votes:
-    labelling.target_votes(config, data)  # says at once if there are none
     votes_of = data.table["id_str"].to_numpy().copy()
     votes_of[train] = votes_of[train][
       noise.donors(label[train], train_label[train], experiment.data_seed)
@@ -62,7 +68,7 @@ def run(experiment: Experiment) -> None:
       "left_out": left_out,
       "questions": _questions(data),
       # Of the votes that the network learns.
-      "tree": data.votes.tree.name if data.votes and learns_votes else "",
+      "tree": tree and decision_tree.to_json(tree),
       "normalisation": _normalisation(config, data, train),
     },
   )
@@ -78,6 +84,18 @@ def run(experiment: Experiment) -> None:
     experiment.workdir / "split.parquet",
     lambda part: table.to_parquet(part, index=False),
   )
+
+
+def _only_known(
+  found: labels.Labels, known: np.ndarray, left_out: dict[str, int]
+) -> tuple[labels.Labels, dict[str, int]]:
+  """The labels of galaxies of which the network can learn what it has to."""
+  label = np.where(known, found.label, labels.LEFT_OUT)
+  lost = len(found.kept) - int(np.sum(label != labels.LEFT_OUT))
+  return found._replace(label=label), {
+    **left_out,
+    "nobody answered a question that is learned": lost,
+  }
 
 
 def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
@@ -170,12 +188,13 @@ def _split(
   classes: tuple[str, ...],
 ) -> np.ndarray:
   """Indices of SPLITS: those of the data set if it has some, else drawn."""
-  if "split" in table:
-    split = pd.Index(splits.SPLITS).get_indexer(pd.Index(table["split"]))
-    splits.check_all_present(label, split, classes)
-    return split
-  shares = experiment.config.data.split
-  return splits.stratified_split(label, shares, experiment.data_seed, classes)
+  split = experiment.split_of(table)
+  if split is None:
+    return splits.stratified_split(
+      label, experiment.config.data.split, experiment.data_seed, classes
+    )
+  splits.check_all_present(label, split, classes)
+  return split
 
 
 def _builder(experiment: Experiment):

@@ -267,7 +267,8 @@ def validation_metrics(
     "balanced_accuracy": metrics.balanced_accuracy(label, predicted, k),
     "macro_f1": metrics.macro_f1(label, predicted, k),
   }
-  if found.votes is not None:
+  if experiment.target.expects_fractions:
+    assert found.votes is not None
     scores["rmse"] = vote_metrics.rmse(
       experiment.fractions[members], found.votes.cumulative
     )

@@ -79,12 +79,14 @@ def _text(found):
 def dirichlet(tmp_path_factory):
   """A run with counts and concentrations, and what the report shows of it."""
   made = _fake(tmp_path_factory.mktemp("run") / "run", GZ2)
-  return *made, vote_section.collect(made[0], "gz2")
+  return *made, vote_section.collect(made[0], decision_tree.to_json(GZ2))
 
 
 def test_a_network_that_predicts_classes_has_no_section(tmp_path):
-  for tree in ("", None):
-    assert vote_section.collect(Workdir(tmp_path), tree) is None
+  workdir = Workdir(tmp_path)
+  assert vote_section.collect(workdir, None) is None
+  # Nor has one of labels, which has a tree but no fractions.
+  assert vote_section.collect(workdir, decision_tree.to_json(GZ2)) is None
 
 
 def test_the_numbers_of_the_words_are_those_of_the_galaxies(dirichlet):
@@ -136,12 +138,12 @@ def test_the_dots_are_the_validation_galaxies(dirichlet, monkeypatch):
     "predicted_against_true",
     lambda tree, truth, predicted: drawn.append((truth, predicted)),
   )
-  vote_section.collect(workdir, "gz2")
+  vote_section.collect(workdir, decision_tree.to_json(GZ2))
   rows = SPLIT == "validation"
   np.testing.assert_array_equal(drawn[0][0], seen.cumulative[rows])
   np.testing.assert_array_equal(drawn[0][1], said.cumulative[rows])
   monkeypatch.setattr(vote_section, "_DOTS", 20)
-  vote_section.collect(workdir, "gz2")
+  vote_section.collect(workdir, decision_tree.to_json(GZ2))
   some = pd.DataFrame(drawn[1][0])
   assert len(some.drop_duplicates()) == 20
   assert len(some.merge(pd.DataFrame(seen.cumulative[rows]))) == 20
@@ -169,7 +171,9 @@ def test_the_picture_of_the_dots_is_drawn_where_they_are():
 
 def test_votes_without_counts_have_no_intervals(tmp_path):
   workdir, *_ = _fake(tmp_path / "run", GZD_5, counts=False)
-  text, html = _text(vote_section.collect(workdir, "gzd_5"))
+  text, html = _text(
+    vote_section.collect(workdir, decision_tree.to_json(GZD_5))
+  )
   assert "Calibration" in text
   assert "intervals at a level" not in text
   assert "one law for all" not in html
@@ -177,7 +181,7 @@ def test_votes_without_counts_have_no_intervals(tmp_path):
 
 def test_a_network_that_is_not_finite_has_a_section_that_says_so(tmp_path):
   workdir, *_ = _fake(tmp_path / "run", GZ2, broken=True)
-  found = vote_section.collect(workdir, "gz2")
+  found = vote_section.collect(workdir, decision_tree.to_json(GZ2))
   text, html = _text(found)
   assert "No test galaxy has a predicted merger fraction" in text
   assert "reliability" not in found
