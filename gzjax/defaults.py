@@ -40,7 +40,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data.fits_planes = "rgb"
   config.data.fits_white = 99.7
   config.data.fits_softening = 10.0
-  # galaxy_synthetic
+  # galaxy_synthetic; its volunteers vote through data.tree: gz2 ("") or gzd_5.
   config.data.galaxies = 2000
   config.data.class_fractions = (0.45, 0.45, 0.1)
   # Edge of the central crop, original pixels; 0: whole. Not with crop_column.

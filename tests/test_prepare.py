@@ -373,13 +373,15 @@ def test_an_unknown_builder_and_no_files_are_told(tmp_path):
     _run(tmp_path, **kaggle)
 
 
+SKY = {
+  "data.builder": "galaxy_synthetic",
+  "data.galaxies": 128,
+  "data.split": (0.6, 0.2, 0.2),
+}
+
+
 def test_the_synthetic_sky_has_votes_to_learn_from(tmp_path):
-  sky = {
-    "data.builder": "galaxy_synthetic",
-    "data.galaxies": 128,
-    "data.split": (0.6, 0.2, 0.2),
-  }
-  experiment, note = _run(tmp_path, **sky)
+  experiment, note = _run(tmp_path, **SKY)
   votes = experiment.dataset.votes
   assert votes.tree is dt.GZ2
   assert note["questions"]["spiral-arm-count"] == [31, 37]
@@ -387,10 +389,18 @@ def test_the_synthetic_sky_has_votes_to_learn_from(tmp_path):
   given, _ = _run(
     tmp_path,
     name="given",
-    **sky,
+    **SKY,
     **{"flips.kind": "column", "flips.column": "votes"},
   )
   said = votes.counts[:, :3].argmax(axis=1)
   train = given.members("train")
   np.testing.assert_array_equal(given.labels("train_label")[train], said[train])
   assert 0 < np.mean(given.split["flipped"]) < 0.2
+
+
+def test_the_volunteers_of_the_synthetic_sky_vote_through_a_tree(tmp_path):
+  experiment, note = _run(tmp_path, **SKY, **{"data.tree": "gzd_5"})
+  assert experiment.dataset.votes.tree is dt.GZD_5
+  assert note["questions"]["merging"] == [30, 34]
+  with pytest.raises(UserError, match=r"--config\.data\.tree=gzd_1_2: "):
+    _run(tmp_path, name="other", **SKY, **{"data.tree": "gzd_1_2"})

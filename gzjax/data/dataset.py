@@ -85,13 +85,27 @@ def synthetic_builder(
   class_fractions: tuple[float, ...],
   seed: int,
   data_dir: str | None,
+  tree: str = decision_tree.GZ2.name,
 ) -> tfds.core.DatasetBuilder:
-  """The builder of a synthetic sky."""
+  """The builder of a synthetic sky.
+
+  Args:
+    galaxies: how many.
+    image_size: edge of the pictures in pixels.
+    class_fractions: shares of `sky.CLASSES`.
+    seed: names the sky.
+    data_dir: TFDS folder; None is TFDS's own default.
+    tree: through which the volunteers vote, a key of `volunteers.CAMPAIGNS`.
+
+  Raises:
+    UserError: for any other tree.
+  """
   config = galaxy_synthetic_dataset_builder.GalaxySyntheticConfig(
     galaxies=galaxies,
     image_size=image_size,
     class_fractions=class_fractions,
     seed=seed,
+    tree=tree,
   )
   return galaxy_synthetic_dataset_builder.Builder(
     config=config, data_dir=data_dir

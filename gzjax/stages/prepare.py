@@ -206,6 +206,7 @@ def _builder(experiment: Experiment):
       class_fractions=tuple(data.class_fractions),
       seed=experiment.data_seed,
       data_dir=experiment.data_dir,
+      tree=data.tree or "gz2",
     )
   if data.builder == "galaxy_catalog":
     return _catalog_builder(experiment)

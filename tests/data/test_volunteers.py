@@ -6,15 +6,21 @@ import pytest
 from scipy import stats
 
 from gzjax.data import decision_tree, sky, volunteers
-from gzjax.data.decision_tree import GZ2
+from gzjax.data.decision_tree import GZ2, GZD_5
 
 COUNT = 1024
+LABEL = sky.sample_labels(0, COUNT, (0.45, 0.5, 0.05))
+BOTH = pytest.mark.parametrize("tree", [GZ2, GZD_5], ids=lambda tree: tree.name)
+# How many people may look at a galaxy.
+CROWDS = {"gz2": {*range(36, 55)}, "gzd_5": {*range(3, 9), *range(34, 47)}}
 
 
 @pytest.fixture(scope="module")
 def voted():
-  label = sky.sample_labels(0, COUNT, (0.45, 0.5, 0.05))
-  return label, *volunteers.vote_all(0, label)
+  """Truth and votes of the same sky by the name of the tree."""
+  return {
+    tree.name: volunteers.vote_all(0, LABEL, tree) for tree in (GZ2, GZD_5)
+  }
 
 
 def _scene(label=1, **changes):
@@ -39,51 +45,107 @@ SPIRAL = {
 }
 
 
-def _joint(scene, answer, sight=volunteers.sight):
-  shares = volunteers.answer_shares(scene, sight(scene))
-  return float(decision_tree.joint_probability(GZ2, shares, answer))
+def _joint(scene, answer, sight=volunteers.sight, tree=GZ2):
+  shares = volunteers.answer_shares(scene, sight(scene), tree)
+  return float(decision_tree.joint_probability(tree, shares, answer))
 
 
 def _clear(_):
   return volunteers.clear_sight()
 
 
-def test_counts_obey_the_tree_exactly(voted):
-  counts = voted[2].counts
+@BOTH
+def test_counts_obey_the_tree_exactly(voted, tree):
+  counts = voted[tree.name][1].counts
+  assert counts.shape == (COUNT, len(tree.answers))
   np.testing.assert_array_equal(counts, np.round(counts))
   assert counts.min() == 0
-  volunteered = counts[:, :3].sum(axis=1)
-  assert volunteered.min() == 36
-  assert volunteered.max() == 54
+  assert set(counts[:, :3].sum(axis=1)) == CROWDS[tree.name]
   wanted = {
-    question.name: sum(counts[:, GZ2.index(name)] for name in question.after)
-    for question in GZ2.questions[1:]
+    question.name: sum(counts[:, tree.index(name)] for name in question.after)
+    for question in tree.questions[1:]
   }
-  for question, part in zip(GZ2.questions[1:], GZ2.slices[1:]):
+  for question, part in zip(tree.questions[1:], tree.slices[1:]):
     asked = counts[:, part].sum(axis=1)
     np.testing.assert_array_equal(asked, wanted[question.name])
     assert asked.max() > 5
 
 
-def test_shares_are_shares_and_concentrations_in_range(voted):
-  votes = voted[2]
+def test_most_galaxies_of_gzd_5_have_few_votes(voted):
+  volunteered = voted["gzd_5"][1].counts[:, :3].sum(axis=1)
+  error = np.sqrt(0.4 * 0.6 / COUNT)
+  assert np.mean(volunteered > 20) == pytest.approx(0.4, abs=4 * error)
+
+
+def test_votes_of_galaxy_zoo_2_stay_as_they_were(voted):
+  votes = voted["gz2"][1]
+  # From before there was another tree; published numbers hang on them.
+  assert votes.counts.sum(axis=0).astype(int).tolist() == [
+    *(22391, 20713, 3329, 4371, 16342, 4796, 11546, 8015, 8327, 3262),
+    *(5457, 4567, 3056, 10581, 32523, 7745, 9991, 4655, 1303, 1171),
+    *(1308, 1223, 1011, 3042, 1523, 2289, 828, 1254, 1860, 3121, 3034),
+    *(679, 2518, 1136, 593, 892, 2197),
+  ]
+  np.testing.assert_allclose(
+    votes.perceived_shares[3, GZ2.slices[GZ2.question("bulge-size")]],
+    (0, 0.000006, 0.049435, 0.950559),
+    atol=2e-6,
+  )
+
+
+@BOTH
+def test_shares_are_shares_and_concentrations_in_range(voted, tree):
+  votes = voted[tree.name][1]
   for shares in (votes.true_shares, votes.perceived_shares):
     assert shares.min() >= 0
-    np.testing.assert_allclose(decision_tree.sums(GZ2, shares), 1, atol=1e-5)
+    np.testing.assert_allclose(decision_tree.sums(tree, shares), 1, atol=1e-5)
   assert votes.concentration.min() >= 1
   assert votes.concentration.max() < 101
 
 
-def test_votes_follow_the_dirichlet_multinomial_law():
-  concentration = np.random.default_rng(0).uniform(1, 20, 37)
+def test_observers_say_the_same_where_the_trees_ask_the_same(voted):
+  old, new = (
+    dict(zip(tree.answers, voted[tree.name][1].perceived_shares.T))
+    for tree in (GZ2, GZD_5)
+  )
+  renamed = {
+    "how-rounded_cigar-shaped": "how-rounded_cigar",
+    "edge-on-bulge_boxy": "bulge-shape_boxy",
+    "edge-on-bulge_none": "bulge-shape_no-bulge",
+    "edge-on-bulge_rounded": "bulge-shape_round",
+  }
+  own = ("bar", "bulge-size", "merging")
+  same = [name for name in new if not name.startswith(own)]
+  assert len(same) == 22
+  for name in same:
+    wanted = old[renamed.get(name, name)]
+    np.testing.assert_allclose(new[name], wanted, atol=1e-6)
+  np.testing.assert_allclose(
+    new["bar_strong"] + new["bar_weak"], old["bar_yes"], atol=1e-6
+  )
+
+
+def test_every_answer_of_gzd_5_is_the_most_common_one_somewhere(voted):
+  shares = decision_tree.conditional(GZD_5, voted["gzd_5"][1].counts)
+  choice = decision_tree.majority_path(GZD_5, shares)
+  for q, question in enumerate(GZD_5.questions):
+    found = np.bincount(choice[:, q] + 1, minlength=len(question.answers) + 1)
+    assert found[1:].min() > 5, question.name
+
+
+@pytest.mark.parametrize(
+  ("tree", "last"), [(GZ2, "something-odd"), (GZD_5, "merging")]
+)
+def test_votes_follow_the_dirichlet_multinomial_law(tree, last):
+  concentration = np.random.default_rng(0).uniform(1, 20, len(tree.answers))
   concentration = concentration.astype(np.float32)
   keys = jax.random.split(jax.random.key(0), 20_000)
   counts = jax.jit(
-    jax.vmap(lambda key: volunteers.count_votes(key, concentration, 40))
+    jax.vmap(lambda key: volunteers.count_votes(key, concentration, 40, tree))
   )(keys)
   counts = np.asarray(counts)
-  for name in ("smooth-or-featured", "how-rounded", "something-odd"):
-    part = GZ2.slices[GZ2.question(name)]
+  for name in ("smooth-or-featured", "how-rounded", last):
+    part = tree.slices[tree.question(name)]
     asked = counts[:, part].sum(axis=1)
     n = int(np.bincount(asked.astype(int)).argmax())
     sample = counts[asked == n][:, part]
@@ -111,12 +173,17 @@ def test_a_spiral_is_taken_for_smooth_from_afar():
     assert _joint(near, answer, _clear) == _joint(far, answer, _clear)
 
 
-def test_mergers_become_more_common_with_redshift():
+@pytest.mark.parametrize(
+  ("tree", "answer"),
+  [(GZ2, "odd-feature_merger"), (GZD_5, "merging_merger")],
+)
+def test_mergers_become_more_common_with_redshift(tree, answer):
   for companion in (0.0, 0.3):
     near, far = (
       _joint(
         _scene(**{**SPIRAL, "redshift": z, "companion": companion}),
-        "odd-feature_merger",
+        answer,
+        tree=tree,
       )
       for z in (0.03, 0.2)
     )
@@ -163,21 +230,82 @@ def test_mergers_become_more_common_with_redshift():
   ],
 )
 def test_what_is_there_is_the_most_common_answer(changes, answer):
-  shares = volunteers.answer_shares(
-    _scene(**{**SPIRAL, **changes}), volunteers.clear_sight()
+  assert _most_common(GZ2, changes, answer) == answer
+
+
+@pytest.mark.parametrize(
+  ("changes", "answer"),
+  [
+    ({"bar": 0.9}, "bar_strong"),
+    ({"bar": 0.5}, "bar_weak"),
+    ({}, "bar_no"),
+    ({"bulge_fraction": 0.01}, "bulge-size_none"),
+    ({"bulge_fraction": 0.07}, "bulge-size_small"),
+    ({"bulge_fraction": 0.22}, "bulge-size_moderate"),
+    ({"bulge_fraction": 0.45}, "bulge-size_large"),
+    ({"bulge_fraction": 0.7}, "bulge-size_dominant"),
+    ({}, "merging_none"),
+    ({"clumps": 0.8}, "merging_minor-disturbance"),
+    ({"disturbance": 0.45}, "merging_minor-disturbance"),
+    ({"disturbance": 0.9}, "merging_major-disturbance"),
+    ({"companion": 0.9}, "merging_merger"),
+    ({"companion": 0.9, "disturbance": 0.9}, "merging_merger"),
+    (
+      {"axis_ratio": 0.12, "bulge_fraction": 0.4, "boxiness": 1},
+      "edge-on-bulge_boxy",
+    ),
+    ({"axis_ratio": 0.12, "bulge_fraction": 0.4}, "edge-on-bulge_rounded"),
+    ({"axis_ratio": 0.12, "bulge_fraction": 0}, "edge-on-bulge_none"),
+  ],
+)
+def test_what_gzd_5_asks_in_another_way(changes, answer):
+  assert _most_common(GZD_5, changes, answer) == answer
+
+
+def _most_common(tree, changes, answer):
+  """What over half of those say who see the changed spiral from close by."""
+  shares = np.asarray(
+    volunteers.answer_shares(
+      _scene(**{**SPIRAL, **changes}), volunteers.clear_sight(), tree
+    )
   )
-  found = np.asarray(decision_tree.conditional(GZ2, shares))
-  part = GZ2.slices[GZ2.question_of[GZ2.index(answer)]]
-  assert GZ2.answers[part.start + found[part].argmax()] == answer
-  assert found[part].max() > 0.5
+  part = tree.slices[tree.question_of[tree.index(answer)]]
+  assert shares[part].max() > 0.5
+  return tree.answers[part.start + shares[part].argmax()]
 
 
-def test_volunteers_find_most_classes_and_fewer_of_the_dim(voted):
-  label, scenes, votes = voted
-  right = votes.counts[:, :3].argmax(axis=1) == label
+@pytest.mark.parametrize(
+  ("field", "most", "more", "less"),
+  [
+    ("bar", 1.0, "bar_strong", "bar_no"),
+    ("bulge_fraction", 0.7, "bulge-size_dominant", "bulge-size_none"),
+    ("disturbance", 1.0, "merging_major-disturbance", "merging_none"),
+    ("clumps", 0.8, "merging_minor-disturbance", "merging_none"),
+    ("companion", 1.0, "merging_merger", "merging_none"),
+    ("boxiness", 1.0, "edge-on-bulge_boxy", "edge-on-bulge_none"),
+  ],
+)
+def test_more_of_a_feature_is_seen_more_often(field, most, more, less):
+  """From close by and from afar, all else the same."""
+  for redshift in (0.03, 0.12):
+    scenes = [
+      _scene(**{**SPIRAL, "redshift": redshift, field: strength})
+      for strength in np.linspace(0, most, 6)
+    ]
+    shares = np.array(
+      [volunteers.answer_shares(x, volunteers.sight(x), GZD_5) for x in scenes]
+    )
+    assert np.all(np.diff(shares[:, GZD_5.index(more)]) > 0)
+    assert np.all(np.diff(shares[:, GZD_5.index(less)]) < 0)
+
+
+@BOTH
+def test_volunteers_find_most_classes_and_fewer_of_the_dim(voted, tree):
+  scenes, votes = voted[tree.name]
+  right = votes.counts[:, :3].argmax(axis=1) == LABEL
   assert 0.85 < right.mean() < 0.99
-  assert np.mean(votes.true_shares[:, :3].argmax(axis=1) == label) > 0.95
+  assert np.mean(votes.true_shares[:, :3].argmax(axis=1) == LABEL) > 0.95
   brightness = jax.vmap(sky.observe)(scenes).brightness
-  featured = label == 1
+  featured = LABEL == 1
   dim = brightness < np.median(brightness[featured])
   assert right[featured & ~dim].mean() > right[featured & dim].mean() + 0.05

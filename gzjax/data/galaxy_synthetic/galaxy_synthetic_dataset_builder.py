@@ -7,11 +7,12 @@ import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
-from gzjax.data import sky, volunteers, zoo_records
+from gzjax.data import decision_tree, sky, volunteers, zoo_records
 from gzjax.data.builder import Galaxies, GalaxyBuilder
 from gzjax.data.decision_tree import GZ2
 from gzjax.data.images import to_png
 from gzjax.data.threads import bounded_map
+from gzjax.errors import UserError
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -22,12 +23,21 @@ class GalaxySyntheticConfig(tfds.core.BuilderConfig):
   image_size: int = 64
   class_fractions: tuple[float, ...] = (0.45, 0.45, 0.1)
   seed: int = 0
+  tree: str = GZ2.name  # through which the volunteers vote
   name: str = ""
 
   def __post_init__(self):
+    if self.tree not in volunteers.CAMPAIGNS:
+      raise UserError(
+        f"--config.data.tree={self.tree}: volunteers of the synthetic sky vote "
+        f"through {' or '.join(volunteers.CAMPAIGNS)} only; choose one of them."
+      )
     shares = "-".join(f"{share:g}" for share in self.class_fractions)
+    # Skies that were made when there was only Galaxy Zoo 2 stay valid.
+    tree = "" if self.tree == GZ2.name else f"-{self.tree}"
     self.name = self.name or (
       f"n{self.galaxies}-px{self.image_size}-shares{shares}-seed{self.seed}"
+      f"{tree}"
     )
 
 
@@ -42,13 +52,14 @@ class Builder(GalaxyBuilder):
   BUILDER_CONFIGS: ClassVar = [GalaxySyntheticConfig(name="small")]
 
   def _tree(self):
-    return GZ2
+    return decision_tree.TREES[self.builder_config.tree]
 
   def _features(self) -> dict[str, Any]:
+    per_answer = zoo_records.per_answer(self._tree())
     return {
       "label": tfds.features.ClassLabel(names=list(sky.CLASSES)),
-      "counts": zoo_records.per_answer(GZ2),
-      "true_shares": zoo_records.per_answer(GZ2),
+      "counts": per_answer,
+      "true_shares": per_answer,
       **dict.fromkeys(
         sky.Scene._fields, tfds.features.Scalar(dtype=np.float32)
       ),
@@ -59,7 +70,7 @@ class Builder(GalaxyBuilder):
     config = self.builder_config
     seed, size = config.seed, config.image_size
     label = sky.sample_labels(seed, config.galaxies, config.class_fractions)
-    scenes, votes = volunteers.vote_all(seed, label)
+    scenes, votes = volunteers.vote_all(seed, label, self._tree())
 
     def images(rows):
       pictures = sky.pictures(seed, rows, label[rows], size)
