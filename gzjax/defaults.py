@@ -99,8 +99,8 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.model = ml_collections.ConfigDict()
   config.model.name = "resnet34"
-  # 64 is as published: channels of a ResNet's first stage; of an EfficientNet
-  # all are in proportion.
+  # 64 is as published: channels of a ResNet's first stage; of the others all
+  # are in proportion.
   config.model.width = 64
   config.model.small_stem = False
   config.model.zero_gamma = False
@@ -108,7 +108,8 @@ def get_config() -> ml_collections.ConfigDict:
   # Pretrained weights of torchvision: a .safetensors or .pth file, or hub:NAME.
   config.model.weights = ""
   config.model.head = "pool"  # or flatten (seed 2)
-  config.model.dropout = -1.0  # before the head; -1: as published
+  # Before the head, and before the hidden layer of the cnn; -1: as published.
+  config.model.dropout = -1.0
   config.model.hidden = 128  # cnn: of the dense layer, for a width of 64
   config.model.per_question = False  # cnn: one of its own for each question
   config.model.conv_form = "auto"  # or native, dot: see models/layers.py
@@ -117,6 +118,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.train.epochs = 20
   config.train.batch_size = 64
   config.train.steps_per_epoch = 0  # 0: as many as the galaxies fill
+  # 0: as they are; else galaxies in an epoch, the same number of each class.
+  config.train.balanced_to = 0
   config.train.optimizer = "adamw"  # or adam, sgd
   config.train.learning_rate = 1e-3
   config.train.warmup_epochs = 1.0

@@ -20,6 +20,7 @@ from gzjax.data.augment import (
   normalise,
   symmetry,
 )
+from gzjax.errors import UserError
 from gzjax.types import Batch
 
 # One batch's rows: indices into the data set i32[B], valid f32[B].
@@ -42,7 +43,63 @@ def training_rows(
     this epoch out, since BatchNorm must not see padding.
   """
   order = np.random.default_rng([seed, epoch]).permutation(members)
-  steps = len(members) // batch_size
+  return _full_batches(order, batch_size)
+
+
+def balanced_rows(
+  members: np.ndarray,
+  label: np.ndarray,
+  size: int,
+  batch_size: int,
+  seed: int,
+  epoch: int,
+) -> list[Rows]:
+  """Full batches of one epoch in which all classes are equally frequent.
+
+  Of rare classes every galaxy is drawn before any is drawn again; random views
+  make each visit a new image, so this is balance by augmentation. Of abundant
+  classes each epoch has another sample, no galaxy twice.
+
+  Args:
+    members: i[N], rows of the data set.
+    label: i[N], class of each member; classes without one do not count.
+    size: examples of the epoch, repeated ones included; at least batch_size.
+    batch_size: of the batches.
+    seed: of the run; (seed, epoch) alone decides the order.
+    epoch: from 0.
+
+  Returns:
+    size // batch_size batches. The numbers of the classes, in each batch as in
+    the epoch, differ by one at most.
+
+  Raises:
+    UserError: if there are more classes than examples.
+  """
+  rng = np.random.default_rng([seed, epoch])
+  classes = rng.permutation(np.unique(label))
+  if size < len(classes):
+    raise UserError(
+      f"train.balanced_to is {size}: it must be at least {len(classes)}, the "
+      "number of classes."
+    )
+  count = -(-size // len(classes))
+  drawn = [_in_turns(rng, members[label == k], count) for k in classes]
+  # One galaxy of each class after the other; the last round may be cut short.
+  order = np.stack(drawn, axis=1).ravel()[:size]
+  return _full_batches(order, batch_size)
+
+
+def _in_turns(
+  rng: np.random.Generator, members: np.ndarray, count: int
+) -> np.ndarray:
+  """So many of the members, in passes over all, each in a new order."""
+  passes = -(-count // len(members))
+  orders = [rng.permutation(members) for _ in range(passes)]
+  return np.concatenate(orders)[:count]
+
+
+def _full_batches(order: np.ndarray, batch_size: int) -> list[Rows]:
+  steps = len(order) // batch_size
   valid = np.ones(batch_size, np.float32)
   return [
     (rows.astype(np.int32), valid)
@@ -104,7 +161,7 @@ class Feed:
     """Batches for `rows`, each view drawn with `fold_in(key, position)`.
 
     Args:
-      rows: see `training_rows` and `ordered_rows`.
+      rows: see `training_rows`, `balanced_rows` and `ordered_rows`.
       key: of the augmentation; needed where `augmentation` does something.
       augmentation: see `Augmentation`.
       turn: see `augment.symmetry`.

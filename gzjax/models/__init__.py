@@ -8,11 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gzjax.models.cnn import CNN
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.resnet import RESNETS
 from gzjax.types import ApplyFn, PyTree
 
-MODELS = RESNETS | EFFICIENTNETS
+CNNS = {"cnn": CNN}
+MODELS = RESNETS | EFFICIENTNETS | CNNS
 
 
 def make_apply_fn(model: Any) -> ApplyFn:
@@ -46,7 +48,8 @@ def depth_order(params: PyTree) -> tuple[str, ...]:
 
   By the names that all our models use: `stem...`, then the blocks by their
   numbers, then `head_...` and last `head`, the one with the logits. A layer is
-  an entry at the top of `params`.
+  an entry at the top of `params`, be it of one network or of several side by
+  side.
   """
 
   def place(name):

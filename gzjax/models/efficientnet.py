@@ -124,9 +124,7 @@ class EfficientNet(nn.Module):
     """f32[B,H,W,3] -> logits f32[B,num_classes]."""
     conv = partial(layers.conv, form=self.conv_form, dtype=self.dtype)
     norm = layers.norm(train, epsilon=1e-3, dtype=self.dtype)
-
-    def scaled(channels):
-      return max(1, round(self.width * channels))
+    scaled = partial(layers.scaled, self.width)
 
     x = image.astype(self.dtype)
     x = conv(scaled(self.stages[0].channels), 3, 2, name="stem_conv")(x)

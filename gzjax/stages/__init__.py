@@ -14,6 +14,7 @@ import ml_collections
 from gzjax import defaults, models, report, targets
 from gzjax.data import labels, noise, splits
 from gzjax.errors import UserError
+from gzjax.models import cnn
 from gzjax.progress import say
 from gzjax.stages import (
   audit,
@@ -293,9 +294,21 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
       f"unlearn.retrain.{min(unknown)} is no key of config.train: choose one "
       f"of {', '.join(sorted(config.train))}."
     )
+  for recipe in (config.train, {**config.train, **config.unlearn.retrain}):
+    _check_balance(recipe["balanced_to"], recipe["batch_size"])
+
+
+def _check_balance(balanced_to: int, batch_size: int) -> None:
+  if balanced_to and balanced_to < batch_size:
+    raise UserError(
+      f"train.balanced_to is {balanced_to}: it must be 0, or at least "
+      f"train.batch_size, {batch_size}."
+    )
 
 
 def _check_model(config: ml_collections.ConfigDict) -> None:
+  if config.model.name == "cnn":
+    _check_cnn(config)
   usual = defaults.get_config().model
   others = [
     *(OF_RESNETS if config.model.name not in models.RESNETS else ()),
@@ -307,6 +320,19 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
         f"model.{name} is {config.model[name]!r}, which {config.model.name} "
         f"does not have: it must be {usual[name]!r}."
       )
+
+
+def _check_cnn(config: ml_collections.ConfigDict) -> None:
+  if config.data.size < cnn.SMALLEST:
+    raise UserError(
+      f"data.size is {config.data.size}: model.name=cnn needs at least "
+      f"{cnn.SMALLEST}."
+    )
+  if config.model.weights:
+    raise UserError(
+      f"model.weights is {config.model.weights!r}: there are none for "
+      "model.name=cnn; leave it out."
+    )
 
 
 def _check_data(config: ml_collections.ConfigDict) -> None:

@@ -1,5 +1,6 @@
 """train: the original network, on partly wrong labels; and real retraining."""
 
+from functools import partial
 import math
 
 import jax
@@ -61,14 +62,14 @@ def fit_from_scratch(
   config = experiment.recipe(folder)
   seed = experiment.config.seed
   key = jax.random.key(seed)
-  steps = len(members) // config.batch_size
-  if config.steps_per_epoch:
-    steps = min(steps, config.steps_per_epoch)
+  label = columns["label"][members]
+  rows = partial(_rows, config, members, label, seed)
+  steps = len(rows(epoch=0))
   schedule = _schedule(config, steps)
   tx = _optimizer(experiment, config, schedule, steps)
   step = training.make_train_step(
     experiment.apply_fn,
-    experiment.objective(config, columns["label"][members]),
+    experiment.objective(config, label),
     tx,
     summary=experiment.target.summary,
     key=jax.random.fold_in(key, _NETWORK),
@@ -82,7 +83,7 @@ def fit_from_scratch(
 
   def batches(epoch):
     return experiment.feed.batches(
-      feed.training_rows(members, config.batch_size, seed, epoch)[:steps],
+      rows(epoch),
       key=jax.random.fold_in(key, epoch),
       augmentation=experiment.augmentation(config),
       extra=columns,
@@ -132,6 +133,22 @@ def fit_from_scratch(
   write_whole(
     path / "dynamics.parquet", lambda part: table.to_parquet(part, index=False)
   )
+
+
+def _rows(
+  config: ml_collections.ConfigDict,
+  members: np.ndarray,
+  label: np.ndarray,
+  seed: int,
+  epoch: int,
+) -> list[feed.Rows]:
+  """The batches of an epoch of a recipe, of members i[n] labelled i[n]."""
+  how = config.batch_size, seed, epoch
+  if config.balanced_to:
+    rows = feed.balanced_rows(members, label, config.balanced_to, *how)
+  else:
+    rows = feed.training_rows(members, *how)
+  return rows[: config.steps_per_epoch or None]
 
 
 def _schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
@@ -290,14 +307,16 @@ class Dynamics:
     }
 
   def add(self, outputs: list[dict[str, np.ndarray]]) -> None:
-    """Adds the outputs of an epoch's steps; visits within it are distinct."""
+    """Adds the outputs of an epoch's steps; a galaxy may be there twice."""
     row = np.concatenate([output["id"] for output in outputs])
     logits = np.concatenate([output["logits"] for output in outputs])
-    self.arrays["visits"][row] += 1
-    self.arrays["loss"][row] += self._experiment.example_losses(
-      logits, row, self._columns
-    )
-    self.arrays["probability"][row] += self._experiment.probabilities(logits)
+    of_visits = {
+      "visits": np.float32(1),
+      "loss": self._experiment.example_losses(logits, row, self._columns),
+      "probability": self._experiment.probabilities(logits),
+    }
+    for name, value in of_visits.items():
+      np.add.at(self.arrays[name], row, value)
 
   def table(self, members: np.ndarray) -> pd.DataFrame:
     """id_str, mean_loss and p_<class> of each member."""

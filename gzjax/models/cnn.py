@@ -1,0 +1,115 @@
+"""A small CNN of three convolutions, alone or several side by side.
+
+No BatchNorm, so that there are no statistics beside the parameters. Submodules
+are named, because parameter paths are public: `conv1/kernel`, `head/bias`, or
+side by side `conv1/net0/kernel`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gzjax.models import layers
+
+# (features, name=...) -> features.
+Layer = Callable[..., jax.Array]
+
+# Of the convolutions; each is followed by a pooling that halves the map.
+_CHANNELS = (32, 64, 128)
+# Edge of the smallest image of which the last pooling leaves a pixel.
+SMALLEST = 2 ** len(_CHANNELS)
+
+
+class SideBySide(nn.Module):
+  """The same layer of several networks: `net0`, `net1`, and so on.
+
+  Attributes:
+    of_each: the layer of each network.
+  """
+
+  of_each: Sequence[Layer]
+
+  @nn.compact
+  def __call__(self, inputs: Sequence[jax.Array]) -> list[jax.Array]:
+    return [
+      layer(x, name=f"net{i}")
+      for i, (layer, x) in enumerate(zip(self.of_each, inputs, strict=True))
+    ]
+
+
+class CNN(nn.Module):
+  """Three 3x3 convolutions, each with a 2x2 max pooling, and two dense layers.
+
+  Attributes:
+    num_classes: K, the number of logits.
+    width: factor of all channels.
+    hidden: outputs of the first dense layer, before the factor.
+    dropout: the share of the inputs of either dense layer that a training step
+      with a key sets to 0.
+    networks: logits of each of several networks that share nothing; they sum
+      to K. A layer then holds that of each network, so that the last layer is
+      the last one of all of them. (): a single one.
+    dtype: of the computation; parameters stay float32.
+    conv_form: see `layers.conv2d`.
+  """
+
+  num_classes: int
+  width: float = 1.0
+  hidden: int = 128
+  dropout: float = 0.25
+  networks: tuple[int, ...] = ()
+  dtype: Any = jnp.float32
+  conv_form: layers.ConvForm = "auto"
+
+  @nn.compact
+  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
+    """f32[B,H,W,3] -> logits f32[B,num_classes], in the order of `networks`.
+
+    Raises:
+      ValueError: if `networks` have another number of logits.
+    """
+    outputs = self.networks or (self.num_classes,)
+    if sum(outputs) != self.num_classes:
+      raise ValueError(
+        f"networks {outputs} do not sum to {self.num_classes} logits."
+      )
+    scaled = partial(layers.scaled, self.width)
+    dropout = layers.dropout(self, self.dropout, train)
+
+    def conv(x, *, channels, name):
+      return layers.conv(
+        channels,
+        3,
+        form=self.conv_form,
+        dtype=self.dtype,
+        use_bias=True,
+        name=name,
+      )(x)
+
+    count = len(outputs)
+    xs = [image.astype(self.dtype)] * count
+    for number, channels in enumerate(_CHANNELS, 1):
+      layer = partial(conv, channels=scaled(channels))
+      xs = _side_by_side([layer] * count, xs, f"conv{number}")
+      xs = [layers.max_pool(nn.relu(x)) for x in xs]
+    xs = [dropout(x.reshape(len(x), -1)) for x in xs]
+    layer = partial(
+      layers.dense, channels=scaled(self.hidden), dtype=self.dtype
+    )
+    xs = _side_by_side([layer] * count, xs, "head_hidden")
+    xs = [nn.relu(x) for x in xs]
+    heads = [
+      partial(layers.head, num_classes=k, dropout=dropout) for k in outputs
+    ]
+    return jnp.concatenate(_side_by_side(heads, xs, "head"), axis=-1)
+
+
+def _side_by_side(of_each, inputs, name):
+  """What the layers of the networks make of their inputs."""
+  if len(of_each) == 1:
+    return [of_each[0](inputs[0], name=name)]
+  return SideBySide(of_each, name=name)(inputs)
