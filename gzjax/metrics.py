@@ -4,7 +4,7 @@ A prediction that is not finite belongs to no class: it is counted as wrong,
 never as class 0 (which is what argmax makes of NaN).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import special, stats
@@ -93,6 +93,37 @@ def wilson_interval(
   centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
   half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
   return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def resampled_interval(
+  statistic: Callable[[np.ndarray], np.ndarray],
+  count: int,
+  seed: int = 0,
+  *,
+  draws: int = 1000,
+  confidence: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Percentile interval of a statistic of galaxies (Efron 1979).
+
+  Args:
+    statistic: of the galaxies in the rows i64[N], some of them several times:
+      f[...].
+    count: N > 0, galaxies.
+    seed: of the draws; equal seeds draw equal galaxies.
+    draws: samples of N galaxies, with replacement.
+    confidence: of the interval.
+
+  Returns:
+    (f64[...], f64[...]), NaN where the statistic of a sample is.
+  """
+  rng = np.random.default_rng(seed)
+  found = [statistic(rng.integers(count, size=count)) for _ in range(draws)]
+  tail = (1 - confidence) / 2
+  # No interpolation: it would make NaN of infinite values.
+  low, high = np.quantile(
+    found, [tail, 1 - tail], axis=0, method="inverted_cdf"
+  )
+  return low, high
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:

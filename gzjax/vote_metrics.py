@@ -136,14 +136,13 @@ def bootstrap_interval(
     draws: samples of N galaxies, with replacement.
     confidence: of the interval.
   """
-  rng, n = np.random.default_rng(seed), len(values)
-  means = [values[rng.integers(n, size=n)].mean(axis=0) for _ in range(draws)]
-  tail = (1 - confidence) / 2
-  # No interpolation: it would make NaN of infinite means.
-  low, high = np.quantile(
-    means, [tail, 1 - tail], axis=0, method="inverted_cdf"
+  return metrics.resampled_interval(
+    lambda rows: values[rows].mean(axis=0),
+    len(values),
+    seed,
+    draws=draws,
+    confidence=confidence,
   )
-  return low, high
 
 
 def answers(

@@ -82,6 +82,19 @@ def test_wilson_interval_is_scipys():
   assert metrics.wilson_interval(0, 0) == (0.0, 1.0)
 
 
+def test_resampled_interval_of_a_deviation_is_that_of_the_normal_law():
+  values = np.random.default_rng(4).normal(size=2000)
+  low, high = metrics.resampled_interval(
+    lambda rows: values[rows].std(), 2000, draws=2000
+  )
+  half = 1.96 * values.std() / np.sqrt(2 * 2000)
+  np.testing.assert_allclose(
+    (low, high), (values.std() - half, values.std() + half), atol=0.005
+  )
+  bad = metrics.resampled_interval(lambda rows: rows.mean() * np.nan, 3)
+  assert np.isnan(bad).all()
+
+
 def test_a_class_that_does_not_occur_is_left_out():
   label, predicted = np.array([0, 0, 1]), np.array([0, 1, 1])
   assert metrics.balanced_accuracy(label, predicted, 3) == 0.75

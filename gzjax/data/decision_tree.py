@@ -83,6 +83,16 @@ class Tree:
       visit(q)
     return tuple(found)
 
+  @cached_property
+  def branches(self) -> tuple[str, ...]:
+    """What the galaxies are called that reach each question.
+
+    The names of `BRANCHES` where it knows all questions, else the questions'.
+    """
+    names = [question.name for question in self.questions]
+    known = all(name in BRANCHES for name in names)
+    return tuple(BRANCHES[name] if known else name for name in names)
+
   def index(self, answer: str) -> int:
     """Index of an answer by its full name.
 
@@ -283,13 +293,89 @@ def majority_path(tree: Tree, shares: np.ndarray) -> np.ndarray:
   choice = np.full((len(shares), len(tree.questions)), -1)
   for q in tree.order:
     part = known[:, tree.slices[q]]
-    reached = part.sum(axis=1) > 0
-    if tree.parents[q]:
-      reached &= np.any(
-        [_chosen(tree, choice, a) for a in tree.parents[q]], axis=0
-      )
-    choice[reached, q] = part[reached].argmax(axis=1)
+    answered = _leads_to(tree, choice, q) & (part.sum(axis=1) > 0)
+    choice[answered, q] = part[answered].argmax(axis=1)
   return choice
+
+
+def reached(tree: Tree, path: np.ndarray) -> np.ndarray:
+  """The questions that the way of a galaxy leads to, answered or not.
+
+  Args:
+    tree: the questions.
+    path: i64[N,Q], see `majority_path`.
+
+  Returns:
+    bool[N,Q]; True for questions that are always asked.
+  """
+  questions = range(len(tree.questions))
+  return np.stack([_leads_to(tree, path, q) for q in questions], axis=1)
+
+
+class Step(NamedTuple):
+  """One answer on the way of a galaxy through a tree."""
+
+  level: int  # how many answers led to the question
+  branch: str  # see `Tree.branches`
+  question: str
+  answer: str  # full name
+  confidence: float  # conditional share, 0 to 1
+
+
+def walk(tree: Tree, shares: np.ndarray) -> list[list[Step]]:
+  """The way of the largest conditional fractions, galaxy by galaxy.
+
+  Args:
+    tree: the questions.
+    shares: f[N,A], conditional; the way ends at a question that is NaN or 0.
+
+  Returns:
+    For each of the N galaxies its steps, level by level; none where no question
+    is answered.
+  """
+  path = majority_path(tree, shares)
+  return [_steps(tree, *galaxy) for galaxy in zip(path, shares, strict=True)]
+
+
+def _steps(tree, choice, shares) -> list[Step]:
+  found: dict[int, Step] = {}  # by the answer
+  for q in tree.order:
+    if choice[q] < 0:
+      continue
+    answer = tree.slices[q].start + int(choice[q])
+    level = max(
+      (found[a].level + 1 for a in tree.parents[q] if a in found), default=0
+    )
+    found[answer] = Step(
+      level,
+      tree.branches[q],
+      tree.questions[q].name,
+      tree.answers[answer],
+      float(shares[answer]),
+    )
+  return sorted(found.values(), key=lambda step: step.level)
+
+
+def walk_lines(galaxy: str, steps: Sequence[Step]) -> list[str]:
+  """What a user is told of a way through a tree: a heading, a line for a step.
+
+  Args:
+    galaxy: its name.
+    steps: of `walk`.
+  """
+  lines = [
+    f"Level {step.level} ({step.branch}): {step.answer}, "
+    f"confidence {step.confidence:.2f}"
+    for step in steps
+  ]
+  return [f"Galaxy {galaxy}", *(lines or ["No answer"])]
+
+
+def _leads_to(tree, choice, q):
+  """Who is asked question `q` after the answers `choice` i64[N,Q], bool[N]."""
+  if not tree.parents[q]:
+    return np.ones(len(choice), bool)
+  return np.any([_chosen(tree, choice, a) for a in tree.parents[q]], axis=0)
 
 
 def _chosen(tree, choice, answer):

@@ -262,32 +262,58 @@ class Branch(NamedTuple):
 
 
 def hierarchy(votes: Votes, min_votes: int = 0) -> dict[str, Branch]:
-  """Seed 3's levels: a classifier for each question, fed by its branch only.
+  """Seed 3's classifiers: one for each question, fed by its branch only.
 
-  Level 0 asks all galaxies smooth, featured or artifact; level 1 asks the
-  smooth ones how round they are and the featured ones whether they are edge-on;
-  level 2 asks the disks that are not edge-on for spiral arms and for merging
-  (in Galaxy Zoo 2: for anything odd). A galaxy is in a branch if the majority
-  of the volunteers leads there and at least `min_votes` answered the question.
+  A galaxy is in a branch if the majority of the volunteers leads there and at
+  least `min_votes` answered the question.
+
+  Args:
+    votes: of N galaxies.
+    min_votes: 0 for votes without counts.
+
+  Returns:
+    For each question of `decision_tree.hierarchy`, in its order, the name of
+    its branch (root, smooth, disk, spiral and merging; in Galaxy Zoo 2 odd in
+    place of merging) and the labels in it.
+
+  Raises:
+    UserError: if `min_votes` is set and the votes have no counts.
   """
-  tree = votes.tree
-  names = [question.name for question in tree.questions]
-  last = "merging" if "merging" in names else "something-odd"
-  path = decision_tree.majority_path(tree, votes.shares)
-  featured = path[:, 0] == 1
-  face_on = path[:, tree.question("disk-edge-on")] == 1
-  everybody = np.ones(len(path), bool)
-  members = {
-    "level_0": ("smooth-or-featured", everybody),
-    "smooth": ("how-rounded", path[:, 0] == 0),
-    "disk": ("disk-edge-on", featured),
-    "spiral": ("has-spiral-arms", featured & face_on),
-    last: (last, featured & face_on),
-  }
+  tree = decision_tree.hierarchy(votes.tree)
+  shares = votes.shares[:, decision_tree.places(votes.tree, tree)]
+  reached = decision_tree.reached(
+    tree, decision_tree.majority_path(tree, shares)
+  )
   return {
-    branch: Branch(question, _branch(votes, question, inside, min_votes))
-    for branch, (question, inside) in members.items()
+    name: Branch(
+      question.name, _branch(votes, question.name, inside, min_votes)
+    )
+    for name, question, inside in zip(
+      tree.branches, tree.questions, reached.T, strict=True
+    )
   }
+
+
+def branch_answers(votes: Votes, min_votes: int = 0) -> tuple[Tree, np.ndarray]:
+  """What the networks of `hierarchy` learn, side by side.
+
+  Args:
+    votes: of N galaxies.
+    min_votes: least number of answers to a question; 0 without counts.
+
+  Returns:
+    (the tree of `decision_tree.hierarchy`, f32[N,A]): 1 for the answer of most
+    volunteers to the questions of the branches that a galaxy is in, else 0.
+
+  Raises:
+    UserError: if `min_votes` is set and the votes have no counts.
+  """
+  answers = []
+  for branch in hierarchy(votes, min_votes).values():
+    k = len(branch.labels.classes)
+    # The last row, all zeros, is that of LEFT_OUT.
+    answers.append(np.eye(k + 1, k, dtype=np.float32)[branch.labels.label])
+  return decision_tree.hierarchy(votes.tree), np.concatenate(answers, axis=1)
 
 
 def _branch(votes, question, inside, min_votes):

@@ -176,6 +176,116 @@ def test_majority_path_walks_where_most_volunteers_go():
   np.testing.assert_array_equal(path, wanted)
 
 
+def test_the_hierarchy_of_seed_3():
+  tree = dt.hierarchy(dt.GZD_5)
+  face_on = ("disk-edge-on_no",)
+  assert {question.name: question.after for question in tree.questions} == {
+    "smooth-or-featured": (),
+    "how-rounded": ("smooth-or-featured_smooth",),
+    "disk-edge-on": ("smooth-or-featured_featured-or-disk",),
+    "has-spiral-arms": face_on,
+    "merging": face_on,
+  }
+  assert set(tree.branches) == {"root", "smooth", "disk", "spiral", "merging"}
+  assert dt.GZD_5.branches[0] == "smooth-or-featured"
+  values = np.arange(len(dt.GZD_5.answers))
+  for answer, place in zip(tree.answers, dt.places(dt.GZD_5, tree)):
+    assert dt.GZD_5.answers[values[place]] == answer
+
+
+def test_a_part_of_a_tree_has_what_its_questions_are_asked_after():
+  tree = dt.part(dt.GZD_5, ("disk-edge-on", "smooth-or-featured"))
+  assert tree.questions == dt.GZD_5.questions[:2]
+  assert tree.branches == ("root", "disk")
+  with pytest.raises(ValueError, match="bar is asked after disk-edge-on_no"):
+    dt.part(dt.GZD_5, ("smooth-or-featured", "bar"))
+
+
+def _way(tree, shares):
+  """One galaxy, question by question: full answer -> (level, share)."""
+  given = {}
+  todo = [(q, 0) for q in tree.questions if not q.after]
+  while todo:
+    question, level = todo.pop()
+    votes = {
+      f"{question.name}_{name}": shares[tree.index(f"{question.name}_{name}")]
+      for name in question.answers
+    }
+    votes = {name: share for name, share in votes.items() if share > 0}
+    if not votes:
+      continue
+    answer = max(votes, key=votes.get)
+    given[answer] = level, votes[answer]
+    todo += [(q, level + 1) for q in tree.questions if answer in q.after]
+  return given
+
+
+_WALKED = [*TREES, *(dt.hierarchy(tree) for tree in TREES)]
+
+
+@pytest.mark.parametrize("tree", _WALKED, ids=lambda tree: tree.name)
+def test_the_steps_of_a_walk(tree):
+  shares = _shares(tree, 300, seed=6)
+  rng = np.random.default_rng(7)
+  for part in tree.slices:
+    shares[rng.random(300) < 0.1, part] = np.nan
+  found = dt.walk(tree, shares)
+  assert len(found) == 300
+  for row, steps in zip(shares, found, strict=True):
+    assert _way(tree, row) == {
+      step.answer: (step.level, step.confidence) for step in steps
+    }
+    levels = [step.level for step in steps]
+    assert levels == sorted(levels)
+    for step in steps:
+      q = tree.question(step.question)
+      answers = tree.questions[q].answers
+      assert step.answer.removeprefix(f"{step.question}_") in answers
+      assert step.branch == tree.branches[q]
+  assert max(map(len, found)) >= 4
+
+
+@pytest.mark.parametrize("tree", _WALKED, ids=lambda tree: tree.name)
+def test_questions_that_a_way_leads_to(tree):
+  shares = _shares(tree, 200, seed=8)
+  shares[np.random.default_rng(9).random(shares.shape) < 0.3] = np.nan
+  path = dt.majority_path(tree, shares)
+  found = dt.reached(tree, path)
+  assert found.dtype == bool
+  assert (found & (path < 0)).any()
+  for row, steps in zip(found, dt.walk(tree, shares), strict=True):
+    given = {step.answer for step in steps}
+    wanted = [not q.after or bool(given & set(q.after)) for q in tree.questions]
+    np.testing.assert_array_equal(row, wanted)
+
+
+def test_what_a_user_is_told_of_a_walk():
+  tree = dt.hierarchy(dt.GZD_5)
+  shares = np.zeros((2, len(tree.answers)))
+  shares[1] = np.nan
+  for answer, share in {
+    "smooth-or-featured_smooth": 0.2,
+    "smooth-or-featured_featured-or-disk": 0.8,
+    "how-rounded_round": 1.0,  # of the minority
+    "disk-edge-on_no": 0.97,
+    "disk-edge-on_yes": 0.03,
+    "has-spiral-arms_yes": 0.625,
+    "has-spiral-arms_no": 0.375,
+    "merging_none": 1.0,
+  }.items():
+    shares[0, tree.index(answer)] = share
+  one, none = dt.walk(tree, shares)
+  assert one[1] == dt.Step(1, "disk", "disk-edge-on", "disk-edge-on_no", 0.97)
+  assert dt.walk_lines("J1200+0001", one) == [
+    "Galaxy J1200+0001",
+    "Level 0 (root): smooth-or-featured_featured-or-disk, confidence 0.80",
+    "Level 1 (disk): disk-edge-on_no, confidence 0.97",
+    "Level 2 (spiral): has-spiral-arms_yes, confidence 0.62",
+    "Level 2 (merging): merging_none, confidence 1.00",
+  ]
+  assert dt.walk_lines("J1", none) == ["Galaxy J1", "No answer"]
+
+
 def test_columns_are_found_in_any_spelling():
   columns = ["smooth_or_featured_smooth", "Bar_Strong", "x"]
   wanted = ["bar_strong", "smooth-or-featured_smooth", "merging_none"]

@@ -254,23 +254,25 @@ def test_ten_targets_of_debiased_fractions_over_a_half():
   np.testing.assert_array_equal(target, [[1], [0]])
 
 
+_BRANCHES = [
+  _first(35, 5, 0)
+  | {"how-rounded_round": 30, "how-rounded_in-between": 5}
+  | {"merging_none": 40},
+  _first(5, 35, 0)
+  | {"disk-edge-on_no": 30, "disk-edge-on_yes": 5}
+  | {"has-spiral-arms_yes": 28, "has-spiral-arms_no": 2}
+  | {"merging_none": 4, "merging_merger": 36},
+  _first(5, 35, 0) | {"disk-edge-on_yes": 35, "merging_none": 40},
+  # Too few answers to the second question.
+  _first(1, 3, 0) | {"disk-edge-on_no": 3, "has-spiral-arms_no": 3},
+  _first(0, 1, 39),
+]
+
+
 def test_branches_of_the_hierarchy():
-  rows = [
-    _first(35, 5, 0)
-    | {"how-rounded_round": 30, "how-rounded_in-between": 5}
-    | {"merging_none": 40},
-    _first(5, 35, 0)
-    | {"disk-edge-on_no": 30, "disk-edge-on_yes": 5}
-    | {"has-spiral-arms_yes": 28, "has-spiral-arms_no": 2}
-    | {"merging_none": 4, "merging_merger": 36},
-    _first(5, 35, 0) | {"disk-edge-on_yes": 35, "merging_none": 40},
-    # Too few answers to the second question.
-    _first(1, 3, 0) | {"disk-edge-on_no": 3, "has-spiral-arms_no": 3},
-    _first(0, 1, 39),
-  ]
-  found = labels.hierarchy(_votes(dt.GZD_5, rows), min_votes=4)
+  found = labels.hierarchy(_votes(dt.GZD_5, _BRANCHES), min_votes=4)
   assert {name: branch.question for name, branch in found.items()} == {
-    "level_0": "smooth-or-featured",
+    "root": "smooth-or-featured",
     "smooth": "how-rounded",
     "disk": "disk-edge-on",
     "spiral": "has-spiral-arms",
@@ -278,7 +280,7 @@ def test_branches_of_the_hierarchy():
   }
   none = LEFT_OUT
   wanted = {
-    "level_0": [0, 1, 1, 1, 2],
+    "root": [0, 1, 1, 1, 2],
     "smooth": [0, none, none, none, none],
     "disk": [none, 1, 0, none, none],
     "spiral": [none, 0, none, none, none],
@@ -291,6 +293,64 @@ def test_branches_of_the_hierarchy():
     "fewer than 4 answers": 1,
     "nobody answered disk-edge-on": 0,
   }
+
+
+def test_answers_that_the_networks_of_the_hierarchy_learn():
+  tree, found = labels.branch_answers(_votes(dt.GZD_5, _BRANCHES), min_votes=4)
+  assert tree == dt.hierarchy(dt.GZD_5)
+  assert found.dtype == np.float32
+  wanted = [
+    {"smooth-or-featured_smooth", "how-rounded_round"},
+    {
+      "smooth-or-featured_featured-or-disk",
+      "disk-edge-on_no",
+      "has-spiral-arms_yes",
+      "merging_merger",
+    },
+    {"smooth-or-featured_featured-or-disk", "disk-edge-on_yes"},
+    {"smooth-or-featured_featured-or-disk"},
+    {"smooth-or-featured_artifact"},
+  ]
+  for row, names in zip(found, wanted, strict=True):
+    assert set(row) == {0, 1}
+    assert {tree.answers[a] for a in np.flatnonzero(row)} == names
+
+
+@pytest.mark.parametrize("tree", dt.TREES.values(), ids=lambda tree: tree.name)
+@pytest.mark.parametrize("min_votes", [0, 5])
+def test_the_hierarchy_of_every_tree_galaxy_by_galaxy(tree, min_votes):
+  rng = np.random.default_rng(3)
+  counts = rng.integers(0, 9, (500, len(tree.answers)))
+  for part in tree.slices:
+    counts[rng.random(500) < 0.2, part] = 0
+  inner, found = labels.branch_answers(
+    labels.from_counts(tree, counts), min_votes
+  )
+  deep = 0
+  for row, target in zip(counts, found, strict=True):
+    votes = dict(zip(tree.answers, row.tolist(), strict=True))
+
+    def most(question, votes=votes):
+      given = [name for name in votes if name.startswith(f"{question}_")]
+      return max(given, key=votes.get), sum(map(votes.get, given))
+
+    first, disk = most("smooth-or-featured"), most("disk-edge-on")
+    featured = first[1] and first[0].endswith("featured-or-disk")
+    asked = {
+      "smooth-or-featured": True,
+      "how-rounded": first[1] and first[0].endswith("smooth"),
+      "disk-edge-on": featured,
+    }
+    for question in ("has-spiral-arms", "merging", "something-odd"):
+      asked[question] = featured and disk[1] and disk[0].endswith("_no")
+    wanted = set()
+    for question in inner.questions:
+      answer, n = most(question.name)
+      if asked[question.name] and n >= max(min_votes, 1):
+        wanted.add(answer)
+    assert {inner.answers[a] for a in np.flatnonzero(target)} == wanted
+    deep += len(wanted) >= 4
+  assert deep > 20
 
 
 def test_some_classes_only():
