@@ -14,7 +14,7 @@ import pandas as pd
 
 from gzjax import losses, models, sharding, targets, training
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import augment, dataset, feed, labels, noise
+from gzjax.data import augment, dataset, feed, labels, noise, pixels
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
 from gzjax.models import pretrained
@@ -239,9 +239,15 @@ class Experiment:
 
   @cached_property
   def feed(self) -> feed.Feed:
+    return self.feed_of(self.dataset.image, self.columns("train"))
+
+  def feed_of(
+    self, image: pixels.Images, columns: dict[str, np.ndarray]
+  ) -> feed.Feed:
+    """A feed of any galaxies, normalised as those of the run are."""
     return feed.Feed(
-      self.dataset.image,
-      self.columns("train"),
+      image,
+      columns,
       self.mesh,
       device_budget_bytes=self.config.data.device_budget_gib * 2**30,
       normalisation=augment.Normalisation(
@@ -312,11 +318,21 @@ class Experiment:
     self, state: TrainState, members: np.ndarray, views: int = 1
   ) -> np.ndarray:
     """Logits f32[n,K] of the members, in order: the mean over so many views."""
+    return self._logits(state, self.feed, members, views)
+
+  def predict_images(
+    self, state: TrainState, image: pixels.Images, views: int = 1
+  ) -> np.ndarray:
+    """Logits f32[N,K] of any galaxies, u8[N,S,S,3], likewise."""
+    everything = np.arange(len(image))
+    return self._logits(state, self.feed_of(image, {}), everything, views)
+
+  def _logits(self, state, source, members, views):
     size = -(-_PREDICT_BATCH // self.mesh.size) * self.mesh.size
     rows = feed.ordered_rows(members, size)
     found = [
       training.predict(
-        self.predict_step, state, self.feed.batches(rows, turn=turn)
+        self.predict_step, state, source.batches(rows, turn=turn)
       )
       for turn in range(views)
     ]
