@@ -177,6 +177,18 @@ def get_config() -> ml_collections.ConfigDict:
   config.discovery.shares = (0.1, 0.25, 0.5, 0.75, 1.0)
   config.discovery.methods = ("retrain", "negative_learning", "reinit_head")
 
+  # Other galaxies, which need no labels; a stage of its own, too.
+  config.predict = ml_collections.ConfigDict()
+  config.predict.catalog = ""  # their table
+  config.predict.images = ""  # folder of the images; "" is the catalogue's own
+  config.predict.id_column = "id_str"
+  config.predict.file_column = "file_loc"
+  config.predict.crop_column = ""  # see data.crop_column
+  # See data.crop; other cut-outs may have another scale. -1: as in the run.
+  config.predict.crop = -1
+  config.predict.method = "original"  # or a row of unlearn.methods
+  config.predict.shown = 8  # galaxies that are printed
+
   config.report = ml_collections.ConfigDict()
   config.report.gallery = 24  # galaxies shown for each method
   return config

@@ -7,6 +7,7 @@ import pytest
 _FOLDER = Path(__file__).parents[2] / "shared" / "data"
 GALAXIES = _FOLDER / "galaxies"
 KAGGLE = _FOLDER / "kaggle_manual_dir"
+DECALS = _FOLDER / "decals"
 
 
 def needs_real(folder: Path):

@@ -174,4 +174,4 @@ def test_help_lists_the_stages():
   assert "--stage" in done.stdout
   text = "".join(done.stdout.split())  # lines are wrapped
   assert "<all|prepare|train|audit|unlearn|evaluate|report|" in text
-  assert "|stabiliser|discovery>" in text
+  assert "|stabiliser|discovery|predict>" in text

@@ -68,7 +68,23 @@ def catalog_builder(
   Raises:
     UserError: see `catalog.read_catalog`.
   """
-  found = catalog.read_catalog(path, images, columns, classes, stretch)
+  return builder_of(
+    catalog.read_catalog(path, images, columns, classes, stretch),
+    path,
+    data_dir,
+  )
+
+
+def builder_of(
+  found: catalog.Catalog, path: Path, data_dir: str | None
+) -> tfds.core.DatasetBuilder:
+  """The builder of a catalogue that was checked.
+
+  Args:
+    found: its content.
+    path: the table that it was read from; the builder is called like it.
+    data_dir: TFDS folder; None is TFDS's own default.
+  """
   config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
     name=f"{path.name.partition('.')[0]}-{catalog.fingerprint(found)}",
     catalog=found,

@@ -20,6 +20,7 @@ from gzjax.stages import (
   audit,
   evaluate,
   labelling,
+  predict,
   prepare,
   seeds,
   sweeps,
@@ -42,6 +43,9 @@ class Stage(NamedTuple):
   in_all: bool = True  # part of --stage=all
   # Whether what a stage that never finished left behind suits any config.
   restarts: bool = False
+  # Whether it puts the run to use on files that the run does not watch: done
+  # whenever it is asked for, and no part of what the run tells about itself.
+  applies: bool = False
 
 
 def _report(experiment: Experiment) -> None:
@@ -96,6 +100,15 @@ STAGES = {
     _TO_AUDIT,
     in_all=False,
   ),
+  "predict": Stage(
+    predict.run,
+    ("predict", "evaluate.views"),
+    predict.OUTPUTS,
+    _TO_TRAIN,
+    derived=True,
+    in_all=False,
+    applies=True,
+  ),
 }
 
 
@@ -132,7 +145,8 @@ def run(
     seeds.run(config, place, run_one)
   else:
     run_one(config, place)
-    if (place / "scoreboard.json").exists():
+    applies = stage != "all" and STAGES[stage].applies
+    if not applies and (place / "scoreboard.json").exists():
       evaluate.show(place)
 
 
@@ -173,17 +187,20 @@ def _run_one(
   experiment = Experiment(config, place, data_dir, manual_dir)
   to_do: list[str] = []
   for name in asked:
-    if not finished[name] or set(to_do) & set(STAGES[name].needs):
+    again = STAGES[name].applies or set(to_do) & set(STAGES[name].needs)
+    if again or not finished[name]:
       to_do.append(name)
   if (
-    to_do and not STAGES[to_do[-1]].in_all and (place / "report.html").exists()
+    to_do
+    and not (STAGES[to_do[-1]].in_all or STAGES[to_do[-1]].applies)
+    and (place / "report.html").exists()
   ):
     to_do.append("report")  # that shows the new sweep
   for name in to_do:
     say(f"stage {name}")
     place.start(name, _part(config, name))
     STAGES[name].run(experiment)
-    if name == to_do[0]:
+    if name == to_do[0] and not STAGES[name].applies:
       _write_config(experiment)
     place.finish(name)
 
@@ -277,7 +294,7 @@ def _check_config(config: ml_collections.ConfigDict) -> None:
   for name in _AT_LEAST_ONE:
     if _get(config, name) < 1:
       raise UserError(f"{name} is {_get(config, name)}: it must be at least 1.")
-  for name in ("seed", "data.crop"):
+  for name in ("seed", "data.crop", "predict.shown"):
     if _get(config, name) < 0:
       raise UserError(f"{name} is {_get(config, name)}: it must be at least 0.")
   _check_model(config)

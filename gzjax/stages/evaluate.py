@@ -1,6 +1,6 @@
 """evaluate: every network on every galaxy -> predictions and scoreboard."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,13 +133,17 @@ def show_with(
 ) -> None:
   """Prints a scoreboard in a way of `scoreboard`, and where the report lies."""
   rows = read_json(workdir / "scoreboard.json")
-  console = Console()
-  if not console.is_terminal:
-    console = Console(width=13 * len(scoreboard.columns(rows)))
+  console = wide_console(len(scoreboard.columns(rows)))
   show_rows(rows, console)
   report = workdir / "report.html"
   if report.exists():
     console.print(f"Report: {report}")
+
+
+def wide_console(columns: int) -> Console:
+  """Standard output; where it is no terminal, no table is too wide for it."""
+  console = Console()
+  return console if console.is_terminal else Console(width=13 * columns)
 
 
 def _folder(name: str) -> str:
@@ -334,18 +338,39 @@ def _confusion(
   )
 
 
-def _write_predictions(
-  experiment: Experiment, name: str, found: targets.Prediction
-) -> None:
-  classes = np.asarray([*experiment.classes, None], object)
-  names = [f"p_{label}" for label in experiment.classes]
+def predictions_table(
+  ids: pd.Series, classes: Sequence[str], found: targets.Prediction
+) -> pd.DataFrame:
+  """What a network says about N galaxies, a row each.
+
+  Args:
+    ids: str[N].
+    classes: C names.
+    found: on the N galaxies.
+
+  Returns:
+    `id_str`, `predicted` (the most probable class; None where the network says
+    no number), `p_<class>` and, for networks of votes, the columns of
+    `vote_metrics.predictions_table`; numbers are f32.
+  """
+  names = [f"p_{label}" for label in classes]
   table = pd.DataFrame(found.probabilities, columns=names)
   if found.votes is not None:
     table = table.join(vote_metrics.predictions_table(found.votes))
   table = table.astype(np.float32)
-  predicted = classes[metrics.predicted_class(found.probabilities)]
-  table.insert(0, "id_str", experiment.split["id_str"])
+  labels = np.asarray([*classes, None], object)
+  predicted = labels[metrics.predicted_class(found.probabilities)]
+  table.insert(0, "id_str", ids)
   table.insert(1, "predicted", predicted)
+  return table
+
+
+def _write_predictions(
+  experiment: Experiment, name: str, found: targets.Prediction
+) -> None:
+  table = predictions_table(
+    experiment.split["id_str"], experiment.classes, found
+  )
   folder = experiment.place("evaluate")
   folder.mkdir(exist_ok=True)
   write_whole(

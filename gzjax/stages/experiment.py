@@ -14,7 +14,7 @@ import pandas as pd
 
 from gzjax import losses, models, sharding, targets, training
 from gzjax.checkpoint import Checkpoints
-from gzjax.data import augment, dataset, feed, noise, splits
+from gzjax.data import augment, dataset, feed, noise, pixels, splits
 from gzjax.data.labels import Votes
 from gzjax.data.splits import SPLITS
 from gzjax.errors import UserError
@@ -69,13 +69,14 @@ class Experiment:
     """The galaxies of split.parquet, in its order."""
     data = self.config.data
     found = dataset.load(
-      Path(self._prepared["folder"]), crop=self.crop, size=data.size
+      Path(self.prepared["folder"]), crop=self.crop, size=data.size
     )
     ids = pd.Index(found.table["id_str"])
     return found.select(ids.get_indexer(pd.Index(self.split["id_str"])))
 
   @cached_property
-  def _prepared(self) -> dict[str, Any]:
+  def prepared(self) -> dict[str, Any]:
+    """What the stage prepare noted about the data set."""
     return read_json(self.workdir / "stages" / "dataset.json")
 
   @cached_property
@@ -105,7 +106,7 @@ class Experiment:
 
   @property
   def classes(self) -> tuple[str, ...]:
-    return tuple(self._prepared["classes"])
+    return tuple(self.prepared["classes"])
 
   def labels(self, column: str) -> np.ndarray:
     """Class indices i64[N] of a label column of split.parquet."""
@@ -260,13 +261,19 @@ class Experiment:
 
   @cached_property
   def feed(self) -> feed.Feed:
+    return self.feed_of(self.dataset.image, self.columns("train"))
+
+  def feed_of(
+    self, image: pixels.Images, columns: dict[str, np.ndarray]
+  ) -> feed.Feed:
+    """A feed of any galaxies, normalised as those of the run are."""
     return feed.Feed(
-      self.dataset.image,
-      self.columns("train"),
+      image,
+      columns,
       self.mesh,
       device_budget_bytes=self.config.data.device_budget_gib * 2**30,
       normalisation=augment.Normalisation(
-        *map(tuple, self._prepared["normalisation"])
+        *map(tuple, self.prepared["normalisation"])
       ),
     )
 
@@ -333,11 +340,21 @@ class Experiment:
     self, state: TrainState, members: np.ndarray, views: int = 1
   ) -> np.ndarray:
     """Logits f32[n,K] of the members, in order: the mean over so many views."""
+    return self._logits(state, self.feed, members, views)
+
+  def predict_images(
+    self, state: TrainState, image: pixels.Images, views: int = 1
+  ) -> np.ndarray:
+    """Logits f32[N,K] of any galaxies, u8[N,S,S,3], likewise."""
+    everything = np.arange(len(image))
+    return self._logits(state, self.feed_of(image, {}), everything, views)
+
+  def _logits(self, state, source, members, views):
     size = -(-_PREDICT_BATCH // self.mesh.size) * self.mesh.size
     rows = feed.ordered_rows(members, size)
     found = [
       training.predict(
-        self.predict_step, state, self.feed.batches(rows, turn=turn)
+        self.predict_step, state, source.batches(rows, turn=turn)
       )
       for turn in range(views)
     ]

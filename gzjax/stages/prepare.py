@@ -221,7 +221,7 @@ def _builder(experiment: Experiment):
 
 def _catalog_builder(experiment: Experiment):
   data, flips = experiment.config.data, experiment.config.flips
-  path = _find(data.catalog, experiment.manual_dir)
+  path, images = catalog_files(experiment, "data")
   columns = Columns(
     id=data.id_column,
     file=data.file_column,
@@ -237,22 +237,38 @@ def _catalog_builder(experiment: Experiment):
   )
   return dataset.catalog_builder(
     path,
-    Path(data.images).expanduser() if data.images else path.parent,
+    images,
     columns,
     tuple(data.classes),
     experiment.data_dir,
-    Stretch(data.fits_planes, data.fits_white, data.fits_softening),
+    stretch(experiment),
   )
 
 
-def _find(catalog: str, manual_dir: str | None) -> Path:
-  """The catalogue as given, or in the folder of downloaded files."""
-  if not catalog:
+def stretch(experiment: Experiment) -> Stretch:
+  """How FITS images become pictures."""
+  data = experiment.config.data
+  return Stretch(data.fits_planes, data.fits_white, data.fits_softening)
+
+
+def catalog_files(experiment: Experiment, section: str) -> tuple[Path, Path]:
+  """A catalogue and the folder of its images.
+
+  Args:
+    experiment: of which a section of the config names both.
+    section: its name. The catalogue may lie in the folder of downloaded files,
+      too; the images lie beside it unless the section says where.
+
+  Raises:
+    UserError: if no catalogue is named.
+  """
+  named = experiment.config[section]
+  if not named.catalog:
     raise UserError(
-      "data.catalog is empty: give the table with "
-      "--config.data.catalog=FILE.csv."
+      f"{section}.catalog is empty: give the table with "
+      f"--config.{section}.catalog=FILE.csv."
     )
-  path = Path(catalog).expanduser()
-  if not path.exists() and manual_dir:
-    return Path(manual_dir) / catalog
-  return path
+  path = Path(named.catalog).expanduser()
+  if not path.exists() and experiment.manual_dir:
+    path = Path(experiment.manual_dir) / named.catalog
+  return path, Path(named.images).expanduser() if named.images else path.parent

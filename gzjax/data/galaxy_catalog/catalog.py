@@ -68,26 +68,62 @@ def read_catalog(
     UserError: naming the file, column or row and the mend.
   """
   fits_images.check_stretch(stretch)
-  table = tables.read_table(path)
-  for field in ("id", "file", "crop", "ra", "dec", "split"):
-    name = getattr(columns, field)
-    if name or field in ("id", "file"):
-      tables.check_columns(path, table, [name], f"data.{field}_column")
-  rows = Rows(path, table, _ids(path, table, columns.id))
-  frame = pd.DataFrame({"id_str": rows.ids})
-  frame["file"] = _files(rows, columns.file, images)
+  rows = read_rows(path, columns)
+  frame = _frame(rows, columns, images, "data")
   notes = _add_labels(frame, rows, columns, classes)
   if columns.given:
-    tables.check_columns(path, table, [columns.given], "flips.column")
+    tables.check_columns(path, rows.table, [columns.given], "flips.column")
     frame["given_label"] = _labels(rows, columns.given, classes)
   for place, values in extras.places(rows, columns.ra, columns.dec).items():
     frame[place] = values
   if columns.split:
     frame["split"] = extras.splits(rows, columns.split)
-  if columns.crop:
-    frame["crop"] = extras.crops(rows, columns.crop)
-    notes += extras.clipped(frame)
+  notes += _add_crops(frame, rows, columns)
   return Catalog(frame, tuple(classes), columns.tree, stretch, tuple(notes))
+
+
+def read_rows(path: Path, columns: Columns, section: str = "data") -> Rows:
+  """Reads a table, see `tables.read_table`, and checks its columns and ids.
+
+  Args:
+    path: the table.
+    columns: those of votes and labels are not looked at.
+    section: of the config, where the names of files and columns stand.
+
+  Raises:
+    UserError: naming the file, column or row and the mend.
+  """
+  table = tables.read_table(path, f"{section}.catalog")
+  for field in ("id", "file", "crop", "ra", "dec", "split"):
+    name = getattr(columns, field)
+    if name or field in ("id", "file"):
+      tables.check_columns(path, table, [name], f"{section}.{field}_column")
+  return Rows(path, table, _ids(path, table, columns.id))
+
+
+def unlabelled(
+  rows: Rows,
+  images: Path,
+  columns: Columns,
+  section: str,
+  stretch: Stretch = fits_images.DEFAULT,
+) -> Catalog:
+  """A catalogue of ids, image files and crops alone, nothing to learn from.
+
+  Args:
+    rows: see `read_rows`.
+    images: the folder that the file column is relative to.
+    columns: all but `id`, `file` and `crop` are not looked at.
+    section: see `read_rows`.
+    stretch: of FITS images.
+
+  Raises:
+    UserError: naming the file, column or row and the mend.
+  """
+  fits_images.check_stretch(stretch)
+  frame = _frame(rows, columns, images, section)
+  notes = _add_crops(frame, rows, columns)
+  return Catalog(frame, (), "", stretch, tuple(notes))
 
 
 def fingerprint(catalog: Catalog) -> str:
@@ -143,21 +179,34 @@ def _ids(path, table, name):
   return ids
 
 
-def _files(rows, name, images):
+def _frame(rows, columns, images, section):
+  """The columns `id_str` and `file`."""
+  files = _files(rows, columns.file, images, f"--config.{section}.images")
+  return pd.DataFrame({"id_str": rows.ids, "file": files})
+
+
+def _files(rows, name, images, flag):
   if not images.is_dir():
     raise UserError(
-      f"there is no image folder {images}: give it with "
-      "--config.data.images=FOLDER."
+      f"there is no image folder {images}: give it with {flag}=FOLDER."
     )
   rows.refuse_empty(name)
   files = [str(images / text) for text in rows.text(name)]
   rows.refuse(
     np.array([not Path(file).is_file() for file in files]),
     lambda i: f"there is no image {files[i]}",
-    "add the file, take the row out, or set --config.data.images to the folder "
-    "that the file column starts from",
+    f"add the file, take the row out, or set {flag} to the folder that the "
+    "file column starts from",
   )
   return files
+
+
+def _add_crops(frame, rows, columns):
+  """Adds crops to the frame, if a column has them; returns notes."""
+  if not columns.crop:
+    return []
+  frame["crop"] = extras.crops(rows, columns.crop)
+  return extras.clipped(frame)
 
 
 def _add_labels(frame, rows, columns, classes):

@@ -14,13 +14,14 @@ FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
 _LONGEST_CELL = 40  # characters shown in a message
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, option: str = "data.catalog") -> pd.DataFrame:
   """Reads a table by the ending of its name.
 
   Args:
     path: .parquet; .fits, .fit (first table; its columns of several numbers a
       row are left out); .vot, .votable, .xml (first table); anything else is
       CSV. FITS, VOTable and CSV may be gzipped.
+    option: the flag that names it, for the error message.
 
   Returns:
     A frame with the columns of the file. Those of a CSV file are text; other
@@ -32,7 +33,7 @@ def read_table(path: Path) -> pd.DataFrame:
   if not path.is_file():
     raise UserError(
       f"there is no catalogue {path}: give the table ({FORMATS}) with "
-      "--config.data.catalog=FILE."
+      f"--config.{option}=FILE."
     )
   try:
     table = _reader(path)(path)
