@@ -1,4 +1,4 @@
-r"""A CNN for each of five questions of Galaxy Zoo DECaLS (seed 3, hierarchical).
+r"""A CNN for each of five questions of GZ DECaLS (seed 3, hierarchical).
 
     python launch.py --config=configs/decals_hierarchical.py \
       --workdir=runs/hierarchy --manual_dir=FOLDER

@@ -165,6 +165,9 @@ def get_config() -> ml_collections.ConfigDict:
   # Views of each galaxy whose logits are averaged: 1, 4 (quarter turns) or 8
   # (and their mirror images).
   config.evaluate.views = 1
+  # Networks of classes call galaxies uncertain where no class has this
+  # probability; 0: never.
+  config.evaluate.uncertain_below = 0.0
   # Relearn time of every row: at most so many passes over the forget set.
   config.evaluate.relearn_epochs = 0  # 0: not measured
   config.evaluate.relearn_learning_rate = 1e-4

@@ -188,27 +188,74 @@ def question_accuracy(
     Wilson interval, as if all pairs were independent) and the same of the
     confident ones, as `confident_<name>`. Accuracies of nothing are NaN.
   """
-  asked = votes.asked
+  right, counted = _right_answers(tree, votes, shares, min_asked)
   truth = votes.shares[:, decision_tree.places(votes.tree, tree)]
-  right, sure = {}, {}
-  for question, part in zip(tree.questions, tree.slices, strict=True):
-    name, answer = question.name, metrics.predicted_class(truth[:, part])
-    counted = asked[:, votes.tree.question(name)] >= min_asked
-    counted &= answer != metrics.INVALID_CLASS
-    right[name] = (answer == metrics.predicted_class(shares[:, part]))[counted]
-    sure[name] = truth[counted, part].max(axis=1) > confident
-  for of in (right, sure):
-    of[ALL] = np.concatenate(list(of.values()))
+  largest = [truth[:, part].max(axis=1) for part in tree.slices]
+  sure = counted & (np.stack(largest, axis=1) > confident)
+  names = [question.name for question in tree.questions]
+  columns = {name: np.s_[:, q] for q, name in enumerate(names)}
   return pd.DataFrame(
     [
       {
         "question": name,
-        **_accuracy(right[name]),
-        **_accuracy(right[name][sure[name]], "confident_"),
+        **_accuracy(right[at][counted[at]]),
+        **_accuracy(right[at][sure[at]], "confident_"),
       }
-      for name in right
+      for name, at in {**columns, ALL: np.s_[:]}.items()
     ]
   )
+
+
+def question_accuracy_difference(
+  tree: Tree,
+  votes: Votes,
+  one: np.ndarray,
+  other: np.ndarray,
+  min_asked: float = 0.5,
+  seed: int = 0,
+) -> tuple[float, float, float]:
+  """By how much the accuracy over all questions is above that of `other`.
+
+  Args:
+    tree: see `question_accuracy`.
+    votes: on N galaxies.
+    one: f[N,A], predicted, conditional.
+    other: f[N,A], likewise.
+    min_asked: see `question_accuracy`.
+    seed: of the bootstrap over galaxies, which are drawn for both together.
+
+  Returns:
+    (difference, low, high), the ends of its 95% interval.
+  """
+  right, counted = _right_answers(tree, votes, one, min_asked)
+  others, _ = _right_answers(tree, votes, other, min_asked)
+  gain = np.sum((right.astype(int) - others) * counted, axis=1)
+  pairs = counted.sum(axis=1)
+
+  def difference(rows):
+    return gain[rows].sum() / max(pairs[rows].sum(), 1)
+
+  low, high = metrics.resampled_interval(difference, len(gain), seed)
+  return float(difference(np.arange(len(gain)))), float(low), float(high)
+
+
+def _right_answers(tree, votes, shares, min_asked):
+  """Whether each question is answered rightly, and whether that counts.
+
+  (bool[N,Q], bool[N,Q])
+  """
+  truth = votes.shares[:, decision_tree.places(votes.tree, tree)]
+  at = [votes.tree.question(question.name) for question in tree.questions]
+  answer, said = (
+    np.stack(
+      [metrics.predicted_class(x[:, part]) for part in tree.slices], axis=1
+    )
+    for x in (truth, shares)
+  )
+  counted = (votes.asked[:, at] >= min_asked) & (
+    answer != metrics.INVALID_CLASS
+  )
+  return answer == said, counted
 
 
 def _accuracy(right: np.ndarray, of: str = "") -> dict[str, float]:

@@ -356,19 +356,13 @@ def _steps(tree, choice, shares) -> list[Step]:
   return sorted(found.values(), key=lambda step: step.level)
 
 
-def walk_lines(galaxy: str, steps: Sequence[Step]) -> list[str]:
-  """What a user is told of a way through a tree: a heading, a line for a step.
-
-  Args:
-    galaxy: its name.
-    steps: of `walk`.
-  """
-  lines = [
+def walk_lines(steps: Sequence[Step]) -> list[str]:
+  """What a user is told of the `walk` of a galaxy, a line for each step."""
+  return [
     f"Level {step.level} ({step.branch}): {step.answer}, "
     f"confidence {step.confidence:.2f}"
     for step in steps
-  ]
-  return [f"Galaxy {galaxy}", *(lines or ["No answer"])]
+  ] or ["No answer"]
 
 
 def _leads_to(tree, choice, q):

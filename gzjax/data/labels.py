@@ -444,37 +444,51 @@ def _four(votes: Votes, settings: Settings) -> Choice:
   not edge-on, without arms).
   """
   threshold = settings.threshold or 0.6
-  tree, cumulative = votes.tree, votes.cumulative
-
-  def share(*answers):
-    return cumulative[:, [tree.index(name) for name in answers]].sum(axis=1)
-
-  irregular = share(*_IRREGULAR[tree.name.removesuffix("_kaggle")])
-  others = [
-    share("has-spiral-arms_yes"),
-    share("smooth-or-featured_smooth"),
-    np.zeros_like(irregular),
-    share("has-spiral-arms_no"),
-  ]
-  label = _largest(np.stack(others, axis=1), threshold)
-  others[2] = irregular
+  shares = four_shares(votes.tree, votes.cumulative)
+  regular = np.where(np.arange(4) == _IRREGULAR, 0, shares)
   return _choice(
-    ("spiral", "elliptical", "irregular", "lenticular"),
-    np.stack(others, axis=1),
-    np.where(irregular >= threshold, 2, label),
+    FOUR,
+    shares,
+    np.where(
+      shares[:, _IRREGULAR] >= threshold,
+      _IRREGULAR,
+      _largest(regular, threshold),
+    ),
     votes,
   )
 
 
-_IRREGULAR = {
-  "gz2": (
+FOUR = ("spiral", "elliptical", "irregular", "lenticular")
+_IRREGULAR = FOUR.index("irregular")
+# The answers, of all trees, whose shares add up to that of each class.
+_ANSWERS_OF_FOUR = (
+  ("has-spiral-arms_yes",),
+  ("smooth-or-featured_smooth",),
+  (
     "odd-feature_disturbed",
     "odd-feature_irregular",
     "odd-feature_merger",
+    "merging_major-disturbance",
+    "merging_tidal-debris",
+    "merging_both",
+    "merging_merger",
   ),
-  "gzd_5": ("merging_major-disturbance", "merging_merger"),
-  "gzd_1_2": ("merging_tidal-debris", "merging_both", "merging_merger"),
-}
+  ("has-spiral-arms_no",),
+)
+
+
+def four_shares(tree: Tree, cumulative: np.ndarray) -> np.ndarray:
+  """Shares of all volunteers for the classes `FOUR`: f[N,A] -> f64[N,4].
+
+  0 for a class whose answers the tree does not have.
+  """
+  return np.stack(
+    [
+      cumulative[:, [name in answers for name in tree.answers]].sum(axis=1)
+      for answers in _ANSWERS_OF_FOUR
+    ],
+    axis=1,
+  )
 
 
 def _leaf(votes: Votes, settings: Settings) -> Choice:

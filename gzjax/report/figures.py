@@ -200,7 +200,8 @@ def confusion_matrices(
   """Confusion matrices of the test set, rows normalised, counts written in.
 
   Args:
-    matrices: method -> i64[K,K], rows are true classes.
+    matrices: method -> i64[K,K], rows are true classes; or f64[K,K], shares
+      of the rows.
     classes: K names.
   """
   columns = min(len(matrices), 4)
@@ -210,13 +211,18 @@ def confusion_matrices(
   for axes in grid[len(matrices) :]:
     axes.axis("off")
   for axes, (name, matrix) in zip(grid, matrices.items()):
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    is_counts = matrix.dtype.kind == "i"
+    shares = matrix
+    if is_counts:
+      shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), count in np.ndenumerate(matrix):
+    for (i, j), value in np.ndenumerate(matrix):
+      if np.isnan(value):
+        continue
       axes.text(
         j,
         i,
-        str(count),
+        str(value) if is_counts else f"{value:.2f}",
         ha="center",
         va="center",
         color="white" if shares[i, j] > 0.5 else "black",

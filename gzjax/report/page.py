@@ -10,7 +10,12 @@ import pandas as pd
 from PIL import Image
 
 from gzjax import scoreboard
-from gzjax.report import figures, vote_figures, vote_section
+from gzjax.report import (
+  answer_section,
+  figures,
+  vote_figures,
+  vote_section,
+)
 from gzjax.workdir import Workdir, read_json, write_whole
 
 
@@ -36,7 +41,7 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
   dataset = read_json(workdir / "stages" / "dataset.json")
   classes = dataset["classes"]
   methods = [row["method"] for row in rows]
-  text = _template("page.html.jinja").render(
+  text = template("page.html.jinja").render(
     config=config,
     config_text=json.dumps(config["config"], indent=2),
     rows=rows,
@@ -50,6 +55,9 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
       _metrics(workdir, {name: name for name in ("train", "retrain")})
     ),
     vote_model=vote_section.collect(workdir, dataset.get("tree")),
+    answers=answer_section.collect(workdir),
+    uncertain=answer_section.uncertain(workdir, classes),
+    said=_said(workdir, split, image),
     unlearning=_unlearning(workdir, rows),
     confusion=figures.confusion_matrices(
       {
@@ -112,7 +120,7 @@ def write_seeds(workdir: Workdir, folders: list[Workdir]) -> None:
   """Writes the `report.html` of several seeds, with links to each one's own."""
   rows = read_json(workdir / "scoreboard.json")
   lines = scoreboard.summary(rows)
-  text = _template("seeds.html.jinja").render(
+  text = template("seeds.html.jinja").render(
     config=read_json(workdir / "config.json"),
     columns=scoreboard.columns(rows),
     summary=[
@@ -134,14 +142,15 @@ def write_seeds(workdir: Workdir, folders: list[Workdir]) -> None:
   write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
 
-def _template(name: str) -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+  """One of our templates."""
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("gzjax.report", ""), autoescape=True
   )
   environment.filters["number"] = lambda value, form: (
     "not finite" if value is None else form % value
   )
-  return environment.get_template(name)
+  return environment.gettemplate(name)
 
 
 def _sweeps(workdir: Workdir) -> dict[str, str]:
@@ -228,6 +237,15 @@ def _unlearning(workdir: Workdir, rows: list[dict[str, Any]]) -> str:
   return figures.unlearning_curves(runs)
 
 
+def _said(workdir, split, image) -> list[Card]:
+  """What the original network says about some galaxies of validation."""
+  ids = split["id_str"]
+  return [
+    Card(picture(image[card["row"]]), ids.iloc[card["row"]], card["lines"])
+    for card in read_json(workdir / "evaluate" / "cards.json")
+  ]
+
+
 def _suspects(workdir, split, image, count) -> list[Card]:
   table = pd.read_csv(
     workdir / "audit" / "suspects.csv", dtype={"id_str": str}
@@ -239,7 +257,7 @@ def _suspects(workdir, split, image, count) -> list[Card]:
     flipped = split["flipped"].iloc[row]
     cards.append(
       Card(
-        _data_uri(image[row]),
+        picture(image[row]),
         str(suspect.id_str),
         [
           f"labelled {suspect.train_label}",
@@ -268,7 +286,7 @@ def _changed(workdir, split, image, method, count) -> list[Card]:
       label += f", labelled {galaxy['train_label']}"
     cards.append(
       Card(
-        _data_uri(image[row]),
+        picture(image[row]),
         galaxy["id_str"],
         [
           f"{before.iloc[row]} → {after.iloc[row] or 'not finite'}",
@@ -280,7 +298,8 @@ def _changed(workdir, split, image, method, count) -> list[Card]:
   return cards
 
 
-def _data_uri(image: np.ndarray) -> str:
+def picture(image: np.ndarray) -> str:
+  """An image u8[H,W,3] as the data URI of a PNG file."""
   buffer = io.BytesIO()
   Image.fromarray(np.asarray(image)).save(buffer, "PNG")
   return figures.data_uri(buffer.getvalue())

@@ -24,6 +24,7 @@ from gzjax.stages import (
   prepare,
   seeds,
   sweeps,
+  systems,
   train,
   unlearn,
 )
@@ -134,13 +135,18 @@ def run(
   Raises:
     UserError: for anything that the user can mend.
   """
-  _check_config(config)
-  place = Workdir(workdir)
-  seeds.check_layout(place, config.seeds)
 
   def run_one(config, place):
     _run_one(config, place, stage, overwrite, data_dir, manual_dir)
 
+  if "systems" in config:
+    for system in config.systems.values():
+      _check_config(system)
+    systems.run(config, Workdir(workdir), run_one)
+    return
+  _check_config(config)
+  place = Workdir(workdir)
+  seeds.check_layout(place, config.seeds)
   if config.seeds:
     seeds.run(config, place, run_one)
   else:

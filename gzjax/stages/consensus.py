@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gzjax import label_metrics, metrics, targets
+from gzjax import label_metrics, metrics
 from gzjax.data import dataset, labels, splits
 from gzjax.stages import labelling
 from gzjax.stages.experiment import Experiment
@@ -85,45 +85,3 @@ def study(
       "forced": forced,
     }
   return found
-
-
-def class_lines(
-  classes: tuple[str, ...],
-  probabilities: np.ndarray,
-  shares: np.ndarray | None,
-  below: float,
-) -> list[str]:
-  """What a network of classes says of one galaxy, beside the volunteers.
-
-  Args:
-    classes: C names.
-    probabilities: f64[C].
-    shares: f64[C], of the volunteers; None where nobody knows.
-    below: largest probability under which it is uncertain.
-  """
-  (said,) = label_metrics.with_uncertain(probabilities[None], below)
-  lines = []
-  for k, name in enumerate(classes):
-    line = f"{name}: {probabilities[k]:.2f}"
-    if shares is not None:
-      line += f" (votes {np.nan_to_num(shares[k]):.2f})"
-    lines.append(line)
-  return [f"→ {[*classes, 'uncertain'][said]}", *lines]
-
-
-def label_lines(
-  names: tuple[str, ...], said: np.ndarray, true: np.ndarray
-) -> list[str]:
-  """The labels that a network or the volunteers give to one galaxy.
-
-  Args:
-    names: L labels.
-    said: bool[L].
-    true: bool[L].
-  """
-  mark = {True: "✓", False: "✗"}
-  return [
-    f"{name}: predicted {mark[bool(p)]}, true {mark[bool(t)]}"
-    for name, p, t in zip(names, said, true, strict=True)
-    if p or t
-  ]

@@ -1,6 +1,7 @@
 """evaluate: every network on every galaxy -> predictions and scoreboard."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from gzjax import (
   vote_metrics,
 )
 from gzjax.data import decision_tree, feed, noise
-from gzjax.stages import labelling
+from gzjax.stages import cards, consensus, label_study, labelling
 from gzjax.stages.experiment import Experiment
 from gzjax.types import Method, TrainState, UnlearnBatch
 from gzjax.unlearning import health
@@ -74,6 +75,12 @@ def run(experiment: Experiment) -> None:
   write_scoreboard(Workdir(experiment.results), rows)
   if experiment.target.expects_fractions:
     _study_votes(experiment, predictions)
+  thresholds = None
+  if experiment.target.tree is not None:
+    thresholds = _study_labels(experiment, predictions)
+  if experiment.config.evaluate.uncertain_below:
+    _study_uncertain(experiment)
+  _write_cards(experiment, predictions["original"], thresholds)
 
 
 def _study_votes(
@@ -97,13 +104,83 @@ def _study_votes(
     test=experiment.members("test"),
     seed=experiment.config.seed,
   )
-  folder = experiment.place("evaluate") / "votes"
+  _write_tables(experiment.place("evaluate") / "votes", tables)
+
+
+def _write_tables(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
   folder.mkdir(exist_ok=True)
   for name, table in tables.items():
     write_whole(
       folder / f"{name}.csv",
       lambda part, table=table: table.to_csv(part, index=False),
     )
+
+
+def _study_labels(
+  experiment: Experiment, predictions: dict[str, targets.Prediction]
+) -> np.ndarray | None:
+  """Writes the tables about questions and labels to evaluate/labels/.
+
+  Returns:
+    The thresholds of the original's labels, f64[L]; None: it has none.
+  """
+  tables = label_study.study(
+    experiment.votes,
+    predictions,
+    validation=experiment.members("validation"),
+    test=experiment.members("test"),
+  )
+  _write_tables(experiment.place("evaluate") / "labels", tables)
+  if "per_label" not in tables:
+    return None
+  each = tables["per_label"]
+  return each.loc[each["method"] == "original", "threshold"].to_numpy()
+
+
+def _study_uncertain(experiment: Experiment) -> None:
+  """Writes evaluate/uncertain.json, of all galaxies of the validation set."""
+  galaxies = consensus.everyone(experiment, "validation")
+  if galaxies is None:
+    return
+  said = {}
+  for name in ("original", "retrain"):
+    logits = experiment.predict_images(
+      restore(experiment, name),
+      galaxies.data.image,
+      experiment.config.evaluate.views,
+    )
+    said[name] = experiment.probabilities(logits)
+  below = experiment.config.evaluate.uncertain_below
+  write_json(
+    experiment.place("evaluate") / "uncertain.json",
+    {"below": below, "methods": consensus.study(galaxies, said, below)},
+  )
+
+
+def _write_cards(
+  experiment: Experiment,
+  found: targets.Prediction,
+  thresholds: np.ndarray | None,
+) -> None:
+  """Writes evaluate/cards.json: random validation galaxies, in words."""
+  members = experiment.members("validation")
+  rng = np.random.default_rng(experiment.config.seed)
+  rows = rng.permutation(members)[: experiment.config.report.gallery].tolist()
+  lines = cards.describe(
+    experiment,
+    found,
+    rows,
+    shares=labelling.find_labels(experiment.config, experiment.dataset).shares,
+    votes=None if experiment.target.tree is None else experiment.votes,
+    thresholds=thresholds,
+  )
+  write_json(
+    experiment.place("evaluate") / "cards.json",
+    [
+      {"row": row, "lines": words}
+      for row, words in zip(rows, lines, strict=True)
+    ],
+  )
 
 
 def write_scoreboard(place: Workdir, rows: list[dict[str, Any]]) -> None:
@@ -195,8 +272,9 @@ def _constant(
   mean = decision_tree.conditional(
     tree, vote_metrics.mean_vector(experiment.train_fractions[train])
   )
+  shares = np.tile(mean, (count, 1))
   return targets.Prediction(
-    probabilities, vote_metrics.Predictions(tree, np.tile(mean, (count, 1)))
+    probabilities, vote_metrics.Predictions(tree, shares), shares
   )
 
 

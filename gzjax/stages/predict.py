@@ -49,6 +49,8 @@ def run(experiment: Experiment) -> None:
   ).rename(columns={"predicted": "label"})
   _write(experiment, table)
   _show_galaxies(experiment, table.head(config.shown))
+  if found.votes is not None:
+    _show_walks(table["id_str"].head(config.shown), found.votes)
   _compare(experiment, rows, found.votes)
 
 
@@ -118,6 +120,15 @@ def _write(experiment: Experiment, table: pd.DataFrame) -> None:
 def _show_galaxies(experiment: Experiment, table: pd.DataFrame) -> None:
   names = [f"p_{name}" for name in experiment.classes]
   _show("The first galaxies", table[["id_str", "label", *names]])
+
+
+def _show_walks(ids: pd.Series, votes: vote_metrics.Predictions) -> None:
+  """Prints the ways of the first galaxies through the tree."""
+  walks = decision_tree.walk(votes.tree, votes.shares[: len(ids)])
+  for galaxy, steps in zip(ids, walks, strict=True):
+    say(f"galaxy {galaxy}")
+    for line in decision_tree.walk_lines(steps):
+      say(f"  {line}")
 
 
 def _compare(

@@ -11,12 +11,11 @@ import pandas as pd
 from rich.table import Table
 
 from gzjax import label_metrics, metrics, report, targets
-from gzjax.data import dataset, decision_tree, labels, splits
-from gzjax.data.decision_tree import Tree
-from gzjax.data.labels import LEFT_OUT, Votes
+from gzjax.data import dataset, labels, splits
+from gzjax.data.labels import Votes
 from gzjax.errors import UserError
 from gzjax.progress import say
-from gzjax.stages import consensus, evaluate, label_study
+from gzjax.stages import cards, consensus, evaluate, label_study
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import Workdir, read_json, write_json, write_whole
 
@@ -54,9 +53,7 @@ def run(
     experiments[name] = Experiment(one, folder)
     # Each system compiles its own programs; a process may map only so many.
     jax.clear_caches()
-  if all(
-    (place / name / "scoreboard.json").exists() for name in experiments
-  ):
+  if all((place / name / "scoreboard.json").exists() for name in experiments):
     compare(config, place, experiments)
 
 
@@ -103,6 +100,7 @@ def compare(
     place,
     confusions=_confusions(experiments, answers, judged),
     cards=_cards(experiments, answers, seen, judged, config.gallery),
+    classes=list(judged.four.classes),
   )
   show(place)
 
@@ -213,12 +211,19 @@ def _labels(answer, seen, judged, cut=None) -> tuple[np.ndarray, np.ndarray]:
   """Right and predicted labels of the test galaxies, bool[n,L]."""
   tree = answer.test.votes.tree
   if cut is None:
-    cut = label_study.thresholds(
-      label_study.ten_labels(seen.votes.on(tree), answer.validation)
-    )
+    cut = _thresholds(answer, seen)
   found = label_study.ten_labels(judged.votes.on(tree), answer.test)
   said = label_metrics.above(found.probabilities, cut)
   return found.truth[found.known], said[found.known]
+
+
+def _thresholds(answer: Answer, seen: Judged) -> np.ndarray:
+  """The best thresholds of the labels on the validation galaxies."""
+  assert answer.validation.votes is not None
+  votes = seen.votes.on(answer.validation.votes.tree)
+  return label_study.thresholds(
+    label_study.ten_labels(votes, answer.validation)
+  )
 
 
 def _differences(
@@ -237,11 +242,20 @@ def _differences(
     tree = base.test.votes.tree
     if tree.answers != answer.test.votes.tree.answers:
       continue
-    measures = {"question accuracy": _question_difference(tree, answer, base, judged)}
+    measures = {
+      "question accuracy": label_metrics.question_accuracy_difference(
+        tree,
+        judged.votes.on(tree),
+        answer.test.votes.shares,
+        base.test.votes.shares,
+      )
+    }
     if label_study.has_ten_labels(tree):
       truth, one = _labels(answer, seen, judged)
       _, other = _labels(base, seen, judged)
-      measures["macro-F1"] = label_metrics.macro_f1_difference(truth, one, other)
+      measures["macro-F1"] = label_metrics.macro_f1_difference(
+        truth, one, other
+      )
     for measure, (difference, low, high) in measures.items():
       rows.append(
         {
@@ -255,19 +269,6 @@ def _differences(
         }
       )
   return rows
-
-
-def _question_difference(
-  tree: Tree, one: Answer, other: Answer, judged: Judged
-) -> tuple[float, float, float]:
-  right = [
-    label_metrics.right_answers(
-      tree, judged.votes.on(tree), answer.test.votes.shares
-    )
-    for answer in (one, other)
-    if answer.test.votes is not None
-  ]
-  return label_metrics.mean_difference(*right)
 
 
 _COLUMNS = (
@@ -356,27 +357,15 @@ def _cards(experiments, answers, seen, judged, count) -> list[dict[str, Any]]:
 
 
 def _lines(experiment, answer, seen, judged, rows) -> list[list[str]]:
-  votes = answer.test.votes
-  if votes is None:
-    return [
-      consensus.class_lines(
-        experiment.classes,
-        answer.test.probabilities[row],
-        judged.four.shares[row],
-        experiment.config.evaluate.uncertain_below,
-      )
-      for row in rows
-    ]
-  if experiment.config.target.kind in ("labels", "answers"):
-    tree = votes.tree
-    cut = label_study.thresholds(
-      label_study.ten_labels(seen.votes.on(tree), answer.validation)
-    )
-    found = label_study.ten_labels(judged.votes.on(tree), answer.test)
-    said = label_metrics.above(found.probabilities, cut)
-    return [
-      consensus.label_lines(found.names, said[row], found.truth[row])
-      for row in rows
-    ]
-  steps = decision_tree.walk(votes.tree, votes.shares[rows])
-  return [decision_tree.step_lines(galaxy) for galaxy in steps]
+  tree = experiment.target.tree
+  thresholds = None
+  if cards.speaks_of_labels(experiment):
+    thresholds = _thresholds(answer, seen)
+  return cards.describe(
+    experiment,
+    answer.test,
+    rows,
+    shares=judged.four.shares,
+    votes=None if tree is None else judged.votes.on(tree),
+    thresholds=thresholds,
+  )

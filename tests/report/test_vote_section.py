@@ -69,7 +69,7 @@ def _fake(folder, tree, *, counts=True, broken=False, seed=0):
 
 def _text(found):
   """The section as one line of words, and its HTML."""
-  template = page._template("vote_section.html.jinja")
+  template = page.template("vote_section.html.jinja")
   html = template.render(vote_model=found)
   words = re.sub(r"<(svg|table).*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL)
   return re.sub(r"\s+", " ", words), html

@@ -1,0 +1,83 @@
+"""The part of the report about answers, labels and what is uncertain."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gzjax.report import figures
+from gzjax.workdir import Workdir, read_json
+
+
+def collect(workdir: Workdir) -> dict[str, Any] | None:
+  """What answer_section.html.jinja shows; None if there are no such tables.
+
+  Args:
+    workdir: with the tables of `label_study.study` in evaluate/labels/.
+  """
+  folder = workdir / "evaluate" / "labels"
+  if not folder.exists():
+    return None
+  tables = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
+  found = {"questions": questions_table(tables["questions"], "method")}
+  if "scores" in tables:
+    each = tables["per_label"]
+    shown = each[each["method"] == "original"].drop(columns="method")
+    found["scores"] = plain_table(tables["scores"])
+    found["per_label"] = plain_table(shown)
+  return found
+
+
+def uncertain(workdir: Workdir, classes: list[str]) -> dict[str, Any] | None:
+  """Figures and numbers of evaluate/uncertain.json; None if there is none."""
+  found = read_json(workdir / "evaluate" / "uncertain.json")
+  if not found:
+    return None
+  return {**found, "figure": confusions(found["methods"], classes)}
+
+
+def confusions(studies: dict[str, Any], classes: list[str]) -> str:
+  """The matrices of `consensus.study` as a figure.
+
+  Args:
+    studies: name -> study.
+    classes: without uncertain.
+  """
+  matrices = {}
+  for name, study in studies.items():
+    balanced = np.asarray(study["balanced"])
+    # A last row, for those that have no class, has nothing to balance.
+    matrices[f"{name}, balanced"] = np.vstack(
+      [balanced, np.full(balanced.shape[1], np.nan)]
+    )
+    matrices[f"{name}, all"] = np.asarray(study["common"])
+  return figures.confusion_matrices(matrices, [*classes, "uncertain"])
+
+
+def questions_table(table: pd.DataFrame, by: str) -> str:
+  """Accuracy of each question, on all and on confident galaxies, as HTML.
+
+  Args:
+    table: rows of `label_metrics.question_accuracy` and what the columns are.
+    by: the name of the latter.
+  """
+  cells = table.assign(
+    cell=[
+      "" if np.isnan(row.accuracy) else _pair(row) for row in table.itertuples()
+    ]
+  )
+  wide = cells.pivot(index="question", columns=by, values="cell").fillna("")
+  wide = wide.loc[table["question"].unique(), table[by].unique()]
+  return wide.rename_axis(index=None, columns=None).to_html(border=0)
+
+
+def _pair(row: Any) -> str:
+  sure = row.confident_accuracy
+  return f"{row.accuracy:.3f} / " + ("none" if np.isnan(sure) else f"{sure:.3f}")
+
+
+def plain_table(table: pd.DataFrame) -> str:
+  """A table of numbers as HTML."""
+  return table.rename(columns=lambda name: name.replace("_", " ")).to_html(
+    border=0, index=False, float_format="{:.3f}".format
+  )

@@ -1,0 +1,102 @@
+"""The page that sets several systems side by side."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from gzjax.report import answer_section
+from gzjax.report.page import template
+from gzjax.workdir import Workdir, read_json, write_whole
+
+
+def write(
+  workdir: Workdir,
+  *,
+  confusions: dict[str, Any],
+  cards: list[dict[str, Any]],
+  classes: list[str],
+) -> None:
+  """Writes `report.html` of a comparison.
+
+  Args:
+    workdir: with systems.csv and systems.json, see `stages.systems`.
+    confusions: system -> study of `consensus`, of those of the four classes.
+    cards: galaxies: `id_str`, `image` (data URI) and `lines` by system.
+    classes: the four.
+  """
+  found = read_json(workdir / "systems.json")
+  table = pd.read_csv(workdir / "systems.csv")
+  rows = found["rows"]
+  text = template("systems.html.jinja").render(
+    **{name: found[name] for name in ("galaxies", "confident", "differences")},
+    config=found["config"],
+    systems=list(dict.fromkeys(table["system"])),
+    columns=list(table),
+    table=_cells(table, rows, found["published"]["systems"]),
+    questions=_questions(rows, found["published"]["questions"]),
+    labels=_labels(rows),
+    confusions=answer_section.confusions(confusions, classes),
+    cards=cards,
+  )
+  write_whole(workdir / "report.html", lambda part: part.write_text(text))
+
+
+def cell(name: str, value: Any) -> str:
+  """A number of the table as people read it."""
+  if isinstance(value, str):
+    return value
+  if math.isnan(value):
+    return ""
+  if name in ("parameters", "train_seconds"):
+    return f"{value:,.0f}"
+  return f"{value:.3f}"
+
+
+def _cells(table, rows, published) -> list[dict[str, str]]:
+  """The lines of the table, each system's published numbers below its own."""
+  lines = []
+  records = table.to_dict("records")
+  for i, (record, row) in enumerate(zip(records, rows, strict=True)):
+    line = {name: cell(name, value) for name, value in record.items()}
+    low, high = row["four"]["interval"]
+    line["four_accuracy"] += f" ({low:.3f} to {high:.3f})"
+    lines.append(line)
+    system = record["system"]
+    is_last = records[i + 1 : i + 2] == [] or records[i + 1]["system"] != system
+    if is_last and system in published:
+      numbers = {name: cell(name, x) for name, x in published[system].items()}
+      lines.append({"system": system, "method": "published", **numbers})
+  return lines
+
+
+def _questions(rows, published) -> str:
+  tables = [
+    pd.DataFrame(row["questions"]).assign(system=row["system"])
+    for row in rows
+    if row["method"] == "retrain" and row["questions"]
+  ]
+  tables.append(
+    pd.DataFrame(
+      [
+        {
+          "system": "published",
+          "question": name,
+          "accuracy": accuracy,
+          "confident_accuracy": sure,
+        }
+        for name, (accuracy, sure) in published.items()
+      ]
+    )
+  )
+  return answer_section.questions_table(pd.concat(tables), "system")
+
+
+def _labels(rows) -> str:
+  lines = [
+    {"system": row["system"], "thresholds": name, **scores}
+    for row in rows
+    if row["method"] == "retrain" and row["labels"]
+    for name, scores in row["labels"].items()
+  ]
+  return answer_section.plain_table(pd.DataFrame(lines))

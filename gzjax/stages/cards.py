@@ -1,0 +1,106 @@
+"""What a network says about single galaxies, in lines of text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gzjax import label_metrics, targets
+from gzjax.data import decision_tree
+from gzjax.data.labels import Votes
+from gzjax.stages import label_study
+from gzjax.stages.experiment import Experiment
+
+
+def describe(
+  experiment: Experiment,
+  found: targets.Prediction,
+  rows: Sequence[int],
+  *,
+  shares: np.ndarray | None,
+  votes: Votes | None,
+  thresholds: np.ndarray | None,
+) -> list[list[str]]:
+  """The lines of some of N galaxies.
+
+  Of a network of classes their probabilities, of one of labels those that it or
+  the volunteers give, else its way through the tree.
+
+  Args:
+    experiment: whose network it is.
+    found: about the N galaxies.
+    rows: which of them.
+    shares: f64[N,C], of the volunteers for each class; None: nobody knows.
+    votes: on the tree of the network; None of a network of classes.
+    thresholds: f64[L], of the labels; None for other networks.
+  """
+  if found.votes is None or votes is None:
+    return [
+      class_lines(
+        experiment.classes,
+        found.probabilities[row],
+        None if shares is None else shares[row],
+        experiment.config.evaluate.uncertain_below,
+      )
+      for row in rows
+    ]
+  if thresholds is not None and speaks_of_labels(experiment):
+    labelled = label_study.ten_labels(votes, found)
+    said = label_metrics.above(labelled.probabilities, thresholds)
+    return [
+      label_lines(labelled.names, said[row], labelled.truth[row])
+      for row in rows
+    ]
+  steps = decision_tree.walk(found.votes.tree, found.votes.shares[list(rows)])
+  return [decision_tree.walk_lines(galaxy) for galaxy in steps]
+
+
+def speaks_of_labels(experiment: Experiment) -> bool:
+  """Whether the network is one of seed 3's ten labels and nothing else."""
+  tree = experiment.target.tree
+  return (
+    tree is not None
+    and label_study.has_ten_labels(tree)
+    and len(tree.questions) == len(decision_tree.TEN_LABELS)
+  )
+
+
+def class_lines(
+  classes: tuple[str, ...],
+  probabilities: np.ndarray,
+  shares: np.ndarray | None,
+  below: float,
+) -> list[str]:
+  """What a network of classes says of one galaxy, beside the volunteers.
+
+  Args:
+    classes: C names.
+    probabilities: f64[C].
+    shares: f64[C], of the volunteers; None where nobody knows.
+    below: largest probability under which it is uncertain.
+  """
+  (said,) = label_metrics.with_uncertain(probabilities[None], below)
+  lines = []
+  for k, name in enumerate(classes):
+    line = f"{name}: {probabilities[k]:.2f}"
+    if shares is not None:
+      line += f" (votes {np.nan_to_num(shares[k]):.2f})"
+    lines.append(line)
+  return [f"→ {[*classes, 'uncertain'][said]}", *lines]
+
+
+def label_lines(
+  names: tuple[str, ...], said: np.ndarray, true: np.ndarray
+) -> list[str]:
+  """The labels that a network or the volunteers give to one galaxy.
+
+  Args:
+    names: L labels.
+    said: bool[L].
+    true: bool[L].
+  """
+  mark = {True: "✓", False: "✗"}
+  return [
+    f"{name}: predicted {mark[bool(p)]}, true {mark[bool(t)]}"
+    for name, p, t in zip(names, said, true, strict=True)
+    if p or t
+  ]
