@@ -259,10 +259,6 @@ class Experiment:
     )
     return label
 
-  @cached_property
-  def feed(self) -> feed.Feed:
-    return self.feed_of(self.dataset.image, self.columns("train"))
-
   def feed_of(
     self, image: pixels.Images, columns: dict[str, np.ndarray]
   ) -> feed.Feed:
@@ -276,6 +272,10 @@ class Experiment:
         *map(tuple, self.prepared["normalisation"])
       ),
     )
+
+  @cached_property
+  def feed(self) -> feed.Feed:
+    return self.feed_of(self.dataset.image, self.columns("train"))
 
   def recipe(self, folder: str) -> ml_collections.ConfigDict:
     """How the network in "train" or "retrain" is trained."""
