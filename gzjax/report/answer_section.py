@@ -73,7 +73,8 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
 
 def _pair(row: Any) -> str:
   sure = row.confident_accuracy
-  return f"{row.accuracy:.3f} / " + ("none" if np.isnan(sure) else f"{sure:.3f}")
+  confident = "none" if np.isnan(sure) else f"{sure:.3f}"
+  return f"{row.accuracy:.3f} / {confident}"
 
 
 def plain_table(table: pd.DataFrame) -> str:

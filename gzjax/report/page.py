@@ -150,7 +150,7 @@ def template(name: str) -> jinja2.Template:
   environment.filters["number"] = lambda value, form: (
     "not finite" if value is None else form % value
   )
-  return environment.gettemplate(name)
+  return environment.get_template(name)
 
 
 def _sweeps(workdir: Workdir) -> dict[str, str]:
