@@ -12,7 +12,8 @@ there twice: as trained on those, and retrained without them.
 `:cpu` takes a synthetic sky with the questions of GZD-5, see presets.decals;
 without it, give --manual_dir=FOLDER with the files of Galaxy Zoo DECaLS, and a
 GPU. Keys of `data` are those of all systems; the others are set as
---config.systems.multiclass.train.epochs=5.
+--config.systems.multiclass.train.epochs=5. Some systems only:
+--config.compared="('multiclass', 'dirichlet')".
 
 `:tiny` is the same in minutes, for tests: too small to learn anything.
 """
@@ -42,6 +43,7 @@ def get_config(variant: str = ""):
   config.seed = 0
   config.min_votes = 30  # volunteers who saw a galaxy that is compared
   config.gallery = 8  # galaxies that the report shows
+  config.compared = tuple(_SYSTEMS)  # those that are run, and their order
   config.systems = ml_collections.ConfigDict()
   for name, (file, own) in _SYSTEMS.items():
     small = "cpu" if variant else ""

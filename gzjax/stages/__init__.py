@@ -140,8 +140,9 @@ def run(
     _run_one(config, place, stage, overwrite, data_dir, manual_dir)
 
   if "systems" in config:
-    for system in config.systems.values():
-      _check_config(system)
+    systems.check(config)
+    for name in config.compared:
+      _check_config(config.systems[name])
     systems.run(config, Workdir(workdir), run_one)
     return
   _check_config(config)

@@ -38,6 +38,16 @@ class Answer(NamedTuple):
   test: targets.Prediction
 
 
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for systems that the config does not have."""
+  unknown = set(config.compared) - set(config.systems)
+  if unknown or not config.compared:
+    raise UserError(
+      f"compared is {tuple(config.compared)}: choose of "
+      f"{', '.join(config.systems)}."
+    )
+
+
 def run(
   config: ml_collections.ConfigDict,
   place: Workdir,
@@ -45,9 +55,9 @@ def run(
 ) -> None:
   """Runs every system in a folder of its name, then compares them."""
   experiments = {}
-  for name, system in config.systems.items():
+  for name in config.compared:
     say(f"system {name}")
-    one = system.copy_and_resolve_references()
+    one = config.systems[name].copy_and_resolve_references()
     folder = Workdir(place / name)
     run_one(one, folder)
     experiments[name] = Experiment(one, folder)
