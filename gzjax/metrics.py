@@ -96,7 +96,7 @@ def wilson_interval(
 
 
 def resampled_interval(
-  statistic: Callable[[np.ndarray], np.ndarray],
+  statistic: Callable[[np.ndarray], np.ndarray | float],
   count: int,
   seed: int = 0,
   *,
@@ -117,7 +117,9 @@ def resampled_interval(
     (f64[...], f64[...]), NaN where the statistic of a sample is.
   """
   rng = np.random.default_rng(seed)
-  found = [statistic(rng.integers(count, size=count)) for _ in range(draws)]
+  found = np.array(
+    [statistic(rng.integers(count, size=count)) for _ in range(draws)]
+  )
   tail = (1 - confidence) / 2
   # No interpolation: it would make NaN of infinite values.
   low, high = np.quantile(
