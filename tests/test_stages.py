@@ -352,6 +352,13 @@ def test_what_is_not_discovered_stays_in_the_retain_set(folder):
     ({"unlearn.fisher_forgetting.cap": -0.1}, "must not be negative"),
     ({"unlearn.discovered": 0.0}, "would be empty"),
     ({"unlearn.suggestions": "guess"}, "unlearn.suggestions is 'guess'"),
+    (
+      {"train.balanced_to": 8, "train.batch_size": 16},
+      r"balanced_to is 8: it must be 0, or at least train\.batch_size, 16",
+    ),
+    ({"train.balanced_to": -1}, "balanced_to is -1"),
+    ({"model.name": "cnn", "data.size": 7}, "cnn needs at least 8"),
+    ({"model.name": "cnn", "model.weights": "w.pth"}, "weights is 'w.pth'"),
     ({"discovery.shares": (0.5, 1.2)}, "discovery.shares"),
     ({"discovery.methods": ("nonsense",)}, "nonsense"),
     ({"seeds": (1, 1)}, "name each seed once"),

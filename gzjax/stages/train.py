@@ -311,7 +311,7 @@ class Dynamics:
     row = np.concatenate([output["id"] for output in outputs])
     logits = np.concatenate([output["logits"] for output in outputs])
     of_visits = {
-      "visits": np.float32(1),
+      "visits": 1,
       "loss": self._experiment.example_losses(logits, row, self._columns),
       "probability": self._experiment.probabilities(logits),
     }

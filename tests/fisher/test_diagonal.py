@@ -154,32 +154,34 @@ def test_takes_any_objective(mesh):
   assert truth.relative_error(got.sum_sq, wanted) < 1e-5
 
 
-_ODD_SIZES = {
-  "resnet18": 45,
-  "resnet34": 33,
-  "resnet50": 39,
-  "efficientnetv2_tiny": 37,
-}
+_ODD_SIZES = [
+  ("resnet18", 45, {}),
+  ("resnet34", 33, {}),
+  ("resnet50", 39, {}),
+  ("efficientnetv2_tiny", 37, {}),
+  ("cnn", 29, {}),
+  ("cnn", 29, {"networks": (1, 2)}),
+]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [1, 8])
-@pytest.mark.parametrize("name", _ODD_SIZES)
-def test_real_networks_equal_a_float64_loop(name, devices):
+@pytest.mark.parametrize(("name", "size", "options"), _ODD_SIZES)
+def test_real_networks_equal_a_float64_loop(name, size, options, devices):
   mesh = sharding.make_mesh(jax.devices()[:devices])
-  size = _ODD_SIZES[name]
   rng = np.random.default_rng(0)
   batch = {
     "image": rng.normal(size=(5, size, size, 3)).astype(np.float32),
     "label": rng.integers(0, 3, 5).astype(np.int32),
     "valid": np.float32([1, 1, 1, 1, 0]),
   }
-  model = models.MODELS[name](num_classes=3)
+  make = functools.partial(models.MODELS[name], num_classes=3, **options)
+  model = make()
   params, stats = models.init_variables(model, jax.random.key(0), size)
   variables = {"params": params, "batch_stats": stats}
   got = fisher.fisher_diagonal(model, variables, [batch], mesh=mesh)
   # Dots, because XLA:CPU has no fast convolution in float64.
-  exact = models.MODELS[name](num_classes=3, conv_form="dot", dtype=jnp.float64)
+  exact = make(conv_form="dot", dtype=jnp.float64)
   loss = truth.loss_of_one(models.make_apply_fn(exact), truth.in_float64(stats))
   wanted = truth.sum_of_squares(loss, params, batch)
   assert truth.relative_error(got.sum_sq, wanted) < 1e-5

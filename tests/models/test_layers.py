@@ -1,5 +1,6 @@
 """All forms of a convolution give the same numbers."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,3 +93,21 @@ def test_auto_takes_the_dot_form_for_tiny_maps_only():
 
   assert convolutions(2) == 0
   assert convolutions(16) == 1
+
+
+@pytest.mark.parametrize("size", [(8, 6), (7, 9), (2, 3)])
+def test_max_pool_is_flaxs_and_has_its_gradients(size):
+  """Gradients but where two pixels tie, which random ones do not."""
+  image = np.random.default_rng(0).normal(size=(3, *size, 4)).astype("f")
+
+  def loss(pool, image):
+    return jnp.sum(jnp.sin(pool(image)))
+
+  def wanted(image):
+    return nn.max_pool(image, (2, 2), (2, 2))
+
+  np.testing.assert_array_equal(layers.max_pool(image), wanted(image))
+  np.testing.assert_array_equal(
+    jax.grad(loss, argnums=1)(layers.max_pool, image),
+    jax.grad(loss, argnums=1)(wanted, image),
+  )
