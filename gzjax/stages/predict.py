@@ -146,7 +146,7 @@ def _votes_of(rows: Rows, answers: tuple[str, ...]) -> dict[str, str]:
   found: dict[str, str] = {}
   for ending in ("", "_fraction"):
     wanted = [answer + ending for answer in answers]
-    columns = decision_tree.find_columns(wanted, rows.table.columns)
+    columns = decision_tree.find_columns(wanted, list(rows.table))
     found |= {a: name for a, name in zip(answers, columns) if name is not None}
   return found
 
