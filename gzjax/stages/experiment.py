@@ -376,7 +376,6 @@ class Experiment:
       best: the checkpoint of the highest score instead of the last; None: as
         `train.select` says for trainings.
     """
-    params, batch_stats = self.initial_variables
     if best is None:
       training_run = folder in ("train", "retrain")
       best = training_run and self.recipe(folder).select == "best"
@@ -387,12 +386,25 @@ class Experiment:
           f"{self.place(folder)} holds no checkpoint: run the stage that "
           "makes it first, or leave out --stage."
         )
-      like = {"params": params, "batch_stats": batch_stats}
-      found = checkpoints.restore(number, like)
+      found = checkpoints.restore(number, self._like())
     step = sharding.replicate(self.mesh, jnp.zeros((), jnp.int32))
     return TrainState(
       step, found.model["params"], found.model["batch_stats"], ()
     )
+
+  def _like(self) -> dict[str, PyTree]:
+    """The shapes of the network; no weights are drawn or read."""
+    shapes = jax.eval_shape(
+      lambda key: models.init_variables(
+        self._model(), key, self.config.data.size
+      ),
+      jax.random.key(0),
+    )
+    placed = sharding.replicated(self.mesh)
+    params, batch_stats = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), shapes
+    )
+    return {"params": params, "batch_stats": batch_stats}
 
   def _model(self):
     model = self.config.model

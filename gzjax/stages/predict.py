@@ -152,10 +152,10 @@ def _compare(
   say(f"{path}")
 
 
-def _votes_of(rows: Rows, answers: tuple[str, ...]) -> dict[str, str]:
+def _votes_of(rows, answers):
   """Answer -> the column that has its votes, where there is one."""
-  found: dict[str, str] = {}
-  for ending in ("", "_fraction"):
+  found = {}
+  for ending in ("", "_fraction"):  # the latter where there are both
     wanted = [answer + ending for answer in answers]
     columns = decision_tree.find_columns(wanted, rows.table.columns)
     found |= {a: name for a, name in zip(answers, columns) if name is not None}

@@ -13,6 +13,8 @@ from gzjax.data.galaxy_catalog.catalog import (
   Columns,
   fingerprint,
   read_catalog,
+  read_rows,
+  unlabelled,
 )
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from tests.data.catalogs import (
@@ -375,6 +377,24 @@ def test_records_hold_what_the_table_has(tmp_path):
     [row["ra"] for row in rows], [359.123456789012, 2, np.nan]
   )
   np.testing.assert_array_equal([row["dec"] for row in rows], [1, -2, np.nan])
+
+
+def test_galaxies_without_labels(tmp_path):
+  path = write_catalog(tmp_path, 4, size=16)
+  edit(path, 1, "label", "starfish")  # not read, and no mistake
+  add_columns(path, {"ra": ["north"] * 4, "width": [6, 16, 40, 16]})
+  columns = Columns(crop="width")
+  rows = read_rows(path, columns)
+  found = unlabelled(rows, path.parent, columns, "predict")
+  assert "clipped: 1, first in row 3" in found.notes[0]
+  builder = dataset.builder_of(found, path, str(tmp_path / "tfds"))
+  data = dataset.load(dataset.prepare(builder), crop=0, size=6)
+  assert list(data.table) == ["id_str"]
+  assert list(data.table["id_str"]) == ["1000", "1001", "1002", "1003"]
+  assert data.classes == ()
+  assert data.votes is None
+  whole = np.asarray(Image.open(tmp_path / "images" / "0.png"))
+  np.testing.assert_array_equal(data.image[0], whole[5:11, 5:11])
 
 
 @pytest.mark.parametrize("kind", ["jpg", "tiff", "webp", "png"])
