@@ -23,8 +23,6 @@ from gzjax import presets
 def get_config(variant: str = ""):
   _, small = presets.split_variant("decals_efficientnetv2.py", variant)
   config = presets.decals(small=small)
-  config.labels.kind = "four"
-  config.train.balanced_to = 9000
-  config.evaluate.uncertain_below = 0.6
+  presets.four_classes(config, small=small)
   presets.efficientnet(config, small=small)
   return config

@@ -22,9 +22,7 @@ from gzjax import presets
 def get_config(variant: str = ""):
   _, small = presets.split_variant("decals_multiclass.py", variant)
   config = presets.decals(small=small)
-  config.labels.kind = "four"
+  presets.four_classes(config, small=small)
   config.model.name = "cnn"
   config.model.dropout = 0.25
-  config.train.balanced_to = 9000
-  config.evaluate.uncertain_below = 0.6
   return config

@@ -70,9 +70,19 @@ def decals(*, small: bool) -> ml_collections.ConfigDict:
     config.data.galaxies = 12_000
     config.data.class_fractions = (0.45, 0.5, 0.05)
     config.data.size = 64
+    config.train.epochs = 12
+    config.train.learning_rate = 5e-4
+    config.train.schedule = "cosine"
     config.train.batch_size = 32
     config.unlearn.batch_size = 32
   return config
+
+
+def four_classes(config: ml_collections.ConfigDict, *, small: bool) -> None:
+  """Seed 3's classes: balanced in training, and uncertain below 0.6."""
+  config.labels.kind = "four"
+  config.train.balanced_to = 4000 if small else 9000
+  config.evaluate.uncertain_below = 0.6
 
 
 def efficientnet(config: ml_collections.ConfigDict, *, small: bool) -> None:
@@ -85,7 +95,7 @@ def efficientnet(config: ml_collections.ConfigDict, *, small: bool) -> None:
   if small:
     config.model.name = "efficientnetv2_tiny"
     config.model.width = 128
-    config.train.epochs = 20
+    config.train.epochs = 12
     config.train.learning_rate = 2e-3
     config.train.frozen_epochs = 0
     config.train.layer_decay = 1.0

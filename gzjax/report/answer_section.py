@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from gzjax.report import figures
+from gzjax.vote_metrics import ALL
 from gzjax.workdir import Workdir, read_json
 
 
@@ -67,7 +68,9 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
     ]
   )
   wide = cells.pivot(index="question", columns=by, values="cell").fillna("")
-  wide = wide.loc[table["question"].unique(), table[by].unique()]
+  # All of them last, also where other tables have more questions.
+  order = sorted(table["question"].unique(), key=lambda name: name == ALL)
+  wide = wide.loc[order, table[by].unique()]
   return wide.rename_axis(index=None, columns=None).to_html(border=0)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from rich.table import Table
 
 from gzjax import label_metrics, metrics, report, targets
-from gzjax.data import dataset, labels, splits
+from gzjax.data import dataset, decision_tree, labels, splits
 from gzjax.data.labels import Votes
 from gzjax.errors import UserError
 from gzjax.progress import say
@@ -352,7 +352,8 @@ def _confusions(experiments, answers, judged) -> dict[str, Any]:
 def _cards(experiments, answers, seen, judged, count) -> list[dict[str, Any]]:
   """Random test galaxies, and what every system says about each."""
   order = np.random.default_rng(0).permutation(len(judged.four.label))[:count]
-  said = {
+  said = {"volunteers": _walks(judged, order)}
+  said |= {
     name: _lines(experiment, answers[name, "original"], seen, judged, order)
     for name, experiment in experiments.items()
   }
@@ -364,6 +365,12 @@ def _cards(experiments, answers, seen, judged, count) -> list[dict[str, Any]]:
     }
     for i, row in enumerate(order)
   ]
+
+
+def _walks(judged: Judged, rows) -> list[list[str]]:
+  """The ways on which most volunteers lead galaxies through all questions."""
+  steps = decision_tree.walk(judged.votes.tree, judged.votes.shares[rows])
+  return [decision_tree.walk_lines(galaxy) for galaxy in steps]
 
 
 def _lines(experiment, answer, seen, judged, rows) -> list[list[str]]:
