@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import special, stats
+from sklearn.metrics import log_loss
 
 from gzjax import fisher, losses, models, targets
 from gzjax.data import decision_tree
@@ -145,8 +146,11 @@ def test_concentrations_lie_between_1_and_101():
 @pytest.mark.parametrize(
   "target",
   [targets.fractions(GZ2, head, CLASSES) for head in targets.HEADS]
-  + [targets.counts(GZ2, CLASSES)],
-  ids=[*targets.HEADS, "counts"],
+  + [
+    targets.counts(GZ2, CLASSES),
+    targets.answers(GZ2, CLASSES, expects_fractions=True),
+  ],
+  ids=[*targets.HEADS, "counts", "answers"],
 )
 def test_the_classes_are_the_answers_of_the_question(target):
   logits = _logits(GZ2)
@@ -168,6 +172,96 @@ def test_another_question_can_be_the_classes():
   wanted = special.softmax(logits[:, answers], axis=1)
   found = targets.read(target, logits).probabilities
   np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def _ways(tree, shares):
+  """Every way of one volunteer through the tree, and its probability."""
+  ways = [((), 1.0)]
+  for q in tree.order:
+    longer = []
+    for given, p in ways:
+      parents = tree.parents[q]
+      if parents and not set(parents) & set(given):
+        longer.append((given, p))
+        continue
+      part = tree.slices[q]
+      longer += [
+        ((*given, a), p * shares[a]) for a in range(part.start, part.stop)
+      ]
+    ways = longer
+  return ways
+
+
+def test_the_loss_of_answers_is_what_one_volunteer_costs_on_average():
+  """-log p of a whole way, over all ways by how often they are taken."""
+  tree = decision_tree.hierarchy(GZD_5)
+  target = targets.answers(tree, CLASSES, expects_fractions=True)
+  logits = _logits(tree, 3)
+  true = special.softmax(_logits(tree, 1)[0].astype(np.float64))
+  true = decision_tree.conditional(tree, true)
+  said = np.asarray(target.shares(jnp.asarray(logits)), np.float64)
+  wanted = [
+    -sum(p * np.sum(np.log(row[list(way)])) for way, p in _ways(tree, true))
+    for row in said
+  ]
+  assert sum(p for _, p in _ways(tree, true)) == pytest.approx(1)
+  votes = np.tile(decision_tree.joint(tree, true), (3, 1)).astype(np.float32)
+  found = target.objective(jnp.asarray(logits), {"votes": jnp.asarray(votes)})
+  np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_answers_of_the_majority_cost_the_cross_entropies_of_their_questions():
+  tree = decision_tree.hierarchy(GZD_5)
+  target = targets.answers(tree, CLASSES, expects_fractions=False)
+  logits = _logits(tree, 2)
+  votes = np.zeros((2, len(tree.answers)), np.float32)
+  smooth, round_ = tree.slices[0].start, tree.index("how-rounded_round")
+  votes[0, [smooth, round_]] = 1  # nothing else is asked of the first galaxy
+  found = target.objective(jnp.asarray(logits), {"votes": jnp.asarray(votes)})
+  wanted = 0
+  for answer in (smooth, round_):
+    part = tree.slices[tree.question_of[answer]]
+    wanted += special.logsumexp(logits[0, part]) - logits[0, answer]
+  np.testing.assert_allclose(found, [wanted, 0], rtol=1e-5)
+
+
+def test_the_loss_of_labels_is_that_of_sklearn():
+  tree = decision_tree.part(GZD_5, decision_tree.TEN_LABELS)
+  target = targets.labels(tree, CLASSES)
+  logits = _logits(tree, 6)
+  votes = RNG.integers(0, 2, logits.shape).astype(np.float32)
+  found = target.objective(jnp.asarray(logits), {"votes": jnp.asarray(votes)})
+  p = special.expit(logits.astype(np.float64))
+  wanted = [
+    sum(log_loss([t], [q], labels=[0, 1]) for t, q in zip(row, said))
+    for row, said in zip(votes, p)
+  ]
+  np.testing.assert_allclose(found, wanted, rtol=1e-4)
+  np.testing.assert_allclose(
+    target.summary(found), np.divide(wanted, 10), rtol=1e-4
+  )
+
+
+def test_a_network_of_labels_says_each_answer_and_the_classes():
+  tree = decision_tree.part(GZD_5, decision_tree.TEN_LABELS)
+  logits = _logits(tree)
+  found = targets.read(targets.labels(tree, CLASSES), logits)
+  p = special.expit(logits.astype(np.float64))
+  np.testing.assert_allclose(found.labels, p, rtol=1e-5)
+  for part in tree.slices:
+    wanted = p[:, part] / p[:, part].sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.votes.shares[:, part], wanted, rtol=1e-5)
+  # Given that exactly one of three independent answers is right.
+  alone = np.stack(
+    [
+      np.prod([p[:, j] if j == k else 1 - p[:, j] for j in CLASSES], axis=0)
+      for k in CLASSES
+    ],
+    axis=1,
+  )
+  np.testing.assert_allclose(
+    found.probabilities, alone / alone.sum(axis=1, keepdims=True), rtol=1e-5
+  )
 
 
 def test_the_classes_of_a_classifier_are_its_softmax():
@@ -206,12 +300,14 @@ def test_drawn_votes_have_the_moments_of_the_law():
     )
 
 
-@pytest.mark.parametrize("kind", ["fractions", "counts"])
+@pytest.mark.parametrize("kind", ["fractions", "counts", "answers", "labels"])
 def test_the_fisher_of_networks_of_votes_is_that_of_a_loop(mesh, kind):
   tree = GZ2
   target, scale = {
     "fractions": (targets.fractions(tree, "sigmoid", CLASSES), 40),
     "counts": (targets.counts(tree, CLASSES), 1),
+    "answers": (targets.answers(tree, CLASSES, expects_fractions=True), 40),
+    "labels": (targets.labels(tree, CLASSES), 40),
   }[kind]
   model = models.MODELS["resnet_tiny"](num_classes=37, width=4, small_stem=True)
   params, stats_ = models.init_variables(model, jax.random.key(0), 12)

@@ -207,6 +207,32 @@ def test_sampled_is_true_on_average(name, one_device):
   assert off.max() < 4
 
 
+def test_a_question_may_be_asked_with_a_probability():
+  """Drawn answers have the mean and the second moment of the exact factor."""
+  votes = jnp.array([1.0, 1.5, 0.1, 0.2])  # asked 2.5 and 0.3 times
+  law = kinds.multinomial([[0, 1], [2, 3]])
+  logits = jnp.array([0.3, -0.4, 1.0, 0.0])
+  keys = jax.random.split(jax.random.key(0), 20_000)
+  drawn = jax.vmap(lambda k: law.sample(k, logits, {"votes": votes})["votes"])(
+    keys
+  )
+  p = np.concatenate(
+    [_softmax(np.asarray(x)) for x in (logits[:2], logits[2:])]
+  )
+  drawn = np.asarray(drawn, np.float64)
+  asked = np.repeat(
+    np.stack([drawn[:, :2].sum(axis=1), drawn[:, 2:].sum(axis=1)], 1), 2, 1
+  )
+  np.testing.assert_allclose(
+    asked.mean(axis=0), [2.5, 2.5, 0.3, 0.3], atol=0.02
+  )
+  slopes = drawn - p * asked  # minus the gradient of the loss
+  factor = np.asarray(law.factor(logits, {"votes": votes}))
+  np.testing.assert_allclose(
+    slopes.T @ slopes / len(slopes), factor.T @ factor, atol=0.02
+  )
+
+
 def test_a_draw_depends_on_the_example_not_on_the_devices(mesh, one_device):
   options = {"kind": "sampled", "key": jax.random.key(3)}
   one = _fisher(one_device, **options)
