@@ -62,7 +62,7 @@ def balanced_rows(
 
   Args:
     members: i[N], rows of the data set.
-    label: i[N], class of each member; classes without one do not count.
+    label: i[N], class of each member; a class that has none is no class.
     size: examples of the epoch, repeated ones included; at least batch_size.
     batch_size: of the batches.
     seed: of the run; (seed, epoch) alone decides the order.

@@ -127,9 +127,9 @@ def _uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
 def max_pool(image: jax.Array) -> jax.Array:
   """The largest of each 2x2 pixels: f[B,H,W,C] -> f[B,H//2,W//2,C].
 
-  Written with `maximum`, since XLA:CPU has no fast gradient for `nn.max_pool`:
-  that of both takes 2 to 5 times as long for 64 maps of 64x64x32. Pixels that
-  tie for the largest share the gradient, which `nn.max_pool` gives to one.
+  Written with `maximum`, since XLA:CPU has no fast gradient for `nn.max_pool`,
+  which takes 3 to 4 times as long for 64 images of 64x64x32. Pixels that tie
+  for the largest share the gradient, which `nn.max_pool` gives to one of them.
   """
   return reduce(jnp.maximum, shifted(image, (2, 2), (2, 2), ((0, 0), (0, 0))))
 
