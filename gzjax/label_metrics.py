@@ -49,7 +49,9 @@ def _threshold(truth, probability) -> float:
   return float(cuts[::-1][best])
 
 
-def above(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def above(
+  probabilities: np.ndarray, thresholds: np.ndarray | float
+) -> np.ndarray:
   """Labels whose probability f[N,L] reaches its threshold f[L], bool[N,L]."""
   return np.isfinite(probabilities) & (probabilities >= thresholds)
 

@@ -280,7 +280,7 @@ def flag(
     `recall` (NaN of nothing), each with `_low` and `_high`, the 95% Wilson
     interval.
   """
-  a = tree.index(answer or merger(tree))
+  a = tree.index(answer or merger(tree) or "")
   rivals = truth[:, tree.slices[tree.question_of[a]]]
   meanings = {
     "fraction": truth[:, a] >= meant_from,

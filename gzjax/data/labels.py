@@ -32,20 +32,17 @@ class Votes(NamedTuple):
 
   def select(self, rows: np.ndarray) -> "Votes":
     """The votes on some of the galaxies."""
-    return self._replace(
-      **{name: None if x is None else x[rows] for name, x in self._arrays()}
-    )
+    return self._cut(self.tree, np.s_[rows])
 
   def on(self, tree: Tree) -> "Votes":
     """The votes on the answers of `tree`, all of which this tree has."""
-    at = decision_tree.places(self.tree, tree)
-    return Votes(
-      tree,
-      **{name: None if x is None else x[:, at] for name, x in self._arrays()},
-    )
+    return self._cut(tree, np.s_[:, decision_tree.places(self.tree, tree)])
 
-  def _arrays(self):
-    return list(self._asdict().items())[1:]
+  def _cut(self, tree, at):
+    counts, debiased = (
+      None if x is None else x[at] for x in (self.counts, self.debiased)
+    )
+    return Votes(tree, self.shares[at], counts, debiased)
 
 
 def from_counts(

@@ -64,7 +64,8 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
   """
   cells = table.assign(
     cell=[
-      "" if np.isnan(row.accuracy) else _pair(row) for row in table.itertuples()
+      _pair(*pair)
+      for pair in table[["accuracy", "confident_accuracy"]].to_numpy(float)
     ]
   )
   wide = cells.pivot(index="question", columns=by, values="cell").fillna("")
@@ -74,10 +75,11 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
   return wide.rename_axis(index=None, columns=None).to_html(border=0)
 
 
-def _pair(row: Any) -> str:
-  sure = row.confident_accuracy
-  confident = "none" if np.isnan(sure) else f"{sure:.3f}"
-  return f"{row.accuracy:.3f} / {confident}"
+def _pair(accuracy: float, confident: float) -> str:
+  if np.isnan(accuracy):
+    return ""
+  sure = "none" if np.isnan(confident) else f"{confident:.3f}"
+  return f"{accuracy:.3f} / {sure}"
 
 
 def plain_table(table: pd.DataFrame) -> str:

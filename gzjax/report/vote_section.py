@@ -35,7 +35,7 @@ def collect(
     for name, table in tables.items()
   }
   answers, reliability = shown["answers"], shown["reliability"]
-  found = {
+  found: dict[str, Any] = {
     "baselines": tables["baselines"].to_dict("records"),
     "answers": _answers_table(answers),
     "whole": answers.iloc[-1].to_dict(),

@@ -39,13 +39,22 @@ class Answer(NamedTuple):
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-  """Raises UserError for systems that the config does not have."""
+  """Raises UserError for systems that are not there or cannot be compared."""
   unknown = set(config.compared) - set(config.systems)
   if unknown or not config.compared:
     raise UserError(
       f"compared is {tuple(config.compared)}: choose of "
       f"{', '.join(config.systems)}."
     )
+  for name in config.compared:
+    system = config.systems[name]
+    drawn = not system.data.split_column and system.data.split_by != "id"
+    if drawn or system.labels.kind == "column":
+      raise UserError(
+        "systems are compared by votes, on galaxies that have the same split "
+        f"in all of them: {name} needs data.split_by=id and a labels.kind other"
+        " than column."
+      )
 
 
 def run(
@@ -122,11 +131,8 @@ def _judged(experiment: Experiment, split: str, min_votes: int) -> Judged:
     size=experiment.config.data.size,
   )
   parts = experiment.split_of(whole.table)
-  if parts is None or whole.votes is None:
-    raise UserError(
-      "systems are compared on the votes of the same galaxies: use data with "
-      "votes and --config.data.split_by=id."
-    )
+  assert parts is not None
+  assert whole.votes is not None
   first = whole.votes.tree.questions[0].name
   inside = parts == splits.SPLITS.index(split)
   if min_votes:
@@ -320,14 +326,16 @@ def show(place: Workdir) -> None:
   """Prints the table of a finished comparison."""
   frame = pd.read_csv(place / "systems.csv")
   table = Table(title="Systems on the same test galaxies")
-  for name in frame:
+  for name in map(str, frame):
     table.add_column(
       name.replace("_", "\n"),
       justify="left" if name in ("system", "method") else "right",
       no_wrap=True,
     )
   for line in frame.to_dict("records"):
-    table.add_row(*(report.system_cell(name, x) for name, x in line.items()))
+    table.add_row(
+      *(report.system_cell(str(name), x) for name, x in line.items())
+    )
   console = evaluate.wide_console(len(frame.columns))
   console.print(table)
   console.print(f"Report: {place / 'report.html'}")

@@ -29,6 +29,24 @@ def test_a_class_of_three_gets_one_into_each_split():
   assert sorted(got[label == 1]) == [0, 1, 2]
 
 
+def test_a_split_by_id_knows_only_the_id():
+  ids = [f"J{i:05d}" for i in range(6000)]
+  got = splits.split_by_id(ids, SHARES, 0)
+  counts = np.bincount(got, minlength=3)
+  exact = 6000 * np.array(SHARES)
+  assert (np.abs(counts - exact) < 5 * np.sqrt(exact)).all()
+  # Others may come, go and change their places.
+  chosen = np.random.default_rng(0).permutation(6000)[:500]
+  some = splits.split_by_id([ids[i] for i in chosen], SHARES, 0)
+  np.testing.assert_array_equal(some, got[chosen])
+  other = splits.split_by_id(ids, SHARES, 1)
+  # Another seed is another draw, not a shift of this one.
+  agree = np.mean(got == other)
+  assert abs(agree - np.sum(np.square(SHARES))) < 0.05
+  with pytest.raises(UserError, match=r"data\.split"):
+    splits.split_by_id(ids, (0.5, 0.5), 0)
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_class_too_small_to_split_is_named(count):
   label = np.repeat([0, 1, 2], [50, 50, count])
