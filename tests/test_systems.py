@@ -227,7 +227,7 @@ def test_everyone_is_there_and_some_are_uncertain(folder):
   ]
   assert list(galaxies.data.table["id_str"]) == wanted
   split = _split(folder, "multiclass").set_index("id_str")
-  for galaxy, label in zip(wanted, galaxies.label, strict=True):
+  for galaxy, label in zip(wanted, galaxies.found.label, strict=True):
     if label < 0:
       assert galaxy not in split.index
     else:
@@ -239,7 +239,7 @@ def test_everyone_is_there_and_some_are_uncertain(folder):
   common = np.array(found["methods"]["original"]["common"])
   assert common.shape == (5, 5)
   counts = np.bincount(
-    np.where(galaxies.label < 0, 4, galaxies.label), minlength=5
+    np.where(galaxies.found.label < 0, 4, galaxies.found.label), minlength=5
   )
   np.testing.assert_array_equal(common.sum(axis=1), counts)
   assert counts[4] > 0

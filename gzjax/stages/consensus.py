@@ -20,35 +20,41 @@ class Everyone(NamedTuple):
   """N galaxies of a split."""
 
   data: dataset.Dataset
-  label: np.ndarray  # i64[N], index of a class or LEFT_OUT
-  shares: np.ndarray | None  # f64[N,C], how much volunteers were for each
+  found: labels.Labels  # LEFT_OUT: volunteers do not agree on a class
 
 
 def everyone(experiment: Experiment, split: str) -> Everyone | None:
-  """The galaxies of a split with `labels.min_votes`, labelled or not.
+  """The galaxies of a split, by the labels of the run or without one.
 
   None where the split depends on the labels.
   """
   config = experiment.config
+  data = of_split(experiment, split, config.labels.min_votes)
+  if data is None:
+    return None
+  return Everyone(data, labelling.find_labels(config, data))
+
+
+def of_split(
+  experiment: Experiment, split: str, min_votes: int
+) -> dataset.Dataset | None:
+  """The galaxies of a split that so many volunteers saw, labelled or not.
+
+  None where the split depends on the labels.
+  """
   whole = dataset.load(
     Path(experiment.prepared["folder"]),
     crop=experiment.crop,
-    size=config.data.size,
+    size=experiment.config.data.size,
   )
   parts = experiment.split_of(whole.table)
   if parts is None:
     return None
-  found = labelling.find_labels(config, whole)
   inside = parts == splits.SPLITS.index(split)
-  if config.labels.min_votes and whole.votes is not None:
+  if min_votes and whole.votes is not None:
     first = whole.votes.tree.questions[0].name
-    inside &= labels.answered(whole.votes, first) >= config.labels.min_votes
-  rows = np.flatnonzero(inside)
-  return Everyone(
-    whole.select(rows),
-    found.label[rows],
-    None if found.shares is None else found.shares[rows],
-  )
+    inside &= labels.answered(whole.votes, first) >= min_votes
+  return whole.select(np.flatnonzero(inside))
 
 
 def study(
@@ -68,20 +74,18 @@ def study(
     `accuracy` of those, see `label_metrics.coverage_accuracy`, and `forced`,
     the accuracy if the network has to choose.
   """
-  known = galaxies.label != labels.LEFT_OUT
+  label, known = galaxies.found.label, galaxies.found.kept
   found = {}
   for method, p in probabilities.items():
-    common = label_metrics.confusion_with_uncertain(galaxies.label, p, below)
+    common = label_metrics.confusion_with_uncertain(label, p, below)
     balanced = common[:-1] / np.maximum(
       common[:-1].sum(axis=1, keepdims=True), 1
     )
-    forced = metrics.accuracy(
-      galaxies.label[known], metrics.predicted_class(p[known])
-    )
+    forced = metrics.accuracy(label[known], metrics.predicted_class(p[known]))
     found[method] = {
       "common": common.tolist(),
       "balanced": balanced.tolist(),
-      **label_metrics.coverage_accuracy(galaxies.label, p, below),
+      **label_metrics.coverage_accuracy(label, p, below),
       "forced": forced,
     }
   return found

@@ -1,7 +1,6 @@
 """Several systems: a whole run each, then all of them on the same galaxies."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -11,24 +10,17 @@ import pandas as pd
 from rich.table import Table
 
 from gzjax import label_metrics, metrics, report, targets
-from gzjax.data import dataset, decision_tree, labels, splits
-from gzjax.data.labels import Votes
+from gzjax.data import decision_tree, labels
+from gzjax.data.decision_tree import Tree
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages import cards, consensus, evaluate, label_study
+from gzjax.stages.consensus import Everyone
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import Workdir, read_json, write_json, write_whole
 
 # As trained, on partly wrong labels; and without those that are wrong.
 _METHODS = ("original", "retrain")
-
-
-class Judged(NamedTuple):
-  """The N galaxies of a split on which all systems are compared."""
-
-  data: dataset.Dataset
-  votes: Votes
-  four: labels.Labels  # by the scheme `four`; uncertain ones have no label
 
 
 class Answer(NamedTuple):
@@ -84,7 +76,8 @@ def compare(
   """Writes systems.csv, systems.json and report.html, and prints the table."""
   first = next(iter(experiments.values()))
   seen, judged = (
-    _judged(first, split, config.min_votes) for split in ("validation", "test")
+    _galaxies(first, split, config.min_votes)
+    for split in ("validation", "test")
   )
   answers = {
     (name, method): _ask(experiment, method, seen, judged)
@@ -103,8 +96,8 @@ def compare(
   write_json(
     place / "systems.json",
     {
-      "galaxies": len(judged.four.label),
-      "confident": len(judged.four.kept),
+      "galaxies": len(judged.found.label),
+      "confident": len(judged.found.kept),
       "rows": rows,
       "differences": _differences(answers, seen, judged),
       "published": config.published.to_dict(),
@@ -119,32 +112,26 @@ def compare(
     place,
     confusions=_confusions(experiments, answers, judged),
     cards=_cards(experiments, answers, seen, judged, config.gallery),
-    classes=list(judged.four.classes),
+    classes=list(judged.found.classes),
   )
   show(place)
 
 
-def _judged(experiment: Experiment, split: str, min_votes: int) -> Judged:
-  whole = dataset.load(
-    Path(experiment.prepared["folder"]),
-    crop=experiment.crop,
-    size=experiment.config.data.size,
-  )
-  parts = experiment.split_of(whole.table)
-  assert parts is not None
-  assert whole.votes is not None
-  first = whole.votes.tree.questions[0].name
-  inside = parts == splits.SPLITS.index(split)
-  if min_votes:
-    inside &= labels.answered(whole.votes, first) >= min_votes
-  data = whole.select(np.flatnonzero(inside))
+def _galaxies(experiment: Experiment, split: str, min_votes: int) -> Everyone:
+  """Those of a split that are compared, with the classes of scheme `four`."""
+  data = consensus.of_split(experiment, split, min_votes)
+  assert data is not None
   assert data.votes is not None
-  four = labels.make(data.votes, "four", labels.Settings())
-  return Judged(data, data.votes, four)
+  return Everyone(data, labels.make(data.votes, "four", labels.Settings()))
+
+
+def _votes(galaxies: Everyone, tree: Tree) -> labels.Votes:
+  assert galaxies.data.votes is not None
+  return galaxies.data.votes.on(tree)
 
 
 def _ask(
-  experiment: Experiment, method: str, seen: Judged, judged: Judged
+  experiment: Experiment, method: str, seen: Everyone, judged: Everyone
 ) -> Answer:
   state = evaluate.restore(experiment, method)
   views = experiment.config.evaluate.views
@@ -181,7 +168,7 @@ def four_scores(found: targets.Prediction) -> np.ndarray:
   return labels.four_shares(found.votes.tree, found.votes.cumulative)
 
 
-def score(answer: Answer, seen: Judged, judged: Judged) -> dict[str, Any]:
+def score(answer: Answer, seen: Everyone, judged: Everyone) -> dict[str, Any]:
   """The numbers of one system.
 
   Args:
@@ -196,8 +183,8 @@ def score(answer: Answer, seen: Judged, judged: Judged) -> dict[str, Any]:
     thresholds ("0.5", "tuned") those of `label_metrics.label_scores`; None
     where the system does not speak of them.
   """
-  kept = judged.four.kept
-  label = judged.four.label[kept]
+  kept = judged.found.kept
+  label = judged.found.label[kept]
   said = metrics.predicted_class(four_scores(answer.test)[kept])
   accuracy = metrics.accuracy(label, said)
   found: dict[str, Any] = {
@@ -213,7 +200,7 @@ def score(answer: Answer, seen: Judged, judged: Judged) -> dict[str, Any]:
     return found
   tree = answer.test.votes.tree
   found["questions"] = label_metrics.question_accuracy(
-    tree, judged.votes.on(tree), answer.test.votes.shares
+    tree, _votes(judged, tree), answer.test.votes.shares
   ).to_dict("records")
   if label_study.has_ten_labels(tree):
     found["labels"] = {
@@ -228,22 +215,22 @@ def _labels(answer, seen, judged, cut=None) -> tuple[np.ndarray, np.ndarray]:
   tree = answer.test.votes.tree
   if cut is None:
     cut = _thresholds(answer, seen)
-  found = label_study.ten_labels(judged.votes.on(tree), answer.test)
+  found = label_study.ten_labels(_votes(judged, tree), answer.test)
   said = label_metrics.above(found.probabilities, cut)
   return found.truth[found.known], said[found.known]
 
 
-def _thresholds(answer: Answer, seen: Judged) -> np.ndarray:
+def _thresholds(answer: Answer, seen: Everyone) -> np.ndarray:
   """The best thresholds of the labels on the validation galaxies."""
   assert answer.validation.votes is not None
-  votes = seen.votes.on(answer.validation.votes.tree)
+  votes = _votes(seen, answer.validation.votes.tree)
   return label_study.thresholds(
     label_study.ten_labels(votes, answer.validation)
   )
 
 
 def _differences(
-  answers: Mapping[tuple[str, str], Answer], seen: Judged, judged: Judged
+  answers: Mapping[tuple[str, str], Answer], seen: Everyone, judged: Everyone
 ) -> list[dict[str, Any]]:
   """A system `<name>_<variant>` less the system `<name>`, galaxy by galaxy.
 
@@ -261,7 +248,7 @@ def _differences(
     measures = {
       "question accuracy": label_metrics.question_accuracy_difference(
         tree,
-        judged.votes.on(tree),
+        _votes(judged, tree),
         answer.test.votes.shares,
         base.test.votes.shares,
       )
@@ -343,23 +330,20 @@ def show(place: Workdir) -> None:
 
 def _confusions(experiments, answers, judged) -> dict[str, Any]:
   """The confusion of every system of the four classes, see `consensus`."""
-  galaxies = consensus.Everyone(
-    judged.data, judged.four.label, judged.four.shares
-  )
   return {
     name: consensus.study(
-      galaxies,
+      judged,
       {"original": answers[name, "original"].test.probabilities},
       experiment.config.evaluate.uncertain_below,
     )["original"]
     for name, experiment in experiments.items()
-    if experiment.classes == judged.four.classes
+    if experiment.classes == judged.found.classes
   }
 
 
 def _cards(experiments, answers, seen, judged, count) -> list[dict[str, Any]]:
   """Random test galaxies, and what every system says about each."""
-  order = np.random.default_rng(0).permutation(len(judged.four.label))[:count]
+  order = np.random.default_rng(0).permutation(len(judged.found.label))[:count]
   said = {"volunteers": _walks(judged, order)}
   said |= {
     name: _lines(experiment, answers[name, "original"], seen, judged, order)
@@ -375,9 +359,11 @@ def _cards(experiments, answers, seen, judged, count) -> list[dict[str, Any]]:
   ]
 
 
-def _walks(judged: Judged, rows) -> list[list[str]]:
+def _walks(judged: Everyone, rows) -> list[list[str]]:
   """The ways on which most volunteers lead galaxies through all questions."""
-  steps = decision_tree.walk(judged.votes.tree, judged.votes.shares[rows])
+  votes = judged.data.votes
+  assert votes is not None
+  steps = decision_tree.walk(votes.tree, votes.shares[rows])
   return [decision_tree.walk_lines(galaxy) for galaxy in steps]
 
 
@@ -390,7 +376,7 @@ def _lines(experiment, answer, seen, judged, rows) -> list[list[str]]:
     experiment,
     answer.test,
     rows,
-    shares=judged.four.shares,
-    votes=None if tree is None else judged.votes.on(tree),
+    shares=judged.found.shares,
+    votes=None if tree is None else _votes(judged, tree),
     thresholds=thresholds,
   )
