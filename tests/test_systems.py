@@ -20,7 +20,7 @@ from gzjax import stages
 from gzjax.data import dataset, decision_tree, labels
 from gzjax.data.decision_tree import GZD_5, TEN_LABELS
 from gzjax.errors import UserError
-from gzjax.stages import consensus
+from gzjax.stages import consensus, labelling
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import Workdir
 from tests.command_line import launch
@@ -204,7 +204,11 @@ def test_scores_of_labels_are_those_of_sklearn(folder):
     shares[:, :3], p[:, :3] / p[:, :3].sum(axis=1, keepdims=True), atol=1e-4
   )
   for cut, name in ((0.5, "0.5"), (each["threshold"].to_numpy(), "tuned")):
-    scores = _row(folder, "multilabel")["labels"][name]
+    (scores,) = [
+      scores
+      for scores in _row(folder, "multilabel")["labels"]
+      if scores["thresholds"] == name
+    ]
     wanted = f1_score(truth, p >= cut, average="macro", zero_division=0)
     assert scores["macro_f1"] == pytest.approx(wanted, abs=1e-6)
     exact = np.mean(np.all((p >= cut) == truth, axis=1))
@@ -214,7 +218,8 @@ def test_scores_of_labels_are_those_of_sklearn(folder):
 def test_everyone_is_there_and_some_are_uncertain(folder):
   """The common validation set, straight from the records of the data set."""
   experiment = _experiment(folder, "multiclass")
-  galaxies = consensus.everyone(experiment, "validation")
+  data, _ = consensus.of_splits(experiment, ("validation",), 30)
+  found = labelling.find_labels(experiment.config, data).label
   whole = dataset.load(folder / experiment.prepared["folder"], crop=0, size=16)
   many = whole.votes.counts[:, :3].sum(axis=1) >= 30
   where = dict(
@@ -225,25 +230,23 @@ def test_everyone_is_there_and_some_are_uncertain(folder):
     for galaxy, enough in zip(whole.table["id_str"], many, strict=True)
     if enough and where[galaxy] == 1
   ]
-  assert list(galaxies.data.table["id_str"]) == wanted
+  assert list(data.table["id_str"]) == wanted
   split = _split(folder, "multiclass").set_index("id_str")
-  for galaxy, label in zip(wanted, galaxies.found.label, strict=True):
+  for galaxy, label in zip(wanted, found, strict=True):
     if label < 0:
       assert galaxy not in split.index
     else:
       assert split["true_label"][galaxy] == labels.FOUR[label]
       assert split["split"][galaxy] == "validation"
-  found = json.loads(
-    (folder / "run" / "multiclass" / "evaluate" / "uncertain.json").read_text()
-  )
-  common = np.array(found["methods"]["original"]["common"])
+  path = folder / "run" / "multiclass" / "evaluate" / "uncertain.json"
+  methods = json.loads(path.read_text())["methods"]
+  assert list(methods) == ["original", "retrain"]
+  common = np.array(methods["original"]["common"])
   assert common.shape == (5, 5)
-  counts = np.bincount(
-    np.where(galaxies.found.label < 0, 4, galaxies.found.label), minlength=5
-  )
+  counts = np.bincount(np.where(found < 0, 4, found), minlength=5)
   np.testing.assert_array_equal(common.sum(axis=1), counts)
   assert counts[4] > 0
-  balanced = np.array(found["methods"]["original"]["balanced"])
+  balanced = np.array(methods["original"]["balanced"])
   np.testing.assert_allclose(balanced.sum(axis=1), counts[:4] > 0)
 
 

@@ -94,9 +94,9 @@ def _questions(rows, published) -> str:
 
 def _labels(rows) -> str:
   lines = [
-    {"system": row["system"], "thresholds": name, **scores}
+    {"system": row["system"], **scores}
     for row in rows
     if row["method"] == "retrain" and row["labels"]
-    for name, scores in row["labels"].items()
+    for scores in row["labels"]
   ]
   return answer_section.plain_table(pd.DataFrame(lines))

@@ -6,6 +6,7 @@ import numpy as np
 
 from gzjax import label_metrics, targets
 from gzjax.data import decision_tree
+from gzjax.data.decision_tree import Tree
 from gzjax.data.labels import Votes
 from gzjax.stages import label_study
 from gzjax.stages.experiment import Experiment
@@ -14,11 +15,11 @@ from gzjax.stages.experiment import Experiment
 def describe(
   experiment: Experiment,
   found: targets.Prediction,
-  rows: Sequence[int],
+  rows: Sequence[int] | np.ndarray,
   *,
   shares: np.ndarray | None,
   votes: Votes | None,
-  thresholds: np.ndarray | None,
+  validation: np.ndarray,
 ) -> list[list[str]]:
   """The lines of some of N galaxies.
 
@@ -30,8 +31,8 @@ def describe(
     found: about the N galaxies.
     rows: which of them.
     shares: f64[N,C], of the volunteers for each class; None: nobody knows.
-    votes: on the tree of the network; None of a network of classes.
-    thresholds: f64[L], of the labels; None for other networks.
+    votes: on all questions that the network answers; None: on none.
+    validation: i[n], rows on which thresholds of labels are chosen.
   """
   if found.votes is None or votes is None:
     return [
@@ -43,25 +44,21 @@ def describe(
       )
       for row in rows
     ]
-  if thresholds is not None and speaks_of_labels(experiment):
-    labelled = label_study.ten_labels(votes, found)
-    said = label_metrics.above(labelled.probabilities, thresholds)
+  tree = found.votes.tree
+  if _speaks_of_labels(tree):
+    given = label_study.label(votes.on(tree), found, validation)
     return [
-      label_lines(labelled.names, said[row], labelled.truth[row])
+      label_lines(given.names, given.said[row], given.truth[row])
       for row in rows
     ]
-  steps = decision_tree.walk(found.votes.tree, found.votes.shares[list(rows)])
+  steps = decision_tree.walk(tree, found.votes.shares[list(rows)])
   return [decision_tree.walk_lines(galaxy) for galaxy in steps]
 
 
-def speaks_of_labels(experiment: Experiment) -> bool:
-  """Whether the network is one of seed 3's ten labels and nothing else."""
-  tree = experiment.target.tree
-  return (
-    tree is not None
-    and label_study.has_ten_labels(tree)
-    and len(tree.questions) == len(decision_tree.TEN_LABELS)
-  )
+def _speaks_of_labels(tree: Tree) -> bool:
+  """Whether the tree has seed 3's ten labels and nothing else."""
+  few = len(tree.questions) == len(decision_tree.TEN_LABELS)
+  return few and label_study.has_ten_labels(tree)
 
 
 def class_lines(

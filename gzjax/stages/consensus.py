@@ -4,43 +4,25 @@ These have no label, so that networks of classes do not learn them; a network
 that knows its limits calls them uncertain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from gzjax import label_metrics, metrics
 from gzjax.data import dataset, labels, splits
-from gzjax.stages import labelling
 from gzjax.stages.experiment import Experiment
 
 
-class Everyone(NamedTuple):
-  """N galaxies of a split."""
+def of_splits(
+  experiment: Experiment, names: Sequence[str], min_votes: int
+) -> tuple[dataset.Dataset, np.ndarray] | None:
+  """The galaxies of some splits that so many volunteers saw, labelled or not.
 
-  data: dataset.Dataset
-  found: labels.Labels  # LEFT_OUT: volunteers do not agree on a class
-
-
-def everyone(experiment: Experiment, split: str) -> Everyone | None:
-  """The galaxies of a split, by the labels of the run or without one.
-
-  None where the split depends on the labels.
-  """
-  config = experiment.config
-  data = of_split(experiment, split, config.labels.min_votes)
-  if data is None:
-    return None
-  return Everyone(data, labelling.find_labels(config, data))
-
-
-def of_split(
-  experiment: Experiment, split: str, min_votes: int
-) -> dataset.Dataset | None:
-  """The galaxies of a split that so many volunteers saw, labelled or not.
-
-  None where the split depends on the labels.
+  Returns:
+    The N galaxies and the split of each, str[N]; None where the split depends
+    on the labels.
   """
   whole = dataset.load(
     Path(experiment.prepared["folder"]),
@@ -50,20 +32,21 @@ def of_split(
   parts = experiment.split_of(whole.table)
   if parts is None:
     return None
-  inside = parts == splits.SPLITS.index(split)
+  split = np.asarray(splits.SPLITS)[parts]
+  inside = np.isin(split, names)
   if min_votes and whole.votes is not None:
     first = whole.votes.tree.questions[0].name
     inside &= labels.answered(whole.votes, first) >= min_votes
-  return whole.select(np.flatnonzero(inside))
+  return whole.select(np.flatnonzero(inside)), split[inside]
 
 
 def study(
-  galaxies: Everyone, probabilities: Mapping[str, np.ndarray], below: float
+  label: np.ndarray, probabilities: Mapping[str, np.ndarray], below: float
 ) -> dict[str, Any]:
   """How networks do on all galaxies, and on those that people agree on.
 
   Args:
-    galaxies: see `everyone`.
+    label: i[N], index of a class or LEFT_OUT.
     probabilities: method -> f64[N,C].
     below: see `label_metrics.with_uncertain`.
 
@@ -74,7 +57,7 @@ def study(
     `accuracy` of those, see `label_metrics.coverage_accuracy`, and `forced`,
     the accuracy if the network has to choose.
   """
-  label, known = galaxies.found.label, galaxies.found.kept
+  known = label != labels.LEFT_OUT
   found = {}
   for method, p in probabilities.items():
     common = label_metrics.confusion_with_uncertain(label, p, below)

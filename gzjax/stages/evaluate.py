@@ -75,12 +75,11 @@ def run(experiment: Experiment) -> None:
   write_scoreboard(Workdir(experiment.results), rows)
   if experiment.target.expects_fractions:
     _study_votes(experiment, predictions)
-  thresholds = None
   if experiment.target.tree is not None:
-    thresholds = _study_labels(experiment, predictions)
+    _study_labels(experiment, predictions)
   if experiment.config.evaluate.uncertain_below:
     _study_uncertain(experiment)
-  _write_cards(experiment, predictions["original"], thresholds)
+  _write_cards(experiment, predictions["original"])
 
 
 def _study_votes(
@@ -118,12 +117,8 @@ def _write_tables(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
 
 def _study_labels(
   experiment: Experiment, predictions: dict[str, targets.Prediction]
-) -> np.ndarray | None:
-  """Writes the tables about questions and labels to evaluate/labels/.
-
-  Returns:
-    The thresholds of the original's labels, f64[L]; None: it has none.
-  """
+) -> None:
+  """Writes the tables about questions and labels to evaluate/labels/."""
   tables = label_study.study(
     experiment.votes,
     predictions,
@@ -131,37 +126,34 @@ def _study_labels(
     test=experiment.members("test"),
   )
   _write_tables(experiment.place("evaluate") / "labels", tables)
-  if "per_label" not in tables:
-    return None
-  each = tables["per_label"]
-  return each.loc[each["method"] == "original", "threshold"].to_numpy()
 
 
 def _study_uncertain(experiment: Experiment) -> None:
   """Writes evaluate/uncertain.json, of all galaxies of the validation set."""
-  galaxies = consensus.everyone(experiment, "validation")
+  config = experiment.config
+  galaxies = consensus.of_splits(
+    experiment, ("validation",), config.labels.min_votes
+  )
   if galaxies is None:
     return
-  said = {}
-  for name in ("original", "retrain"):
-    logits = experiment.predict_images(
-      restore(experiment, name),
-      galaxies.data.image,
-      experiment.config.evaluate.views,
+  data, _ = galaxies
+  said = {
+    name: experiment.probabilities(
+      experiment.predict_images(
+        restore(experiment, name), data.image, config.evaluate.views
+      )
     )
-    said[name] = experiment.probabilities(logits)
-  below = experiment.config.evaluate.uncertain_below
+    for name in ("original", *config.unlearn.methods)
+  }
+  label = labelling.find_labels(config, data).label
+  below = config.evaluate.uncertain_below
   write_json(
     experiment.place("evaluate") / "uncertain.json",
-    {"below": below, "methods": consensus.study(galaxies, said, below)},
+    {"below": below, "methods": consensus.study(label, said, below)},
   )
 
 
-def _write_cards(
-  experiment: Experiment,
-  found: targets.Prediction,
-  thresholds: np.ndarray | None,
-) -> None:
+def _write_cards(experiment: Experiment, found: targets.Prediction) -> None:
   """Writes evaluate/cards.json: random validation galaxies, in words."""
   members = experiment.members("validation")
   rng = np.random.default_rng(experiment.config.seed)
@@ -171,8 +163,8 @@ def _write_cards(
     found,
     rows,
     shares=labelling.find_labels(experiment.config, experiment.dataset).shares,
-    votes=None if experiment.target.tree is None else experiment.votes,
-    thresholds=thresholds,
+    votes=experiment.dataset.votes,
+    validation=members,
   )
   write_json(
     experiment.place("evaluate") / "cards.json",

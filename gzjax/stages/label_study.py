@@ -13,12 +13,13 @@ from gzjax.data.labels import Votes
 
 
 class Labelled(NamedTuple):
-  """What is right about N galaxies, label by label, and what was predicted."""
+  """Seed 3's ten labels of N galaxies."""
 
   names: tuple[str, ...]  # L
   truth: np.ndarray  # bool[N,L]
-  probabilities: np.ndarray  # f64[N,L]
+  said: np.ndarray  # bool[N,L]
   known: np.ndarray  # bool[N]: all questions were answered
+  thresholds: np.ndarray  # f64[L], of the probabilities
 
 
 def has_ten_labels(tree: Tree) -> bool:
@@ -27,25 +28,29 @@ def has_ten_labels(tree: Tree) -> bool:
   return set(decision_tree.TEN_LABELS) <= set(names)
 
 
-def ten_labels(votes: Votes, found: targets.Prediction) -> Labelled:
-  """Seed 3's ten labels of N galaxies, and their probabilities.
+def label(
+  votes: Votes,
+  found: targets.Prediction,
+  validation: np.ndarray | None,
+) -> Labelled:
+  """The labels that a network gives.
 
   Args:
     votes: on N galaxies, on the tree of the network.
     found: what the network says about them.
+    validation: i[n], rows on which the thresholds of the best F1 are chosen;
+      None: they are 0.5.
   """
   assert found.labels is not None
   names, truth, known = labels.multi_label(votes)
-  at = [votes.tree.index(name) for name in names]
-  return Labelled(names, truth > 0, found.labels[:, at], known)
-
-
-def thresholds(validation: Labelled) -> np.ndarray:
-  """The best threshold of each label, f64[L]."""
-  known = validation.known
-  return label_metrics.choose_thresholds(
-    validation.truth[known], validation.probabilities[known]
-  )
+  truth = truth > 0
+  p = found.labels[:, [votes.tree.index(name) for name in names]]
+  thresholds = np.full(len(names), 0.5)
+  if validation is not None:
+    rows = validation[known[validation]]
+    thresholds = label_metrics.choose_thresholds(truth[rows], p[rows])
+  said = label_metrics.above(p, thresholds)
+  return Labelled(names, truth, said, known, thresholds)
 
 
 def study(
@@ -69,44 +74,32 @@ def study(
     `thresholds`, "0.5" or "tuned") and `per_label` (by the tuned ones). The
     first column of all is `method`.
   """
+  seen = votes.select(test)
   questions, scores, each = [], [], []
   for method, found in predictions.items():
     assert found.votes is not None
-    table = label_metrics.question_accuracy(
-      votes.tree, votes.select(test), found.votes.shares[test]
-    )
-    questions.append(_first(table, method))
+    said = found.votes.shares[test]
+    table = label_metrics.question_accuracy(votes.tree, seen, said)
+    questions.append(table.assign(method=method))
     if not has_ten_labels(votes.tree):
       continue
-    seen, judged = (
-      ten_labels(votes.select(rows), _rows(found, rows))
-      for rows in (validation, test)
-    )
-    truth = judged.truth[judged.known]
-    for name, cut in (("0.5", 0.5), ("tuned", thresholds(seen))):
-      said = label_metrics.above(judged.probabilities, cut)[judged.known]
-      scores.append(
-        {
-          "method": method,
-          "thresholds": name,
-          **label_metrics.label_scores(truth, said),
-        }
-      )
-    table = label_metrics.per_label(judged.names, truth, said)
-    table.insert(1, "threshold", cut)
-    each.append(_first(table, method))
-  tables = {"questions": pd.concat(questions, ignore_index=True)}
+    for name, rows in (("0.5", None), ("tuned", validation)):
+      given = label(votes, found, rows)
+      judged = test[given.known[test]]
+      pair = given.truth[judged], given.said[judged]
+      line = {"method": method, "thresholds": name}
+      scores.append({**line, **label_metrics.label_scores(*pair)})
+    table = label_metrics.per_label(given.names, *pair)
+    each.append(table.assign(method=method, threshold=given.thresholds))
+  tables = {"questions": _join(questions)}
   if each:
     tables["scores"] = pd.DataFrame(scores)
-    tables["per_label"] = pd.concat(each, ignore_index=True)
+    tables["per_label"] = _join(each)
   return tables
 
 
-def _rows(found: targets.Prediction, rows: np.ndarray) -> targets.Prediction:
-  assert found.labels is not None
-  return found._replace(labels=found.labels[rows])
-
-
-def _first(table: pd.DataFrame, method: str) -> pd.DataFrame:
-  table.insert(0, "method", method)
+def _join(tables: list[pd.DataFrame]) -> pd.DataFrame:
+  """One below the other, the method first."""
+  table = pd.concat(tables, ignore_index=True)
+  table.insert(0, "method", table.pop("method"))
   return table

@@ -10,12 +10,11 @@ import pandas as pd
 from rich.table import Table
 
 from gzjax import label_metrics, metrics, report, targets
-from gzjax.data import decision_tree, labels
+from gzjax.data import dataset, decision_tree, labels
 from gzjax.data.decision_tree import Tree
 from gzjax.errors import UserError
 from gzjax.progress import say
 from gzjax.stages import cards, consensus, evaluate, label_study
-from gzjax.stages.consensus import Everyone
 from gzjax.stages.experiment import Experiment
 from gzjax.workdir import Workdir, read_json, write_json, write_whole
 
@@ -23,11 +22,18 @@ from gzjax.workdir import Workdir, read_json, write_json, write_whole
 _METHODS = ("original", "retrain")
 
 
-class Answer(NamedTuple):
-  """What a system says about the galaxies of validation and test."""
+class Galaxies(NamedTuple):
+  """The N galaxies of validation and test on which systems are compared."""
 
-  validation: targets.Prediction
-  test: targets.Prediction
+  data: dataset.Dataset
+  four: labels.Labels  # by the scheme `four`; uncertain ones have no label
+  validation: np.ndarray  # rows, i64[n]
+  test: np.ndarray  # rows, i64[m]
+
+  def votes(self, tree: Tree) -> labels.Votes:
+    """The votes on the questions of a system."""
+    assert self.data.votes is not None
+    return self.data.votes.on(tree)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -46,6 +52,16 @@ def check(config: ml_collections.ConfigDict) -> None:
         "systems are compared by votes, on galaxies that have the same split "
         f"in all of them: {name} needs data.split_by=id and a labels.kind other"
         " than column."
+      )
+    if system.target.kind == "classes" and system.labels.kind != "four":
+      raise UserError(
+        f"{name} has labels.kind={system.labels.kind}: systems of classes are "
+        "compared by those of labels.kind=four."
+      )
+    if "retrain" not in system.unlearn.methods:
+      raise UserError(
+        f"{name} is not retrained without its wrong labels: add retrain to "
+        f"systems.{name}.unlearn.methods."
       )
 
 
@@ -75,12 +91,9 @@ def compare(
 ) -> None:
   """Writes systems.csv, systems.json and report.html, and prints the table."""
   first = next(iter(experiments.values()))
-  seen, judged = (
-    _galaxies(first, split, config.min_votes)
-    for split in ("validation", "test")
-  )
-  answers = {
-    (name, method): _ask(experiment, method, seen, judged)
+  galaxies = _galaxies(first, config.min_votes)
+  said = {
+    (name, method): _ask(experiment, method, galaxies)
     for name, experiment in experiments.items()
     for method in _METHODS
   }
@@ -89,71 +102,72 @@ def compare(
       "system": name,
       "method": method,
       **_cost(experiments[name], method),
-      **score(answer, seen, judged),
+      **score(found, galaxies),
     }
-    for (name, method), answer in answers.items()
+    for (name, method), found in said.items()
   ]
   write_json(
     place / "systems.json",
     {
-      "galaxies": len(judged.found.label),
-      "confident": len(judged.found.kept),
+      "galaxies": len(galaxies.test),
+      "confident": len(_confident(galaxies)),
       "rows": rows,
-      "differences": _differences(answers, seen, judged),
+      "differences": _differences(said, galaxies),
       "published": config.published.to_dict(),
-      "config": read_json(place / next(iter(experiments)) / "config.json"),
+      "config": read_json(first.workdir / "config.json"),
     },
   )
   table = summary(rows)
   write_whole(
     place / "systems.csv", lambda part: table.to_csv(part, index=False)
   )
+  originals = {name: said[name, "original"] for name in experiments}
   report.write_systems(
     place,
-    confusions=_confusions(experiments, answers, judged),
-    cards=_cards(experiments, answers, seen, judged, config.gallery),
-    classes=list(judged.found.classes),
+    confusions=_confusions(experiments, originals, galaxies),
+    cards=_cards(experiments, originals, galaxies, config.gallery),
+    classes=list(galaxies.four.classes),
   )
   show(place)
 
 
-def _galaxies(experiment: Experiment, split: str, min_votes: int) -> Everyone:
-  """Those of a split that are compared, with the classes of scheme `four`."""
-  data = consensus.of_split(experiment, split, min_votes)
-  assert data is not None
+def _galaxies(experiment: Experiment, min_votes: int) -> Galaxies:
+  found = consensus.of_splits(experiment, ("validation", "test"), min_votes)
+  assert found is not None
+  data, split = found
   assert data.votes is not None
-  return Everyone(data, labels.make(data.votes, "four", labels.Settings()))
+  four = labels.make(data.votes, "four", labels.Settings())
+  return Galaxies(
+    data,
+    four,
+    np.flatnonzero(split == "validation"),
+    np.flatnonzero(split == "test"),
+  )
 
 
-def _votes(galaxies: Everyone, tree: Tree) -> labels.Votes:
-  assert galaxies.data.votes is not None
-  return galaxies.data.votes.on(tree)
+def _confident(galaxies: Galaxies) -> np.ndarray:
+  """Rows of the test galaxies that volunteers agree on."""
+  return np.intersect1d(galaxies.test, galaxies.four.kept)
 
 
 def _ask(
-  experiment: Experiment, method: str, seen: Everyone, judged: Everyone
-) -> Answer:
-  state = evaluate.restore(experiment, method)
-  views = experiment.config.evaluate.views
-  return Answer(
-    *(
-      targets.read(
-        experiment.target,
-        experiment.predict_images(state, part.data.image, views),
-      )
-      for part in (seen, judged)
-    )
+  experiment: Experiment, method: str, galaxies: Galaxies
+) -> targets.Prediction:
+  logits = experiment.predict_images(
+    evaluate.restore(experiment, method),
+    galaxies.data.image,
+    experiment.config.evaluate.views,
   )
+  return targets.read(experiment.target, logits)
 
 
 def _cost(experiment: Experiment, method: str) -> dict[str, Any]:
   folder = {"original": "train"}.get(method, method)
   params, _ = experiment.initial_variables
+  cost = read_json(experiment.place(folder) / "cost.json")
   return {
     "parameters": sum(x.size for x in jax.tree.leaves(params)),
-    "train_seconds": read_json(experiment.place(folder) / "cost.json")[
-      "wall_seconds"
-    ],
+    "train_seconds": cost["wall_seconds"],
   }
 
 
@@ -168,110 +182,95 @@ def four_scores(found: targets.Prediction) -> np.ndarray:
   return labels.four_shares(found.votes.tree, found.votes.cumulative)
 
 
-def score(answer: Answer, seen: Everyone, judged: Everyone) -> dict[str, Any]:
-  """The numbers of one system.
-
-  Args:
-    answer: what it says.
-    seen: validation galaxies, on which the thresholds of labels are chosen.
-    judged: test galaxies.
+def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
+  """The numbers of one system on the test galaxies.
 
   Returns:
     `four`: of the four classes on galaxies that volunteers are confident of
     (accuracy with its 95% Wilson interval, and balanced accuracy);
-    `questions`: rows of `label_metrics.question_accuracy`, and `labels`: by
-    thresholds ("0.5", "tuned") those of `label_metrics.label_scores`; None
-    where the system does not speak of them.
+    `questions` and `labels`: rows of the tables `questions` and `scores` of
+    `label_study.study`; None where the system does not speak of them.
   """
-  kept = judged.found.kept
-  label = judged.found.label[kept]
-  said = metrics.predicted_class(four_scores(answer.test)[kept])
+  rows = _confident(galaxies)
+  label = galaxies.four.label[rows]
+  said = metrics.predicted_class(four_scores(found)[rows])
   accuracy = metrics.accuracy(label, said)
-  found: dict[str, Any] = {
+  tables = {}
+  if found.votes is not None:
+    tables = label_study.study(
+      galaxies.votes(found.votes.tree),
+      {"": found},
+      validation=galaxies.validation,
+      test=galaxies.test,
+    )
+  return {
     "four": {
       "accuracy": accuracy,
-      "interval": metrics.wilson_interval(accuracy * len(kept), len(kept)),
+      "interval": metrics.wilson_interval(accuracy * len(rows), len(rows)),
       "balanced_accuracy": metrics.balanced_accuracy(label, said, 4),
     },
-    "questions": None,
-    "labels": None,
+    **{
+      name: tables[table].drop(columns="method").to_dict("records")
+      if table in tables
+      else None
+      for name, table in (("questions", "questions"), ("labels", "scores"))
+    },
   }
-  if answer.test.votes is None:
-    return found
-  tree = answer.test.votes.tree
-  found["questions"] = label_metrics.question_accuracy(
-    tree, _votes(judged, tree), answer.test.votes.shares
-  ).to_dict("records")
-  if label_study.has_ten_labels(tree):
-    found["labels"] = {
-      name: label_metrics.label_scores(*_labels(answer, seen, judged, cut))
-      for name, cut in (("0.5", 0.5), ("tuned", None))
-    }
-  return found
-
-
-def _labels(answer, seen, judged, cut=None) -> tuple[np.ndarray, np.ndarray]:
-  """Right and predicted labels of the test galaxies, bool[n,L]."""
-  tree = answer.test.votes.tree
-  if cut is None:
-    cut = _thresholds(answer, seen)
-  found = label_study.ten_labels(_votes(judged, tree), answer.test)
-  said = label_metrics.above(found.probabilities, cut)
-  return found.truth[found.known], said[found.known]
-
-
-def _thresholds(answer: Answer, seen: Everyone) -> np.ndarray:
-  """The best thresholds of the labels on the validation galaxies."""
-  assert answer.validation.votes is not None
-  votes = _votes(seen, answer.validation.votes.tree)
-  return label_study.thresholds(
-    label_study.ten_labels(votes, answer.validation)
-  )
 
 
 def _differences(
-  answers: Mapping[tuple[str, str], Answer], seen: Everyone, judged: Everyone
+  said: Mapping[tuple[str, str], targets.Prediction], galaxies: Galaxies
 ) -> list[dict[str, Any]]:
-  """A system `<name>_<variant>` less the system `<name>`, galaxy by galaxy.
-
-  A row for each method and measure (macro-F1 of the labels by tuned thresholds,
-  accuracy over all questions that both answer), with 95% intervals.
-  """
+  """A system `<name>_<variant>` less the system `<name>`, galaxy by galaxy."""
   rows = []
-  for (name, method), answer in answers.items():
-    base = answers.get((name.rpartition("_")[0], method))
-    if base is None or answer.test.votes is None or base.test.votes is None:
+  for (name, method), one in said.items():
+    base = name.rpartition("_")[0]
+    other = said.get((base, method))
+    if other is None or one.votes is None or other.votes is None:
       continue
-    tree = base.test.votes.tree
-    if tree.answers != answer.test.votes.tree.answers:
+    if one.votes.tree.answers != other.votes.tree.answers:
       continue
-    measures = {
-      "question accuracy": label_metrics.question_accuracy_difference(
-        tree,
-        _votes(judged, tree),
-        answer.test.votes.shares,
-        base.test.votes.shares,
-      )
-    }
-    if label_study.has_ten_labels(tree):
-      truth, one = _labels(answer, seen, judged)
-      _, other = _labels(base, seen, judged)
-      measures["macro-F1"] = label_metrics.macro_f1_difference(
-        truth, one, other
-      )
-    for measure, (difference, low, high) in measures.items():
+    for measure, found in _difference(one, other, galaxies).items():
       rows.append(
         {
           "system": name,
-          "base": name.rpartition("_")[0],
+          "base": base,
           "method": method,
           "measure": measure,
-          "difference": difference,
-          "low": low,
-          "high": high,
+          **dict(zip(("difference", "low", "high"), found, strict=True)),
         }
       )
   return rows
+
+
+def _difference(
+  one: targets.Prediction, other: targets.Prediction, galaxies: Galaxies
+) -> dict[str, tuple[float, float, float]]:
+  """(difference, low, high) by measure, of systems with the same questions.
+
+  Accuracy over all questions, and macro-F1 of the labels by tuned thresholds.
+  """
+  assert one.votes is not None
+  assert other.votes is not None
+  test, tree = galaxies.test, one.votes.tree
+  votes = galaxies.votes(tree)
+  found = {
+    "question accuracy": label_metrics.question_accuracy_difference(
+      tree,
+      votes.select(test),
+      one.votes.shares[test],
+      other.votes.shares[test],
+    )
+  }
+  if label_study.has_ten_labels(tree):
+    given, others = (
+      label_study.label(votes, x, galaxies.validation) for x in (one, other)
+    )
+    rows = test[given.known[test]]
+    found["macro-F1"] = label_metrics.macro_f1_difference(
+      given.truth[rows], given.said[rows], others.said[rows]
+    )
+  return found
 
 
 _COLUMNS = (
@@ -303,8 +302,9 @@ def summary(rows: list[dict[str, Any]]) -> pd.DataFrame:
         line[name] = row["questions"][at]["accuracy"]
         line[f"{name}_confident"] = row["questions"][at]["confident_accuracy"]
     if row["labels"]:
+      (tuned,) = (x for x in row["labels"] if x["thresholds"] == "tuned")
       for name in ("exact_match", "macro_f1", "micro_f1"):
-        line[name] = row["labels"]["tuned"][name]
+        line[name] = tuned[name]
     lines.append(line)
   return pd.DataFrame(lines, columns=list(_COLUMNS))
 
@@ -328,55 +328,42 @@ def show(place: Workdir) -> None:
   console.print(f"Report: {place / 'report.html'}")
 
 
-def _confusions(experiments, answers, judged) -> dict[str, Any]:
+def _confusions(experiments, said, galaxies: Galaxies) -> dict[str, Any]:
   """The confusion of every system of the four classes, see `consensus`."""
   return {
     name: consensus.study(
-      judged,
-      {"original": answers[name, "original"].test.probabilities},
+      galaxies.four.label[galaxies.test],
+      {"original": said[name].probabilities[galaxies.test]},
       experiment.config.evaluate.uncertain_below,
     )["original"]
     for name, experiment in experiments.items()
-    if experiment.classes == judged.found.classes
+    if experiment.target.tree is None
   }
 
 
-def _cards(experiments, answers, seen, judged, count) -> list[dict[str, Any]]:
+def _cards(
+  experiments, said, galaxies: Galaxies, count: int
+) -> list[dict[str, Any]]:
   """Random test galaxies, and what every system says about each."""
-  order = np.random.default_rng(0).permutation(len(judged.found.label))[:count]
-  said = {"volunteers": _walks(judged, order)}
-  said |= {
-    name: _lines(experiment, answers[name, "original"], seen, judged, order)
-    for name, experiment in experiments.items()
-  }
-  return [
-    {
-      "id_str": str(judged.data.table["id_str"].iloc[row]),
-      "image": report.picture(judged.data.image[row]),
-      "lines": {name: lines[i] for name, lines in said.items()},
-    }
-    for i, row in enumerate(order)
-  ]
-
-
-def _walks(judged: Everyone, rows) -> list[list[str]]:
-  """The ways on which most volunteers lead galaxies through all questions."""
-  votes = judged.data.votes
+  rows = np.random.default_rng(0).permutation(galaxies.test)[:count]
+  votes = galaxies.data.votes
   assert votes is not None
   steps = decision_tree.walk(votes.tree, votes.shares[rows])
-  return [decision_tree.walk_lines(galaxy) for galaxy in steps]
-
-
-def _lines(experiment, answer, seen, judged, rows) -> list[list[str]]:
-  tree = experiment.target.tree
-  thresholds = None
-  if cards.speaks_of_labels(experiment):
-    thresholds = _thresholds(answer, seen)
-  return cards.describe(
-    experiment,
-    answer.test,
-    rows,
-    shares=judged.found.shares,
-    votes=None if tree is None else _votes(judged, tree),
-    thresholds=thresholds,
-  )
+  lines = {"volunteers": [decision_tree.walk_lines(x) for x in steps]}
+  for name, experiment in experiments.items():
+    lines[name] = cards.describe(
+      experiment,
+      said[name],
+      rows,
+      shares=galaxies.four.shares,
+      votes=votes,
+      validation=galaxies.validation,
+    )
+  return [
+    {
+      "id_str": str(galaxies.data.table["id_str"].iloc[row]),
+      "image": report.picture(galaxies.data.image[row]),
+      "lines": {name: words[i] for name, words in lines.items()},
+    }
+    for i, row in enumerate(rows)
+  ]
