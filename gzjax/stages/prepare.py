@@ -31,16 +31,14 @@ def run(experiment: Experiment) -> None:
   folder = dataset.prepare(_builder(experiment), experiment.manual_dir)
   everything = dataset.load(folder, crop=experiment.crop, size=config.data.size)
   found = labelling.find_labels(config, everything)
-  left_out = {**everything.left_out, **found.left_out}
   for note in everything.notes:
     say(f"note: {note}")
-  learns_votes = config.target.kind != "classes"
-  tree = None
-  if learns_votes:
+  task = None
+  if config.target.kind != "classes":
     # Of all galaxies, to say at once what cannot be learned.
     task = labelling.task(config, everything, found.classes)
-    tree = task.tree
-    found, left_out = _only_known(found, task.known, left_out)
+    found = _only_known(found, task.known)
+  left_out = {**everything.left_out, **found.left_out}
   _say_what_is_left(found, left_out)
   data = everything.select(found.kept)
   label = found.label[found.kept]
@@ -53,12 +51,9 @@ def run(experiment: Experiment) -> None:
     labelling.evidence(config, everything, found).select(found.kept[train]),
   )
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
-  votes_of = None
-  if learns_votes:
-    votes_of = data.table["id_str"].to_numpy().copy()
-    votes_of[train] = votes_of[train][
-      noise.donors(label[train], train_label[train], experiment.data_seed)
-    ]
+  if config.target.kind == "branches":
+    assert task is not None
+    _say_branches(task.tree, task.votes[found.kept[train]])
   write_json(
     experiment.workdir / "stages" / "dataset.json",
     {
@@ -68,7 +63,7 @@ def run(experiment: Experiment) -> None:
       "left_out": left_out,
       "questions": _questions(data),
       # Of the votes that the network learns.
-      "tree": tree and decision_tree.to_json(tree),
+      "tree": task and decision_tree.to_json(task.tree),
       "normalisation": _normalisation(config, data, train),
     },
   )
@@ -78,24 +73,31 @@ def run(experiment: Experiment) -> None:
   table = _split_table(
     data.table["id_str"], split, label, train_label, found.classes
   )
-  if votes_of is not None:
-    table["votes_of"] = votes_of
+  if task is not None:
+    table["votes_of"] = table["id_str"]
+    table.loc[train, "votes_of"] = table["id_str"].to_numpy()[train][
+      noise.donors(label[train], train_label[train], experiment.data_seed)
+    ]
   write_whole(
     experiment.workdir / "split.parquet",
     lambda part: table.to_parquet(part, index=False),
   )
 
 
-def _only_known(
-  found: labels.Labels, known: np.ndarray, left_out: dict[str, int]
-) -> tuple[labels.Labels, dict[str, int]]:
+def _only_known(found: labels.Labels, known: np.ndarray) -> labels.Labels:
   """The labels of galaxies of which the network can learn what it has to."""
   label = np.where(known, found.label, labels.LEFT_OUT)
   lost = len(found.kept) - int(np.sum(label != labels.LEFT_OUT))
-  return found._replace(label=label), {
-    **left_out,
-    "nobody answered a question that is learned": lost,
-  }
+  why = "nobody answered a question that is learned"
+  return found._replace(label=label, left_out={**found.left_out, why: lost})
+
+
+def _say_branches(tree: decision_tree.Tree, votes: np.ndarray) -> None:
+  """How many training galaxies teach each question, as seed 3 tells them."""
+  sizes = np.sum(decision_tree.sums(tree, votes) > 0, axis=0)
+  branches = zip(tree.branches, sizes, strict=True)
+  words = ", ".join(f"{name} {size:,}" for name, size in branches)
+  say(f"training galaxies of each branch: {words}")
 
 
 def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
