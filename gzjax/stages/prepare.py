@@ -74,10 +74,11 @@ def run(experiment: Experiment) -> None:
     data.table["id_str"], split, label, train_label, found.classes
   )
   if task is not None:
-    table["votes_of"] = table["id_str"]
-    table.loc[train, "votes_of"] = table["id_str"].to_numpy()[train][
+    votes_of = table["id_str"].to_numpy().copy()
+    votes_of[train] = votes_of[train][
       noise.donors(label[train], train_label[train], experiment.data_seed)
     ]
+    table["votes_of"] = votes_of
   write_whole(
     experiment.workdir / "split.parquet",
     lambda part: table.to_parquet(part, index=False),
