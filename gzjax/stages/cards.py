@@ -78,7 +78,7 @@ def class_lines(
   (said,) = label_metrics.with_uncertain(probabilities[None], below)
   lines = []
   for k, name in enumerate(classes):
-    line = f"{name}: {probabilities[k]:.2f}"
+    line = f"{name} {probabilities[k]:.2f}"
     if shares is not None:
       line += f" (votes {np.nan_to_num(shares[k]):.2f})"
     lines.append(line)
