@@ -103,4 +103,13 @@ def _tiny(config):
     system.train.batch_size = 16
     system.train.balanced_to = min(system.train.balanced_to, 96)
     system.unlearn.batch_size = 16
-    system.unlearn.methods = ("retrain", "negative_learning")
+    system.unlearn.methods = (
+      "retrain",
+      "gradient_ascent",
+      "negative_learning",
+      "fisher_forgetting",
+    )
+    system.unlearn.gradient_ascent.epochs = 1
+    system.unlearn.gradient_ascent.checks = 1
+    system.unlearn.negative_learning.epochs = 1
+    system.unlearn.fisher_forgetting.search = 2

@@ -31,6 +31,7 @@ class Target(NamedTuple):
 
   outputs: int  # K
   objective: Objective  # of each example, nats
+  name: str  # of the objective, where it is recorded
   likelihood: kinds.Likelihood  # that the objective is the negative log of
   # f32[...,K] -> f32[...,C]: their softmax is the probability of each class.
   class_logits: Reading
@@ -62,6 +63,7 @@ def classes(count: int) -> Target:
   return Target(
     count,
     losses.cross_entropy,
+    "cross_entropy",
     kinds.CATEGORICAL,
     class_logits=lambda logits: logits,
     summary=lambda x: x,
@@ -94,6 +96,7 @@ def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
   return Target(
     outputs=answers,
     objective=losses.squared_error(expected),
+    name="squared_error",
     likelihood=kinds.gaussian(expected),
     class_logits=_class_logits(shares, class_answers),
     # Of a network without error, the root would have no gradient.
@@ -121,6 +124,7 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
   return Target(
     outputs=len(tree.answers),
     objective=losses.dirichlet_multinomial(tree, concentration),
+    name="dirichlet_multinomial",
     likelihood=_dirichlet_multinomial(tree),
     class_logits=_class_logits(shares, class_answers),
     summary=lambda x: x,
@@ -155,6 +159,7 @@ def answers(
   return Target(
     outputs=len(tree.answers),
     objective=losses.answer_entropy(log_shares),
+    name="answer_entropy",
     likelihood=kinds.multinomial(
       [range(part.start, part.stop) for part in tree.slices]
     ),
@@ -185,6 +190,7 @@ def labels(tree: Tree, class_answers: Sequence[int]) -> Target:
   return Target(
     outputs=count,
     objective=losses.binary_cross_entropy,
+    name="binary_cross_entropy",
     likelihood=kinds.BERNOULLI,
     class_logits=lambda logits: logits[..., picked],
     summary=lambda x: x / count,

@@ -417,7 +417,8 @@ def test_the_command_runs_all_systems(tmp_path):
   for name in config.compared:
     board = pd.read_csv(tmp_path / "run" / name / "scoreboard.csv")
     assert list(board["method"]) == [
-      "constant", "original", "retrain", "negative_learning",
+      "constant", "original", "retrain", "gradient_ascent",
+      "negative_learning", "fisher_forgetting",
     ]  # fmt: skip
   log = tmp_path / "run" / "dirichlet" / "train" / "metrics.jsonl"
   assert pd.read_json(log, lines=True)["epoch"].max() == 1

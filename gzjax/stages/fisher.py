@@ -13,13 +13,6 @@ from gzjax.stages.experiment import Experiment
 from gzjax.types import Fisher, TrainState
 from gzjax.workdir import first_difference
 
-# As the provenance names them.
-_OBJECTIVES = {
-  "classes": "cross_entropy",
-  "fractions": "squared_error",
-  "counts": "dirichlet_multinomial",
-}
-
 
 def fisher_of(
   experiment: Experiment,
@@ -54,7 +47,7 @@ def fisher_of(
       **{name: x[members] for name, x in experiment.columns("train").items()},
     },
     dataset=experiment.dataset.fingerprint,
-    objective=_OBJECTIVES[experiment.config.target.kind],
+    objective=experiment.target.name,
     kind=settings.kind,
     estimator=estimator,
     key_data=jax.random.key_data(key),
