@@ -11,7 +11,7 @@ there twice: as trained on those, and retrained without them.
 
 `:cpu` takes a synthetic sky with the questions of GZD-5, see presets.decals;
 without it, give --manual_dir=FOLDER with the files of Galaxy Zoo DECaLS, and a
-GPU. Keys of `data` are those of all systems; the others are set as
+GPU. Keys of `data` and `predict` are those of all systems; the others are set as
 --config.systems.multiclass.train.epochs=5. Some systems only:
 --config.compared="('multiclass', 'dirichlet')".
 
@@ -48,10 +48,11 @@ def get_config(variant: str = ""):
   for name, (file, own) in _SYSTEMS.items():
     small = "cpu" if variant else ""
     system = _load(file).get_config("_".join(filter(None, (own, small))))
-    if "data" not in config:
-      config.data = system.data
-    # One and the same section, so that a change is one for all.
-    system.data = config.data
+    for section in ("data", "predict"):
+      if section not in config:
+        config[section] = system[section]
+      # One and the same section, so that a change is one for all.
+      system[section] = config[section]
     system.seed = config.get_ref("seed")
     config.systems[name] = system
   if variant == "tiny":

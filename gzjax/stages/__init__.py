@@ -143,7 +143,8 @@ def run(
     systems.check(config)
     for name in config.compared:
       _check_config(config.systems[name])
-    systems.run(config, Workdir(workdir), run_one)
+    compares = stage in ("all", "evaluate", "report")
+    systems.run(config, Workdir(workdir), run_one, compares=compares)
     return
   _check_config(config)
   place = Workdir(workdir)

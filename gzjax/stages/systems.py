@@ -69,8 +69,17 @@ def run(
   config: ml_collections.ConfigDict,
   place: Workdir,
   run_one: Callable[[ml_collections.ConfigDict, Workdir], None],
+  *,
+  compares: bool,
 ) -> None:
-  """Runs every system in a folder of its name, then compares them."""
+  """Runs every system in a folder of its name, then compares them.
+
+  Args:
+    config: `systems`, those that are `compared`, and how.
+    place: the folder of the comparison.
+    run_one: runs a system in its folder.
+    compares: False leaves the comparison out.
+  """
   experiments = {}
   for name in config.compared:
     say(f"system {name}")
@@ -80,7 +89,8 @@ def run(
     experiments[name] = Experiment(one, folder)
     # Each system compiles its own programs; a process may map only so many.
     jax.clear_caches()
-  if all((place / name / "scoreboard.json").exists() for name in experiments):
+  done = [(place / name / "scoreboard.json").exists() for name in experiments]
+  if compares and all(done):
     compare(config, place, experiments)
 
 
