@@ -11,8 +11,8 @@ there twice: as trained on those, and retrained without them.
 
 `:cpu` takes a synthetic sky with the questions of GZD-5, see presets.decals;
 without it, give --manual_dir=FOLDER with the files of Galaxy Zoo DECaLS, and a
-GPU. Keys of `data` and `predict` are those of all systems; the others are set as
---config.systems.multiclass.train.epochs=5. Some systems only:
+GPU. Keys of `data` and `predict` are those of all systems; the others are set
+as --config.systems.multiclass.train.epochs=5. Some systems only:
 --config.compared="('multiclass', 'dirichlet')".
 
 `:tiny` is the same in minutes, for tests: too small to learn anything.
