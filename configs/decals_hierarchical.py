@@ -33,4 +33,6 @@ def get_config(variant: str = ""):
   config.model.name = "cnn"
   config.model.dropout = 0.25
   config.model.per_question = kind != "shared"
+  if small:
+    config.model.width = 32
   return config
