@@ -258,7 +258,8 @@ def _difference(
 ) -> dict[str, tuple[float, float, float]]:
   """(difference, low, high) by measure, of systems with the same questions.
 
-  Accuracy over all questions, and macro-F1 of the labels by tuned thresholds.
+  Accuracy over all questions, and macro-F1 of the labels by thresholds of 0.5
+  and by tuned ones.
   """
   assert one.votes is not None
   assert other.votes is not None
@@ -272,12 +273,14 @@ def _difference(
       other.votes.shares[test],
     )
   }
-  if label_study.has_ten_labels(tree):
+  if not label_study.has_ten_labels(tree):
+    return found
+  for name, chosen_on in (("at 0.5", None), ("tuned", galaxies.validation)):
     given, others = (
-      label_study.label(votes, x, galaxies.validation) for x in (one, other)
+      label_study.label(votes, x, chosen_on) for x in (one, other)
     )
     rows = test[given.known[test]]
-    found["macro-F1"] = label_metrics.macro_f1_difference(
+    found[f"macro-F1, {name}"] = label_metrics.macro_f1_difference(
       given.truth[rows], given.said[rows], others.said[rows]
     )
   return found
