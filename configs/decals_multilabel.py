@@ -13,8 +13,8 @@ sigmoids and binary cross-entropy. Published there: exact match 0.03, macro-F1
 That approach does not know that answers exclude each other, nor that a question
 is asked only after others. `:tree` does: a softmax for each question, learned
 from the fractions of volunteers who gave each answer, so that a question counts
-as much as people were asked it. What few volunteers say is a fair guess of such a
-fraction, if a rough one, but often a wrong label; so `:tree` learns from all
+as much as people were asked it. What few volunteers say is a fair guess of such
+a fraction, if a rough one, but often a wrong label; so `:tree` learns from all
 galaxies, not only from those with 30 votes.
 
 `:cpu` and `:tree_cpu` are the same on a synthetic sky of 64 pixels, about 10
