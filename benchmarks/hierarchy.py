@@ -1,0 +1,89 @@
+"""Five CNNs, one for each question, against one with a shared backbone.
+
+    python -m benchmarks.hierarchy
+
+Interleaved seconds of a training step and of a prediction of seed 3's hierarchy
+(configs/decals_hierarchical.py and its :shared) on random images; only the
+ratios mean something.
+"""
+
+import argparse
+
+import jax
+import numpy as np
+import optax
+
+from benchmarks import timing
+from gzjax import models, targets, training
+from gzjax.data import decision_tree
+
+_STEPS = 5  # at once, so that the clock's own time does not count
+
+
+def main() -> None:
+  """Times and prints."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--size", type=int, default=64, help="pixels")
+  parser.add_argument("--batch_size", type=int, default=32)
+  parser.add_argument("--width", type=float, default=0.5)
+  parser.add_argument("--rounds", type=int, default=15)
+  options = parser.parse_args()
+  tree = decision_tree.hierarchy(decision_tree.GZD_5)
+  sizes = tuple(len(question.answers) for question in tree.questions)
+  batch = _batch(options.batch_size, options.size, sum(sizes))
+  runs = {}
+  for name, networks in (("five", sizes), ("shared", ())):
+    model = models.MODELS["cnn"](
+      num_classes=sum(sizes), width=options.width, networks=networks
+    )
+    runs |= _runs(name, model, tree, batch, options.size)
+  for run in runs.values():
+    run()  # compiles
+  seconds = timing.interleaved(runs, options.rounds)
+  for what in ("training step", "prediction"):
+    ratio = seconds[f"{what}, five"] / seconds[f"{what}, shared"]
+    print(
+      f"{what}: five networks take {np.median(ratio):.2f} x the time of the "
+      f"shared one (rounds: {ratio.min():.2f} to {ratio.max():.2f})"
+    )
+
+
+def _batch(count, size, answers):
+  rng = np.random.default_rng(0)
+  return {
+    "image": rng.normal(size=(count, size, size, 3)).astype(np.float32),
+    "votes": rng.integers(0, 2, (count, answers)).astype(np.float32),
+    "valid": np.ones(count, np.float32),
+    "id": np.arange(count, dtype=np.int32),
+  }
+
+
+def _runs(name, model, tree, batch, size):
+  apply_fn = models.make_apply_fn(model)
+  params, batch_stats = models.init_variables(model, jax.random.key(0), size)
+  tx = optax.adam(1e-4)
+  target = targets.answers(tree, (0, 1, 2), expects_fractions=False)
+  step = training.make_train_step(
+    apply_fn, target.objective, tx, key=jax.random.key(1)
+  )
+  predict = training.make_predict_step(apply_fn)
+  # Steps donate their state; predictions keep parameters of their own.
+  kept = jax.tree.map(jax.numpy.copy, params)
+  state = training.init_state(params, batch_stats, tx)
+
+  def train():
+    nonlocal state
+    for _ in range(_STEPS):
+      state, _ = step(state, batch)
+    jax.block_until_ready(state)
+
+  def ask():
+    for _ in range(_STEPS):
+      logits = predict(kept, batch_stats, batch)
+    jax.block_until_ready(logits)
+
+  return {f"training step, {name}": train, f"prediction, {name}": ask}
+
+
+if __name__ == "__main__":
+  main()
