@@ -17,8 +17,8 @@ as much as people were asked it. What few volunteers say is a fair guess of such
 a fraction, if a rough one, but often a wrong label; so `:tree` learns from all
 galaxies, not only from those with 30 votes.
 
-`:cpu` and `:tree_cpu` are the same on a synthetic sky of 64 pixels, about 10 and
-30 minutes on two busy cores; docs/decals.md has the numbers to expect.
+`:cpu` and `:tree_cpu` are the same on a synthetic sky of 64 pixels, about 10
+and 30 minutes on two busy cores; docs/decals.md has the numbers to expect.
 """
 
 from gzjax import presets
