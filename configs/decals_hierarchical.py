@@ -17,7 +17,8 @@ prediction walks the tree:
 cost.
 
 `:cpu` and `:shared_cpu` are half as wide, on a synthetic sky of 64 pixels,
-about 30 and 10 minutes on two busy cores; docs/decals.md has the numbers to expect.
+about 30 and 10 minutes on two busy cores; docs/decals.md has the numbers to
+expect.
 """
 
 from gzjax import presets
