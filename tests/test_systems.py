@@ -396,6 +396,15 @@ def test_configs_of_the_systems(file, variants):
       file.get_config(wrong)
 
 
+def test_a_change_of_the_data_is_one_for_all_systems():
+  config = decals.get_config("cpu")
+  config.data.galaxies, config.predict.crop, config.seed = 7, 3, 5
+  for name in config.compared:
+    system = config.systems[name].copy_and_resolve_references()
+    found = system.data.galaxies, system.predict.crop, system.seed
+    assert found == (7, 3, 5)
+
+
 def test_the_recipes_are_those_of_the_slides():
   four = decals_multiclass.get_config()
   assert (four.model.name, four.model.dropout) == ("cnn", 0.25)
