@@ -427,7 +427,6 @@ def test_the_command_runs_all_systems(tmp_path):
     "--config=configs/decals.py:tiny",
     f"--workdir={tmp_path / 'run'}",
     f"--data_dir={tmp_path / 'tfds'}",
-    "--config.data.galaxies=400",
     "--config.systems.dirichlet.train.epochs=1",
   )
   assert done.returncode == 0, done.stderr
