@@ -1,6 +1,6 @@
 """Runs gzjax: python launch.py --config=configs/demo.py --workdir=runs/demo."""
 
-from gzjax.launch import main
+from gzjax.pipeline.launch import main
 
 if __name__ == "__main__":
   main()

@@ -24,8 +24,11 @@ from PIL import Image
 import torch
 
 from benchmarks import timing
-from gzjax import losses, models, sharding, training
+from gzjax import models, sharding
 from gzjax.data import feed, pixels
+from gzjax.objectives import losses
+from gzjax.training import optim
+from gzjax.training.step import init_state, make_train_step
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder of JPEGs.", required=True)
 _COUNT = flags.DEFINE_integer("count", 512, "Images to take from the folder.")
@@ -113,11 +116,9 @@ def _feeding(image: np.ndarray) -> dict[str, float]:
   count, size = _BATCH.value, _SIZE.value
   model = models.MODELS[_MODEL.value](num_classes=3)
   params, batch_stats = models.init_variables(model, jax.random.key(0), size)
-  tx = training.make_optimizer("sgd", optax.constant_schedule(1e-3))
-  state = training.init_state(params, batch_stats, tx)
-  step = training.make_train_step(
-    models.make_apply_fn(model), losses.cross_entropy, tx
-  )
+  tx = optim.make_optimizer("sgd", optax.constant_schedule(1e-3))
+  state = init_state(params, batch_stats, tx)
+  step = make_train_step(models.make_apply_fn(model), losses.cross_entropy, tx)
   feeds = {
     "feed from the device": feed.Feed(
       image, {"label": label}, mesh, device_budget_bytes=np.inf

@@ -23,8 +23,11 @@ import numpy as np
 import optax
 
 from benchmarks import timing
-from gzjax import losses, models, sharding, training
+from gzjax import models, sharding
 from gzjax.fisher import diagonal
+from gzjax.objectives import losses
+from gzjax.training import optim
+from gzjax.training.step import init_state, make_train_step
 
 try:
   import torch
@@ -162,11 +165,11 @@ def _gradient(problem) -> _Way:
 
 
 def _train_step(problem, mesh) -> _Way:
-  tx = training.make_optimizer("sgd", optax.constant_schedule(1e-4))
-  state = training.init_state(
+  tx = optim.make_optimizer("sgd", optax.constant_schedule(1e-4))
+  state = init_state(
     *sharding.replicate(mesh, (problem.params, problem.batch_stats)), tx
   )
-  step = training.make_train_step(_apply_fn(), losses.cross_entropy, tx)
+  step = make_train_step(_apply_fn(), losses.cross_entropy, tx)
   compiled = step.lower(state, problem.batch).compile()
 
   def run():

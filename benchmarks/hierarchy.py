@@ -14,8 +14,10 @@ import numpy as np
 import optax
 
 from benchmarks import timing
-from gzjax import models, targets, training
-from gzjax.data import decision_tree
+from gzjax import models
+from gzjax.morphology import campaigns
+from gzjax.objectives import targets
+from gzjax.training.step import init_state, make_predict_step, make_train_step
 
 _STEPS = 5  # at once, so that the clock's own time does not count
 
@@ -28,7 +30,7 @@ def main() -> None:
   parser.add_argument("--width", type=float, default=0.5)
   parser.add_argument("--rounds", type=int, default=15)
   options = parser.parse_args()
-  tree = decision_tree.hierarchy(decision_tree.GZD_5)
+  tree = campaigns.hierarchy(campaigns.GZD_5)
   sizes = tuple(len(question.answers) for question in tree.questions)
   batch = _batch(options.batch_size, options.size, sum(sizes))
   runs = {}
@@ -63,13 +65,11 @@ def _runs(name, model, tree, batch, size):
   params, batch_stats = models.init_variables(model, jax.random.key(0), size)
   tx = optax.adam(1e-4)
   target = targets.answers(tree, (0, 1, 2), expects_fractions=False)
-  step = training.make_train_step(
-    apply_fn, target.objective, tx, key=jax.random.key(1)
-  )
-  predict = training.make_predict_step(apply_fn)
+  step = make_train_step(apply_fn, target.objective, tx, key=jax.random.key(1))
+  predict = make_predict_step(apply_fn)
   # Steps donate their state; predictions keep parameters of their own.
   kept = jax.tree.map(jax.numpy.copy, params)
-  state = training.init_state(params, batch_stats, tx)
+  state = init_state(params, batch_stats, tx)
 
   def train():
     nonlocal state

@@ -20,8 +20,10 @@ import pandas as pd
 import torch
 
 from benchmarks.torch_resnet import TorchResNet
-from gzjax import metrics, sharding, training
+from gzjax import sharding
 from gzjax.data import augment, feed
+from gzjax.evaluation import intervals, metrics
+from gzjax.training import optim
 
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "A finished run.", required=True
@@ -50,7 +52,7 @@ def _optimizer(network, train, steps):
     optimizer = torch.optim.SGD(
       groups, lr=rate, momentum=0.9, weight_decay=decay
     )
-  schedule = training.make_schedule(
+  schedule = optim.make_schedule(
     learning_rate=rate,
     steps=train["epochs"] * steps,
     warmup_steps=min(
@@ -148,13 +150,13 @@ def main(arguments):
   for name, values in found.items():
     k = len(classes)
     accuracy = metrics.accuracy(true[test], values)
-    low, high = metrics.wilson_interval(accuracy * len(test), len(test))
+    low, high = intervals.wilson_interval(accuracy * len(test), len(test))
     print(
       f"{name:16} {accuracy:.3f} ({low:.3f} to {high:.3f})       "
       f"{metrics.balanced_accuracy(true[test], values, k):.3f}     "
       f"{metrics.macro_f1(true[test], values, k):.3f}"
     )
-  worse = metrics.wilson_interval(
+  worse = intervals.wilson_interval(
     metrics.accuracy(true[test], predicted) * len(test), len(test)
   )[0]
   verdict = "no" if accuracy >= worse else "yes"

@@ -20,7 +20,10 @@ import optax
 import torch
 
 from benchmarks import timing, torch_resnet
-from gzjax import losses, models, training
+from gzjax import models
+from gzjax.objectives import losses
+from gzjax.training import optim
+from gzjax.training.step import init_state, make_train_step
 
 _MODEL = flags.DEFINE_enum(
   "model", "resnet34", ["resnet18", "resnet34", "resnet50"], "Network."
@@ -74,11 +77,9 @@ def _ours(start, batch, conv_form):
   shapes = {"params": params, "batch_stats": batch_stats}
   variables = jax.tree.map(jnp.array, torch_resnet.to_flax(start, shapes))
   # A constant rate, as the peer's: the schedule is not what is measured.
-  tx = training.make_optimizer("sgd", optax.constant_schedule(_LEARNING_RATE))
-  state = training.init_state(variables["params"], variables["batch_stats"], tx)
-  step = training.make_train_step(
-    models.make_apply_fn(model), losses.cross_entropy, tx
-  )
+  tx = optim.make_optimizer("sgd", optax.constant_schedule(_LEARNING_RATE))
+  state = init_state(variables["params"], variables["batch_stats"], tx)
+  step = make_train_step(models.make_apply_fn(model), losses.cross_entropy, tx)
 
   def run():
     nonlocal state

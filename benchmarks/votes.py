@@ -3,7 +3,7 @@
     python -m benchmarks.votes --truth=practice/truth.parquet \
       --workdirs=runs/votes,runs/votes_dirichlet
 
-For skies of `gzjax.data.export`, whose laws of voting are known. Prints the
+For skies of `gzjax.sky.export`, whose laws of voting are known. Prints the
 Kaggle challenge's RMSE on the test galaxies, with 95% intervals (a bootstrap
 over galaxies): of the mean vector, of the central pixel benchmark, of the
 network `original` of each workdir (some of whose training votes were wrong) and
@@ -28,14 +28,17 @@ from rich.console import Console
 from rich.table import Table
 from scipy import special
 
-from gzjax import vote_metrics
-from gzjax.data import decision_tree, export, images
-from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE
-from gzjax.data.threads import bounded_map
+from gzjax.data.images import to_square
 from gzjax.errors import UserError
+from gzjax.evaluation import baselines, dirichlet, vote_tables
+from gzjax.evaluation.baselines import CENTRE
+from gzjax.evaluation.votes import scores
+from gzjax.files import read_json
+from gzjax.morphology import trees
+from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE
 from gzjax.progress import progress
-from gzjax.vote_metrics import CENTRE
-from gzjax.workdir import read_json
+from gzjax.sky import export
+from gzjax.threads import bounded_map
 
 TRUE_LAW = "true law"
 
@@ -55,7 +58,7 @@ def expected_fractions(
     volunteers: i[N], how many vote on each galaxy.
   """
   alpha = np.asarray(concentration, np.float64)
-  shares = vote_metrics.mean_shares(GZ2, alpha)
+  shares = dirichlet.mean_shares(GZ2, alpha)
   artifact = alpha[:, GZ2.index("smooth-or-featured_artifact")]
   rest = alpha[:, GZ2.slices[0]].sum(axis=1) - artifact
   all_say_so = np.exp(
@@ -64,7 +67,7 @@ def expected_fractions(
   yes = GZ2.index("something-odd_yes")
   shares[:, yes] *= 1 - all_say_so
   shares[:, GZ2.index("something-odd_no")] = 1 - shares[:, yes]
-  return decision_tree.joint(GZ2_KAGGLE, shares)
+  return trees.joint(GZ2_KAGGLE, shares)
 
 
 def compare(
@@ -93,11 +96,11 @@ def compare(
   best = expected_fractions(law, counts[:, GZ2.slices[0]].sum(axis=1))
   found = _baselines(fractions, train, split["id_str"], pictures)
   for name, run in runs.items():
-    found[name] = decision_tree.joint(GZ2_KAGGLE, run.shares)
+    found[name] = trees.joint(GZ2_KAGGLE, run.shares)
   found[TRUE_LAW] = best
   found = {name: values[test] for name, values in found.items()}
   tables = [
-    _long(measure, vote_metrics.scores(goal[test], found))
+    _long(measure, scores(goal[test], found))
     for measure, goal in (("rmse", fractions), ("distance", best))
   ]
   laws = {
@@ -106,20 +109,20 @@ def compare(
     if run.concentration is not None
   }
   if laws:
-    constant = vote_metrics.fit_concentration(GZ2, counts[train])
-    laws = {vote_metrics.CONSTANT: constant, **laws, TRUE_LAW: law[test]}
-    nll = vote_metrics.likelihood(GZ2, counts[test], laws)
+    constant = dirichlet.fit_concentration(GZ2, counts[train])
+    laws = {dirichlet.CONSTANT: constant, **laws, TRUE_LAW: law[test]}
+    nll = dirichlet.likelihood(GZ2, counts[test], laws)
     tables.append(_long("nll", nll))
   return pd.concat(tables, ignore_index=True)
 
 
 def _baselines(fractions, train, ids, pictures) -> dict[str, np.ndarray]:
   """What networks have to beat, f64[N,37] each."""
-  mean = vote_metrics.mean_vector(fractions[train])
+  mean = baselines.mean_vector(fractions[train])
   found = {"mean vector": np.broadcast_to(mean, fractions.shape)}
   if pictures:
-    colour = vote_metrics.central_colour(_centres(pictures, ids))
-    centre = vote_metrics.central_pixel(colour, fractions, train)
+    colour = baselines.central_colour(_centres(pictures, ids))
+    centre = baselines.central_pixel(colour, fractions, train)
     found["central pixel"] = centre
   return found
 
@@ -153,7 +156,7 @@ def _long(measure, table):
   names = {score: "value", f"{score}_low": "low", f"{score}_high": "high"}
   table = table.rename(columns=names).assign(measure=measure)
   if "question" not in table:
-    table["question"] = vote_metrics.ALL
+    table["question"] = dirichlet.ALL
   return table[["measure", "method", "question", "value", "low", "high"]]
 
 
@@ -180,11 +183,11 @@ def _read_runs(workdirs):
         "leave it out of --workdirs."
       )
     table = _read(workdir, "evaluate/original.parquet")
-    runs[workdir.name] = vote_metrics.predictions_of(GZ2, table)
+    runs[workdir.name] = vote_tables.predictions_of(GZ2, table)
     if (workdir / "evaluate" / "retrain.parquet").exists():
       table = _read(workdir, "evaluate/retrain.parquet")
       name = f"{workdir.name}, retrain"
-      runs[name] = vote_metrics.predictions_of(GZ2, table)
+      runs[name] = vote_tables.predictions_of(GZ2, table)
   return first, runs
 
 
@@ -222,7 +225,7 @@ def _values(truth, kind):
 
 def _centres(pictures: Path, ids: pd.Series) -> np.ndarray:
   """The central square of each picture, u8[N,CENTRE,CENTRE,3]."""
-  square = partial(images.to_square, crop=CENTRE, size=CENTRE)
+  square = partial(to_square, crop=CENTRE, size=CENTRE)
   found = bounded_map(square, _files(pictures, ids))
   return np.stack(list(progress(found, len(ids), "reading centres")))
 

@@ -10,7 +10,7 @@ pixels; --config.data.crop=212 takes the central half of a 424-pixel cut-out.
 unlearning can be judged.
 """
 
-from gzjax import defaults
+from gzjax.pipeline import defaults
 
 
 def get_config(variant: str = ""):

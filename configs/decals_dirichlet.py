@@ -18,7 +18,7 @@ bar 0.819 and 0.995, merging 0.880 and 0.999.
 without wrong votes.
 """
 
-from gzjax import presets
+from gzjax.pipeline import presets
 
 
 def get_config(variant: str = ""):

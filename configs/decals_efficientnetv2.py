@@ -17,7 +17,7 @@ needed at this size.
 64 pixels, about 10 minutes on two busy cores; expect an accuracy of 0.91.
 """
 
-from gzjax import presets
+from gzjax.pipeline import presets
 
 
 def get_config(variant: str = ""):

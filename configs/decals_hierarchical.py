@@ -21,7 +21,7 @@ about 30 and 10 minutes on two busy cores; docs/decals.md has the numbers to
 expect.
 """
 
-from gzjax import presets
+from gzjax.pipeline import presets
 
 
 def get_config(variant: str = ""):

@@ -17,7 +17,7 @@ cores; expect an accuracy of 0.86, and 0.88 after retraining without wrong
 labels.
 """
 
-from gzjax import presets
+from gzjax.pipeline import presets
 
 
 def get_config(variant: str = ""):

@@ -21,8 +21,8 @@ galaxies, not only from those with 30 votes.
 and 30 minutes on two busy cores; docs/decals.md has the numbers to expect.
 """
 
-from gzjax import presets
-from gzjax.data.decision_tree import TEN_LABELS
+from gzjax.morphology.campaigns import TEN_LABELS
+from gzjax.pipeline import presets
 
 
 def get_config(variant: str = ""):

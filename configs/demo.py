@@ -9,7 +9,7 @@ unlearning is about. The README has the table to expect and the time it takes.
 `demo.py:tiny` is the same in seconds, for tests: too small to learn much.
 """
 
-from gzjax import defaults
+from gzjax.pipeline import defaults
 
 
 def get_config(variant: str = ""):

@@ -22,7 +22,7 @@ and the frozen backbone of the first three epochs
 rate of retraining on a plateau (here it falls along a cosine).
 """
 
-from gzjax import defaults
+from gzjax.pipeline import defaults
 
 
 def get_config(variant: str = ""):

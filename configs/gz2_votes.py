@@ -26,7 +26,7 @@ A tenth of the training galaxies get the votes of another galaxy; the methods
 that apply take them out again.
 """
 
-from gzjax import defaults
+from gzjax.pipeline import defaults
 
 _VARIANTS = ("", "dirichlet", "cpu", "dirichlet_cpu")
 

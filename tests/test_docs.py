@@ -5,7 +5,8 @@ import re
 
 import pandas as pd
 
-from gzjax.data import galaxy_zoo2, galaxy_zoo_decals, labels, noise
+from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
+from gzjax.morphology import labels, noise
 from gzjax.unlearning import METHODS
 from tests.command_line import ROOT, launch
 

@@ -13,11 +13,14 @@ import pytest
 from rich.console import Console
 
 from benchmarks import votes as benchmark
-from gzjax import vote_metrics
-from gzjax.data import decision_tree, export, volunteers
-from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE
 from gzjax.errors import UserError
-from gzjax.workdir import write_json
+from gzjax.evaluation import dirichlet, vote_tables
+from gzjax.evaluation.votes import rmse
+from gzjax.files import write_json
+from gzjax.morphology import trees
+from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE
+from gzjax.morphology.predictions import Predictions
+from gzjax.sky import export, volunteers
 from tests.command_line import ROOT
 
 ARTIFACT = GZ2.index("smooth-or-featured_artifact")
@@ -41,9 +44,7 @@ def test_the_floor_is_the_mean_over_all_crowds(artifact):
   assert np.abs(votes.mean(axis=0) - found).max() < 0.01
   assert (np.abs(votes.mean(axis=0) - found) < 4.5 * error + 1e-6).all()
   # The product along the tree alone misses galaxies that are plain artifacts.
-  plain = decision_tree.joint(
-    GZ2_KAGGLE, vote_metrics.mean_shares(GZ2, alpha[None])
-  )[0]
+  plain = trees.joint(GZ2_KAGGLE, dirichlet.mean_shares(GZ2, alpha[None]))[0]
   assert (np.abs(plain - found).max() > 0.04) == (artifact == 90)
 
 
@@ -77,9 +78,9 @@ def _write_run(folder, tree, ids, alpha):
   split = np.repeat(["train", "validation", "test"], len(ids) // 3)
   table = pd.DataFrame({"id_str": ids.astype(str), "split": split})
   table.to_parquet(folder / "split.parquet")
-  shares = vote_metrics.mean_shares(tree, alpha)
-  predictions = vote_metrics.Predictions(tree, shares, law)
-  table = vote_metrics.predictions_table(predictions)
+  shares = dirichlet.mean_shares(tree, alpha)
+  predictions = Predictions(tree, shares, law)
+  table = vote_tables.predictions_table(predictions)
   table.to_parquet(folder / "evaluate" / "original.parquet")
   write_json(folder / "stages" / "dataset.json", {"tree": tree.name})
 
@@ -114,9 +115,7 @@ def test_the_test_galaxies_are_found_by_their_ids(sky):
   truth = pd.read_parquet(sky / "truth.parquet")
   counts = truth[[f"{name}_counts" for name in GZ2.answers]].to_numpy()
   seen = export.kaggle_fractions(counts)
-  wanted = vote_metrics.rmse(
-    seen[rows], seen[np.arange(60)[::-1][:20]].mean(axis=0)
-  )
+  wanted = rmse(seen[rows], seen[np.arange(60)[::-1][:20]].mean(axis=0))
   table = _compare(sky, "plain")
   assert "central pixel" not in set(table["method"])
   assert table["value"].iloc[0] == pytest.approx(wanted)

@@ -24,12 +24,12 @@ from gzjax.errors import UserError
 from gzjax.types import Batch
 
 # One batch's rows: indices into the data set i32[B], valid f32[B].
-Rows = tuple[np.ndarray, np.ndarray]
+BatchRows = tuple[np.ndarray, np.ndarray]
 
 
 def training_rows(
   members: np.ndarray, batch_size: int, seed: int, epoch: int
-) -> list[Rows]:
+) -> list[BatchRows]:
   """Full batches of one epoch in an order that (seed, epoch) alone decides.
 
   Args:
@@ -53,7 +53,7 @@ def balanced_rows(
   batch_size: int,
   seed: int,
   epoch: int,
-) -> list[Rows]:
+) -> list[BatchRows]:
   """Full batches of one epoch in which all classes are equally frequent.
 
   Of rare classes every galaxy is drawn before any is drawn again; random views
@@ -98,7 +98,7 @@ def _in_turns(
   return np.concatenate(orders)[:count]
 
 
-def _full_batches(order: np.ndarray, batch_size: int) -> list[Rows]:
+def _full_batches(order: np.ndarray, batch_size: int) -> list[BatchRows]:
   steps = len(order) // batch_size
   valid = np.ones(batch_size, np.float32)
   return [
@@ -107,7 +107,7 @@ def _full_batches(order: np.ndarray, batch_size: int) -> list[Rows]:
   ]
 
 
-def ordered_rows(members: np.ndarray, batch_size: int) -> list[Rows]:
+def ordered_rows(members: np.ndarray, batch_size: int) -> list[BatchRows]:
   """All members once, in order; the last batch is padded with `valid` 0."""
   batches = []
   for start in range(0, len(members), batch_size):
@@ -151,7 +151,7 @@ class Feed:
 
   def batches(
     self,
-    rows: Iterable[Rows],
+    rows: Iterable[BatchRows],
     *,
     key: jax.Array | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
@@ -189,7 +189,9 @@ class Feed:
         ),
       }
 
-  def _gather(self, rows: Rows) -> tuple[jax.Array, np.ndarray, np.ndarray]:
+  def _gather(
+    self, rows: BatchRows
+  ) -> tuple[jax.Array, np.ndarray, np.ndarray]:
     index, valid = rows
     if self.on_device:
       where = sharding.shard_batch(self._mesh, index)

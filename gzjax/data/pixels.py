@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from gzjax.data.images import to_square
-from gzjax.data.threads import bounded_map
 from gzjax.errors import UserError
+from gzjax.files import write_json
 from gzjax.progress import progress
-from gzjax.workdir import write_json
+from gzjax.threads import bounded_map
 
 
 def cached_pixels(
@@ -107,7 +107,7 @@ def _checksum(path: Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class Rows:
+class SelectedImages:
   """Some rows of an array on disk, in an order of their own.
 
   Reads as an array u8[n,...] does, and only what is asked for.
@@ -133,7 +133,7 @@ class Rows:
     return np.asarray(self[:], dtype)
 
 
-Images = np.ndarray | Rows
+Images = np.ndarray | SelectedImages
 
 
 def channel_statistics(

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
-from gzjax import losses, models, sharding
-from gzjax.fisher import kinds, squares, transform
+from gzjax import models, sharding
+from gzjax.fisher import squares, transform
+from gzjax.fisher.cotangents import Kind, make_cotangents
+from gzjax.objectives import likelihoods, losses
 from gzjax.progress import progress
 from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
 
@@ -40,8 +42,8 @@ def fisher_diagonal(
   batches: Iterable[Batch],
   *,
   objective: Objective = losses.cross_entropy,
-  likelihood: kinds.Likelihood = kinds.CATEGORICAL,
-  kind: kinds.Kind = "empirical",
+  likelihood: likelihoods.Likelihood = likelihoods.CATEGORICAL,
+  kind: Kind = "empirical",
   estimator: Estimator = "exact",
   mesh: Mesh | None = None,
   microbatch: int = 0,
@@ -92,8 +94,8 @@ def signs_with_error(
   batches: Iterable[Batch],
   *,
   objective: Objective = losses.cross_entropy,
-  likelihood: kinds.Likelihood = kinds.CATEGORICAL,
-  kind: kinds.Kind = "empirical",
+  likelihood: likelihoods.Likelihood = likelihoods.CATEGORICAL,
+  kind: Kind = "empirical",
   mesh: Mesh | None = None,
   microbatch: int = 0,
   key: jax.Array | None = None,
@@ -131,8 +133,8 @@ class Spec(NamedTuple):
   """What to compute, see `fisher_diagonal`; hashable."""
 
   objective: Objective = losses.cross_entropy
-  likelihood: kinds.Likelihood = kinds.CATEGORICAL
-  kind: kinds.Kind = "empirical"
+  likelihood: likelihoods.Likelihood = likelihoods.CATEGORICAL
+  kind: Kind = "empirical"
   estimator: Estimator = "exact"
   microbatch: int = 0
   with_error: bool = False
@@ -220,7 +222,7 @@ def make_accumulate(
   add = {"signs": _add_signs, "batch_mean": _add_batch_mean}.get(
     spec.estimator, _add_squares
   )
-  cotangents = kinds.make_cotangents(spec.kind, spec.objective, spec.likelihood)
+  cotangents = make_cotangents(spec.kind, spec.objective, spec.likelihood)
   microbatch = spec.microbatch
   if not microbatch and spec.estimator == "vmap":
     microbatch = 1 if mesh.devices.flat[0].platform == "cpu" else 32

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from gzjax.models import layers
 
 
-class Stage(NamedTuple):
+class BlockRow(NamedTuple):
   """Blocks of one width; the first one has the stride.
 
   Attributes:
@@ -110,7 +110,7 @@ class EfficientNet(nn.Module):
     conv_form: see `layers.conv2d`.
   """
 
-  stages: tuple[Stage, ...]
+  stages: tuple[BlockRow, ...]
   num_classes: int
   width: float = 1.0
   last_channels: int = 1280
@@ -149,27 +149,27 @@ class EfficientNet(nn.Module):
 
 
 _S = (
-  Stage(True, 1, 1, 24, 2),
-  Stage(True, 4, 2, 48, 4),
-  Stage(True, 4, 2, 64, 4),
-  Stage(False, 4, 2, 128, 6),
-  Stage(False, 6, 1, 160, 9),
-  Stage(False, 6, 2, 256, 15),
+  BlockRow(True, 1, 1, 24, 2),
+  BlockRow(True, 4, 2, 48, 4),
+  BlockRow(True, 4, 2, 64, 4),
+  BlockRow(False, 4, 2, 128, 6),
+  BlockRow(False, 6, 1, 160, 9),
+  BlockRow(False, 6, 2, 256, 15),
 )
 _M = (
-  Stage(True, 1, 1, 24, 3),
-  Stage(True, 4, 2, 48, 5),
-  Stage(True, 4, 2, 80, 5),
-  Stage(False, 4, 2, 160, 7),
-  Stage(False, 6, 1, 176, 14),
-  Stage(False, 6, 2, 304, 18),
-  Stage(False, 6, 1, 512, 5),
+  BlockRow(True, 1, 1, 24, 3),
+  BlockRow(True, 4, 2, 48, 5),
+  BlockRow(True, 4, 2, 80, 5),
+  BlockRow(False, 4, 2, 160, 7),
+  BlockRow(False, 6, 1, 176, 14),
+  BlockRow(False, 6, 2, 304, 18),
+  BlockRow(False, 6, 1, 512, 5),
 )
 # One of each kind of block, with and without a shortcut.
 _TINY = (
-  Stage(True, 1, 1, 8, 1),
-  Stage(True, 4, 2, 12, 2),
-  Stage(False, 4, 2, 16, 2),
+  BlockRow(True, 1, 1, 8, 1),
+  BlockRow(True, 4, 2, 12, 2),
+  BlockRow(False, 4, 2, 16, 2),
 )
 
 EFFICIENTNETS: dict[str, Callable[..., EfficientNet]] = {

@@ -133,7 +133,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
   """The tensors of a weights file by their names; nothing in it is run.
 
   Args:
-    path: of a `.safetensors` file or, see `torch_file.read`, a `.pth` or `.pt`.
+    path: of a `.safetensors` file or a `.pth` or `.pt`, see
+      `torch_file.read_tensors`.
 
   Returns:
     Arrays in torch's layout, read-only; names without the "module." that
@@ -147,7 +148,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
   if path.suffix == ".safetensors":
     tensors = _read_safetensors(path)
   elif path.suffix in (".pth", ".pt"):
-    tensors = torch_file.read(path)
+    tensors = torch_file.read_tensors(path)
   else:
     raise UserError(
       f"{path}: not a weights file; choose a .safetensors, .pth or .pt file."

@@ -30,7 +30,7 @@ _DTYPES = {
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
-def read(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
   """The tensors of a state dict that `torch.save` wrote.
 
   The state dict may stand alone or under the key "state_dict" or "model".

@@ -5,16 +5,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gzjax.evaluation.dirichlet import ALL
+from gzjax.files import read_json
+from gzjax.pipeline.workdir import Workdir
 from gzjax.report import figures
-from gzjax.vote_metrics import ALL
-from gzjax.workdir import Workdir, read_json
 
 
 def collect(workdir: Workdir) -> dict[str, Any] | None:
   """What answer_section.html.jinja shows; None if there are no such tables.
 
   Args:
-    workdir: with the tables of `label_study.study` in evaluate/labels/.
+    workdir: with the tables of `label_scores.question_tables` in
+      evaluate/labels/.
   """
   folder = workdir / "evaluate" / "labels"
   if not folder.exists():
@@ -38,7 +40,7 @@ def uncertain(workdir: Workdir, classes: list[str]) -> dict[str, Any] | None:
 
 
 def confusions(studies: dict[str, Any], classes: list[str]) -> str:
-  """The matrices of `consensus.study` as a figure.
+  """The matrices of `uncertain.compare_confusions` as a figure.
 
   Args:
     studies: name -> study.
@@ -59,7 +61,7 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
   """Accuracy of each question, on all and on confident galaxies, as HTML.
 
   Args:
-    table: rows of `label_metrics.question_accuracy` and what the columns are.
+    table: rows of `questions.question_accuracy` and what the columns are.
     by: the name of the latter.
   """
   cells = table.assign(

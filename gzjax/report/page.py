@@ -9,14 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gzjax import scoreboard
-from gzjax.report import (
-  answer_section,
-  figures,
-  vote_figures,
-  vote_section,
-)
-from gzjax.workdir import Workdir, read_json, write_whole
+from gzjax.evaluation import scoreboard
+from gzjax.files import read_json, write_whole
+from gzjax.pipeline.workdir import Workdir
+from gzjax.report import answer_section, figures, vote_figures, vote_section
 
 
 class Card(NamedTuple):

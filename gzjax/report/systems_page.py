@@ -5,9 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from gzjax.files import read_json, write_whole
+from gzjax.pipeline.workdir import Workdir
 from gzjax.report import answer_section
 from gzjax.report.page import template
-from gzjax.workdir import Workdir, read_json, write_whole
 
 
 def write(

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 import numpy as np
 import pandas as pd
 
-from gzjax.data.decision_tree import Tree
+from gzjax.evaluation.dirichlet import ALL
+from gzjax.evaluation.votes import rmse
+from gzjax.morphology.trees import Tree
 from gzjax.report.figures import COLOURS, finish, to_png, to_svg
-from gzjax.vote_metrics import ALL, rmse
 
 
 def _heatmap(axes: Axes, table: pd.DataFrame):

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gzjax import vote_metrics
-from gzjax.data import decision_tree
-from gzjax.data.decision_tree import Tree
+from gzjax.evaluation import vote_tables
+from gzjax.evaluation.dirichlet import ALL
+from gzjax.evaluation.flags import FLAGGED_FROM
+from gzjax.morphology import trees
+from gzjax.morphology.trees import Tree
+from gzjax.pipeline.workdir import Workdir
 from gzjax.report import vote_figures
-from gzjax.vote_metrics import ALL, FLAGGED_FROM
-from gzjax.workdir import Workdir
 
 _SHOWN = "original"  # the network of the figures
 _DOTS = 1000
@@ -22,8 +23,8 @@ def collect(
   """What vote_section.html.jinja shows; None if no fractions are predicted.
 
   Args:
-    workdir: with the tables of `vote_metrics.study` in evaluate/votes/.
-    tree: of the network, see `decision_tree.to_json`; None: it has none.
+    workdir: with the tables of `vote_tables.vote_tables` in evaluate/votes/.
+    tree: of the network, see `trees.to_json`; None: it has none.
   """
   folder = workdir / "evaluate" / "votes"
   if not tree or not folder.exists():
@@ -40,7 +41,7 @@ def collect(
     "answers": _answers_table(answers),
     "whole": answers.iloc[-1].to_dict(),
     "zeros": _costliest_zeros(answers),
-    "scatter": _scatter(workdir, decision_tree.from_json(tree)),
+    "scatter": _scatter(workdir, trees.from_json(tree)),
   }
   if "flag" in shown:
     found["flag"] = shown["flag"].set_index("meant").to_dict("index")
@@ -104,6 +105,6 @@ def _scatter(workdir: Workdir, tree: Tree) -> str:
   predictions = pd.read_parquet(workdir / "evaluate" / f"{_SHOWN}.parquet")
   return vote_figures.predicted_against_true(
     tree,
-    vote_metrics.votes_of(tree, votes.iloc[rows]).cumulative,
-    vote_metrics.predictions_of(tree, predictions.iloc[rows]).cumulative,
+    vote_tables.votes_of(tree, votes.iloc[rows]).cumulative,
+    vote_tables.predictions_of(tree, predictions.iloc[rows]).cumulative,
   )

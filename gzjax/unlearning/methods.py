@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from gzjax import losses
+from gzjax.objectives import losses
 from gzjax.types import Method, Objective, PyTree
-from gzjax.unlearning import transforms
+from gzjax.unlearning import edits, transforms
 
 
 class Task(NamedTuple):
@@ -68,7 +68,7 @@ class Row(NamedTuple):
   # weakest and the configured value.
   strength: tuple[str, float] | None = None
   # (retain Fisher, parameters, **settings) -> the noise that it adds.
-  noise: Callable[..., transforms.NoiseScale] | None = None
+  noise: Callable[..., edits.NoiseScale] | None = None
   # Whether it reads all logits as those of one softmax.
   softmax_only: bool = False
 
@@ -453,7 +453,7 @@ def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
   Fails on random wrong labels: there are no weights that belong to them alone.
   """
   return Method(
-    transforms.dampen_by_fisher(threshold, strength),
+    edits.dampen_by_fisher(threshold, strength),
     None,
     None,
     ("forget_fisher", "train_fisher"),
@@ -463,10 +463,10 @@ def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
 def assd(task: Task, *, scale: float = 1.0) -> Method:
   """SSD that finds its threshold (Schoepf et al. 2024, made for label errors).
 
-  See `transforms.dampen_by_percentile`. Cost and failure as of `ssd`.
+  See `edits.dampen_by_percentile`. Cost and failure as of `ssd`.
   """
   return Method(
-    transforms.dampen_by_percentile(task.forget / task.train, scale),
+    edits.dampen_by_percentile(task.forget / task.train, scale),
     None,
     None,
     ("forget_fisher", "train_fisher"),
@@ -518,13 +518,13 @@ def fisher_forgetting(
 
   p <- p + s n, n normal, s^2 = alpha / (F_r + delta), s <= cap rms(p), where
   alpha spends `budget` nats of predicted loss: see
-  `transforms.fisher_noise_scale`. With `search` the driver lowers the budget
+  `edits.fisher_noise_scale`. With `search` the driver lowers the budget
   until the measured damage is at most `max_damage`. One draw, no training.
   Cost: one Fisher pass over the retain set, and a reading a trial. Fails to
   aim: it blurs all that was memorised, right or wrong.
   """
   return Method(
-    transforms.inject_fisher_noise(
+    edits.inject_fisher_noise(
       task.key, budget=budget, stabiliser=stabiliser, cap=cap
     ),
     None,
@@ -539,13 +539,13 @@ def published_fisher_forgetting(
   """Fisher Forgetting as seed 1 ran it: a warning, not a tool.
 
   p <- p + n noise_scale / sqrt(F + stabiliser), F the squares of batch-mean
-  gradients over the number of examples: see `transforms.published_noise_scale`.
+  gradients over the number of examples: see `edits.published_noise_scale`.
   Collapses: the noise is thousands of times the weights.
   """
   return Method(
-    transforms.inject_noise(
+    edits.inject_noise(
       task.key,
-      lambda f, p: transforms.published_noise_scale(
+      lambda f, p: edits.published_noise_scale(
         f, p, noise_scale=noise_scale, stabiliser=stabiliser
       ),
     ),
@@ -609,7 +609,7 @@ for _name, _row in {
     {"budget": 0.0},
     Driver(max_damage=0.05, search=8),
     strength=("budget", 1e-8),
-    noise=transforms.fisher_noise_scale,
+    noise=edits.fisher_noise_scale,
   ),
   "relabel": Row(relabel, _STILL, _TRAINED),
   "published_gradient_ascent": Row(
@@ -619,7 +619,7 @@ for _name, _row in {
     published_fisher_forgetting,
     {"noise_scale": 0.0},
     Driver(fisher="batch_mean"),
-    noise=transforms.published_noise_scale,
+    noise=edits.published_noise_scale,
   ),
 }.items():
   register(_name, _row)

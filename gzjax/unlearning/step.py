@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gzjax import losses
+from gzjax.objectives import losses
 from gzjax.types import (
   ApplyFn,
   Batch,

@@ -10,7 +10,7 @@ from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
-from gzjax.data import dataset
+from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.errors import UserError
 from tests.command_line import ROOT, environment
@@ -18,7 +18,7 @@ from tests.data.catalogs import CLASSES, add_columns, write_catalog
 
 
 def _load(tmp_path, path, columns=None, size=16, classes=CLASSES):
-  builder = dataset.catalog_builder(
+  builder = builders.catalog_builder(
     path, path.parent, columns or Columns(), classes, str(tmp_path / "tfds")
   )
   return dataset.load(dataset.prepare(builder), crop=0, size=size)

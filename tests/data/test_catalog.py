@@ -8,7 +8,7 @@ import pandas as pd
 from PIL import Image
 import pytest
 
-from gzjax.data import dataset
+from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog.catalog import (
   Columns,
   fingerprint,
@@ -356,7 +356,7 @@ def test_records_hold_what_the_table_has(tmp_path):
       **{"width": ["6", "16", "40"], "part": ["train", "val", "test"]},
     },
   )
-  builder = dataset.catalog_builder(
+  builder = builders.catalog_builder(
     path,
     path.parent,
     Columns(crop="width", split="part"),
@@ -387,7 +387,7 @@ def test_galaxies_without_labels(tmp_path):
   rows = read_rows(path, columns)
   found = unlabelled(rows, path.parent, columns, "predict")
   assert "clipped: 1, first in row 3" in found.notes[0]
-  builder = dataset.builder_of(found, path, str(tmp_path / "tfds"))
+  builder = builders.builder_of(found, path, str(tmp_path / "tfds"))
   data = dataset.load(dataset.prepare(builder), crop=0, size=6)
   assert list(data.table) == ["id_str"]
   assert list(data.table["id_str"]) == ["1000", "1001", "1002", "1003"]
@@ -400,7 +400,7 @@ def test_galaxies_without_labels(tmp_path):
 @pytest.mark.parametrize("kind", ["jpg", "tiff", "webp", "png"])
 def test_formats_of_images(tmp_path, kind):
   path = write_catalog(tmp_path, 3, kind, size=16)
-  builder = dataset.catalog_builder(
+  builder = builders.catalog_builder(
     path, path.parent, Columns(), CLASSES, str(tmp_path / "tfds")
   )
   found = dataset.load(dataset.prepare(builder), crop=0, size=16)
@@ -413,7 +413,7 @@ def test_an_oblong_image_is_cut_to_a_square(tmp_path):
   pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
   Image.fromarray(pixels).save(tmp_path / "images" / "0.png")
   add_columns(path, {"width": ["15", "16", "16"]})
-  builder = dataset.catalog_builder(
+  builder = builders.catalog_builder(
     path, path.parent, Columns(crop="width"), CLASSES, str(tmp_path / "tfds")
   )
   dataset.prepare(builder)

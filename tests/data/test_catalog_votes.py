@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gzjax.data import dataset
-from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE, GZD_5, TREES
+from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
 from gzjax.data.galaxy_catalog.votes import spellings
+from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE, GZD_5, TREES
 from tests.data.catalogs import (
   CLASSES,
   add_columns,
@@ -318,7 +318,7 @@ def test_labels_may_be_missing_where_there_are_votes(tmp_path):
 def test_votes_come_back_from_the_records(tmp_path):
   counts = walk(GZD_5, 6)
   path = write(tmp_path, GZD_5.answers, counts)
-  builder = dataset.catalog_builder(
+  builder = builders.catalog_builder(
     path,
     path.parent,
     Columns(label="", tree="gzd_5"),

@@ -9,8 +9,7 @@ import pandas as pd
 from PIL import Image
 import pytest
 
-from gzjax.data import dataset
-from gzjax.data.decision_tree import GZ2
+from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
 from gzjax.data.galaxy_catalog.fits_images import (
   DEFAULT,
@@ -20,6 +19,7 @@ from gzjax.data.galaxy_catalog.fits_images import (
 )
 from gzjax.data.galaxy_catalog.images import read_image
 from gzjax.errors import UserError
+from gzjax.morphology.campaigns import GZ2
 from tests.data.catalogs import CLASSES, refusal, write_catalog
 
 fits = pytest.importorskip("astropy.io.fits")
@@ -334,7 +334,7 @@ def test_records_of_fits_images(tmp_path):
   table["file_loc"] = ["images/0.fits", "images/1.fits.gz", "images/2.png"]
   table["width"] = ["20", "99", "8"]
   table.to_csv(path, index=False)
-  builder = dataset.catalog_builder(
+  builder = builders.catalog_builder(
     path, path.parent, Columns(crop="width"), CLASSES, str(tmp_path / "tfds")
   )
   dataset.prepare(builder)

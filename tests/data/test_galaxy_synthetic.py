@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
-from gzjax.data import dataset, sky, volunteers
-from gzjax.data.decision_tree import GZ2, GZD_5
+from gzjax.data import builders, dataset
 from gzjax.errors import UserError
+from gzjax.morphology.campaigns import GZ2, GZD_5
+from gzjax.sky import render, volunteers
+from gzjax.sky.scene import sample_labels
 
 COUNT = 130  # two chunks and a bit
 
 
 def _builder(folder, **changes):
-  return dataset.synthetic_builder(
+  return builders.synthetic_builder(
     galaxies=COUNT,
     image_size=16,
     class_fractions=(0.4, 0.4, 0.2),
@@ -28,8 +30,8 @@ def test_records_are_the_survey(tmp_path, tree):
   records = builder.as_data_source("full")
   assert len(records) == COUNT
   assert builder.info.metadata["tree"] == tree.name
-  label = sky.sample_labels(5, COUNT, (0.4, 0.4, 0.2)).astype(np.int32)
-  images = np.array(list(sky.pictures(5, np.arange(COUNT), label, 16)), int)
+  label = sample_labels(5, COUNT, (0.4, 0.4, 0.2)).astype(np.int32)
+  images = np.array(list(render.pictures(5, np.arange(COUNT), label, 16)), int)
   scenes, votes = volunteers.vote_all(5, label, tree)
   for i in (0, 63, 64, 129):
     record = records[i]

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 import tensorflow_datasets as tfds
 
-from gzjax.data import decision_tree
 from gzjax.data.galaxy_zoo2 import Builder, GalaxyZoo2Config
 from gzjax.errors import UserError
+from gzjax.morphology import campaigns, trees
 from tests.data import zoo_files
 from tests.real_data import KAGGLE, needs_real
 
@@ -76,7 +76,7 @@ def test_kaggle_round_trip(manual):
   again = tfds.builder_from_directory(folder)
   assert again.info.metadata["tree"] == "gz2_kaggle"
   assert again.info.metadata["left_out"] == {}
-  tree = decision_tree.TREES[again.info.metadata["tree"]]
+  tree = campaigns.TREES[again.info.metadata["tree"]]
   assert again.info.features["fractions"].shape == (len(tree.answers),)
   assert "Willett" in again.info.citation
   assert "Galaxy Challenge" in again.info.description
@@ -248,7 +248,7 @@ def test_hart16_round_trip(manual):
   # Two ids of 18 digits that are equal as floats stay apart.
   assert float(zoo_files.hart16_id(0)) == float(zoo_files.hart16_id(1))
   assert [r["id_str"].decode() for r in records] == list(wanted["dr7objid"])
-  stems = decision_tree.GZ2.stems
+  stems = campaigns.GZ2.stems
   for i, record in zip(wanted.index, records, strict=True):
     row = table.loc[i]
     assert record["image"] == zoo_files.encoded(i, "JPEG")
@@ -377,5 +377,5 @@ def test_real_files_of_the_challenge(tmp_path):
     np.asarray([0.383147, 0.616853, 0.0, 0.0, 0.616853], np.float32),
   )
   fractions = np.stack([record["fractions"] for record in records])
-  off = decision_tree.violation(decision_tree.GZ2_KAGGLE, fractions)
+  off = trees.violation(campaigns.GZ2_KAGGLE, fractions)
   assert np.abs(off).max() < 1e-5

@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import tensorflow_datasets as tfds
 
-from gzjax.data import decision_tree
 from gzjax.data.galaxy_zoo_decals import Builder, GalaxyZooDecalsConfig
 from gzjax.errors import UserError
+from gzjax.morphology import campaigns
 from tests.data import zoo_files
 
 CAMPAIGNS = {
-  "volunteers_5": decision_tree.GZD_5,
-  "volunteers_1_and_2": decision_tree.GZD_1_2,
+  "volunteers_5": campaigns.GZD_5,
+  "volunteers_1_and_2": campaigns.GZD_1_2,
 }
 COUNT = 10
 
@@ -189,7 +189,7 @@ def test_empty_cells(manual):
   _edit(manual, 2, "bar_weak", "")
   _edit(manual, 2, "dec", "")
   record = _records(_build(manual))[2]
-  assert record["counts"][decision_tree.GZD_5.index("bar_weak")] == 0
+  assert record["counts"][campaigns.GZD_5.index("bar_weak")] == 0
   assert np.isnan(record["dec"])
   assert np.isfinite(record["ra"])
 
@@ -200,7 +200,7 @@ def test_columns_that_are_not_there(manual):
   table = pd.read_csv(path)
   table.drop(columns=["ra", "bar_weak_debiased"]).to_csv(path, index=False)
   record = _records(_build(manual))[1]
-  index = decision_tree.GZD_5.index("bar_weak")
+  index = campaigns.GZD_5.index("bar_weak")
   assert np.isnan(record["ra"])
   assert np.flatnonzero(np.isnan(record["debiased"])) == [index]
   table.drop(columns="bar_weak").to_csv(path, index=False)

@@ -118,7 +118,7 @@ def test_damaged_cache_is_named(tmp_path):
 def test_rows_read_as_the_array_they_select():
   array = np.random.default_rng(1).integers(0, 256, (9, 4, 4, 3), np.uint8)
   chosen = np.array([7, 2, 2, 5])
-  rows = pixels.Rows(array, chosen)
+  rows = pixels.SelectedImages(array, chosen)
   wanted = array[chosen]
   assert rows.shape == wanted.shape
   assert rows.nbytes == wanted.nbytes

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE, Tree, conditional, joint
+from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE
+from gzjax.morphology.trees import Tree, conditional, joint
 
 KAGGLE_IMAGES = "images_training_rev1"
 KAGGLE_TABLE = "training_solutions_rev1.csv"

@@ -10,8 +10,11 @@ import numpy as np
 import optax
 import pytest
 
-from gzjax import fisher, losses, models, sharding, training
+from gzjax import fisher, models, sharding
 from gzjax.fisher import diagonal
+from gzjax.objectives import losses
+from gzjax.training import optim
+from gzjax.training.step import init_state, make_train_step
 from tests import networks
 from tests.fisher import truth
 
@@ -197,9 +200,9 @@ def _compiled(mesh, count):
   batch = networks.batch(count)
   batch["image"] = np.zeros((count, 32, 32, 3), np.float32)
   accumulate = diagonal.make_accumulate(apply_fn, spec, mesh)
-  tx = training.make_optimizer("sgd", optax.constant_schedule(0.1))
-  state = training.init_state(params, stats, tx)
-  step = training.make_train_step(apply_fn, losses.cross_entropy, tx)
+  tx = optim.make_optimizer("sgd", optax.constant_schedule(0.1))
+  state = init_state(params, stats, tx)
+  step = make_train_step(apply_fn, losses.cross_entropy, tx)
   return (
     accumulate.lower(
       zeros(params), params, stats, jax.random.key(0), batch

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gzjax import losses
+from gzjax.objectives import losses
 
 
 def loss_of_one(apply_fn, batch_stats, objective=losses.cross_entropy):

@@ -21,7 +21,7 @@ def test_reads_every_type(tmp_path, dtype):
   values = np.arange(6).reshape(2, 3).astype(dtype)
   scalar = np.array(5, dtype)
   path = pth.save(tmp_path / "w.pth", {"a.weight": values, "b": scalar})
-  got = torch_file.read(path)
+  got = torch_file.read_tensors(path)
   assert list(got) == ["a.weight", "b"]
   for name, wanted in (("a.weight", values), ("b", scalar)):
     assert got[name].dtype == wanted.dtype
@@ -44,7 +44,7 @@ def test_shared_storages_offsets_and_strides(tmp_path):
     every_other=(1, (5,), (2,)),
     empty=(24, (0, 3), (3, 1)),
   )
-  got = torch_file.read(path)
+  got = torch_file.read_tensors(path)
   np.testing.assert_array_equal(got["part"], FLOATS[4:10].reshape(2, 3))
   np.testing.assert_array_equal(got["turned"], FLOATS.reshape(6, 4).T)
   np.testing.assert_array_equal(got["every_other"], [1, 3, 5, 7, 9])
@@ -60,7 +60,7 @@ def test_takes_a_wrapped_state_dict(tmp_path, wrapper):
     {"a": FLOATS},
     lambda content: {"epoch": 3, wrapper: content},
   )
-  np.testing.assert_array_equal(torch_file.read(path)["a"], FLOATS)
+  np.testing.assert_array_equal(torch_file.read_tensors(path)["a"], FLOATS)
 
 
 def test_takes_parameters_and_metadata(tmp_path):
@@ -73,12 +73,12 @@ def test_takes_parameters_and_metadata(tmp_path):
   path = pth.archive(
     tmp_path / "w.pth", pth.Opcodes(state), {"0": FLOATS.tobytes()}
   )
-  np.testing.assert_array_equal(torch_file.read(path)["a"], FLOATS)
+  np.testing.assert_array_equal(torch_file.read_tensors(path)["a"], FLOATS)
 
 
 def _refused(path, match):
   with pytest.raises(UserError, match=match) as caught:
-    torch_file.read(path)
+    torch_file.read_tensors(path)
   assert str(path) in str(caught.value)
   assert "\n" not in str(caught.value)
 
@@ -232,7 +232,7 @@ def test_a_pickle_cannot_change_what_it_gets_hold_of(tmp_path, victim, slots):
   )
   _refused(path, "damaged")
   good = pth.save(tmp_path / "good.pth", {"a": FLOATS})
-  np.testing.assert_array_equal(torch_file.read(good)["a"], FLOATS)
+  np.testing.assert_array_equal(torch_file.read_tensors(good)["a"], FLOATS)
 
 
 @pytest.mark.oracle
@@ -244,7 +244,7 @@ def test_the_test_writer_writes_what_torch_reads(tmp_path):
     turned=(0, (4, 6), (1, 4)),
   )
   wanted = torch.load(path, weights_only=True)
-  got = torch_file.read(path)
+  got = torch_file.read_tensors(path)
   assert list(got) == list(wanted)
   for name, value in got.items():
     np.testing.assert_array_equal(value, wanted[name].numpy())
@@ -267,7 +267,7 @@ def test_reads_what_torch_saves(tmp_path, dtype):
   if dtype.startswith("float"):
     tensors["parameter"] = torch.nn.Parameter(whole[2])
   torch.save(tensors, tmp_path / "w.pth")
-  got = torch_file.read(tmp_path / "w.pth")
+  got = torch_file.read_tensors(tmp_path / "w.pth")
   assert list(got) == list(tensors)
   for name, value in got.items():
     assert value.dtype == dtype

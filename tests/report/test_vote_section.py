@@ -10,11 +10,13 @@ import pandas as pd
 from PIL import Image
 import pytest
 
-from gzjax import vote_metrics
-from gzjax.data import decision_tree, labels
-from gzjax.data.decision_tree import GZ2, GZD_5
+from gzjax.evaluation import flags, vote_tables
+from gzjax.evaluation.dirichlet import mean_shares
+from gzjax.morphology import predictions, trees
+from gzjax.morphology.campaigns import GZ2, GZD_5
+from gzjax.morphology.votes import from_counts
+from gzjax.pipeline.workdir import Workdir
 from gzjax.report import figures, page, vote_figures, vote_section
-from gzjax.workdir import Workdir
 
 SPLIT = np.repeat(["train", "validation", "test"], [100, 60, 80])
 
@@ -24,12 +26,12 @@ def _fake(folder, tree, *, counts=True, broken=False, seed=0):
   rng = np.random.default_rng(seed)
   alpha = rng.uniform(1, 20, (len(SPLIT), len(tree.answers)))
   # Half the galaxies are plain mergers, or plainly none.
-  a = tree.index(vote_metrics.merger(tree))
+  a = tree.index(flags.merger(tree))
   alpha[::2, a] *= 40
   for answer in tree.questions[tree.question_of[a]].after:
     alpha[::2, tree.index(answer)] *= 40
-  shares = vote_metrics.mean_shares(tree, alpha)
-  asked = np.rint(40 * decision_tree.asked(tree, shares))
+  shares = mean_shares(tree, alpha)
+  asked = np.rint(40 * trees.asked(tree, shares))
   votes = np.concatenate(
     [
       rng.multinomial(asked[:, q].astype(int), shares[:, part])
@@ -37,25 +39,25 @@ def _fake(folder, tree, *, counts=True, broken=False, seed=0):
     ],
     axis=1,
   )
-  seen = labels.from_counts(tree, votes)
+  seen = from_counts(tree, votes)
   if not counts:
     seen = seen._replace(counts=None)
   if broken:
     alpha = np.full_like(alpha, np.nan)
   law = 0.5 * alpha + 2
-  said = vote_metrics.Predictions(
-    tree, vote_metrics.mean_shares(tree, law), law if counts else None
+  said = predictions.Predictions(
+    tree, mean_shares(tree, law), law if counts else None
   )
   for name in ("data", "evaluate/votes", "stages"):
     (folder / name).mkdir(parents=True)
   ids = pd.DataFrame({"id_str": [f"g{i}" for i in range(len(SPLIT))]})
   ids.assign(split=SPLIT).to_parquet(folder / "split.parquet")
   for name, table in (
-    ("data/votes", vote_metrics.votes_table(seen)),
-    ("evaluate/original", vote_metrics.predictions_table(said)),
+    ("data/votes", vote_tables.votes_table(seen)),
+    ("evaluate/original", vote_tables.predictions_table(said)),
   ):
     ids.join(table).to_parquet(folder / f"{name}.parquet")
-  tables = vote_metrics.study(
+  tables = vote_tables.vote_tables(
     seen,
     {"original": said, "retrain": said},
     rng.random((len(SPLIT), 3)),
@@ -79,14 +81,14 @@ def _text(found):
 def dirichlet(tmp_path_factory):
   """A run with counts and concentrations, and what the report shows of it."""
   made = _fake(tmp_path_factory.mktemp("run") / "run", GZ2)
-  return *made, vote_section.collect(made[0], decision_tree.to_json(GZ2))
+  return *made, vote_section.collect(made[0], trees.to_json(GZ2))
 
 
 def test_a_network_that_predicts_classes_has_no_section(tmp_path):
   workdir = Workdir(tmp_path)
   assert vote_section.collect(workdir, None) is None
   # Nor has one of labels, which has a tree but no fractions.
-  assert vote_section.collect(workdir, decision_tree.to_json(GZ2)) is None
+  assert vote_section.collect(workdir, trees.to_json(GZ2)) is None
 
 
 def test_the_numbers_of_the_words_are_those_of_the_galaxies(dirichlet):
@@ -138,12 +140,12 @@ def test_the_dots_are_the_validation_galaxies(dirichlet, monkeypatch):
     "predicted_against_true",
     lambda tree, truth, predicted: drawn.append((truth, predicted)),
   )
-  vote_section.collect(workdir, decision_tree.to_json(GZ2))
+  vote_section.collect(workdir, trees.to_json(GZ2))
   rows = SPLIT == "validation"
   np.testing.assert_array_equal(drawn[0][0], seen.cumulative[rows])
   np.testing.assert_array_equal(drawn[0][1], said.cumulative[rows])
   monkeypatch.setattr(vote_section, "_DOTS", 20)
-  vote_section.collect(workdir, decision_tree.to_json(GZ2))
+  vote_section.collect(workdir, trees.to_json(GZ2))
   some = pd.DataFrame(drawn[1][0])
   assert len(some.drop_duplicates()) == 20
   assert len(some.merge(pd.DataFrame(seen.cumulative[rows]))) == 20
@@ -171,9 +173,7 @@ def test_the_picture_of_the_dots_is_drawn_where_they_are():
 
 def test_votes_without_counts_have_no_intervals(tmp_path):
   workdir, *_ = _fake(tmp_path / "run", GZD_5, counts=False)
-  text, html = _text(
-    vote_section.collect(workdir, decision_tree.to_json(GZD_5))
-  )
+  text, html = _text(vote_section.collect(workdir, trees.to_json(GZD_5)))
   assert "Calibration" in text
   assert "intervals at a level" not in text
   assert "one law for all" not in html
@@ -181,7 +181,7 @@ def test_votes_without_counts_have_no_intervals(tmp_path):
 
 def test_a_network_that_is_not_finite_has_a_section_that_says_so(tmp_path):
   workdir, *_ = _fake(tmp_path / "run", GZ2, broken=True)
-  found = vote_section.collect(workdir, decision_tree.to_json(GZ2))
+  found = vote_section.collect(workdir, trees.to_json(GZ2))
   text, html = _text(found)
   assert "No test galaxy has a predicted merger fraction" in text
   assert "reliability" not in found
@@ -193,11 +193,11 @@ def test_a_network_that_is_not_finite_has_a_section_that_says_so(tmp_path):
 def test_a_sky_without_mergers(dirichlet):
   *_, found = dirichlet
   truth = np.zeros((30, 37))
-  table = vote_metrics.precision_recall(GZ2, truth, truth + 0.5)
+  table = flags.precision_recall(GZ2, truth, truth + 0.5)
   assert "<svg" in vote_figures.precision_recall(
     table[table["meant"] == "fraction"], 0.4
   )
-  flag = vote_metrics.flag(GZ2, truth, truth + 0.5).set_index("meant")
+  flag = flags.flag(GZ2, truth, truth + 0.5).set_index("meant")
   text, _ = _text({**found, "flag": flag.to_dict("index")})
   assert "30 test galaxies with a predicted merger fraction" in text
   assert "0 have such a fraction of the votes: a precision of 0%" in text

@@ -9,7 +9,10 @@ import numpy as np
 import optax
 import pytest
 
-from gzjax import defaults, losses, models, sharding, training
+from gzjax import models, sharding
+from gzjax.objectives import losses
+from gzjax.pipeline import defaults
+from gzjax.training.step import init_state
 from gzjax.types import Method, TrainState, UnlearnBatch
 from gzjax.unlearning import methods, transforms
 from gzjax.unlearning.methods import METHODS, Driver, Row, Task
@@ -44,9 +47,7 @@ def _start(name, mesh, **changes):
     params = row.start(params, fresh, models.depth_order(params), **settings)
   params, stats = sharding.replicate(mesh, (params, stats))
   reference = sharding.replicate(mesh, params)
-  state = sharding.replicate(
-    mesh, training.init_state(params, stats, method.transform)
-  )
+  state = sharding.replicate(mesh, init_state(params, stats, method.transform))
   arrays = {
     "reference_params": reference,
     "saliency": jax.tree.map(jnp.sin, reference),
@@ -278,9 +279,7 @@ def test_the_step_teaches_only_where_the_original_is_known(mesh):
 def test_training_mode_moves_the_stored_statistics(mesh):
   apply_fn, params, stats = networks.tiny()
   method = METHODS["published_gradient_ascent"].build(_task(params))
-  state = sharding.replicate(
-    mesh, training.init_state(params, stats, method.transform)
-  )
+  state = sharding.replicate(mesh, init_state(params, stats, method.transform))
   batch = sharding.shard_batch(mesh, networks.batch(16))
   step = make_unlearn_step(apply_fn, method, train=True)
   state, _ = step(state, (UnlearnBatch(batch, batch), {}))

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from gzjax.unlearning import transforms
+from gzjax.unlearning import edits, transforms
 
 PARAMS = {"w": jnp.array([[3.0, 4.0]]), "b": jnp.array([1.0])}
 
@@ -204,7 +204,7 @@ def test_dampening_by_hand():
   # Ratios 3, 0.5 and 2; params 3, 4 and 1.
   forget, train = _tree([3, 1], 4), _tree([1, 2], 2)
   got, _ = _update(
-    transforms.dampen_by_fisher(1.5, 1.0),
+    edits.dampen_by_fisher(1.5, 1.0),
     _tree([0, 0], 0),
     forget_fisher=forget,
     train_fisher=train,
@@ -212,7 +212,7 @@ def test_dampening_by_hand():
   _check(got, [3 / 3 - 3, 0], 1 / 2 - 1)
   # strength 3 dampens nothing by 3/2 > 1, and a ratio of 3 not at all.
   got, _ = _update(
-    transforms.dampen_by_fisher(1.5, 3.0),
+    edits.dampen_by_fisher(1.5, 3.0),
     _tree([0, 0], 0),
     forget_fisher=forget,
     train_fisher=train,
@@ -223,9 +223,9 @@ def test_dampening_by_hand():
 def test_dampening_leaves_a_zero_fisher_and_an_infinite_threshold_alone():
   zeros = _tree([0, 0], 0)
   for tx, forget in (
-    (transforms.dampen_by_fisher(1.0, 1.0), zeros),
-    (transforms.dampen_by_fisher(np.inf, 1.0), _tree([5, 5], 5)),
-    (transforms.dampen_by_percentile(0.1, scale=0.0), _tree([5, 1], 2)),
+    (edits.dampen_by_fisher(1.0, 1.0), zeros),
+    (edits.dampen_by_fisher(np.inf, 1.0), _tree([5, 5], 5)),
+    (edits.dampen_by_percentile(0.1, scale=0.0), _tree([5, 1], 2)),
   ):
     got, _ = _update(
       tx, zeros, forget_fisher=forget, train_fisher=_tree([1, 1], 1)
@@ -238,7 +238,7 @@ def test_percentile_dampens_the_share_that_its_formula_says():
   train = {"w": jnp.ones((100, 100))}
   forget = {"w": jnp.asarray(rng.exponential(size=(100, 100)), jnp.float32)}
   got, _ = _update(
-    transforms.dampen_by_percentile(0.1),
+    edits.dampen_by_percentile(0.1),
     jax.tree.map(jnp.zeros_like, train),
     train,
     forget_fisher=forget,
@@ -251,7 +251,7 @@ def test_percentile_dampens_the_share_that_its_formula_says():
 def test_published_noise_is_that_of_the_publication():
   fisher = {"w": jnp.array([[0.0, 1e-8, 1.0]]), "b": jnp.array([0.0])}
   params = jax.tree.map(jnp.ones_like, fisher)
-  scale = transforms.published_noise_scale(
+  scale = edits.published_noise_scale(
     fisher, params, noise_scale=0.01, stabiliser=1e-8
   )
   np.testing.assert_allclose(
@@ -273,7 +273,7 @@ WIDE = {"w": jnp.full((40, 50), 10.0), "b": jnp.ones(3)}
 
 
 def test_noise_spends_the_loss_budget():
-  scale = transforms.fisher_noise_scale(
+  scale = edits.fisher_noise_scale(
     _fisher(), WIDE, budget=0.05, stabiliser=0.1, cap=1e9
   )
   np.testing.assert_allclose(scale.predicted_loss, 0.05, rtol=1e-4)
@@ -290,7 +290,7 @@ def test_noise_spends_the_loss_budget():
 def test_noise_raises_a_quadratic_loss_by_the_budget():
   """Monte Carlo: E[sum F w^2 / 2] over the noise is the prediction."""
   f = _fisher()
-  scale = transforms.fisher_noise_scale(
+  scale = edits.fisher_noise_scale(
     f, WIDE, budget=0.05, stabiliser=0.1, cap=1e9
   )
   draws = scale.sigma["w"][None] * jax.random.normal(
@@ -303,7 +303,7 @@ def test_noise_raises_a_quadratic_loss_by_the_budget():
 
 def test_cap_holds_where_the_fisher_vanishes():
   f = {"w": jnp.zeros((40, 50)), "b": jnp.ones(3)}
-  scale = transforms.fisher_noise_scale(
+  scale = edits.fisher_noise_scale(
     f, WIDE, budget=0.05, stabiliser=0.1, cap=0.2
   )
   np.testing.assert_allclose(scale.sigma["w"], 2.0, rtol=1e-6)
@@ -311,13 +311,13 @@ def test_cap_holds_where_the_fisher_vanishes():
 
 
 def test_injected_noise_has_the_scale_and_new_draws_each_time():
-  tx = transforms.inject_fisher_noise(
+  tx = edits.inject_fisher_noise(
     jax.random.key(0), budget=0.05, stabiliser=0.1, cap=1e9
   )
   zeros = jax.tree.map(jnp.zeros_like, WIDE)
   first, state = tx.update(zeros, tx.init(WIDE), WIDE, retain_fisher=_fisher())
   second, _ = tx.update(zeros, state, WIDE, retain_fisher=_fisher())
-  sigma = transforms.fisher_noise_scale(
+  sigma = edits.fisher_noise_scale(
     _fisher(), WIDE, budget=0.05, stabiliser=0.1, cap=1e9
   ).sigma["w"]
   ratio = np.std(first["w"] / sigma)

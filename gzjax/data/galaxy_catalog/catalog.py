@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gzjax.data.galaxy_catalog import extras, fits_images, tables, votes
+from gzjax.data.galaxy_catalog import extras, fits_images, tables
 from gzjax.data.galaxy_catalog.fits_images import Stretch
-from gzjax.data.galaxy_catalog.tables import Rows
+from gzjax.data.galaxy_catalog.tables import TableRows
+from gzjax.data.galaxy_catalog.votes import read_columns, read_votes
 from gzjax.errors import UserError
 
 
@@ -21,7 +22,7 @@ class Columns(NamedTuple):
   file: str = "file_loc"
   label: str = "label"  # may be missing where there is a tree; "": not read
   votes: tuple[str, ...] = ()  # one per class: then the label is the largest
-  tree: str = ""  # of `decision_tree.TREES`: its votes are found by name
+  tree: str = ""  # of `campaigns.TREES`: its votes are found by name
   vote_form: str = "counts"  # of the tree's columns; or fractions
   crop: str = ""  # edge of the square to keep, pixels of the image file
   ra: str = ""  # degrees; "": by its usual names, if there
@@ -36,7 +37,7 @@ class Catalog(NamedTuple):
   Columns of the frame, N rows: `id_str` (str) and `file` (str, a path that
   exists); and where the table has them `label` and `given_label` (int64,
   indices of `classes`), `votes` (f32[K] arrays), `counts` or `fractions` and
-  `debiased` (f32[A] arrays, see `votes.Votes`), `ra` and `dec` (float64,
+  `debiased` (f32[A] arrays, see `votes.VoteColumns`), `ra` and `dec` (float64,
   degrees, NaN where empty), `crop` (int64, pixels), `split` (str, one of
   `splits.SPLITS`).
   """
@@ -82,7 +83,7 @@ def read_catalog(
   return Catalog(frame, tuple(classes), columns.tree, stretch, tuple(notes))
 
 
-def read_rows(path: Path, columns: Columns, section: str = "data") -> Rows:
+def read_rows(path: Path, columns: Columns, section: str = "data") -> TableRows:
   """Reads a table, see `tables.read_table`, and checks its columns and ids.
 
   Args:
@@ -98,11 +99,11 @@ def read_rows(path: Path, columns: Columns, section: str = "data") -> Rows:
     name = getattr(columns, field)
     if name or field in ("id", "file"):
       tables.check_columns(path, table, [name], f"{section}.{field}_column")
-  return Rows(path, table, _ids(path, table, columns.id))
+  return TableRows(path, table, _ids(path, table, columns.id))
 
 
 def unlabelled(
-  rows: Rows,
+  rows: TableRows,
   images: Path,
   columns: Columns,
   section: str,
@@ -213,7 +214,7 @@ def _add_labels(frame, rows, columns, classes):
   """Adds labels and votes to the frame; returns notes."""
   notes = []
   if columns.tree:
-    found = votes.read_votes(rows, columns.tree, columns.vote_form)
+    found = read_votes(rows, columns.tree, columns.vote_form)
     notes += found.notes
     frame[found.form] = list(found.values)
     if found.debiased is not None:
@@ -261,7 +262,7 @@ def _class_votes(rows, names, classes):
       f"data.vote_columns names {len(names)} columns for {len(classes)} "
       "classes: give one for each of data.classes, in order."
     )
-  values = votes.read_columns(rows, names)
+  values = read_columns(rows, names)
   rows.refuse(
     values.sum(axis=1) == 0,
     lambda i: f"there is no vote in {', '.join(names)}",

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from gzjax.data import decision_tree
 from gzjax.data.galaxy_catalog.images import shorter_side
-from gzjax.data.galaxy_catalog.tables import Rows
-from gzjax.data.splits import SPLITS
+from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError
+from gzjax.morphology import trees
+from gzjax.morphology.splits import SPLITS
 
 _RA = ("ra", "ra_deg", "raj2000", "_raj2000", "alpha_j2000", "ra_icrs")
 _DEC = (
@@ -22,7 +22,7 @@ _SPLIT_NAMES = {
 _LARGEST_CROP = 2**31 - 1  # pixels; no image is wider
 
 
-def places(rows: Rows, ra: str, dec: str) -> dict[str, np.ndarray]:
+def places(rows: TableRows, ra: str, dec: str) -> dict[str, np.ndarray]:
   """Where on the sky the galaxies are.
 
   Args:
@@ -52,7 +52,7 @@ def places(rows: Rows, ra: str, dec: str) -> dict[str, np.ndarray]:
   }
 
 
-def splits(rows: Rows, name: str) -> pd.Series:
+def splits(rows: TableRows, name: str) -> pd.Series:
   """The split of each galaxy, one of `SPLITS`, which must all occur.
 
   Args:
@@ -80,7 +80,7 @@ def splits(rows: Rows, name: str) -> pd.Series:
   return split
 
 
-def crops(rows: Rows, name: str) -> np.ndarray:
+def crops(rows: TableRows, name: str) -> np.ndarray:
   """Edges of the squares to cut out, i64[N], whole pixels of the image files.
 
   Raises:
@@ -117,7 +117,7 @@ def clipped(frame: pd.DataFrame) -> list[str]:
 
 
 def _usual(rows, names):
-  found = decision_tree.find_columns(names, rows.table.columns)
+  found = trees.find_columns(names, rows.table.columns)
   return next((name for name in found if name is not None), None)
 
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from gzjax.data.builder import DEGREES, Galaxies, GalaxyBuilder
-from gzjax.data.decision_tree import TREES
+from gzjax.data.galaxy_builder import DEGREES, Galaxies, GalaxyBuilder
 from gzjax.data.galaxy_catalog import images
 from gzjax.data.galaxy_catalog.catalog import Catalog, fingerprint
-from gzjax.data.threads import bounded_map
+from gzjax.morphology.campaigns import TREES
+from gzjax.threads import bounded_map
 
 
 @dataclasses.dataclass(kw_only=True)

@@ -88,7 +88,7 @@ def _to_frame(table):
   return table.to_pandas()
 
 
-class Rows(NamedTuple):
+class TableRows(NamedTuple):
   """A table of N galaxies whose rows can be named in a message."""
 
   path: Path

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gzjax.data import decision_tree
-from gzjax.data.decision_tree import TREES, Tree
-from gzjax.data.galaxy_catalog.tables import Rows
+from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError
+from gzjax.morphology import trees
+from gzjax.morphology.campaigns import TREES
+from gzjax.morphology.trees import Tree
 
 # What Zoobot's tables put between a question and an answer.
 _CAMPAIGNS = {
@@ -23,7 +24,7 @@ _ENDINGS = {"counts": ("_count", ""), "fractions": ("_fraction", "")}
 _TOLERANCE = 0.01  # fractions in tables are often rounded to three digits
 
 
-class Votes(NamedTuple):
+class VoteColumns(NamedTuple):
   """Votes of N galaxies for the A answers of a tree, in its order."""
 
   form: str  # counts or fractions
@@ -35,13 +36,13 @@ class Votes(NamedTuple):
   notes: tuple[str, ...]  # what was found and what was not
 
 
-def read_votes(rows: Rows, tree_name: str, form: str) -> Votes:
+def read_votes(rows: TableRows, tree_name: str, form: str) -> VoteColumns:
   """Reads the columns of a decision tree from a table.
 
   Args:
     rows: the table; its columns may stand in any order and be called as in
       `spellings`, with the ending _count or _fraction or without.
-    tree_name: a key of `decision_tree.TREES`.
+    tree_name: a key of `campaigns.TREES`.
     form: counts or fractions. Fractions may be conditional or cumulative, see
       `decision_tree`: their sums tell which. A question that is empty in a row
       was not asked.
@@ -69,13 +70,13 @@ def read_votes(rows: Rows, tree_name: str, form: str) -> Votes:
   else:
     values, kind = _cumulative(rows, tree, values, names)
     notes.append(f"the vote fractions of {rows.path.name} are {kind}")
-  return Votes(
+  return VoteColumns(
     form, values.astype(np.float32), _debiased(rows, tree), tuple(notes)
   )
 
 
 def read_columns(
-  rows: Rows, names: Sequence[str], *, may_be_empty: bool = False
+  rows: TableRows, names: Sequence[str], *, may_be_empty: bool = False
 ) -> np.ndarray:
   """Columns of numbers >= 0 as f64[N,K]; empty cells are NaN.
 
@@ -147,9 +148,7 @@ def _find(rows, tree, endings):
   """
   for ending in endings:
     ways = spellings(tree, ending)
-    found = [
-      decision_tree.find_columns(way, rows.table.columns) for way in ways
-    ]
+    found = [trees.find_columns(way, rows.table.columns) for way in ways]
     best = max(
       range(len(ways)), key=lambda k: len(ways[k]) - found[k].count(None)
     )
@@ -192,7 +191,7 @@ def _debiased(rows, tree):
 
 def _counts(rows, tree, values):
   counts = np.nan_to_num(values)
-  if decision_tree.sums(tree, counts).max() <= 1:
+  if trees.sums(tree, counts).max() <= 1:
     raise UserError(
       f"{rows.path}: no question has more than one vote in any row: if the "
       "columns hold fractions, set --config.data.vote_form=fractions."
@@ -208,7 +207,7 @@ def _cumulative(rows, tree, values, names):
   kind = _kind(rows, tree, known, here)
   if kind == "conditional":
     _check_ways(rows, tree, here)
-    known = decision_tree.joint(tree, known)
+    known = trees.joint(tree, known)
   return np.where(here[tree.question_of], known, np.nan), kind
 
 
@@ -224,7 +223,7 @@ def _refuse_gaps(rows, tree, values, here):
 
 def _kind(rows, tree, known, here):
   """The form whose sums fewer rows break, which must be none."""
-  total = decision_tree.sums(tree, known)
+  total = trees.sums(tree, known)
   wanted = _wanted(tree, known, here)
   broken = {
     kind: here & (np.abs(total - sums) > _TOLERANCE)
@@ -254,11 +253,11 @@ def _wanted(tree, known, here):
 
   A question whose parents are not in the table may sum to anything.
   """
-  total = decision_tree.sums(tree, known)
+  total = trees.sums(tree, known)
   led_to = np.array(
     [all(here[tree.question_of[list(parents)]]) for parents in tree.parents]
   )
-  cumulative = total - decision_tree.violation(tree, known)
+  cumulative = total - trees.violation(tree, known)
   always = np.array([not parents for parents in tree.parents])
   return {
     "cumulative": np.where(led_to, cumulative, total),

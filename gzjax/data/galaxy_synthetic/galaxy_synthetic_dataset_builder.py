@@ -7,12 +7,15 @@ import numpy as np
 from PIL import Image
 import tensorflow_datasets as tfds
 
-from gzjax.data import decision_tree, sky, volunteers, zoo_records
-from gzjax.data.builder import Galaxies, GalaxyBuilder
-from gzjax.data.decision_tree import GZ2
+from gzjax.data.downloads import records
+from gzjax.data.galaxy_builder import Galaxies, GalaxyBuilder
 from gzjax.data.images import to_png
-from gzjax.data.threads import bounded_map
 from gzjax.errors import UserError
+from gzjax.morphology import campaigns
+from gzjax.morphology.campaigns import GZ2
+from gzjax.sky import render, volunteers
+from gzjax.sky.scene import CLASSES, Scene, sample_labels
+from gzjax.threads import bounded_map
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -52,28 +55,26 @@ class Builder(GalaxyBuilder):
   BUILDER_CONFIGS: ClassVar = [GalaxySyntheticConfig(name="small")]
 
   def _tree(self):
-    return decision_tree.TREES[self.builder_config.tree]
+    return campaigns.TREES[self.builder_config.tree]
 
   def _features(self) -> dict[str, Any]:
-    per_answer = zoo_records.per_answer(self._tree())
+    per_answer = records.per_answer(self._tree())
     return {
-      "label": tfds.features.ClassLabel(names=list(sky.CLASSES)),
+      "label": tfds.features.ClassLabel(names=list(CLASSES)),
       "counts": per_answer,
       "true_shares": per_answer,
-      **dict.fromkeys(
-        sky.Scene._fields, tfds.features.Scalar(dtype=np.float32)
-      ),
+      **dict.fromkeys(Scene._fields, tfds.features.Scalar(dtype=np.float32)),
     }
 
   def _galaxies(self, dl_manager, stack) -> Galaxies:
     del dl_manager, stack
     config = self.builder_config
     seed, size = config.seed, config.image_size
-    label = sky.sample_labels(seed, config.galaxies, config.class_fractions)
+    label = sample_labels(seed, config.galaxies, config.class_fractions)
     scenes, votes = volunteers.vote_all(seed, label, self._tree())
 
     def images(rows):
-      pictures = sky.pictures(seed, rows, label[rows], size)
+      pictures = render.pictures(seed, rows, label[rows], size)
       return bounded_map(lambda x: to_png(Image.fromarray(x)), pictures)
 
     return Galaxies(

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from gzjax.data import builder, zoo_records
-from gzjax.data.decision_tree import GZ2, GZ2_KAGGLE
+from gzjax.data import galaxy_builder
+from gzjax.data.downloads import records
 from gzjax.data.galaxy_zoo2 import hart16, kaggle
 from gzjax.errors import UserError
+from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE
 
 
 @dataclasses.dataclass(kw_only=True, eq=False)
@@ -31,7 +32,7 @@ class GalaxyZoo2Config(tfds.core.BuilderConfig):
       )
 
 
-class Builder(builder.GalaxyBuilder):
+class Builder(galaxy_builder.GalaxyBuilder):
   """DatasetBuilder for Galaxy Zoo 2; needs no TensorFlow."""
 
   VERSION = tfds.core.Version("1.0.0")
@@ -62,15 +63,15 @@ class Builder(builder.GalaxyBuilder):
   def _features(self) -> dict[str, Any]:
     tree = self._tree()
     if self.builder_config.release == "kaggle":
-      return {"fractions": zoo_records.per_answer(tree)}
-    return zoo_records.vote_features(tree)
+      return {"fractions": records.per_answer(tree)}
+    return records.vote_features(tree)
 
   def _galaxies(self, dl_manager, stack):
     config = self.builder_config
-    folder = builder.manual_dir(dl_manager)
+    folder = galaxy_builder.manual_dir(dl_manager)
     if config.release == "kaggle":
-      return kaggle.read(folder, self._scratch(), stack)
-    return hart16.read(
+      return kaggle.read_challenge(folder, self._scratch(), stack)
+    return hart16.read_release(
       folder,
       self._scratch(),
       stack,

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from gzjax.data import archives, zoo_records, zoo_tables
-from gzjax.data.builder import Galaxies
-from gzjax.data.decision_tree import GZ2
+from gzjax.data.downloads import archives, records, tables
+from gzjax.data.galaxy_builder import Galaxies
 from gzjax.errors import UserError
+from gzjax.morphology.campaigns import GZ2
 
 ZENODO = "zenodo.org/records/3565489"
 S3 = "gz2hart.s3.amazonaws.com"
@@ -21,7 +21,7 @@ MD5: Mapping[str, str] = {
 }
 
 
-def read(
+def read_release(
   folder: Path,
   scratch: Path,
   stack: contextlib.ExitStack,
@@ -64,12 +64,12 @@ def read(
   wanted = np.isin(votes["sample"], list(samples))
   missing = np.ones(len(ids), bool)
   missing[wanted] = ~images.has_most(assets[wanted], ids[wanted], str(path))
-  return zoo_records.galaxies(
+  return records.galaxies(
     images,
     assets,
-    {"id_str": ids, **zoo_records.vote_columns(votes)},
+    {"id_str": ids, **records.vote_columns(votes)},
     {
-      "repeated id": zoo_tables.repeated(ids),
+      "repeated id": tables.repeated(ids),
       "another sample": ~wanted,
       "no image": missing,
     },
@@ -77,16 +77,16 @@ def read(
 
 
 def _read_votes(path, scratch, stack):
-  table = zoo_tables.read_table(
+  table = tables.read_table(
     archives.open_file(path, scratch, stack),
     str(path),
     ["dr7objid", "sample"],
-    zoo_records.vote_groups(
+    records.vote_groups(
       [f"{stem}_count" for stem in GZ2.stems],
       [f"{stem}_debiased" for stem in GZ2.stems],
     ),
   )
-  zoo_tables.check_ids(str(path), table["dr7objid"])
+  tables.check_ids(str(path), table["dr7objid"])
   return table
 
 
@@ -95,14 +95,14 @@ def _assets(path, ids, scratch, stack):
 
   Of an id that the mapping has twice, the first image is taken.
   """
-  table = zoo_tables.read_table(
+  table = tables.read_table(
     archives.open_file(path, scratch, stack),
     str(path),
     ["objid", "asset_id"],
     {},
   )
   for column in table:
-    zoo_tables.check_ids(str(path), table[column])
+    tables.check_ids(str(path), table[column])
   assets = pd.Series(table["asset_id"], index=table["objid"])
   assets = assets[~assets.index.duplicated()]
   return assets.reindex(ids, fill_value="").to_numpy(object)

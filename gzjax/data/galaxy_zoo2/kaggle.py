@@ -6,10 +6,11 @@ import zipfile
 
 import numpy as np
 
-from gzjax.data import archives, zoo_records, zoo_tables
-from gzjax.data.builder import Galaxies
-from gzjax.data.decision_tree import GZ2_KAGGLE, violation
+from gzjax.data.downloads import archives, records, tables
+from gzjax.data.galaxy_builder import Galaxies
 from gzjax.errors import UserError
+from gzjax.morphology.campaigns import GZ2_KAGGLE
+from gzjax.morphology.trees import violation
 from gzjax.progress import say
 
 ORIGIN = "kaggle.com/c/galaxy-zoo-the-galaxy-challenge"
@@ -26,7 +27,9 @@ _TOLERANCE = 1e-5
 _MOST_BROKEN = 0.01
 
 
-def read(folder: Path, scratch: Path, stack: contextlib.ExitStack) -> Galaxies:
+def read_challenge(
+  folder: Path, scratch: Path, stack: contextlib.ExitStack
+) -> Galaxies:
   """Reads and checks the files of the challenge.
 
   Args:
@@ -50,7 +53,7 @@ def read(folder: Path, scratch: Path, stack: contextlib.ExitStack) -> Galaxies:
   images = archives.open_images(
     [archives.find(places, _IMAGES, ORIGIN)], scratch, stack
   )
-  return zoo_records.galaxies(
+  return records.galaxies(
     images,
     ids,
     {"id_str": ids, "fractions": fractions.astype(np.float32)},
@@ -62,15 +65,15 @@ def read(folder: Path, scratch: Path, stack: contextlib.ExitStack) -> Galaxies:
 
 
 def _read_table(path, scratch, stack):
-  table = zoo_tables.read_table(
+  table = tables.read_table(
     archives.open_file(path, scratch, stack),
     str(path),
     ["GalaxyID"],
-    {"votes": zoo_tables.Numbers(GZ2_KAGGLE.kaggle_columns(), np.float64)},
+    {"votes": tables.Numbers(GZ2_KAGGLE.kaggle_columns(), np.float64)},
   )
   ids = table["GalaxyID"]
-  zoo_tables.check_ids(str(path), ids)
-  twice = np.flatnonzero(zoo_tables.repeated(ids))
+  tables.check_ids(str(path), ids)
+  twice = np.flatnonzero(tables.repeated(ids))
   if len(twice):
     raise UserError(
       f"{path}, row {twice[0] + 1} repeats the id {ids[twice[0]]} "

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from gzjax.data import builder, zoo_records
-from gzjax.data.decision_tree import GZD_1_2, GZD_5
+from gzjax.data import galaxy_builder
+from gzjax.data.downloads import records
 from gzjax.data.galaxy_zoo_decals import release
 from gzjax.errors import UserError
+from gzjax.morphology.campaigns import GZD_1_2, GZD_5
 
 _TREES = {"volunteers_5": GZD_5, "volunteers_1_and_2": GZD_1_2}
 
@@ -34,7 +35,7 @@ class GalaxyZooDecalsConfig(tfds.core.BuilderConfig):
       )
 
 
-class Builder(builder.GalaxyBuilder):
+class Builder(galaxy_builder.GalaxyBuilder):
   """DatasetBuilder for Galaxy Zoo DECaLS; needs no TensorFlow."""
 
   VERSION = tfds.core.Version("1.0.0")
@@ -62,12 +63,12 @@ class Builder(builder.GalaxyBuilder):
     return _TREES[self.builder_config.campaign]
 
   def _features(self) -> dict[str, Any]:
-    return zoo_records.vote_features(self._tree())
+    return records.vote_features(self._tree())
 
   def _galaxies(self, dl_manager, stack):
     config = self.builder_config
-    return release.read(
-      builder.manual_dir(dl_manager),
+    return release.read_release(
+      galaxy_builder.manual_dir(dl_manager),
       self._scratch(),
       stack,
       campaign=config.campaign,

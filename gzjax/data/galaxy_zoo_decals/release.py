@@ -4,10 +4,10 @@ from collections.abc import Mapping
 import contextlib
 from pathlib import Path
 
-from gzjax.data import archives, zoo_records, zoo_tables
-from gzjax.data.builder import Galaxies
-from gzjax.data.decision_tree import Tree
+from gzjax.data.downloads import archives, records, tables
+from gzjax.data.galaxy_builder import Galaxies
 from gzjax.errors import UserError
+from gzjax.morphology.trees import Tree
 
 ZENODO = "zenodo.org/records/4573248"
 # As the file lists of public builders have them.
@@ -22,7 +22,7 @@ SHA256: Mapping[str, str] = {
 _PARTS = tuple(f"gz_decals_dr5_png_part{i}" for i in range(1, 5))
 
 
-def read(
+def read_release(
   folder: Path,
   scratch: Path,
   stack: contextlib.ExitStack,
@@ -52,11 +52,11 @@ def read(
   path = archives.find([folder], (f"{stem}.csv", f"{stem}.parquet"), ZENODO)
   places = _image_places(folder)
   archives.verify(path, "sha256", sha256)
-  votes = zoo_tables.read_table(
+  votes = tables.read_table(
     archives.open_file(path, scratch, stack),
     str(path),
     ["iauname"],
-    zoo_records.vote_groups(
+    records.vote_groups(
       tree.answers, [f"{name}_debiased" for name in tree.answers]
     ),
   )
@@ -68,11 +68,11 @@ def read(
       f"{', '.join(map(str, places))}: not one image is of a galaxy of {path}; "
       f"get {_PARTS[0]}.zip from {ZENODO}."
     )
-  return zoo_records.galaxies(
+  return records.galaxies(
     images,
     ids,
-    {"id_str": ids, **zoo_records.vote_columns(votes)},
-    {"repeated id": zoo_tables.repeated(ids), "no image": ~found},
+    {"id_str": ids, **records.vote_columns(votes)},
+    {"repeated id": tables.repeated(ids), "no image": ~found},
   )
 
 

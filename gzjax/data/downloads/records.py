@@ -1,0 +1,93 @@
+"""What the builders of Galaxy Zoo's own files share."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from gzjax.data.downloads.archives import Images
+from gzjax.data.downloads.tables import Numbers
+from gzjax.data.galaxy_builder import DEGREES, Galaxies
+from gzjax.morphology.trees import Tree
+
+
+def per_answer(tree: Tree) -> tfds.features.Tensor:
+  """The feature of one number for each answer of the tree."""
+  return tfds.features.Tensor(shape=(len(tree.answers),), dtype=np.float32)
+
+
+def vote_features(tree: Tree) -> dict[str, Any]:
+  """The features of `vote_columns`; `ra` and `dec` are read as f64[] arrays."""
+  return {
+    "counts": per_answer(tree),
+    "debiased": per_answer(tree),
+    "ra": DEGREES,
+    "dec": DEGREES,
+  }
+
+
+def vote_groups(
+  counts: Sequence[str], debiased: Sequence[str]
+) -> dict[str, Numbers]:
+  """What to read from a table of votes, see `tables.read_table`.
+
+  Args:
+    counts: columns of votes; an empty cell is no votes.
+    debiased: columns of debiased fractions; an empty cell or none is NaN.
+  """
+  return {
+    "counts": Numbers(counts, empty=0.0),
+    "debiased": Numbers(debiased, empty=np.nan, optional=True),
+    "position": Numbers(
+      ("ra", "dec"), np.float64, least=-np.inf, empty=np.nan, optional=True
+    ),
+  }
+
+
+def vote_columns(table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The columns of the records from what `vote_groups` made of N rows.
+
+  Returns:
+    `counts` and `debiased`, f32[N,A]; `ra` and `dec`, f64[N] degrees.
+  """
+  ra, dec = table["position"].T
+  return {
+    "counts": table["counts"],
+    "debiased": table["debiased"],
+    "ra": ra,
+    "dec": dec,
+  }
+
+
+def galaxies(
+  images: Images,
+  stems: np.ndarray,
+  columns: Mapping[str, np.ndarray],
+  reasons: Mapping[str, np.ndarray],
+) -> Galaxies:
+  """The rows of a table that stay, with their images.
+
+  Args:
+    images: of the download.
+    stems: str[N], which image each row has.
+    columns: N values of every feature but the image; `id_str` is one of them.
+    reasons: for each a mask bool[N] of the rows to leave out; the first that
+      holds counts. All rows that stay have an image.
+  """
+  stay = np.ones(len(stems), bool)
+  left_out = {}
+  for reason, mask in reasons.items():
+    left_out[reason] = int(np.sum(stay & mask))
+    stay &= ~mask
+  known = set(stems)
+  left_out["image without a row"] = len(images) - int(images.has(known).sum())
+  stems = stems[stay]
+  kept = {name: column[stay] for name, column in columns.items()}
+  return Galaxies(
+    kept,
+    lambda rows: images.read(stems[rows], kept["id_str"][rows]),
+    images.sizes(stems),
+    images.state(stems),
+    {reason: count for reason, count in left_out.items() if count},
+  )

@@ -1,0 +1,175 @@
+"""Reading the tables of Galaxy Zoo: only the columns that are needed.
+
+Identifiers stay text, since those of 18 digits do not survive as floats.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+import zipfile
+import zlib
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet
+
+from gzjax.data.downloads.archives import OpenFile
+from gzjax.errors import UserError
+from gzjax.morphology.trees import column_key, find_columns
+
+_ROWS_AT_ONCE = 20_000
+
+
+class Numbers(NamedTuple):
+  """A group of k columns of numbers."""
+
+  columns: Sequence[str]
+  dtype: type = np.float32
+  least: float = 0.0
+  empty: float | None = None  # what an empty cell means; None: a mistake
+  optional: bool = False  # a column that is not there has empty cells only
+
+
+def read_table(
+  file: OpenFile,
+  name: str,
+  text: Sequence[str],
+  numbers: Mapping[str, Numbers],
+) -> dict[str, np.ndarray]:
+  """Reads columns of a CSV or parquet file, in any spelling of their names.
+
+  Args:
+    file: the open file.
+    name: of the file, for messages; `.parquet` at the end tells its kind.
+    text: columns that are kept as text, without spaces around them.
+    numbers: what to call which columns of numbers.
+
+  Returns:
+    For each of `text` str[N] (NumPy objects), for each of `numbers` an array
+    [N,k] of its dtype.
+
+  Raises:
+    UserError: naming the file, the column or the row, and the mend.
+  """
+  found: dict[str, list[np.ndarray]] = {key: [] for key in (*text, *numbers)}
+  row = 1
+  try:
+    for chunk in _chunks(file, name, [*text, *_columns(numbers)]):
+      _check_columns(name, chunk, text, numbers)
+      for column in text:
+        found[column].append(_text(name, row, chunk, column))
+      for key, group in numbers.items():
+        found[key].append(_numbers(name, row, chunk, group))
+      row += len(chunk)
+  except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
+    raise UserError(
+      f"{name} cannot be read as a table ({e}): download it again."
+    ) from e
+  if row == 1:
+    raise UserError(f"{name} has no rows: download it again.")
+  return {key: np.concatenate(parts) for key, parts in found.items()}
+
+
+def check_ids(name: str, ids: np.ndarray) -> None:
+  """Checks that ids str[N] are whole numbers.
+
+  Raises:
+    UserError: naming the first row whose id is not, as `100008.0` or 5.9e+17.
+  """
+  bad = np.flatnonzero(~pd.Series(ids).str.fullmatch(r"\d+"))
+  if len(bad):
+    raise UserError(
+      f"{name}, row {bad[0] + 1}: the id is {ids[bad[0]]!r}, not a whole "
+      f"number ({len(bad)} such rows): some program stored the ids as floats, "
+      "which lose digits; use the file as it was downloaded."
+    )
+
+
+def repeated(ids: np.ndarray) -> np.ndarray:
+  """Which of the ids str[N] stand in an earlier row, too: bool[N]."""
+  return pd.Series(ids).duplicated().to_numpy()
+
+
+def _columns(numbers):
+  return [column for group in numbers.values() for column in group.columns]
+
+
+def _chunks(
+  file: OpenFile, name: str, wanted: Sequence[str]
+) -> Iterator[pd.DataFrame]:
+  """Frames with those of the wanted columns that the file has."""
+  keys = {column_key(column) for column in wanted}
+  if name.endswith(".parquet"):
+    parquet = pyarrow.parquet.ParquetFile(file)
+    columns = [c for c in parquet.schema_arrow.names if column_key(c) in keys]
+    for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
+      yield batch.to_pandas()
+    return
+  with pd.read_csv(
+    file,
+    dtype=str,
+    keep_default_na=False,
+    usecols=lambda column: column_key(column) in keys,
+    encoding="utf-8-sig",
+    chunksize=_ROWS_AT_ONCE,
+  ) as reader:
+    yield from reader
+
+
+def _check_columns(name, chunk, text, numbers):
+  required = [
+    *text,
+    *_columns({k: v for k, v in numbers.items() if not v.optional}),
+  ]
+  found = find_columns(required, list(chunk.columns))
+  missing = [column for column, here in zip(required, found) if here is None]
+  if missing:
+    raise UserError(
+      f"{name} has no column {missing[0]!r} ({len(missing)} of "
+      f"{len(required)} columns are missing): use the file as it was "
+      "downloaded."
+    )
+
+
+def _text(name, row, chunk, column):
+  (here,) = find_columns([column], list(chunk.columns))
+  values = chunk[here]
+  if pd.api.types.is_float_dtype(values):
+    raise UserError(
+      f"{name}: column {here!r} holds floats, which lose digits of ids: use "
+      "the file as it was downloaded."
+    )
+  values = values.astype(str).str.strip()
+  empty = np.flatnonzero(chunk[here].isna() | (values == ""))
+  if len(empty):
+    raise UserError(
+      f"{name}, row {row + empty[0]}: column {here!r} is empty: use the file "
+      "as it was downloaded."
+    )
+  return values.to_numpy(object)
+
+
+def _numbers(name, row, chunk, group):
+  found = find_columns(group.columns, list(chunk.columns))
+  values = np.empty((len(chunk), len(found)), group.dtype)
+  for k, here in enumerate(found):
+    values[:, k] = (
+      group.empty if here is None else _column(name, row, chunk[here], group)
+    )
+  return values
+
+
+def _column(name, row, cells: pd.Series, group: Numbers) -> Any:
+  values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64).copy()
+  odd = np.flatnonzero(~(np.isfinite(values) & (values >= group.least)))
+  words = cells.iloc[odd].astype(str).str.strip().str.lower()
+  empty = (words.isna() | words.isin(("", "nan"))).to_numpy(bool)
+  mistakes = odd if group.empty is None else odd[~empty]
+  if len(mistakes):
+    i = mistakes[0]
+    raise UserError(
+      f"{name}, row {row + i}: column {cells.name!r} is {cells.iloc[i]!r}, not "
+      f"a number from {group.least:g} up ({len(mistakes)} such rows): use the "
+      "file as it was downloaded."
+    )
+  values[odd] = group.empty
+  return values

@@ -1,0 +1,303 @@
+"""What all our TFDS builders share: records in order, shard by shard.
+
+TFDS's own GeneratorBasedBuilder holds up to 1 GB of records in memory and needs
+TensorFlow for more. Here memory holds one shard, whatever the number of images,
+and a build that was interrupted goes on after its last whole shard.
+"""
+
+import abc
+from collections.abc import (
+  Callable,
+  Generator,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
+import contextlib
+import errno
+import functools
+import hashlib
+import importlib.util
+import itertools
+import os
+from pathlib import Path
+import shutil
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from gzjax.errors import UserError
+from gzjax.morphology.trees import Tree
+from gzjax.progress import progress, say
+
+SPLIT = "full"
+SHARD_BYTES = 128 << 20
+SHARD_GALAXIES = 16384
+
+# As plain floats TFDS stores 32 bits: off by 0.05 arc seconds. These are read
+# as f64[] arrays.
+DEGREES = tfds.features.Tensor(
+  shape=(), dtype=np.float64, encoding=tfds.features.Encoding.BYTES
+)
+
+
+class Galaxies(NamedTuple):
+  """N galaxies in the order of their records."""
+
+  # N values of every feature but the image.
+  columns: Mapping[str, Sequence[Any] | np.ndarray]
+  # Rows i64[n] -> their encoded images in that order, read as they are taken.
+  images: Callable[[np.ndarray], Iterable[bytes]]
+  sizes: np.ndarray  # i64[N], about how many bytes each image has
+  source: str  # names the state of the image files: changes when they do
+  left_out: Mapping[str, int] = {}  # reason: number of galaxies not taken
+  notes: Sequence[str] = ()  # what else the user should know
+
+
+class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+  """Base of the builders: an image, an id and what else is known."""
+
+  _parts: "_Parts"
+  _stream: Generator[tuple[int, dict[str, Any]], None, None]
+
+  def __init__(self, *, file_format: Any = None, **kwargs: Any):
+    super().__init__(file_format=file_format, **kwargs)
+    if file_format is None and not self.info.initialized:
+      self.info.set_file_format(_default_format(), override=True)
+
+  @abc.abstractmethod
+  def _features(self) -> dict[str, Any]:
+    """The TFDS features of a record beside `image` and `id_str`."""
+
+  @abc.abstractmethod
+  def _galaxies(
+    self, dl_manager: tfds.download.DownloadManager, stack: contextlib.ExitStack
+  ) -> Galaxies:
+    """What to record; `stack` closes files once the records are written.
+
+    Raises:
+      UserError: naming the file and the mend.
+    """
+
+  def _tree(self) -> Tree | None:
+    """Whose answers the votes are."""
+    return None
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    tree = self._tree()
+    return self.dataset_info_from_configs(
+      features=tfds.features.FeaturesDict(
+        {
+          "image": tfds.features.Image(shape=(None, None, 3)),
+          "id_str": tfds.features.Text(),
+          **self._features(),
+        }
+      ),
+      metadata=tfds.core.MetadataDict(
+        tree=tree.name if tree else None, left_out={}, notes=[]
+      ),
+      disable_shuffling=True,
+    )
+
+  def _download_and_prepare(self, dl_manager, download_config=None):
+    with contextlib.ExitStack() as stack:
+      galaxies = self._galaxies(dl_manager, stack)
+      if not len(galaxies.sizes):
+        raise UserError(
+          f"no galaxy is left for {self.info.full_name} (left out: "
+          f"{dict(galaxies.left_out) or 'none'}): give the files that it needs."
+        )
+      self.info.metadata["left_out"] = dict(galaxies.left_out)
+      self.info.metadata["notes"] = list(galaxies.notes)
+      self._parts = self._open_parts(galaxies)
+      todo = self._parts.todo()
+      self._stream = progress(
+        _examples(galaxies, todo), len(todo), f"writing {self.info.full_name}"
+      )
+      stack.callback(self._stream.close)
+      with _room_for(galaxies.sizes[todo].sum(), self._parts.folder):
+        super()._download_and_prepare(dl_manager, download_config)
+
+  def _scratch(self) -> Path:
+    """A folder that stays, beside the temporary one that TFDS writes into."""
+    return Path(self.data_dir).parent
+
+  def _shard_iterators_per_split(self, dl_manager):
+    del dl_manager
+    return {
+      SPLIT: [
+        functools.partial(self._shard, name, rows)
+        for name, rows in self._parts.shards.items()
+      ]
+    }
+
+  def _shard(self, name: str, rows: range) -> Iterator[Any]:
+    if name in self._parts.missing:
+      return itertools.islice(self._stream, len(rows))
+    return iter(rows)  # TFDS counts them; the writer does not read them
+
+  def _example_writer(self):
+    return _PartsWriter(self.info.file_format, self._parts)
+
+  def _post_download_and_prepare_hook(self):
+    # Another process may be writing there, to no avail.
+    shutil.rmtree(self._parts.folder, ignore_errors=True)
+
+  def _open_parts(self, galaxies: Galaxies) -> "_Parts":
+    """The folder of finished shards; those of other galaxies are deleted."""
+    bounds = shard_rows(galaxies.sizes)
+    template = self._get_filename_template(SPLIT)
+    paths = [
+      template.sharded_filepath(shard_index=i, num_shards=len(bounds))
+      for i in range(len(bounds))
+    ]
+    beside = self._scratch()
+    prefix = f"parts.{self.version}."
+    folder = beside / (prefix + _fingerprint(galaxies, *map(str, bounds)))
+    for stale in set(beside.glob(f"{prefix}*")) - {folder}:
+      shutil.rmtree(stale)
+    folder.mkdir(exist_ok=True)
+    shards = {path.name: rows for path, rows in zip(paths, bounds)}
+    done = {name for name in shards if (folder / name).exists()}
+    if done:
+      say(f"{folder}: {len(done)} of {len(shards)} shards are there")
+    return _Parts(folder, shards, frozenset(shards.keys() - done))
+
+
+def manual_dir(dl_manager: tfds.download.DownloadManager) -> Path:
+  """The folder of files that the user downloaded.
+
+  Raises:
+    UserError: if it is missing or empty; names the files that it needs.
+  """
+  try:
+    return Path(dl_manager.manual_dir)
+  except AssertionError as error:
+    raise UserError(str(error)) from error
+
+
+def shard_rows(sizes: np.ndarray) -> list[range]:
+  """Cuts N rows into shards that fit in memory.
+
+  Args:
+    sizes: i64[N], bytes of each row.
+
+  Returns:
+    Ranges that follow one another, each of at most `SHARD_GALAXIES` rows and,
+    unless it is a single row, `SHARD_BYTES` bytes.
+  """
+  ends = np.cumsum(sizes)
+  shards, start = [], 0
+  while start < len(sizes):
+    full = (ends[start - 1] if start else 0) + SHARD_BYTES
+    stop = int(np.searchsorted(ends, full, side="right"))
+    stop = min(max(stop, start + 1), start + SHARD_GALAXIES)
+    shards.append(range(start, stop))
+    start = stop
+  return shards
+
+
+class _Parts(NamedTuple):
+  """Finished shards, kept until TFDS has moved the data set to its place."""
+
+  folder: Path  # its name tells what the shards are made from
+  shards: dict[str, range]  # file name: rows
+  # Fixed at the start: another process may build the same data set.
+  missing: frozenset[str]  # names of the shards that this build writes
+
+  def todo(self) -> np.ndarray:
+    """Rows of the missing shards, i64[n]."""
+    rows = (self.shards[name] for name in self.shards if name in self.missing)
+    return np.fromiter(itertools.chain.from_iterable(rows), np.int64)
+
+
+class _PartsWriter(tfds.core.ExampleWriter):
+  """Writes each shard to the parts: whole, or not at all."""
+
+  def __init__(self, file_format: Any, parts: _Parts):
+    super().__init__(file_format)
+    self._parts = parts
+
+  def write(self, path, examples):
+    path = Path(path)
+    if path.name in self._parts.missing:
+      self._write_part(path.name, examples)
+    # Before the last shard TFDS's folder stays empty, so that a killed build
+    # leaves nothing in it.
+    if path.name == next(reversed(self._parts.shards)):
+      for name in self._parts.shards:
+        _place(self._parts.folder / name, path.with_name(name))
+
+  def _write_part(self, name, examples):
+    part = self._parts.folder / name
+    unfinished = part.with_name(f"{name}.unfinished{os.getpid()}")
+    try:
+      super().write(unfinished, examples)
+      _flush(unfinished)
+      unfinished.replace(part)
+    finally:
+      unfinished.unlink(missing_ok=True)
+
+
+def _place(part: Path, path: Path):
+  """Gives a part its final name; keeps the old one if the disk has links."""
+  try:
+    os.link(part, path)
+  except OSError:
+    part.replace(path)
+
+
+def _flush(path: Path):
+  """Waits until the file is on the disk: power may fail after a rename."""
+  with path.open("rb") as file:
+    os.fsync(file.fileno())
+
+
+def _default_format() -> str:
+  # TFDS's default, tfrecord, needs TensorFlow; array_record has no wheel for
+  # some systems.
+  return "array_record" if _has("array_record") else "parquet"
+
+
+def _has(package: str) -> bool:
+  return importlib.util.find_spec(package) is not None
+
+
+def _examples(galaxies, rows):
+  for i, image in zip(rows, galaxies.images(rows), strict=True):
+    values = {name: column[i] for name, column in galaxies.columns.items()}
+    yield int(i), {"image": image, **values}
+
+
+def _fingerprint(galaxies: Galaxies, *texts: str) -> str:
+  """Twelve hex digits that name the records."""
+  digest = hashlib.sha256(repr((galaxies.source, texts)).encode())
+  digest.update(np.asarray(galaxies.sizes, np.int64).tobytes())
+  for name, column in galaxies.columns.items():
+    values = np.asarray(column)
+    if values.dtype == object:
+      values = values.astype(str)
+    digest.update(f"{name} {values.dtype} {values.shape}".encode())
+    digest.update(values.tobytes())
+  return digest.hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def _room_for(size: int, folder: Path):
+  """Says in one line that the disk is too small, before or while it fills."""
+  message = (
+    f"no room for the data set in {folder.parent}: it needs "
+    f"{size / 1e6:,.0f} MB more; make room or choose another folder with "
+    "--data_dir=FOLDER (finished shards are kept)."
+  )
+  if shutil.disk_usage(folder).free < size:
+    raise UserError(message)
+  try:
+    yield
+  except (OSError, RuntimeError) as error:
+    # array_record raises RuntimeError, with the system's words in it.
+    if os.strerror(errno.ENOSPC) not in str(error):
+      raise
+    raise UserError(message) from error

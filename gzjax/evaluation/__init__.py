@@ -1,0 +1,1 @@
+"""How good, how forgetful, how sure: numbers on the host in float64."""

@@ -1,0 +1,115 @@
+"""Membership attacks: can it be told that a galaxy was trained on?"""
+
+import numpy as np
+from scipy import stats
+from sklearn import linear_model, model_selection
+
+from gzjax.evaluation import metrics
+
+
+def auc(positive: np.ndarray, negative: np.ndarray) -> float:
+  """P(positive score > negative score) + P(equal) / 2 (Mann and Whitney).
+
+  Infinite scores keep their order; NaN for an empty side.
+  """
+  if not len(positive) or not len(negative):
+    return float("nan")
+  ranks = stats.rankdata(np.concatenate([positive, negative]))
+  n = len(positive)
+  return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
+
+
+def attack_auc(
+  forget_probabilities: np.ndarray,
+  forget_label: np.ndarray,
+  unseen_probabilities: np.ndarray,
+  unseen_label: np.ndarray,
+) -> float:
+  """How well the loss tells memorised wrong labels from unseen wrong ones.
+
+  The population membership attack on the loss (Yeom et al. 2018) with a fair
+  outside group: galaxies that were never trained on, given wrong labels by the
+  same flip model. Real retraining scores about 0.5, a model that memorised its
+  wrong labels about 1. (Against unseen galaxies with their true labels, even
+  real retraining would look suspicious: its loss on wrong labels is high.)
+  """
+  return auc(
+    -metrics.cross_entropy(forget_probabilities, forget_label),
+    -metrics.cross_entropy(unseen_probabilities, unseen_label),
+  )
+
+
+def attack_accuracy(
+  member_loss: np.ndarray,
+  other_loss: np.ndarray,
+  *,
+  folds: int = 10,
+  seed: int = 0,
+) -> float:
+  """Balanced accuracy of a membership attack on the loss, cross-validated.
+
+  A logistic regression on the loss (clipped to 20 nats), trained on nine
+  stratified folds and tested on the tenth, the classes weighted equally (the
+  attack of the NeurIPS 2023 unlearning challenge). 0.5: members cannot be told.
+  NaN where a side has fewer than two examples.
+
+  Args:
+    member_loss: nats, f[M].
+    other_loss: nats of examples that were not trained on, f[N].
+    folds: at most; fewer if a side is small.
+    seed: of the shuffle.
+  """
+  folds = min(folds, len(member_loss), len(other_loss))
+  if folds < 2:
+    return float("nan")
+  loss = np.concatenate([member_loss, other_loss])
+  is_member = np.repeat([1, 0], [len(member_loss), len(other_loss)])
+  found = model_selection.cross_val_predict(
+    linear_model.LogisticRegression(class_weight="balanced"),
+    np.clip(np.nan_to_num(loss, nan=20.0), 0, 20)[:, None],
+    is_member,
+    cv=model_selection.StratifiedKFold(folds, shuffle=True, random_state=seed),
+  )
+  return metrics.balanced_accuracy(is_member, found, 2)
+
+
+def scaled_confidence(
+  probabilities: np.ndarray, label: np.ndarray
+) -> np.ndarray:
+  """The logit of the label, log p - log(1 - p), f64[N], within +-30.
+
+  Normal enough for a Gaussian fit (Carlini et al. 2022). A row that
+  is not finite gives -30.
+  """
+  p = probabilities[np.arange(len(label)), label]
+  rest = np.sum(probabilities, axis=1) - p
+  with np.errstate(divide="ignore", invalid="ignore"):
+    found = np.log(p) - np.log(rest)
+  return np.clip(np.nan_to_num(found, nan=-30.0), -30, 30)
+
+
+def u_lira(
+  target: np.ndarray, unlearned: np.ndarray, retrained: np.ndarray
+) -> np.ndarray:
+  """U-LiRA: log-likelihood ratio of "was unlearned" over "was never seen".
+
+  Two Gaussians for each example, fitted to shadow models (Hayes et al. 2024),
+  with a variance floor of 1e-2. Positive: the attacker says that
+  the example was in the training set.
+
+  Args:
+    target: scaled confidences of the network under attack, f[N].
+    unlearned: of S >= 2 shadow networks that unlearned the examples, f[S,N].
+    retrained: of S >= 2 that never saw them, f[S,N].
+
+  Raises:
+    ValueError: for fewer than two shadow networks of a kind.
+  """
+  if min(len(unlearned), len(retrained)) < 2:
+    raise ValueError("U-LiRA needs two shadow networks of each kind")
+
+  def log_density(shadows):
+    deviation = np.sqrt(np.maximum(shadows.var(axis=0, ddof=1), 1e-2))
+    return stats.norm.logpdf(target, shadows.mean(axis=0), deviation)
+
+  return log_density(unlearned) - log_density(retrained)

@@ -1,0 +1,55 @@
+"""Predictions of votes that need no network."""
+
+import numpy as np
+from sklearn import cluster
+
+from gzjax.data.pixels import Images
+
+# The challenge's central pixel benchmark takes a square of 10 of 424 pixels.
+CENTRE, CLUSTERS = 10, 6
+
+
+def mean_vector(fractions: np.ndarray) -> np.ndarray:
+  """The best constant prediction, f64[A]: the mean of fractions f[N,A]."""
+  return np.asarray(np.mean(fractions, axis=0, dtype=np.float64))
+
+
+def central_colour(image: Images, pixels: int = CENTRE) -> np.ndarray:
+  """Mean colour of the central square of each image, f64[N,3].
+
+  Args:
+    image: u8[N,S,S,3]; of a memory map only the centres are read.
+    pixels: edge of the square, at most S.
+  """
+  start = (image.shape[1] - pixels) // 2
+  centre = np.s_[start : start + pixels]
+  return np.asarray(
+    np.mean(image[:, centre, centre], axis=(1, 2), dtype=np.float64)
+  )
+
+
+def central_pixel(
+  colour: np.ndarray,
+  fractions: np.ndarray,
+  train: np.ndarray,
+  clusters: int = CLUSTERS,
+  seed: int = 0,
+) -> np.ndarray:
+  """The challenge's central pixel benchmark, f64[N,A].
+
+  The training galaxies are clustered by the colour of their centres (k-means);
+  every galaxy gets the mean vector of the cluster whose colour is nearest.
+
+  Args:
+    colour: f[N,3], see `central_colour`.
+    fractions: f[N,A], cumulative; only those of `train` are looked at.
+    train: i[n], rows of the training galaxies.
+    clusters: at most; fewer if there are fewer colours.
+    seed: of the clusters' first centres.
+  """
+  known = fractions[train]
+  clusters = min(clusters, len(np.unique(colour[train], axis=0)))
+  fit = cluster.KMeans(clusters, n_init=4, random_state=seed)
+  member = fit.fit_predict(colour[train])
+  means = [mean_vector(known[member == k]) for k in range(clusters)]
+  return np.stack(means)[fit.predict(colour)]

@@ -1,0 +1,103 @@
+"""What a network says about single galaxies, in lines of text."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gzjax.evaluation import label_scores, uncertain
+from gzjax.morphology import campaigns, walks
+from gzjax.morphology.trees import Tree
+from gzjax.morphology.votes import Votes
+from gzjax.objectives import targets
+from gzjax.pipeline.experiment import Experiment
+
+
+def describe(
+  experiment: Experiment,
+  found: targets.Prediction,
+  rows: Sequence[int] | np.ndarray,
+  *,
+  shares: np.ndarray | None,
+  votes: Votes | None,
+  validation: np.ndarray,
+) -> list[list[str]]:
+  """The lines of some of N galaxies.
+
+  Of a network of classes their probabilities, of one of labels those that it or
+  the volunteers give, else its way through the tree.
+
+  Args:
+    experiment: whose network it is.
+    found: about the N galaxies.
+    rows: which of them.
+    shares: f64[N,C], of the volunteers for each class; None: nobody knows.
+    votes: on all questions that the network answers; None: on none.
+    validation: i[n], rows on which thresholds of labels are chosen.
+  """
+  if found.votes is None or votes is None:
+    return [
+      class_lines(
+        experiment.classes,
+        found.probabilities[row],
+        None if shares is None else shares[row],
+        experiment.config.evaluate.uncertain_below,
+      )
+      for row in rows
+    ]
+  tree = found.votes.tree
+  if _speaks_of_labels(tree):
+    given = label_scores.label(votes.on(tree), found, validation)
+    return [
+      label_lines(given.names, given.said[row], given.truth[row])
+      for row in rows
+    ]
+  steps = walks.walk(tree, found.votes.shares[list(rows)])
+  return [walks.walk_lines(galaxy) for galaxy in steps]
+
+
+def _speaks_of_labels(tree: Tree) -> bool:
+  """Whether the tree has seed 3's ten labels and nothing else."""
+  few = len(tree.questions) == len(campaigns.TEN_LABELS)
+  return few and label_scores.has_ten_labels(tree)
+
+
+def class_lines(
+  classes: tuple[str, ...],
+  probabilities: np.ndarray,
+  shares: np.ndarray | None,
+  below: float,
+) -> list[str]:
+  """What a network of classes says of one galaxy, beside the volunteers.
+
+  Args:
+    classes: C names.
+    probabilities: f64[C].
+    shares: f64[C], of the volunteers; None where nobody knows.
+    below: largest probability under which it is uncertain.
+  """
+  (said,) = uncertain.with_uncertain(probabilities[None], below)
+  lines = []
+  for k, name in enumerate(classes):
+    line = f"{name} {probabilities[k]:.2f}"
+    if shares is not None:
+      line += f" (votes {np.nan_to_num(shares[k]):.2f})"
+    lines.append(line)
+  return [f"→ {[*classes, 'uncertain'][said]}", *lines]
+
+
+def label_lines(
+  names: tuple[str, ...], said: np.ndarray, true: np.ndarray
+) -> list[str]:
+  """The labels that a network or the volunteers give to one galaxy.
+
+  Args:
+    names: L labels.
+    said: bool[L].
+    true: bool[L].
+  """
+  mark = {True: "✓", False: "✗"}
+  return [
+    f"{name}: predicted {mark[bool(p)]}, true {mark[bool(t)]}"
+    for name, p, t in zip(names, said, true, strict=True)
+    if p or t
+  ]

@@ -1,0 +1,246 @@
+"""Is the unlearned network still a network? Verdicts, with the reason."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gzjax.evaluation import metrics
+from gzjax.types import PyTree
+
+VERDICTS = ("ok", "weak", "collapsed", "non-finite")
+
+
+# A prediction is constant if one class has this share of it.
+CONSTANT_SHARE = 0.95
+
+
+# Share of the original's balanced accuracy above chance that must survive.
+LEAST_SKILL = 0.5
+
+
+# Share of the way from the original's forget accuracy to the target.
+LEAST_FORGETTING = 0.5
+
+
+# Largest loss of balanced accuracy of a healthy network.
+LARGEST_DAMAGE = 0.05
+
+
+# A gap between the original's forget accuracy and the target below which there
+# was nothing to unlearn.
+LEAST_LEARNED = 0.1
+
+
+# Forget accuracy of an original that has learned its wrong labels.
+WELL_LEARNED = 0.5
+
+
+# Loss of the wrong labels, nats, that tells of an ascent without bound.
+RUNAWAY_LOSS = 5.0
+
+
+class Reading(NamedTuple):
+  """What a diagnosis looks at, measured on clean validation labels."""
+
+  nonfinite: int  # parameters and validation galaxies that are not finite
+  histogram: np.ndarray  # f64[K], shares of the predicted classes
+  balanced_accuracy: float  # on validation
+  forget_accuracy: float  # share of wrong labels that are still predicted
+  distance_to_constant: float = float("nan")  # nats, see metrics
+
+
+class Diagnosis(NamedTuple):
+  """A verdict out of `VERDICTS` and the reason in words."""
+
+  verdict: str
+  reason: str
+
+
+def take_reading(
+  params: PyTree,
+  validation: np.ndarray,
+  validation_label: np.ndarray,
+  forget: np.ndarray,
+  forget_label: np.ndarray,
+) -> Reading:
+  """Takes the reading of a network from its predictions.
+
+  Args:
+    params: its parameters; None if it has none.
+    validation: probabilities f64[N,K].
+    validation_label: i[N], true labels.
+    forget: probabilities f64[M,K].
+    forget_label: i[M], the wrong labels.
+  """
+  num_classes = validation.shape[1]
+  predicted = metrics.predicted_class(validation)
+  bad_rows = np.sum(predicted == metrics.INVALID_CLASS)
+  finite = predicted[predicted != metrics.INVALID_CLASS]
+  return Reading(
+    nonfinite=int(bad_rows) + _count_nonfinite(params),
+    histogram=np.bincount(finite, minlength=num_classes) / len(predicted),
+    balanced_accuracy=metrics.balanced_accuracy(
+      validation_label, predicted, num_classes
+    ),
+    forget_accuracy=metrics.accuracy(
+      forget_label, metrics.predicted_class(forget)
+    ),
+    distance_to_constant=metrics.distance_to_constant(validation),
+  )
+
+
+def expected_forget_accuracy(accuracy: float, num_classes: int) -> float:
+  """How often a network that never saw a wrong label gives it: the target.
+
+  A network of this accuracy errs with probability 1 - accuracy, and hits one
+  given wrong class out of K - 1. Known without retraining.
+  """
+  return (1 - accuracy) / (num_classes - 1)
+
+
+def diagnose(
+  after: Reading, original: Reading, target: float, class_names: Sequence[str]
+) -> Diagnosis:
+  """Judges a network against the one that it was made from.
+
+  | rule, first match wins                                      | verdict    |
+  |--------------------------------------------------------------|------------|
+  | a parameter or a logit is not finite                         | non-finite |
+  | one class has `CONSTANT_SHARE` of the predictions            | collapsed  |
+  | under `LEAST_SKILL` of the original's skill above chance     | collapsed  |
+  | over `LARGEST_DAMAGE` of balanced accuracy lost              | weak       |
+  | the original had not learned its wrong labels                | ok         |
+  | under `LEAST_FORGETTING` of the way to the target            | weak       |
+  | otherwise                                                    | ok         |
+
+  Args:
+    after: the network to judge.
+    original: the network trained on the wrong labels.
+    target: see `expected_forget_accuracy`.
+    class_names: K names.
+  """
+  chance = 1 / len(class_names)
+  largest = int(after.histogram.argmax())
+  skill = after.balanced_accuracy - chance
+  skill_before = original.balanced_accuracy - chance
+  damage = original.balanced_accuracy - after.balanced_accuracy
+  learned = original.forget_accuracy - target
+  forgotten = original.forget_accuracy - after.forget_accuracy
+  if after.nonfinite:
+    return Diagnosis(
+      "non-finite",
+      f"{after.nonfinite} parameters or predictions are NaN or inf",
+    )
+  if after.histogram[largest] >= CONSTANT_SHARE:
+    return Diagnosis(
+      "collapsed",
+      f"calls {after.histogram[largest]:.0%} of all galaxies "
+      f"{class_names[largest]}",
+    )
+  if skill < LEAST_SKILL * skill_before:
+    return Diagnosis(
+      "collapsed",
+      f"balanced accuracy fell from {original.balanced_accuracy:.3f} to "
+      f"{after.balanced_accuracy:.3f} (chance {chance:.3f})",
+    )
+  if damage > LARGEST_DAMAGE:
+    return Diagnosis("weak", f"hurt: lost {damage:.3f} of balanced accuracy")
+  if learned < LEAST_LEARNED:
+    return Diagnosis("ok", "the original had not learned its wrong labels")
+  if forgotten < LEAST_FORGETTING * learned:
+    return Diagnosis(
+      "weak",
+      f"still gives {after.forget_accuracy:.0%} of the wrong labels (original "
+      f"{original.forget_accuracy:.0%}, target {target:.0%})",
+    )
+  return Diagnosis(
+    "ok",
+    f"gives {after.forget_accuracy:.0%} of the wrong labels (original "
+    f"{original.forget_accuracy:.0%}, target {target:.0%})",
+  )
+
+
+def nothing_to_unlearn(original: Reading) -> str:
+  """A warning where the original gives less than half of its wrong labels."""
+  if original.forget_accuracy > WELL_LEARNED:
+    return ""
+  return (
+    f"the original gives only {original.forget_accuracy:.0%} of its wrong "
+    "labels: it hardly learned them, so there is (almost) nothing to unlearn. "
+    "More epochs or less augmentation would make it memorise them."
+  )
+
+
+def cause(report: Mapping[str, Any]) -> str:
+  """Why a network was hurt, in words; empty if it was not or nobody knows.
+
+  Args:
+    report: `verdict`, `balanced_accuracy_drop`, `forget_loss` (before, after)
+      and, of noise, `noise` with the fields of `noise_report` and
+      `measured_loss_change`.
+  """
+  hurt = report["balanced_accuracy_drop"] > LARGEST_DAMAGE
+  if report["verdict"] not in ("collapsed", "non-finite") and not hurt:
+    return ""
+  noise = report.get("noise")
+  if noise:
+    return _cause_of_noise(noise)
+  before, after = (report["forget_loss"][key] for key in ("before", "after"))
+  if after is not None and after > max(10 * before, RUNAWAY_LOSS):
+    return (
+      "the loss of the wrong labels was driven from "
+      f"{_number(before)} to {_number(after)} nats (a guess costs about 1): "
+      "ascent of a loss without an upper bound"
+    )
+  return ""
+
+
+def _number(value: float) -> str:
+  return f"{value:,.0f}" if value >= 100 else f"{value:.2g}"
+
+
+def _cause_of_noise(noise: Mapping[str, Any]) -> str:
+  ratio = noise["noise_over_weight"]
+  share = noise["effective_parameters"] / noise["parameters"]
+  size = f"the noise is {_number(ratio)} times the weights (rms)"
+  if ratio > 1 and share < 0.5:
+    return (
+      f"{size}: the Fisher is below the stabiliser (only {share:.1%} of the "
+      "parameters count), so the noise is the same everywhere and the Fisher "
+      "plays no part"
+    )
+  if ratio > 1:
+    return f"{size}: nothing bounds it where the Fisher is small"
+  measured, predicted = (
+    noise[f"{kind}_loss_change"] for kind in ("measured", "predicted")
+  )
+  cost = "more than can be told" if measured is None else f"{measured:.3g}"
+  return (
+    f"{size} and costs {cost} nats where the Fisher predicts {predicted:.2g}: "
+    "it left the region in which the quadratic law holds "
+    f"({noise['at_cap']:.0%} of the parameters at the cap, F = 0 for "
+    f"{noise['zero_fisher']:.0%})"
+  )
+
+
+def ascent_verdict(
+  now: Reading, original: Reading, target: float, max_damage: float
+) -> str:
+  """The stop rule of gradient ascent: "go on", "done" or "rewind".
+
+  "rewind" (to the weights before) where the network is not finite or has lost
+  more than `max_damage` of balanced validation accuracy; "done" where it gives
+  the wrong labels no more often than `target`.
+  """
+  damage = original.balanced_accuracy - now.balanced_accuracy
+  if now.nonfinite or damage > max_damage:
+    return "rewind"
+  return "done" if now.forget_accuracy <= target else "go on"
+
+
+def _count_nonfinite(params) -> int:
+  return sum(
+    int(np.sum(~np.isfinite(np.asarray(p)))) for p in jax.tree.leaves(params)
+  )

@@ -1,0 +1,140 @@
+"""Numbers about predictions, on the host in float64.
+
+A prediction that is not finite belongs to no class: it is counted as wrong,
+never as class 0 (which is what argmax makes of NaN).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+INVALID_CLASS = -1
+
+
+def predicted_class(logits: np.ndarray) -> np.ndarray:
+  """f[N,K] -> i64[N]; `INVALID_CLASS` where a row is not finite."""
+  finite = np.isfinite(logits).all(axis=1)
+  return np.where(finite, logits.argmax(axis=1), INVALID_CLASS)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+  """f[N,K] -> f64[N,K]; NaN where a row is not finite."""
+  logits = np.asarray(logits, np.float64)
+  finite = np.isfinite(logits).all(axis=1, keepdims=True)
+  return np.where(
+    finite, special.softmax(np.where(finite, logits, 0), axis=1), np.nan
+  )
+
+
+def cross_entropy(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
+  """-log p(label) in nats, f64[N]; inf where p is 0 or not finite."""
+  p = probabilities[np.arange(len(label)), label]
+  with np.errstate(divide="ignore"):
+    return -np.log(np.where(np.isfinite(p), p, 0.0))
+
+
+def confusion_matrix(
+  label: np.ndarray, predicted: np.ndarray, num_classes: int
+) -> np.ndarray:
+  """i64[K,K]: rows are labels, columns predictions; invalid ones left out."""
+  keep = predicted != INVALID_CLASS
+  matrix = np.zeros((num_classes, num_classes), np.int64)
+  np.add.at(matrix, (label[keep], predicted[keep]), 1)
+  return matrix
+
+
+def accuracy(label: np.ndarray, predicted: np.ndarray) -> float:
+  """Share of equal entries; NaN for no entries."""
+  return float(np.mean(label == predicted)) if len(label) else float("nan")
+
+
+def recalls(
+  label: np.ndarray, predicted: np.ndarray, num_classes: int
+) -> np.ndarray:
+  """Recall of each class, f64[K]; NaN for a class that does not occur."""
+  return np.array(
+    [
+      accuracy(label[label == k], predicted[label == k])
+      for k in range(num_classes)
+    ]
+  )
+
+
+def balanced_accuracy(
+  label: np.ndarray, predicted: np.ndarray, num_classes: int
+) -> float:
+  """Mean recall over the classes that occur."""
+  return float(np.nanmean(recalls(label, predicted, num_classes)))
+
+
+def macro_f1(
+  label: np.ndarray, predicted: np.ndarray, num_classes: int
+) -> float:
+  """Mean F1 over the classes that occur as label or prediction."""
+  scores = []
+  for k in range(num_classes):
+    hits = np.sum((label == k) & (predicted == k))
+    total = np.sum(label == k) + np.sum(predicted == k)
+    if total:
+      scores.append(2 * hits / total)
+  return float(np.mean(scores))
+
+
+def jensen_shannon(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+  """Jensen-Shannon divergence of each row in nats, f64[N], at most ln 2.
+
+  A row that is not finite counts as ln 2, the largest distance.
+  """
+  m = (p + q) / 2
+  divergence = (
+    special.rel_entr(p, m).sum(axis=1) + special.rel_entr(q, m).sum(axis=1)
+  ) / 2
+  return np.clip(np.where(np.isnan(divergence), np.log(2), divergence), 0, None)
+
+
+def entropy(shares: np.ndarray) -> float:
+  """-sum p log p of shares f[K], nats."""
+  return float(special.entr(np.asarray(shares, np.float64)).sum())
+
+
+def distance_to_constant(probabilities: np.ndarray) -> float:
+  """How much the prediction depends on the galaxy, nats; 0 for a constant one.
+
+  The least mean KL divergence to any constant prediction, which is that to the
+  mean prediction: the mutual information of galaxy and predicted class, at most
+  ln K. NaN rows are left out; 0 if nothing is left.
+  """
+  finite = probabilities[np.isfinite(probabilities).all(axis=1)]
+  if not len(finite):
+    return 0.0
+  kl = special.rel_entr(finite, finite.mean(axis=0)).sum(axis=1)
+  return float(max(kl.mean(), 0.0))
+
+
+def activation_distance(p: np.ndarray, q: np.ndarray) -> float:
+  """Mean L1 distance of the probabilities (Golatkar et al. 2020), 0 to 2.
+
+  A row that is not finite counts as 2.
+  """
+  distance = np.abs(p - q).sum(axis=1)
+  return float(np.mean(np.where(np.isnan(distance), 2.0, distance)))
+
+
+def agreement(p: np.ndarray, q: np.ndarray) -> float:
+  """Share of rows with the same predicted class; invalid ones never agree."""
+  a, b = predicted_class(p), predicted_class(q)
+  return float(np.mean((a == b) & (a != INVALID_CLASS)))
+
+
+def tug_of_war(
+  accuracies: Sequence[float], retrained: Sequence[float]
+) -> float:
+  """Product of 1 - |a - a of retraining| (Zhao et al. 2024): 1 is best.
+
+  Args:
+    accuracies: on the forget, retain and test set, 0 to 1.
+    retrained: those of real retraining.
+  """
+  gaps = np.abs(np.subtract(accuracies, retrained))
+  return float(np.prod(1 - gaps))

@@ -1,0 +1,179 @@
+"""How well the questions of a tree are answered, on the host in float64."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from gzjax.evaluation import intervals, metrics
+from gzjax.evaluation.dirichlet import ALL
+from gzjax.morphology import trees
+from gzjax.morphology.trees import Tree
+from gzjax.morphology.votes import Votes
+
+
+def question_accuracy(
+  tree: Tree,
+  votes: Votes,
+  shares: np.ndarray,
+  confident: float = 0.8,
+  min_asked: float = 0.5,
+) -> pd.DataFrame:
+  """How often the most voted answer to a question is predicted.
+
+  As in Table 1 of Walmsley et al. (2022): only galaxies of which at least half
+  of the volunteers are asked the question, and of these again those on which
+  the volunteers are confident. Of equal votes the first answer wins.
+
+  Args:
+    tree: the questions, all or some of those of `votes.tree`.
+    votes: on N galaxies.
+    shares: f[N,A], predicted, conditional, answers in the order of `tree`.
+    confident: the largest share of the volunteers is over this.
+    min_asked: least share of the volunteers who are asked.
+
+  Returns:
+    A row for each question, and one for all pairs of a galaxy and a question:
+    `question`, `galaxies`, `accuracy`, `accuracy_low`, `accuracy_high` (its 95%
+    Wilson interval, as if all pairs were independent) and the same of the
+    confident ones, as `confident_<name>`. Accuracies of nothing are NaN.
+  """
+  right, counted = _right_answers(tree, votes, shares, min_asked)
+  truth = votes.shares[:, trees.places(votes.tree, tree)]
+  largest = [truth[:, part].max(axis=1) for part in tree.slices]
+  sure = counted & (np.stack(largest, axis=1) > confident)
+  names = [question.name for question in tree.questions]
+  columns = {name: np.s_[:, q] for q, name in enumerate(names)}
+  return pd.DataFrame(
+    [
+      {
+        "question": name,
+        **_accuracy(right[at][counted[at]]),
+        **_accuracy(right[at][sure[at]], "confident_"),
+      }
+      for name, at in {**columns, ALL: np.s_[:]}.items()
+    ]
+  )
+
+
+def question_accuracy_difference(
+  tree: Tree,
+  votes: Votes,
+  one: np.ndarray,
+  other: np.ndarray,
+  min_asked: float = 0.5,
+  seed: int = 0,
+) -> tuple[float, float, float]:
+  """By how much the accuracy over all questions is above that of `other`.
+
+  Args:
+    tree: see `question_accuracy`.
+    votes: on N galaxies.
+    one: f[N,A], predicted, conditional.
+    other: f[N,A], likewise.
+    min_asked: see `question_accuracy`.
+    seed: of the bootstrap over galaxies, which are drawn for both together.
+
+  Returns:
+    (difference, low, high), the ends of its 95% interval.
+  """
+  right, counted = _right_answers(tree, votes, one, min_asked)
+  others, _ = _right_answers(tree, votes, other, min_asked)
+  gain = np.sum((right.astype(int) - others) * counted, axis=1)
+  pairs = counted.sum(axis=1)
+
+  def difference(rows):
+    return gain[rows].sum() / max(pairs[rows].sum(), 1)
+
+  low, high = intervals.resampled_interval(difference, len(gain), seed)
+  return float(difference(np.arange(len(gain)))), float(low), float(high)
+
+
+def _right_answers(tree, votes, shares, min_asked):
+  """Whether each question is answered rightly, and whether that counts.
+
+  (bool[N,Q], bool[N,Q])
+  """
+  truth = votes.shares[:, trees.places(votes.tree, tree)]
+  at = [votes.tree.question(question.name) for question in tree.questions]
+  answer, said = (
+    np.stack(
+      [metrics.predicted_class(x[:, part]) for part in tree.slices], axis=1
+    )
+    for x in (truth, shares)
+  )
+  counted = (votes.asked[:, at] >= min_asked) & (
+    answer != metrics.INVALID_CLASS
+  )
+  return answer == said, counted
+
+
+def _accuracy(right: np.ndarray, of: str = "") -> dict[str, float]:
+  low, high = intervals.wilson_interval(right.sum(), len(right))
+  return {
+    f"{of}galaxies": len(right),
+    f"{of}accuracy": mean_or_nan(right),
+    f"{of}accuracy_low": low,
+    f"{of}accuracy_high": high,
+  }
+
+
+def mean_or_nan(values) -> float:
+  """The mean of an array; NaN of nothing."""
+  return float(values.mean()) if values.size else np.nan
+
+
+def rank_correlations(
+  names: Sequence[str],
+  truth: np.ndarray,
+  predicted: np.ndarray,
+  seed: int = 0,
+) -> pd.DataFrame:
+  """Spearman's rank correlation of each answer over the galaxies.
+
+  Args:
+    names: of the A answers.
+    truth: f[N,A], shares; NaN where nobody was asked.
+    predicted: f[N,A].
+    seed: of the bootstrap over galaxies.
+
+  Returns:
+    A row for each answer: `answer`, `galaxies` (those with a finite truth and
+    prediction; the others are left out), `spearman` and its 95% interval `low`
+    to `high`. NaN where all values of a side are equal; for the interval, where
+    they are in any of its samples.
+  """
+  known = np.isfinite(truth) & np.isfinite(predicted)
+  rows = [
+    (name, keep.sum(), *_spearman(x[keep], y[keep], seed))
+    for name, x, y, keep in zip(
+      names, truth.T, predicted.T, known.T, strict=True
+    )
+  ]
+  columns = ["answer", "galaxies", "spearman", "low", "high"]
+  return pd.DataFrame(rows, columns=columns)
+
+
+def _spearman(x, y, seed) -> tuple[float, float, float]:
+  """Correlation of f[n] and f[n], and the ends of its interval."""
+  # Places in the order of the values: no sample has to be sorted again.
+  x, y = (np.unique(values, return_inverse=True)[1] for values in (x, y))
+
+  def correlation(rows):
+    times = np.bincount(rows, minlength=len(x))
+    a, b = _centred_ranks(x, times), _centred_ranks(y, times)
+    # No dot products: the threads of BLAS are slow on a busy machine.
+    xx, yy, xy = (np.sum(times * c) for c in (a * a, b * b, a * b))
+    return xy / np.sqrt(xx * yy) if xx and yy else np.nan
+
+  found = correlation(np.arange(len(x)))
+  if np.isnan(found):
+    return np.nan, np.nan, np.nan
+  low, high = intervals.resampled_interval(correlation, len(x), seed)
+  return float(found), float(low), float(high)
+
+
+def _centred_ranks(place, times):
+  """Mean rank of each galaxy among all, `times` of each, less their mean."""
+  ties = np.bincount(place, weights=times)
+  return (ties.cumsum() - (ties + times.sum()) / 2)[place]

@@ -1,0 +1,303 @@
+"""One row for each method and seed: how good, how forgetful, how dear."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from gzjax.evaluation import attacks, health, metrics
+from gzjax.evaluation.intervals import mean_interval, wilson_interval
+from gzjax.evaluation.votes import rmse
+
+COLUMNS = (
+  "method",
+  "seed",
+  "test_accuracy",
+  "test_balanced_accuracy",
+  "test_macro_f1",
+  "retain_accuracy",
+  "forget_accuracy",
+  "corrected_accuracy",
+  "attack_auc",
+  "js_to_retrain",
+  "gap_to_retrain",
+  "wall_seconds",
+  "cost_vs_retrain",
+  "verdict",
+)
+
+# More columns, of networks that learned votes: root mean squared errors of
+# cumulative fractions, on the flipped galaxies against their wrong votes
+# (forget) and their true ones (corrected).
+VOTE_COLUMNS = ("test_rmse", "retain_rmse", "forget_rmse", "corrected_rmse")
+
+# The numbers whose mean distance to retraining's is the gap (the average gap
+# of Fan et al. 2023).
+_GAP = ("test_accuracy", "retain_accuracy", "forget_accuracy", "attack_auc")
+
+
+class Galaxies(NamedTuple):
+  """The galaxies on which all methods are compared."""
+
+  true_label: np.ndarray  # i64[N]
+  train_label: np.ndarray  # i64[N], wrong where flipped
+  test: np.ndarray  # rows i64[T]
+  retain: np.ndarray  # rows of training galaxies with right labels
+  forget: np.ndarray  # rows of those with wrong ones
+  known: np.ndarray  # rows of `forget` that the methods were told of
+  unseen: np.ndarray  # rows of test galaxies for the attack
+  unseen_label: np.ndarray  # wrong labels of those
+
+
+def score(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
+  """The numbers of one method that need no other method.
+
+  Args:
+    probabilities: f64[N,K]; NaN rows count as wrong.
+    galaxies: see `Galaxies`.
+
+  Returns:
+    The accuracies and the attack of `COLUMNS`; `attack_accuracy`, the same
+    attack as a cross-validated classifier; corrected accuracy of the wrong
+    labels that were known and of those that were not; `recalls` of the test
+    set's classes; `intervals` (Wilson, 95%) of shares and recalls.
+  """
+  k = probabilities.shape[1]
+  predicted = metrics.predicted_class(probabilities)
+
+  def on(label, rows):
+    return label[rows], predicted[rows]
+
+  true, wrong = galaxies.true_label, galaxies.train_label
+  row: dict[str, Any] = {
+    "test_accuracy": metrics.accuracy(*on(true, galaxies.test)),
+    "test_balanced_accuracy": metrics.balanced_accuracy(
+      *on(true, galaxies.test), k
+    ),
+    "test_macro_f1": metrics.macro_f1(*on(true, galaxies.test), k),
+    "retain_accuracy": metrics.accuracy(*on(true, galaxies.retain)),
+    "forget_accuracy": metrics.accuracy(*on(wrong, galaxies.forget)),
+    "corrected_accuracy": metrics.accuracy(*on(true, galaxies.forget)),
+    "attack_auc": attacks.attack_auc(
+      probabilities[galaxies.forget],
+      wrong[galaxies.forget],
+      probabilities[galaxies.unseen],
+      galaxies.unseen_label,
+    ),
+  }
+  row["attack_accuracy"] = attacks.attack_accuracy(
+    *(
+      metrics.cross_entropy(probabilities[rows], label)
+      for rows, label in (
+        (galaxies.forget, wrong[galaxies.forget]),
+        (galaxies.unseen, galaxies.unseen_label),
+      )
+    )
+  )
+  unknown = np.setdiff1d(galaxies.forget, galaxies.known)
+  for name, rows in (("known", galaxies.known), ("unknown", unknown)):
+    row[f"corrected_accuracy_{name}"] = metrics.accuracy(*on(true, rows))
+  row["recalls"] = metrics.recalls(*on(true, galaxies.test), k).tolist()
+  sizes = {
+    "test_accuracy": len(galaxies.test),
+    "retain_accuracy": len(galaxies.retain),
+    "forget_accuracy": len(galaxies.forget),
+    "corrected_accuracy": len(galaxies.forget),
+  }
+  intervals: dict[str, Any] = {
+    name: wilson_interval(row[name] * n, n) for name, n in sizes.items()
+  }
+  counts = np.bincount(true[galaxies.test], minlength=k)
+  intervals["recalls"] = [
+    wilson_interval(recall * n if n else 0, n)
+    for recall, n in zip(row["recalls"], counts.tolist(), strict=True)
+  ]
+  row["intervals"] = intervals
+  return row
+
+
+def score_votes(
+  predicted: np.ndarray,
+  fractions: np.ndarray,
+  train_fractions: np.ndarray,
+  galaxies: Galaxies,
+) -> dict[str, float]:
+  """The numbers of `VOTE_COLUMNS`.
+
+  Args:
+    predicted: cumulative fractions f64[N,A].
+    fractions: the true ones f64[N,A].
+    train_fractions: as trained on, wrong where flipped, f64[N,A].
+    galaxies: see `Galaxies`.
+  """
+  parts = {
+    "test_rmse": (galaxies.test, fractions),
+    "retain_rmse": (galaxies.retain, fractions),
+    "forget_rmse": (galaxies.forget, train_fractions),
+    "corrected_rmse": (galaxies.forget, fractions),
+  }
+  return {
+    name: rmse(truth[rows], predicted[rows])
+    for name, (rows, truth) in parts.items()
+  }
+
+
+def distance_to_retrain(
+  probabilities: np.ndarray, retrained: np.ndarray, galaxies: Galaxies
+) -> dict[str, float]:
+  """Distances to the retrained network, on the test and the forget set.
+
+  `js_to_retrain` (Jensen-Shannon divergence, nats), `activation_distance` and
+  `agreement` are the means of the two sets' means, so that the few galaxies
+  that were forgotten weigh as much as the many of the test set; each set's own
+  stands beside it.
+  """
+  measures = {
+    "js_to_retrain": lambda p, q: np.mean(metrics.jensen_shannon(p, q)),
+    "activation_distance": metrics.activation_distance,
+    "agreement": metrics.agreement,
+  }
+  row = {}
+  for name, measure in measures.items():
+    parts = {
+      f"{name}_{where}": float(measure(probabilities[rows], retrained[rows]))
+      for where, rows in (("test", galaxies.test), ("forget", galaxies.forget))
+    }
+    row |= {name: float(np.mean(list(parts.values()))), **parts}
+  return row
+
+
+def gap_to_retrain(
+  row: Mapping[str, float], retrain: Mapping[str, float]
+) -> float:
+  """Mean absolute difference in `_GAP` (shares, 0 to 1)."""
+  return float(np.mean([abs(row[name] - retrain[name]) for name in _GAP]))
+
+
+def tug_of_war(row: Mapping[str, float], retrain: Mapping[str, float]) -> float:
+  """See `metrics.tug_of_war`; of the accuracies of two rows."""
+  names = ("forget_accuracy", "retain_accuracy", "test_accuracy")
+  return metrics.tug_of_war(
+    *([r[name] for name in names] for r in (row, retrain))
+  )
+
+
+def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+  """The table of `columns`; what a row lacks (no retraining) is empty."""
+  return pd.DataFrame(rows).reindex(columns=list(columns(rows)))
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+  """`COLUMNS`, and those of votes if the rows have them."""
+  return COLUMNS + VOTE_COLUMNS * ("test_rmse" in rows[0])
+
+
+def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """What the numbers mean for this run, in words."""
+  found = {row["method"]: row for row in rows}
+  original, retrain = found["original"], found.get("retrain")
+  low, high = original["intervals"]["test_accuracy"]
+  lines = [
+    f"Test accuracy of the original: {original['test_accuracy']:.3f}, 95% "
+    f"interval {low:.3f} to {high:.3f}; differences inside it mean nothing."
+  ]
+  if retrain is None:
+    return [*lines, "No retraining was run: nothing to compare with."]
+  kept, reference = original["forget_accuracy"], retrain["forget_accuracy"]
+  start = (
+    f"The original still gives {kept:.0%} of the wrong labels, real "
+    f"retraining {reference:.0%} (the target, not 0%)"
+  )
+  if kept <= health.WELL_LEARNED:
+    learned = "never" if kept - reference < health.LEAST_LEARNED else "hardly"
+    lines.append(
+      f"{start}: the original {learned} learned its wrong labels, so there is "
+      "nothing to unlearn. More epochs or less augmentation would make it "
+      "memorise them."
+    )
+  else:
+    lines.append(f"{start}: it learned its wrong labels.")
+  return lines
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+  """One row a method: (mean, low, high) of each column over its seeds.
+
+  The 95% interval is Student's t over seeds; with one seed low and high are
+  NaN. `verdict` counts the verdicts, `seed` the seeds.
+  """
+  found = {}
+  for row in rows:
+    found.setdefault(row["method"], []).append(row)
+  result = []
+  for method, runs in found.items():
+    verdicts = Counter(run["verdict"] for run in runs)
+    line: dict[str, Any] = {"method": method, "seed": len(runs)}
+    for name in columns(rows)[2:]:
+      if name == "verdict":
+        continue
+      values = [run[name] for run in runs if run.get(name) is not None]
+      line[name] = mean_interval(values) if values else None
+    line["verdict"] = ", ".join(
+      verdict if n == len(runs) else f"{n} {verdict}"
+      for verdict, n in verdicts.most_common()
+    )
+    result.append(line)
+  return result
+
+
+def summary_cell(name: str, value: Any) -> str:
+  """A number of the summary as people read it: the mean and half the width."""
+  if not isinstance(value, tuple):
+    return str(value) if value is not None else ""
+  mean, low, high = value
+  half = (high - low) / 2
+  text = cell(name, mean)
+  return text if math.isnan(half) else f"{text} ±{cell(name, half)}"
+
+
+def show_summary(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+  """Prints the mean over seeds with its 95% interval."""
+  title = "Scoreboard: mean over seeds, 95% interval of the mean"
+  console.print(_table(title, summary(rows), summary_cell))
+
+
+def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+  """Prints the table and its footer."""
+  console.print(_table("Scoreboard", rows, cell))
+  for line in footer(rows):
+    console.print(line)
+
+
+def _table(
+  title: str,
+  rows: Sequence[Mapping[str, Any]],
+  to_text: Callable[[str, Any], str],
+) -> Table:
+  table, names = Table(title=title), columns(rows)
+  for name in names:
+    text = name in ("method", "verdict")
+    table.add_column(
+      name.replace("_", "\n"),
+      justify="left" if text else "right",
+      no_wrap=True,
+    )
+  for row in rows:
+    table.add_row(*(to_text(name, row.get(name)) for name in names))
+  return table
+
+
+def cell(name: str, value: Any) -> str:
+  """A number of the scoreboard as people read it."""
+  if isinstance(value, str):
+    return value
+  if value is None or math.isnan(value):
+    return ""
+  if name == "seed":
+    return str(int(value))
+  return f"{value:.1f}" if name == "wall_seconds" else f"{value:.3f}"

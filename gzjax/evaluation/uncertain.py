@@ -1,0 +1,98 @@
+"""Classes with `uncertain` beside them: galaxies that a network leaves open."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gzjax.evaluation import metrics, questions
+from gzjax.morphology import labels
+from gzjax.morphology.labels import LEFT_OUT
+
+
+def with_uncertain(probabilities: np.ndarray, below: float) -> np.ndarray:
+  """Class of the largest probability of f[N,C], i64[N].
+
+  C, which stands for uncertain, where it is under `below` or not all
+  probabilities are finite.
+  """
+  found = metrics.predicted_class(probabilities)
+  sure = probabilities.max(axis=1) >= below
+  return np.where(
+    sure & (found != metrics.INVALID_CLASS), found, probabilities.shape[1]
+  )
+
+
+def confusion_with_uncertain(
+  true_label: np.ndarray, probabilities: np.ndarray, below: float
+) -> np.ndarray:
+  """i64[C+1,C+1]: rows are labels, columns predictions, uncertain is last.
+
+  Args:
+    true_label: i[N]; -1 where volunteers are uncertain.
+    probabilities: f[N,C].
+    below: see `with_uncertain`.
+  """
+  uncertain = probabilities.shape[1]
+  return metrics.confusion_matrix(
+    np.where(true_label == LEFT_OUT, uncertain, true_label),
+    with_uncertain(probabilities, below),
+    uncertain + 1,
+  )
+
+
+def coverage_accuracy(
+  true_label: np.ndarray, probabilities: np.ndarray, below: float
+) -> dict[str, float]:
+  """How many galaxies get a class, and how many of those the right one.
+
+  Args:
+    true_label: i[N]; galaxies with -1, which have no class, are left out.
+    probabilities: f[N,C].
+    below: see `with_uncertain`.
+
+  Returns:
+    `coverage` (share of the galaxies that get a class) and `accuracy` (among
+    them); NaN of no galaxies.
+  """
+  known = true_label != LEFT_OUT
+  label, found = true_label[known], with_uncertain(probabilities, below)[known]
+  covered = found != probabilities.shape[1]
+  return {
+    "coverage": questions.mean_or_nan(covered),
+    "accuracy": metrics.accuracy(label[covered], found[covered]),
+  }
+
+
+def compare_confusions(
+  label: np.ndarray, probabilities: Mapping[str, np.ndarray], below: float
+) -> dict[str, Any]:
+  """How networks do on all galaxies, and on those that people agree on.
+
+  Args:
+    label: i[N], index of a class or LEFT_OUT.
+    probabilities: method -> f64[N,C].
+    below: see `uncertain.with_uncertain`.
+
+  Returns:
+    By method: `common`, the confusion of all galaxies, rows and columns the
+    classes and uncertain; `balanced`, that of the galaxies with a label as
+    shares of their class, so that each class weighs the same; `coverage` and
+    `accuracy` of those, see `uncertain.coverage_accuracy`, and `forced`,
+    the accuracy if the network has to choose.
+  """
+  known = label != labels.LEFT_OUT
+  found = {}
+  for method, p in probabilities.items():
+    common = confusion_with_uncertain(label, p, below)
+    balanced = common[:-1] / np.maximum(
+      common[:-1].sum(axis=1, keepdims=True), 1
+    )
+    forced = metrics.accuracy(label[known], metrics.predicted_class(p[known]))
+    found[method] = {
+      "common": common.tolist(),
+      "balanced": balanced.tolist(),
+      **coverage_accuracy(label, p, below),
+      "forced": forced,
+    }
+  return found

@@ -1,0 +1,174 @@
+"""Numbers about predicted votes, on the host in float64.
+
+Fractions are cumulative (shares of all volunteers, what the Kaggle challenge
+scores), shares are conditional (of those who were asked); both have the answers
+in the order of `Tree.answers` on the last axis. A prediction that is not finite
+counts as wrong: as 0 or 1, whichever is farther from the truth, or as outside
+of every interval.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from gzjax.evaluation import dirichlet, flags, intervals
+from gzjax.morphology.trees import Tree
+
+
+def rmse(truth: np.ndarray, predicted: np.ndarray) -> float:
+  """Root mean squared error over all galaxies and answers.
+
+  The Kaggle challenge's score.
+
+  Args:
+    truth: f[N,A], cumulative fractions.
+    predicted: f[N,A], or f[A] for the same prediction everywhere.
+  """
+  return _rms(_errors(truth, predicted))
+
+
+def rmse_interval(
+  truth: np.ndarray, predicted: np.ndarray, seed: int = 0
+) -> tuple[float, float]:
+  """95% interval of `rmse`: a bootstrap over galaxies."""
+  squares = np.mean(_errors(truth, predicted) ** 2, axis=1)
+  low, high = intervals.bootstrap_interval(squares, seed)
+  return float(np.sqrt(low)), float(np.sqrt(high))
+
+
+def answers(
+  tree: Tree, truth: np.ndarray, predicted: np.ndarray, mean: np.ndarray
+) -> pd.DataFrame:
+  """How well each answer is predicted, and what the zero labels cost.
+
+  Seed 2 (section 4.4) lays most of its error to the many labels of exactly 0,
+  for which its network "generally guesses a value".
+
+  Args:
+    tree: the questions.
+    truth: f[N,A], cumulative fractions.
+    predicted: f[N,A], cumulative fractions.
+    mean: f[A], what to beat: the `mean_vector` of the training set.
+
+  Returns:
+    A rows and one over all answers: `question`, `answer`, `mean_true`,
+    `mean_predicted`, `rmse`, `rmse_of_mean`, `skill` (1 - (rmse /
+    rmse_of_mean)^2), `correlation` (Pearson's, of the departures from `mean`),
+    `zero_share` (of the galaxies whose true fraction is 0),
+    `predicted_where_zero`, `rmse_where_zero`, `rmse_elsewhere` and
+    `error_from_zeros` (share of the squared error). NaN where there is nothing
+    to take the mean of.
+  """
+  rows = []
+  for a, answer in enumerate(tree.answers):
+    question = tree.questions[tree.question_of[a]].name
+    short = answer.removeprefix(f"{question}_")
+    at = np.s_[:, a : a + 1]
+    row = _answer(truth[at], predicted[at], mean[a : a + 1])
+    rows.append({"question": question, "answer": short, **row})
+  whole = _answer(truth, predicted, mean)
+  return pd.DataFrame(
+    [*rows, {"question": dirichlet.ALL, "answer": dirichlet.ALL, **whole}]
+  )
+
+
+def _answer(truth, predicted, mean) -> dict[str, float]:
+  squares = _errors(truth, predicted) ** 2
+  of_mean = rmse(truth, mean)
+  zero, finite = truth == 0, np.isfinite(predicted)
+  return {
+    "mean_true": truth.mean(),
+    "mean_predicted": _mean(predicted[finite]),
+    "rmse": np.sqrt(squares.mean()),
+    "rmse_of_mean": of_mean,
+    "skill": 1 - flags.ratio(squares.mean(), of_mean**2),
+    "correlation": _correlation(
+      (truth - mean)[finite], (predicted - mean)[finite]
+    ),
+    "zero_share": zero.mean(),
+    "predicted_where_zero": _mean(predicted[zero & finite]),
+    "rmse_where_zero": np.sqrt(_mean(squares[zero])),
+    "rmse_elsewhere": np.sqrt(_mean(squares[~zero])),
+    "error_from_zeros": flags.ratio(squares[zero].sum(), squares.sum()),
+  }
+
+
+def reliability(
+  tree: Tree,
+  shares: np.ndarray,
+  predicted: np.ndarray,
+  asked: np.ndarray,
+  bins: int = 10,
+) -> pd.DataFrame:
+  """Whether shares that are predicted as p are p on average.
+
+  Args:
+    tree: the questions.
+    shares: f[N,A], the volunteers' conditional shares; NaN where nobody was
+      asked.
+    predicted: f[N,A], conditional shares; not finite ones are left out.
+    asked: f[N,Q], the weight of a galaxy's answers: how many volunteers were
+      asked, or which share of them.
+    bins: of equal width, over 0 to 1.
+
+  Returns:
+    A row for each question and bin that is not empty: `question`, `bin`,
+    `predicted` and `observed` (weighted means), `standard_error` of the latter
+    over galaxies, `shares` (galaxies x answers) and `weight` (their sum).
+  """
+  known = np.isfinite(shares) & np.isfinite(predicted)
+  weight = np.where(known, asked[:, tree.question_of], 0)
+  shares, predicted = np.where(known, shares, 0), np.where(known, predicted, 0)
+  place = np.minimum(predicted * bins, bins - 1).astype(int)
+  rows = []
+  for question, part in zip(tree.questions, tree.slices, strict=True):
+    for b in range(bins):
+      inside = weight[:, part] * (place[:, part] == b)
+      if not inside.any():
+        continue
+      mean, _ = dirichlet.mean_over_galaxies(predicted[:, part], inside)
+      observed = dirichlet.mean_over_galaxies(shares[:, part], inside)
+      size = np.count_nonzero(inside), inside.sum()
+      rows.append((question.name, b, mean, *observed, *size))
+  names = ["question", "bin", "predicted", "observed", "standard_error"]
+  return pd.DataFrame(rows, columns=[*names, "shares", "weight"])
+
+
+def scores(
+  truth: np.ndarray, predicted: Mapping[str, np.ndarray], seed: int = 0
+) -> pd.DataFrame:
+  """`method`, `rmse` and its interval `rmse_low` to `rmse_high`.
+
+  Args:
+    truth: f[N,A], cumulative fractions.
+    predicted: method -> f[N,A] or f[A], cumulative fractions.
+    seed: of the bootstrap.
+  """
+  rows = [
+    (name, rmse(truth, found), *rmse_interval(truth, found, seed))
+    for name, found in predicted.items()
+  ]
+  return pd.DataFrame(rows, columns=["method", "rmse", "rmse_low", "rmse_high"])
+
+
+def _errors(truth, predicted):
+  """Predicted less true; what is not finite is as wrong as can be."""
+  truth = np.asarray(truth, np.float64)
+  worst = np.where(truth < 0.5, 1.0, 0.0)
+  return np.where(np.isfinite(predicted), predicted, worst) - truth
+
+
+def _rms(values) -> float:
+  return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _mean(values) -> float:
+  return float(values.mean()) if values.size else np.nan
+
+
+def _correlation(x, y) -> float:
+  """Pearson's; NaN where one side is constant or there is nothing."""
+  if not x.size or not np.ptp(x) or not np.ptp(y):
+    return np.nan
+  return float(np.corrcoef(x, y)[0, 1])

@@ -1,0 +1,94 @@
+"""Files that are whole or not there: JSON, tables and the log of a training."""
+
+import json
+from math import isfinite
+from pathlib import Path
+from typing import Any
+import uuid
+
+_UNSET = object()
+
+
+def to_json(value: Any) -> Any:
+  """What `value` is after a round trip through JSON."""
+  return json.loads(json.dumps(value, default=list))
+
+
+def first_difference(old: Any, new: Any, name: str = "") -> str:
+  """Words such as `train.epochs was 3, is 5`; empty for equal values."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    for key in sorted(old.keys() | new.keys()):
+      found = first_difference(
+        old.get(key, _UNSET), new.get(key, _UNSET), f"{name}.{key}".strip(".")
+      )
+      if found:
+        return found
+    return ""
+  if old == new:
+    return ""
+  before, after = (
+    "unset" if value is _UNSET else json.dumps(value) for value in (old, new)
+  )
+  return f"{name} was {before}, is {after}"
+
+
+def read_json(path: Path) -> Any:
+  """The content of a JSON file; None if there is no such file."""
+  return json.loads(path.read_text()) if path.exists() else None
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Writes a JSON file in one step: no reader ever sees half of it."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  text = json.dumps(_plain(value), indent=2, allow_nan=False)
+  write_whole(path, lambda part: part.write_text(text))
+
+
+def _plain(value: Any) -> Any:
+  """`value` with null for NaN and infinity, which JSON does not have."""
+  if isinstance(value, dict):
+    return {key: _plain(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_plain(item) for item in value]
+  return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def write_whole(path: Path, write: Any) -> None:
+  """Calls `write(temporary path)` and renames the result to `path`."""
+  part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
+  try:
+    write(part)
+    part.replace(path)
+  finally:
+    part.unlink(missing_ok=True)
+
+
+class MetricsLog:
+  """`metrics.jsonl`: one JSON object a line."""
+
+  def __init__(self, path: Path, *, epochs_done: int):
+    """Opens the log of a run that has `epochs_done` epochs in a checkpoint.
+
+    Lines of later epochs, written before the run was killed, are dropped: the
+    run does those epochs again. Without a checkpoint it starts from nothing.
+    """
+    self._path = path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text().splitlines() if path.exists() else []
+    kept = [x for x in lines if epochs_done and _epoch(x) <= epochs_done]
+    write_whole(
+      path, lambda part: part.write_text("".join(f"{x}\n" for x in kept))
+    )
+
+  def write(self, step: int, epoch: int, split: str, /, **values: float):
+    """Adds a line; epochs count from 1."""
+    line = {"step": step, "epoch": epoch, "split": split, **values}
+    with self._path.open("a") as file:
+      file.write(json.dumps(_plain(line), allow_nan=False) + "\n")
+
+
+def _epoch(line: str) -> float:
+  try:
+    return json.loads(line)["epoch"]
+  except ValueError:  # the line at which the run was killed
+    return float("inf")

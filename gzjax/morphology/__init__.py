@@ -1,0 +1,1 @@
+"""Decision trees, votes and the labels that are made of them."""

@@ -1,0 +1,254 @@
+"""The decision trees of Galaxy Zoo's campaigns."""
+
+from gzjax.morphology import trees
+
+# Seed 3's ten labels are the answers to these.
+TEN_LABELS = ("smooth-or-featured", "disk-edge-on", "bar", "has-spiral-arms")
+
+
+def hierarchy(tree: trees.Tree) -> trees.Tree:
+  """The five questions of seed 3, one for each of its networks.
+
+  Smooth galaxies are asked how round they are, featured ones whether they are
+  edge-on, and those that are not for spiral arms and for merging (in Galaxy Zoo
+  2: for anything odd).
+  """
+  after_face_on = ("has-spiral-arms", "merging", "something-odd")
+  return trees.Tree(
+    f"{tree.name}_hierarchy",
+    tuple(
+      question._replace(after=(_FACE_ON,))
+      if question.name in after_face_on
+      else question
+      for question in tree.questions
+      if question.name in trees.BRANCHES
+    ),
+  )
+
+
+_SMOOTH = "smooth-or-featured_smooth"
+
+
+_FEATURED = "smooth-or-featured_featured-or-disk"
+
+
+_EDGE_ON = "disk-edge-on_yes"
+
+
+_FACE_ON = "disk-edge-on_no"
+
+
+_ARMS = "has-spiral-arms_yes"
+
+
+def _all(question: str, *answers: str) -> tuple[str, ...]:
+  return tuple(f"{question}_{answer}" for answer in answers)
+
+
+# Willett et al. (2013), Table 2, in the order of the Kaggle columns; names as
+# in Zoobot, where it has one.
+_WINDINGS = ("tight", "medium", "loose")
+
+
+_BULGES = ("no", "just-noticeable", "obvious", "dominant")
+
+
+_ROUNDNESS = ("round", "in-between", "cigar")
+
+
+_BULGE_SHAPES = ("round", "boxy", "no-bulge")
+
+
+_ARM_COUNTS = ("1", "2", "3", "4", "more-than-4", "cant-tell")
+
+
+_GZ2_QUESTIONS = (
+  trees.Question(
+    "smooth-or-featured",
+    "Is the galaxy simply smooth and rounded, with no sign of a disk?",
+    ("smooth", "featured-or-disk", "artifact"),
+  ),
+  trees.Question(
+    "disk-edge-on",
+    "Could this be a disk viewed edge-on?",
+    ("yes", "no"),
+    (_FEATURED,),
+  ),
+  trees.Question(
+    "bar",
+    "Is there a sign of a bar feature through the centre?",
+    ("yes", "no"),
+    (_FACE_ON,),
+  ),
+  trees.Question(
+    "has-spiral-arms",
+    "Is there any sign of a spiral arm pattern?",
+    ("yes", "no"),
+    _all("bar", "yes", "no"),
+  ),
+  trees.Question(
+    "bulge-size",
+    "How prominent is the central bulge?",
+    _BULGES,
+    ("has-spiral-arms_no", *_all("spiral-arm-count", *_ARM_COUNTS)),
+  ),
+  trees.Question(
+    "something-odd",
+    "Is there anything odd?",
+    ("yes", "no"),
+    (
+      *_all("bulge-size", *_BULGES),
+      *_all("how-rounded", *_ROUNDNESS),
+      *_all("bulge-shape", *_BULGE_SHAPES),
+    ),
+  ),
+  trees.Question("how-rounded", "How rounded is it?", _ROUNDNESS, (_SMOOTH,)),
+  trees.Question(
+    "odd-feature",
+    "Is the odd feature a ring, or is the galaxy disturbed or irregular?",
+    (
+      "ring",
+      "lens-or-arc",
+      "disturbed",
+      "irregular",
+      "other",
+      "merger",
+      "dust-lane",
+    ),
+    ("something-odd_yes",),
+  ),
+  trees.Question(
+    "bulge-shape",
+    "Does the galaxy have a bulge at its centre? If so, what shape?",
+    _BULGE_SHAPES,
+    (_EDGE_ON,),
+  ),
+  trees.Question(
+    "spiral-winding",
+    "How tightly wound do the spiral arms appear?",
+    _WINDINGS,
+    (_ARMS,),
+  ),
+  trees.Question(
+    "spiral-arm-count",
+    "How many spiral arms are there?",
+    _ARM_COUNTS,
+    _all("spiral-winding", *_WINDINGS),
+  ),
+)
+
+
+# Column stems of Hart et al. (2016); a35 does not exist and a38 is in task 8.
+_HART16_STEMS = (
+  "t01_smooth_or_features_a01_smooth",
+  "t01_smooth_or_features_a02_features_or_disk",
+  "t01_smooth_or_features_a03_star_or_artifact",
+  "t02_edgeon_a04_yes",
+  "t02_edgeon_a05_no",
+  "t03_bar_a06_bar",
+  "t03_bar_a07_no_bar",
+  "t04_spiral_a08_spiral",
+  "t04_spiral_a09_no_spiral",
+  "t05_bulge_prominence_a10_no_bulge",
+  "t05_bulge_prominence_a11_just_noticeable",
+  "t05_bulge_prominence_a12_obvious",
+  "t05_bulge_prominence_a13_dominant",
+  "t06_odd_a14_yes",
+  "t06_odd_a15_no",
+  "t07_rounded_a16_completely_round",
+  "t07_rounded_a17_in_between",
+  "t07_rounded_a18_cigar_shaped",
+  "t08_odd_feature_a19_ring",
+  "t08_odd_feature_a20_lens_or_arc",
+  "t08_odd_feature_a21_disturbed",
+  "t08_odd_feature_a22_irregular",
+  "t08_odd_feature_a23_other",
+  "t08_odd_feature_a24_merger",
+  "t08_odd_feature_a38_dust_lane",
+  "t09_bulge_shape_a25_rounded",
+  "t09_bulge_shape_a26_boxy",
+  "t09_bulge_shape_a27_no_bulge",
+  "t10_arms_winding_a28_tight",
+  "t10_arms_winding_a29_medium",
+  "t10_arms_winding_a30_loose",
+  "t11_arms_number_a31_1",
+  "t11_arms_number_a32_2",
+  "t11_arms_number_a33_3",
+  "t11_arms_number_a34_4",
+  "t11_arms_number_a36_more_than_4",
+  "t11_arms_number_a37_cant_tell",
+)
+
+
+GZ2 = trees.Tree("gz2", _GZ2_QUESTIONS, _HART16_STEMS)
+
+
+# In the files of the Kaggle challenge "Is there anything odd?" sums to 1 for
+# every galaxy, although no volunteer who says "artifact" is asked it.
+GZ2_KAGGLE = trees.Tree(
+  "gz2_kaggle",
+  tuple(
+    question._replace(after=())
+    if question.name == "something-odd"
+    else question
+    for question in _GZ2_QUESTIONS
+  ),
+  _HART16_STEMS,
+)
+
+
+def _decals_tree(name, *, bar, bulge_size, roundest, arm_counts, merging):
+  """The tree of a DECaLS campaign; Walmsley et al. (2022), section 3."""
+  texts = {question.name: question.text for question in _GZ2_QUESTIONS}
+
+  def question(name, answers, *after, text=""):
+    return trees.Question(name, text or texts[name], answers, after)
+
+  questions = (
+    question("smooth-or-featured", ("smooth", "featured-or-disk", "artifact")),
+    question("disk-edge-on", ("yes", "no"), _FEATURED),
+    question("has-spiral-arms", ("yes", "no"), _FACE_ON),
+    question("bar", bar, _FACE_ON),
+    question("bulge-size", bulge_size, _FACE_ON),
+    question("how-rounded", (roundest, "in-between", "cigar-shaped"), _SMOOTH),
+    question(
+      "edge-on-bulge",
+      ("boxy", "none", "rounded"),
+      _EDGE_ON,
+      text=texts["bulge-shape"],
+    ),
+    question("spiral-winding", _WINDINGS, _ARMS),
+    question("spiral-arm-count", arm_counts, _ARMS),
+    question(
+      "merging",
+      merging,
+      _SMOOTH,
+      _FEATURED,
+      text="Is the galaxy merging or disturbed?",
+    ),
+  )
+  # The release's own column names are the full names of the answers.
+  return trees.Tree(name, questions)
+
+
+GZD_5 = _decals_tree(
+  "gzd_5",
+  bar=("strong", "weak", "no"),
+  bulge_size=("dominant", "large", "moderate", "small", "none"),
+  roundest="round",
+  arm_counts=_ARM_COUNTS,
+  merging=("none", "minor-disturbance", "major-disturbance", "merger"),
+)
+
+
+GZD_1_2 = _decals_tree(
+  "gzd_1_2",
+  bar=("yes", "no"),
+  bulge_size=("dominant", "obvious", "none"),
+  roundest="completely",
+  arm_counts=_ARM_COUNTS[:-1],
+  merging=("neither", "tidal-debris", "both", "merger"),
+)
+
+
+TREES = {tree.name: tree for tree in (GZ2, GZ2_KAGGLE, GZD_5, GZD_1_2)}

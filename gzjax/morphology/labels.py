@@ -1,0 +1,409 @@
+"""Votes to labels: the class of each galaxy, and which galaxies get none."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from gzjax.errors import UserError
+from gzjax.morphology import walks
+from gzjax.morphology.trees import Tree
+from gzjax.morphology.votes import Votes, answered
+
+LEFT_OUT = -1
+
+
+class Labels(NamedTuple):
+  """A class for each galaxy, or none."""
+
+  classes: tuple[str, ...]
+  label: np.ndarray  # i64[N], an index of `classes` or LEFT_OUT
+  # f64[N,K]: how much volunteers were for each class; None if nobody knows.
+  shares: np.ndarray | None
+  left_out: dict[str, int]  # reason -> galaxies, in the order of the checks
+
+  @property
+  def kept(self) -> np.ndarray:
+    """Rows of the galaxies that have a label, i64[n]."""
+    return np.flatnonzero(self.label != LEFT_OUT)
+
+
+class Choice(NamedTuple):
+  """What a scheme says, before galaxies with few votes are left out."""
+
+  classes: tuple[str, ...]
+  shares: np.ndarray  # f64[N,K]
+  label: np.ndarray  # i64[N]; LEFT_OUT where no class reaches its threshold
+  unanswered: np.ndarray  # bool[N], nobody answered what the scheme needs
+  needs: str  # the question that was not answered, for the table
+
+
+class Settings(NamedTuple):
+  """What is asked of the votes on a galaxy."""
+
+  question: str = ""  # for the scheme "question"; "": the tree's first
+  threshold: float = 0.0  # least share of the class, of those who answered
+  # Least share of volunteers who are asked the question, such as those of
+  # Willett et al. (2013), Table 3.
+  min_asked: float = 0.0
+  min_votes: int = 0  # least number of volunteers; needs counts
+  debiased: bool = False  # debiased fractions instead of what was voted
+
+
+def make(votes: Votes, kind: str, settings: Settings) -> Labels:
+  """Labels by one of the `SCHEMES`.
+
+  Raises:
+    UserError: for an unknown scheme or question, or votes that lack what is
+      asked for.
+  """
+  if kind not in SCHEMES:
+    raise UserError(
+      f"labels.kind is {kind!r}: choose column or one of {', '.join(SCHEMES)}."
+    )
+  if settings.debiased:
+    votes = _debiased(votes)
+  choice = SCHEMES[kind](votes, settings)
+  checks = {}
+  if settings.min_votes:
+    first = votes.tree.questions[0].name
+    checks[f"fewer than {settings.min_votes} volunteers"] = (
+      answered(votes, first) < settings.min_votes
+    )
+  checks[f"nobody answered {choice.needs}"] = choice.unanswered
+  checks["uncertain: no class reaches its threshold"] = choice.label == LEFT_OUT
+  return sifted(choice, checks)
+
+
+def sifted(choice: Choice, checks: Mapping[str, np.ndarray]) -> Labels:
+  """The labels of a choice, without the galaxies that fail a check."""
+  keep, left_out = sieve(len(choice.label), checks)
+  label = np.where(keep, choice.label, LEFT_OUT)
+  return Labels(choice.classes, label, choice.shares, left_out)
+
+
+def check_settings(kind: str, settings: Settings) -> None:
+  """Finds settings that the scheme has no use for, or that make no sense.
+
+  Args:
+    kind: a name of `SCHEMES`, or column: labels as they were recorded.
+    settings: see `make`.
+
+  Raises:
+    UserError: naming the first one.
+  """
+  useful = _USED.get(kind, ())
+  for name, value in settings._asdict().items():
+    if value != Settings._field_defaults[name] and name not in useful:
+      raise UserError(
+        f"labels.{name}={value} does nothing with labels.kind={kind}: leave it "
+        "out, or use --config.labels.kind=question."
+      )
+  for name in ("threshold", "min_asked"):
+    if not 0 <= getattr(settings, name) <= 1:
+      raise UserError(
+        f"labels.{name} is {getattr(settings, name)}: give a share from 0 to 1."
+      )
+
+
+def only(found: Labels, classes: tuple[str, ...]) -> Labels:
+  """Labels of some of the classes, in this order; (): all of them.
+
+  Raises:
+    UserError: for a class that the labels do not have.
+  """
+  if classes in ((), found.classes):
+    return found
+  if len(classes) < 2 or len(set(classes)) < len(classes):
+    raise UserError(
+      f"labels.classes is {classes}: name two or more different classes of "
+      f"{', '.join(found.classes)}."
+    )
+  unknown = set(classes) - set(found.classes)
+  if unknown:
+    raise UserError(
+      f"labels.classes names {min(unknown)!r}: choose some of "
+      f"{', '.join(found.classes)}."
+    )
+  places = [
+    classes.index(name) if name in classes else LEFT_OUT
+    for name in found.classes
+  ]
+  # The last entry is for galaxies that had no label before.
+  place = np.asarray([*places, LEFT_OUT])
+  label = place[found.label]
+  others = np.sum((found.label != LEFT_OUT) & (label == LEFT_OUT))
+  order = [found.classes.index(name) for name in classes]
+  return Labels(
+    classes,
+    label,
+    None if found.shares is None else found.shares[:, order],
+    {**found.left_out, "of a class that was not asked for": int(others)},
+  )
+
+
+def sieve(
+  count: int, checks: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, int]]:
+  """Who passes all checks, and how many fail each one first.
+
+  Args:
+    count: N, galaxies.
+    checks: reason -> bool[N], True for those to leave out.
+
+  Returns:
+    (bool[N] who is kept, reason -> galaxies that no check before left out).
+  """
+  keep = np.ones(count, bool)
+  left_out = {}
+  for why, bad in checks.items():
+    left_out[why] = int(np.sum(keep & bad))
+    keep &= ~bad
+  return keep, left_out
+
+
+def gz2_class(votes: Votes) -> np.ndarray:
+  """The class strings of Willett et al. (2013), appendix A, such as SBc2m.
+
+  The way of the largest fractions through the tree of Galaxy Zoo 2; for a quick
+  look only, as its authors say, never for quantitative work.
+
+  Returns:
+    Text [N]; "" where nobody answered the first question.
+  """
+  path = walks.majority_path(votes.tree, votes.shares)
+
+  def say(question, *words):
+    # The last entry is what -1, a question off the way, says.
+    return np.asarray([*words, ""], object)[
+      path[:, votes.tree.question(question)]
+    ]
+
+  return (
+    say("smooth-or-featured", "E", "S", "A")
+    + say("how-rounded", "r", "i", "c")
+    + say("bulge-shape", "er", "eb", "en")
+    + say("bar", "B", "")
+    + say("bulge-size", "d", "c", "b", "a")
+    + say("spiral-arm-count", "1", "2", "3", "4", "+", "?")
+    + say("spiral-winding", "t", "m", "l")
+    + say("odd-feature", "(r)", "(l)", "(d)", "(i)", "(o)", "(m)", "(u)")
+  )
+
+
+def _debiased(votes):
+  if votes.debiased is None:
+    raise UserError(
+      "these files hold no debiased fractions: set labels.debiased to False."
+    )
+  return votes._replace(shares=votes.debiased)
+
+
+def _largest(shares, threshold):
+  """Index of the largest share, LEFT_OUT where it is under the threshold."""
+  known = np.nan_to_num(shares, nan=-1.0)
+  label = known.argmax(axis=1)
+  return np.where(known.max(axis=1) >= threshold, label, LEFT_OUT)
+
+
+_SHORT = {"featured-or-disk": "featured"}
+
+
+def class_names(tree: Tree, question: int) -> tuple[str, ...]:
+  """What the classes are called that the answers to a question make."""
+  answers = tree.questions[question].answers
+  return tuple(_SHORT.get(name, name) for name in answers)
+
+
+def majority_answer(votes: Votes, settings: Settings) -> Choice:
+  """The answer of most volunteers; seed 1: argmax of the first question."""
+  tree = votes.tree
+  question = settings.question or tree.questions[0].name
+  try:
+    q = tree.question(question)
+  except ValueError:
+    raise UserError(
+      f"labels.question is {question!r}: choose one of "
+      f"{', '.join(question.name for question in tree.questions)}."
+    ) from None
+  shares = votes.shares[:, tree.slices[q]]
+  label = _largest(shares, settings.threshold)
+  label[votes.asked[:, q] < settings.min_asked] = LEFT_OUT
+  return Choice(
+    class_names(tree, q),
+    shares,
+    label,
+    np.all(np.isnan(shares), axis=1),
+    question,
+  )
+
+
+def _clean_five(votes: Votes, settings: Settings) -> Choice:
+  """Five clean classes of Zhu et al. (2019), on cumulative fractions.
+
+  The thresholds are those of Willett et al. (2013) for well-sampled tasks; the
+  first class that reaches them wins.
+  """
+  del settings
+  tree, cumulative = votes.tree, votes.cumulative
+
+  def share(question, answer):
+    return cumulative[:, tree.slices[tree.question(question)].start + answer]
+
+  smooth = share("smooth-or-featured", 0) >= 0.469
+  featured = share("smooth-or-featured", 1) >= 0.430
+  edge_on = share("disk-edge-on", 0)
+  arms = share("has-spiral-arms", 0)
+  # Completely round, in between, cigar-shaped, in all trees.
+  roundness = [share("how-rounded", answer) for answer in range(3)]
+  rules = [
+    *(smooth & (fraction >= 0.5) for fraction in roundness),
+    featured & (edge_on >= 0.602),
+    featured & (share("disk-edge-on", 1) >= 0.715) & (arms >= 0.619),
+  ]
+  return _choice(
+    ("round", "in_between", "cigar", "edge_on", "spiral"),
+    np.stack([*roundness, edge_on, arms], axis=1),
+    _first_match(rules),
+    votes,
+  )
+
+
+def _four(votes: Votes, settings: Settings) -> Choice:
+  """Seed 3's spiral, elliptical, irregular and lenticular galaxies.
+
+  The seed sets its confidence thresholds by eye and prints none; here one
+  threshold (0.6 if it is 0, under which the seed calls galaxies uncertain) is
+  set on shares of all volunteers: irregular is disturbed, merging or irregular;
+  else the largest of spiral (arms), elliptical (smooth) and lenticular (a disk,
+  not edge-on, without arms).
+  """
+  threshold = settings.threshold or 0.6
+  shares = four_shares(votes.tree, votes.cumulative)
+  regular = np.where(np.arange(4) == _IRREGULAR, 0, shares)
+  return _choice(
+    FOUR,
+    shares,
+    np.where(
+      shares[:, _IRREGULAR] >= threshold,
+      _IRREGULAR,
+      _largest(regular, threshold),
+    ),
+    votes,
+  )
+
+
+FOUR = ("spiral", "elliptical", "irregular", "lenticular")
+
+
+_IRREGULAR = FOUR.index("irregular")
+
+
+# The answers, of all trees, whose shares add up to that of each class.
+_ANSWERS_OF_FOUR = (
+  ("has-spiral-arms_yes",),
+  ("smooth-or-featured_smooth",),
+  (
+    "odd-feature_disturbed",
+    "odd-feature_irregular",
+    "odd-feature_merger",
+    "merging_major-disturbance",
+    "merging_tidal-debris",
+    "merging_both",
+    "merging_merger",
+  ),
+  ("has-spiral-arms_no",),
+)
+
+
+def four_shares(tree: Tree, cumulative: np.ndarray) -> np.ndarray:
+  """Shares of all volunteers for the classes `FOUR`: f[N,A] -> f64[N,4].
+
+  0 for a class whose answers the tree does not have.
+  """
+  return np.stack(
+    [
+      cumulative[:, [name in answers for name in tree.answers]].sum(axis=1)
+      for answers in _ANSWERS_OF_FOUR
+    ],
+    axis=1,
+  )
+
+
+def _leaf(votes: Votes, settings: Settings) -> Choice:
+  """The seven leaves of galaxy-datasets.
+
+  A galaxy is at a leaf if over half of the volunteers are expected to be asked
+  the question that decides it.
+  """
+  del settings
+  tree, shares, asked = votes.tree, np.nan_to_num(votes.shares), votes.asked
+
+  def is_asked(question):
+    return asked[:, tree.question(question)] > 0.5
+
+  def largest(question):
+    part = shares[:, tree.slices[tree.question(question)]]
+    return np.where(part.sum(axis=1) > 0, part.argmax(axis=1), LEFT_OUT)
+
+  smooth, roundness = is_asked("how-rounded"), largest("how-rounded")
+  disk, arms, bar = (
+    is_asked("has-spiral-arms"),
+    largest("has-spiral-arms"),
+    largest("bar"),
+  )
+  no_bar = len(tree.questions[tree.question("bar")].answers) - 1
+  rules = [
+    smooth & (roundness == 1),
+    smooth & (roundness == 0),
+    smooth & (roundness == 2),
+    # The question after "edge-on: yes" has two names.
+    is_asked("bulge-shape" if "gz2" in tree.name else "edge-on-bulge"),
+    disk & (arms == 0) & (bar == no_bar),
+    disk & (arms == 0) & (bar != no_bar) & (bar != LEFT_OUT),
+    disk & (arms == 1),
+  ]
+  return _choice(
+    (
+      "smooth_inbetween",
+      "smooth_round",
+      "smooth_cigar",
+      "edge_on_disk",
+      "unbarred_spiral",
+      "barred_spiral",
+      "featured_without_bar_or_spiral",
+    ),
+    np.stack(rules, axis=1).astype(np.float64),
+    _first_match(rules),
+    votes,
+  )
+
+
+def _first_match(rules: Sequence[np.ndarray]) -> np.ndarray:
+  """Index of the first rule bool[N] that holds, i64[N], or LEFT_OUT."""
+  matrix = np.stack(rules, axis=1)
+  return np.where(matrix.any(axis=1), matrix.argmax(axis=1), LEFT_OUT)
+
+
+def _choice(classes, shares, label, votes) -> Choice:
+  """The choice of a scheme that starts from the first question."""
+  unanswered = np.isnan(votes.shares[:, votes.tree.slices[0]]).all(axis=1)
+  return Choice(
+    classes, shares, label, unanswered, votes.tree.questions[0].name
+  )
+
+
+_USED = {
+  "question": Settings._fields,
+  "clean_five": ("min_votes", "debiased"),
+  "four": ("threshold", "min_votes", "debiased"),
+  "leaf": ("min_votes", "debiased"),
+}
+
+
+SCHEMES: dict[str, Callable[[Votes, Settings], Choice]] = {
+  "question": majority_answer,
+  "clean_five": _clean_five,
+  "four": _four,
+  "leaf": _leaf,
+}

@@ -1,0 +1,277 @@
+"""The questions that Galaxy Zoo asks, and the arithmetic of their answers.
+
+A `Tree` is data: questions, answers, and after which answers a question is
+asked. Vote fractions come in two forms: *conditional*, where the answers of
+each question sum to 1, and *cumulative*, where they sum to the share of
+volunteers who were asked, as in the files of the Kaggle challenge. All
+functions take and return arrays of NumPy or JAX (traced ones, too), with the
+answers on the last axis, in the order of `Tree.answers`.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = Any  # of NumPy or JAX
+
+
+class Question(NamedTuple):
+  """A question and its answers."""
+
+  name: str
+  text: str
+  answers: tuple[str, ...]
+  after: tuple[str, ...] = ()  # full names of answers; none: always asked
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+  """Questions in the order of their columns."""
+
+  name: str
+  questions: tuple[Question, ...]
+  # Stems of the answers' columns in the survey's own catalogue.
+  stems: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+
+  @cached_property
+  def answers(self) -> tuple[str, ...]:
+    """Full names, such as smooth-or-featured_smooth."""
+    return tuple(
+      f"{question.name}_{answer}"
+      for question in self.questions
+      for answer in question.answers
+    )
+
+  @cached_property
+  def slices(self) -> tuple[slice, ...]:
+    """Where the answers of each question stand among all answers."""
+    ends = np.cumsum([len(question.answers) for question in self.questions])
+    return tuple(
+      slice(int(end) - len(question.answers), int(end))
+      for question, end in zip(self.questions, ends, strict=True)
+    )
+
+  @cached_property
+  def question_of(self) -> np.ndarray:
+    """Index of the question of each answer, i32[A]."""
+    sizes = [len(question.answers) for question in self.questions]
+    return np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
+
+  @cached_property
+  def parents(self) -> tuple[tuple[int, ...], ...]:
+    """For each question the answers (indices) after which it is asked."""
+    return tuple(
+      tuple(self.index(name) for name in question.after)
+      for question in self.questions
+    )
+
+  @cached_property
+  def order(self) -> tuple[int, ...]:
+    """Question indices, each after all the questions that lead to it."""
+    found: list[int] = []
+
+    def visit(q):
+      for answer in self.parents[q]:
+        visit(int(self.question_of[answer]))
+      if q not in found:
+        found.append(q)
+
+    for q in range(len(self.questions)):
+      visit(q)
+    return tuple(found)
+
+  @cached_property
+  def branches(self) -> tuple[str, ...]:
+    """What the galaxies are called that reach each question.
+
+    The names of `BRANCHES` where it knows all questions, else the questions'.
+    """
+    names = [question.name for question in self.questions]
+    known = all(name in BRANCHES for name in names)
+    return tuple(BRANCHES[name] if known else name for name in names)
+
+  def index(self, answer: str) -> int:
+    """Index of an answer by its full name.
+
+    Raises:
+      ValueError: if the tree has no such answer.
+    """
+    return self.answers.index(answer)
+
+  def question(self, name: str) -> int:
+    """Index of a question by its name.
+
+    Raises:
+      ValueError: if the tree has no such question.
+    """
+    return [question.name for question in self.questions].index(name)
+
+  def kaggle_columns(self) -> tuple[str, ...]:
+    """Class1.1, Class1.2, ..."""
+    return tuple(
+      f"Class{q}.{a}"
+      for q, question in enumerate(self.questions, 1)
+      for a in range(1, len(question.answers) + 1)
+    )
+
+
+def part(tree: Tree, questions: Sequence[str]) -> Tree:
+  """The tree of some of the questions, in the order of `tree`.
+
+  Raises:
+    ValueError: for a question that the tree does not have, and for one that is
+      asked after another that is left out.
+  """
+  wanted = {tree.question(name) for name in questions}
+  for q in sorted(wanted):
+    for answer in tree.parents[q]:
+      if int(tree.question_of[answer]) not in wanted:
+        raise ValueError(
+          f"{tree.questions[q].name} is asked after {tree.answers[answer]}"
+        )
+  kept = tuple(tree.questions[q] for q in sorted(wanted))
+  return Tree(f"{tree.name}_{len(kept)}", kept)
+
+
+# What seed 3 calls the galaxies that reach a question of its hierarchy.
+BRANCHES = {
+  "smooth-or-featured": "root",
+  "how-rounded": "smooth",
+  "disk-edge-on": "disk",
+  "has-spiral-arms": "spiral",
+  "merging": "merging",
+  "something-odd": "odd",
+}
+
+
+def places(tree: Tree, inner: Tree) -> np.ndarray:
+  """Where the answers of `inner`, a part of `tree`, stand there, i64[A]."""
+  return np.array([tree.index(answer) for answer in inner.answers])
+
+
+def to_json(tree: Tree) -> dict[str, Any]:
+  """A tree as plain data; its survey's own column names are left out."""
+  questions = [question._asdict() for question in tree.questions]
+  return {"name": tree.name, "questions": questions}
+
+
+def from_json(plain: dict[str, Any]) -> Tree:
+  """The tree of `to_json`."""
+  return Tree(
+    plain["name"],
+    tuple(
+      Question(q["name"], q["text"], tuple(q["answers"]), tuple(q["after"]))
+      for q in plain["questions"]
+    ),
+  )
+
+
+def sums(tree: Tree, values: Array) -> Array:
+  """Sum of the answers of each question: f[...,A] -> f[...,Q]."""
+  xp = values.__array_namespace__()
+  return xp.stack([values[..., part].sum(-1) for part in tree.slices], axis=-1)
+
+
+def conditional(tree: Tree, values: Array, empty: float = 0.0) -> Array:
+  """Shares among the volunteers who were asked: f[...,A] -> f[...,A].
+
+  Args:
+    tree: the questions.
+    values: vote counts, cumulative fractions or any other numbers >= 0.
+    empty: what the answers of a question are that sums to 0.
+
+  Returns:
+    The values, divided by the sum of their question. The gradient is finite
+    where that sum is 0, too.
+  """
+  xp = values.__array_namespace__()
+  total = _per_answer(tree, sums(tree, values))
+  shares = values / xp.where(total > 0, total, 1)
+  return xp.where(total > 0, shares, empty)
+
+
+def asked(tree: Tree, shares: Array) -> Array:
+  """Share of volunteers who are asked each question: f[...,A] -> f[...,Q].
+
+  The forward weights of the tree: the sum over the parent answers of the
+  probability that a volunteer gets there.
+
+  Args:
+    tree: the questions.
+    shares: conditional fractions, all defined.
+  """
+  xp = shares.__array_namespace__()
+  reach: dict[int, Array] = {}
+  for q in tree.order:
+    parents = tree.parents[q]
+    if parents:
+      reach[q] = sum(
+        reach[int(tree.question_of[a])] * shares[..., a] for a in parents
+      )
+    else:
+      reach[q] = xp.ones_like(shares[..., 0])
+  return xp.stack([reach[q] for q in range(len(reach))], axis=-1)
+
+
+def joint(tree: Tree, shares: Array) -> Array:
+  """Cumulative fractions, the share of all volunteers who give each answer.
+
+  The product of the conditional fractions up the tree, summed over the ways
+  that lead there: f[...,A] -> f[...,A].
+  """
+  return _per_answer(tree, asked(tree, shares)) * shares
+
+
+def joint_probability(tree: Tree, shares: Array, answer: str) -> Array:
+  """`joint` of one answer, by its full name: f[...,A] -> f[...]."""
+  return joint(tree, shares)[..., tree.index(answer)]
+
+
+def renormalise(tree: Tree, values: Array) -> Array:
+  """Any numbers >= 0 to cumulative fractions that obey the tree, f[...,A].
+
+  The answers of each question are divided by their sum and multiplied with the
+  share of volunteers who are asked (seed 2, section 3.5; the divisive
+  normalisation of Dieleman et al. 2015).
+  """
+  return joint(tree, conditional(tree, values))
+
+
+def violation(tree: Tree, cumulative: Array) -> Array:
+  """How far cumulative fractions are from obeying the tree.
+
+  f[...,A] -> f[...,Q]: for each question the sum of its answers less the sum of
+  its parent answers (less 1 for a question that is always asked); 0 is perfect.
+  """
+  xp = cumulative.__array_namespace__()
+  wanted = [
+    sum(cumulative[..., a] for a in parents)
+    if parents
+    else xp.ones_like(cumulative[..., 0])
+    for parents in tree.parents
+  ]
+  return sums(tree, cumulative) - xp.stack(wanted, axis=-1)
+
+
+def _per_answer(tree, per_question):
+  return per_question[..., tree.question_of]
+
+
+def column_key(name: str) -> str:
+  """What is the same in all spellings of a column: hyphens are underscores."""
+  return name.strip().lower().replace("-", "_")
+
+
+def find_columns(
+  wanted: Sequence[str], columns: Sequence[str]
+) -> list[str | None]:
+  """The columns of a table that are called `wanted`, in any spelling.
+
+  Hyphens and underscores are the same (the DECaLS release has the former,
+  derived tables the latter), and so are cases; None where there is none.
+  """
+  spelled = {column_key(name): name for name in columns}
+  return [spelled.get(column_key(name)) for name in wanted]

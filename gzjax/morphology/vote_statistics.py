@@ -1,0 +1,56 @@
+"""Studies of the votes themselves, as seed 2 has them in its section 3."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from gzjax.morphology.splits import SPLITS
+
+
+def correlations(values: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+  """Pearson's correlation of every two answers over the galaxies.
+
+  Args:
+    values: f[N,A], such as cumulative vote fractions.
+    names: A answers.
+
+  Returns:
+    A x A; NaN for an answer that is the same for all galaxies.
+  """
+  centred = values - values.mean(axis=0)
+  spread = np.sqrt(np.sum(centred**2, axis=0))
+  centred[:, spread > 0] /= spread[spread > 0]
+  found = centred.T @ centred
+  found[spread == 0] = found[:, spread == 0] = np.nan
+  return pd.DataFrame(found, list(names), list(names))
+
+
+def compare_splits(
+  values: np.ndarray, split: np.ndarray, names: Sequence[str]
+) -> pd.DataFrame:
+  """Whether validation and test look like the training set, answer by answer.
+
+  Args:
+    values: f[N,A], such as cumulative vote fractions.
+    split: i[N], indices of SPLITS.
+    names: A answers.
+
+  Returns:
+    A rows: `answer`, the mean in each split, and for validation and test the
+    two-sample Kolmogorov-Smirnov distance to train (`ks_`) and its p-value
+    (`p_`). With 2A comparisons a p under 0.05 is nothing; one under 0.05 / 2A
+    would be.
+  """
+  parts = [values[split == k] for k in range(len(SPLITS))]
+  rows = []
+  for a, name in enumerate(names):
+    row: dict[str, object] = {"answer": name}
+    for label, part in zip(SPLITS, parts, strict=True):
+      row[f"mean_{label}"] = part[:, a].mean()
+    for label, part in list(zip(SPLITS, parts, strict=True))[1:]:
+      found = stats.ks_2samp(parts[0][:, a], part[:, a], method="asymp")
+      row[f"ks_{label}"], row[f"p_{label}"] = found.statistic, found.pvalue
+    rows.append(row)
+  return pd.DataFrame(rows)

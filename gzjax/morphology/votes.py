@@ -1,0 +1,75 @@
+"""What volunteers said about galaxies."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from gzjax.errors import UserError
+from gzjax.morphology import trees
+from gzjax.morphology.trees import Tree
+
+
+class Votes(NamedTuple):
+  """What volunteers said about N galaxies, answers in the order of the tree."""
+
+  tree: Tree
+  shares: np.ndarray  # f64[N,A], conditional; NaN where nobody was asked
+  counts: np.ndarray | None = None  # f64[N,A], votes
+  debiased: np.ndarray | None = None  # f64[N,A], conditional, NaN where unknown
+
+  @property
+  def cumulative(self) -> np.ndarray:
+    """f64[N,A], shares of all volunteers; 0 where nobody was asked."""
+    return trees.joint(self.tree, np.nan_to_num(self.shares))
+
+  @property
+  def asked(self) -> np.ndarray:
+    """f64[N,Q], expected share of volunteers who are asked each question."""
+    return trees.asked(self.tree, np.nan_to_num(self.shares))
+
+  def select(self, rows: np.ndarray) -> "Votes":
+    """The votes on some of the galaxies."""
+    return self._cut(self.tree, np.s_[rows])
+
+  def on(self, tree: Tree) -> "Votes":
+    """The votes on the answers of `tree`, all of which this tree has."""
+    return self._cut(tree, np.s_[:, trees.places(self.tree, tree)])
+
+  def _cut(self, tree, at):
+    counts, debiased = (
+      None if x is None else x[at] for x in (self.counts, self.debiased)
+    )
+    return Votes(tree, self.shares[at], counts, debiased)
+
+
+def from_counts(
+  tree: Tree, counts: np.ndarray, debiased: np.ndarray | None = None
+) -> Votes:
+  """Votes from their numbers f[N,A]."""
+  counts = counts.astype(np.float64)
+  shares = trees.conditional(tree, counts, empty=np.nan)
+  return Votes(tree, shares, counts, debiased)
+
+
+def from_fractions(
+  tree: Tree, fractions: np.ndarray, debiased: np.ndarray | None = None
+) -> Votes:
+  """Votes from cumulative fractions f[N,A], as the Kaggle files have them."""
+  fractions = fractions.astype(np.float64)
+  shares = trees.conditional(tree, fractions, empty=np.nan)
+  return Votes(tree, shares, None, debiased)
+
+
+def answered(votes: Votes, question: str) -> np.ndarray:
+  """How many volunteers answered a question about each galaxy, f64[N].
+
+  Raises:
+    UserError: if the votes have no counts.
+  """
+  if votes.counts is None:
+    raise UserError(
+      "these files hold vote fractions without the number of volunteers: set "
+      "labels.min_votes to 0."
+    )
+  part = votes.tree.slices[votes.tree.question(question)]
+  return votes.counts[:, part].sum(axis=1)

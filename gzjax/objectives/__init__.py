@@ -1,0 +1,1 @@
+"""What a network is to learn, example by example."""

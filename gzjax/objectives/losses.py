@@ -1,0 +1,223 @@
+"""Per-example objectives: (logits f32[B,K], batch) -> f32[B], in nats."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from gzjax.morphology import trees
+from gzjax.morphology.trees import Tree
+from gzjax.types import Batch, Objective
+
+
+def cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+  """-log p(label) of each example, f32[B]."""
+  return optax.softmax_cross_entropy_with_integer_labels(logits, batch["label"])
+
+
+def capped(objective: Objective, cap: float) -> Objective:
+  """min(objective, cap): ascending it stops by itself at `cap` nats."""
+  return lambda logits, batch: jnp.minimum(objective(logits, batch), cap)
+
+
+def complement(logits: jax.Array, batch: Batch) -> jax.Array:
+  """-log(1 - p(label)): "it is not this" (Kim et al. 2019), f32[B].
+
+  Bounded below by 0, unlike the ascent of cross-entropy.
+  """
+  is_label = jax.nn.one_hot(batch["label"], logits.shape[1], dtype=bool)
+  others = jax.nn.logsumexp(jnp.where(is_label, -jnp.inf, logits), axis=1)
+  return jax.nn.logsumexp(logits, axis=1) - others
+
+
+def with_votes(name: str, objective: Objective) -> Objective:
+  """`objective` with the votes that the batch calls `name`, f32[B,A]."""
+  return lambda logits, batch: objective(
+    logits, {**batch, "votes": batch[name]}
+  )
+
+
+def suggestion(logits: jax.Array, batch: Batch) -> jax.Array:
+  """Cross-entropy of the label `batch["suggestion"]`, i32[B]: f32[B]."""
+  return cross_entropy(logits, {**batch, "label": batch["suggestion"]})
+
+
+def random_label(key: jax.Array) -> Objective:
+  """Cross-entropy of another class than the label, drawn once an example.
+
+  The draw depends on the key and on the example's `id` alone, so it stays the
+  same from epoch to epoch.
+  """
+
+  def objective(logits, batch):
+    def shift(example):
+      draw = jax.random.fold_in(key, example)
+      return jax.random.randint(draw, (), 1, logits.shape[1])
+
+    label = (batch["label"] + jax.vmap(shift)(batch["id"])) % logits.shape[1]
+    return cross_entropy(logits, {**batch, "label": label})
+
+  return objective
+
+
+def distillation(teacher: str, temperature: float = 1.0) -> Objective:
+  """T^2 KL(teacher || student) at temperature T (Hinton et al. 2015).
+
+  Args:
+    teacher: the entry of the batch with its logits, f32[B,K].
+    temperature: T, divides both logits.
+  """
+
+  def objective(logits, batch):
+    student = jax.nn.log_softmax(logits / temperature)
+    target = jax.nn.log_softmax(batch[teacher] / temperature)
+    divergence = jnp.sum(jnp.exp(target) * (target - student), axis=1)
+    return temperature**2 * divergence
+
+  return objective
+
+
+def squared_error(expected: Callable[[jax.Array], jax.Array]) -> Objective:
+  """|votes - expected(logits)|^2 / 2, summed over the answers.
+
+  Args:
+    expected: logits f32[B,K] -> f32[B,A], like `batch["votes"]`.
+  """
+  return lambda logits, batch: (
+    jnp.sum((batch["votes"] - expected(logits)) ** 2, axis=1) / 2
+  )
+
+
+def binary_cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
+  """That of `batch["votes"]`, f32[B,K] of 0 and 1, summed over K: f32[B]."""
+  return jnp.sum(
+    optax.sigmoid_binary_cross_entropy(logits, batch["votes"]), axis=-1
+  )
+
+
+def answer_entropy(
+  log_shares: Callable[[jax.Array], jax.Array],
+) -> Objective:
+  """-sum of votes times log-shares over the answers, f32[B].
+
+  Args:
+    log_shares: logits f32[B,K] -> f32[B,A], like `batch["votes"]`.
+  """
+  return lambda logits, batch: (
+    -jnp.sum(batch["votes"] * log_shares(logits), axis=-1)
+  )
+
+
+def dirichlet_multinomial(
+  tree: Tree, concentration: Callable[[jax.Array], jax.Array]
+) -> Objective:
+  """-log p(votes) summed over the questions, taken as independent, in nats.
+
+  Walmsley et al. (2022), equations 6 and 7, with the counts `batch["votes"]`,
+  f32[B,A]. A question that nobody was asked contributes exactly nothing.
+
+  Args:
+    tree: the questions.
+    concentration: logits f32[B,K] -> f32[B,A], positive.
+  """
+
+  def objective(logits, batch):
+    found = dirichlet_multinomial_by_question(
+      tree, batch["votes"], concentration(logits)
+    )
+    return jnp.sum(found, axis=-1)
+
+  return objective
+
+
+def dirichlet_multinomial_by_question(
+  tree: Tree, votes: jax.Array, alpha: jax.Array
+) -> jax.Array:
+  """-log p(votes | alpha) of each question, f32[...,A] -> f32[...,Q], nats.
+
+  With n votes for a question and A the sum of its concentrations: log
+  Gamma(n + A) - log Gamma(A) - log Gamma(n + 1), and for each answer log
+  Gamma(a) + log Gamma(k + 1) - log Gamma(k + a).
+  """
+  lgamma = jax.scipy.special.gammaln
+  asked, total = (
+    trees.sums(tree, votes),
+    trees.sums(tree, alpha),
+  )
+  answers = lgamma(alpha) + lgamma(votes + 1) - lgamma(votes + alpha)
+  found = (
+    lgamma(asked + total)
+    - lgamma(total)
+    - lgamma(asked + 1)
+    + trees.sums(tree, answers)
+  )
+  return jnp.where(asked > 0, found, 0.0)
+
+
+def on_classes(
+  class_logits: Callable[[jax.Array], jax.Array], objective: Objective
+) -> Objective:
+  """An objective of class logits, for a network whose logits mean more.
+
+  Args:
+    class_logits: logits f32[B,K] -> f32[B,C].
+    objective: of those.
+  """
+  return lambda logits, batch: objective(class_logits(logits), batch)
+
+
+def combined(*terms: tuple[float, Objective]) -> Objective:
+  """The weighted sum of objectives."""
+
+  def objective(logits, batch):
+    losses = [weight * term(logits, batch) for weight, term in terms]
+    return jnp.sum(jnp.stack(losses), axis=0)
+
+  return objective
+
+
+def weighted(objective: Objective, class_weights: np.ndarray) -> Objective:
+  """`objective` times the weight of each example's label.
+
+  Args:
+    objective: any per-example objective.
+    class_weights: f[K], see `balanced_weights` and `effective_weights`.
+  """
+  weights = jnp.asarray(class_weights, jnp.float32)
+  return lambda logits, batch: (
+    weights[batch["label"]] * objective(logits, batch)
+  )
+
+
+def focal(gamma: float) -> Objective:
+  """-(1 - p)^gamma log p of the label (Lin et al. 2017, eq. 4).
+
+  gamma = 0 is cross-entropy.
+  """
+
+  def objective(logits, batch):
+    loss = cross_entropy(logits, batch)
+    # 1 - exp(-loss) without cancellation at p near 1; the floor keeps the
+    # gradient of a fractional power finite where p rounds to 1.
+    miss = jnp.maximum(-jnp.expm1(-loss), jnp.finfo(loss.dtype).tiny)
+    return miss**gamma * loss
+
+  return objective
+
+
+def balanced_weights(counts: np.ndarray) -> np.ndarray:
+  """N / (K n_k): scikit-learn's `class_weight="balanced"`, f64[K]."""
+  return counts.sum() / (len(counts) * counts)
+
+
+def effective_weights(counts: np.ndarray, beta: float = 0.9999) -> np.ndarray:
+  """(1 - beta) / (1 - beta^n_k) with mean 1 (Cui et al. 2019, eq. 2)."""
+  weights = (1 - beta) / (1 - beta ** np.asarray(counts, np.float64))
+  return weights / weights.mean()
+
+
+def masked_mean(values: jax.Array, valid: jax.Array) -> jax.Array:
+  """Mean over the valid examples; 0 where there are none. f32[]."""
+  return jnp.sum(values * valid) / jnp.maximum(jnp.sum(valid), 1)

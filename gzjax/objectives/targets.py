@@ -1,0 +1,332 @@
+"""What a network learns to say about a galaxy: its class, or people's votes.
+
+A network ends in K numbers (logits); a `Target` says what they mean. Networks
+of votes speak of all questions of a decision tree at once, and of classes as
+well: the answers to the question that the labels are made from.
+
+Letters in the shapes: B examples, K logits, C classes, A answers of the tree.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gzjax.evaluation import metrics
+from gzjax.morphology import predictions, trees
+from gzjax.morphology.trees import Tree
+from gzjax.objectives import likelihoods, losses
+from gzjax.types import Objective
+
+# f32[...,K] -> f32[...,A]
+Reading = Callable[[jax.Array], jax.Array]
+
+HEADS = ("sigmoid", "divisive", "softmax")
+
+
+class Target(NamedTuple):
+  """The meaning of K logits, and how wrong they are."""
+
+  outputs: int  # K
+  objective: Objective  # of each example, nats
+  name: str  # of the objective, where it is recorded
+  likelihood: (
+    likelihoods.Likelihood
+  )  # that the objective is the negative log of
+  # f32[...,K] -> f32[...,C]: their softmax is the probability of each class.
+  class_logits: Reading
+  # The mean of the objective -> what a training descends and people read.
+  summary: Callable[[jax.Array], jax.Array]
+  tree: Tree | None = None  # of the votes; None: it speaks of classes only
+  shares: Reading | None = None  # of each question's answers, sum to 1
+  # Whether the shares are vote fractions; if not they are probabilities that
+  # most volunteers give the answer.
+  expects_fractions: bool = False
+  concentration: Reading | None = None  # of Dirichlet laws, if they are known
+  # Probability that each answer is right; None: the shares.
+  labels: Reading | None = None
+
+
+class Prediction(NamedTuple):
+  """What a network says about N galaxies, on the host in float64."""
+
+  probabilities: np.ndarray  # f64[N,C]; NaN where a logit is not finite
+  votes: predictions.Predictions | None = None
+  labels: np.ndarray | None = None  # f64[N,A], see `Target.labels`
+
+
+def classes(count: int) -> Target:
+  """One of `count` classes, C = K: a softmax over the logits.
+
+  The objective is the cross-entropy of `batch["label"]`, i32[B].
+  """
+  return Target(
+    count,
+    losses.cross_entropy,
+    "cross_entropy",
+    likelihoods.CATEGORICAL,
+    class_logits=lambda logits: logits,
+    summary=lambda x: x,
+  )
+
+
+def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
+  """All cumulative vote fractions, by least squares (seed 2; Dieleman 2015).
+
+  The objective is half the squared distance to `batch["votes"]`, cumulative
+  fractions f32[B,A], which is a Gaussian law of unit variance; its summary is
+  the root mean squared error over answers and examples, the measure of the
+  Kaggle challenge.
+
+  Args:
+    tree: the questions; K = A.
+    head: one of `HEADS`, see `share_head`.
+    class_answers: indices of the answers that are the classes, C of them, all
+      of one question.
+
+  Raises:
+    KeyError: for another head.
+  """
+  shares = share_head(tree, head)
+  answers = len(tree.answers)
+
+  def expected(logits):
+    return trees.joint(tree, shares(logits))
+
+  return Target(
+    outputs=answers,
+    objective=losses.squared_error(expected),
+    name="squared_error",
+    likelihood=likelihoods.gaussian(expected),
+    class_logits=_class_logits(shares, class_answers),
+    # Of a network without error, the root would have no gradient.
+    summary=lambda x: jnp.sqrt(jnp.maximum(2 * x / answers, 1e-12)),
+    tree=tree,
+    shares=shares,
+    expects_fractions=True,
+  )
+
+
+def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
+  """Numbers of votes, by a Dirichlet-multinomial law for each question.
+
+  The hierarchical loss of Walmsley et al. (2022), on `batch["votes"]`, counts
+  f32[B,A]: see `losses.dirichlet_multinomial`.
+
+  Args:
+    tree: the questions; K = A.
+    class_answers: see `fractions`.
+  """
+
+  def shares(logits):
+    return trees.conditional(tree, concentration(logits))
+
+  return Target(
+    outputs=len(tree.answers),
+    objective=losses.dirichlet_multinomial(tree, concentration),
+    name="dirichlet_multinomial",
+    likelihood=_dirichlet_multinomial(tree),
+    class_logits=_class_logits(shares, class_answers),
+    summary=lambda x: x,
+    tree=tree,
+    shares=shares,
+    expects_fractions=True,
+    concentration=concentration,
+  )
+
+
+def answers(
+  tree: Tree, class_answers: Sequence[int], *, expects_fractions: bool
+) -> Target:
+  """The answers to each question, by a softmax over them.
+
+  The objective is -sum of `batch["votes"]` times the logarithms of the shares,
+  f32[B,A]. Of cumulative fractions that is what the way of one volunteer
+  through the tree costs, expected over all volunteers; of ones at the answers
+  of the majority and zeros where a question is not asked, the cross-entropies
+  of a hierarchy of classifiers. A question without votes costs nothing.
+
+  Args:
+    tree: the questions; K = A.
+    class_answers: see `fractions`.
+    expects_fractions: whether the votes are fractions.
+  """
+  log_shares = _log_softmax(tree)
+
+  def shares(logits):
+    return jnp.exp(log_shares(logits))
+
+  return Target(
+    outputs=len(tree.answers),
+    objective=losses.answer_entropy(log_shares),
+    name="answer_entropy",
+    likelihood=likelihoods.multinomial(
+      [range(part.start, part.stop) for part in tree.slices]
+    ),
+    class_logits=_class_logits(shares, class_answers),
+    summary=lambda x: x,
+    tree=tree,
+    shares=shares,
+    expects_fractions=expects_fractions,
+  )
+
+
+def labels(tree: Tree, class_answers: Sequence[int]) -> Target:
+  """Each answer for itself: is it right, yes or no (seed 3, multi-label)?
+
+  The objective is the binary cross-entropy of `batch["votes"]`, f32[B,A] of 0
+  and 1, summed over the answers; its summary is their mean. That answers
+  exclude each other is not known to it; the shares are the probabilities
+  divided by their sum.
+
+  Args:
+    tree: the questions; K = A.
+    class_answers: see `fractions`.
+  """
+  shares = share_head(tree, "sigmoid")
+  count = len(tree.answers)
+  # Of the laws of independent answers, given that exactly one class is right.
+  picked = np.asarray(class_answers, np.int32)
+  return Target(
+    outputs=count,
+    objective=losses.binary_cross_entropy,
+    name="binary_cross_entropy",
+    likelihood=likelihoods.BERNOULLI,
+    class_logits=lambda logits: logits[..., picked],
+    summary=lambda x: x / count,
+    tree=tree,
+    shares=shares,
+    labels=jax.nn.sigmoid,
+  )
+
+
+def interpret(target: Target, logits: np.ndarray) -> Prediction:
+  """What logits f32[N,K] say; NaN for galaxies with one that is not finite."""
+  if target.tree is None or target.shares is None:
+    return Prediction(probabilities(target, logits))
+  law = target.concentration
+  votes = predictions.Predictions(
+    target.tree,
+    _on_host(target.shares, logits),
+    None if law is None else _on_host(law, logits),
+  )
+  right = votes.shares
+  if target.labels is not None:
+    right = _on_host(target.labels, logits)
+  return Prediction(probabilities(target, logits), votes, right)
+
+
+def probabilities(target: Target, logits: np.ndarray) -> np.ndarray:
+  """Those of the classes alone, f64[N,C]: see `read`."""
+  return metrics.softmax(_on_host(target.class_logits, logits))
+
+
+def _on_host(reading: Reading, logits: np.ndarray) -> np.ndarray:
+  finite = np.isfinite(logits).all(axis=1, keepdims=True)
+  return np.where(finite, _in_chunks(reading, logits), np.nan)
+
+
+def example_losses(
+  target: Target, logits: np.ndarray, batch: Mapping[str, np.ndarray]
+) -> np.ndarray:
+  """The objective of N examples, f64[N], nats.
+
+  It is infinite where it, or a logit, is no number.
+
+  Args:
+    target: what the logits mean.
+    logits: f32[N,K].
+    batch: what the objective compares them with, [N,...].
+  """
+  found = _in_chunks(target.objective, logits, dict(batch))
+  finite = np.isfinite(logits).all(axis=1) & ~np.isnan(found)
+  return np.where(finite, found, np.inf)
+
+
+# Rows that are computed at once, so that one program does for any number.
+_CHUNK = 256
+
+
+def _in_chunks(function, *arrays):
+  """`function` of arrays [N,...] that treats each row alone, f64[N,...].
+
+  It is compiled once if it is the same object in each call.
+  """
+  run = jax.jit(function)
+  count = len(jax.tree.leaves(arrays)[0])
+
+  def rows(start):
+    def cut(x):
+      part = x[start : start + _CHUNK]
+      missing = [(0, _CHUNK - len(part)), *((0, 0) for _ in x.shape[1:])]
+      return np.pad(part, missing)
+
+    return jax.tree.map(cut, arrays)
+
+  found = [
+    np.asarray(run(*rows(start)), np.float64)
+    for start in range(0, max(count, 1), _CHUNK)
+  ]
+  return np.concatenate(found)[:count]
+
+
+def share_head(tree: Tree, head: str) -> Reading:
+  """Logits -> conditional fractions: positive numbers, divided by their sum.
+
+  * sigmoid: of sigmoids (seed 2, section 3.5).
+  * divisive: of max(z + 1, 0) (Dieleman et al. 2015). It says 0 and 1 exactly;
+    the 1 lets a fresh network start alive and undecided.
+  * softmax: of exponentials.
+
+  Raises:
+    KeyError: for another head.
+  """
+  if head == "softmax":
+    log_shares = _log_softmax(tree)
+    return lambda logits: jnp.exp(log_shares(logits))
+  positive = {
+    "sigmoid": jax.nn.sigmoid,
+    "divisive": lambda logits: jax.nn.relu(logits + 1) + 1e-12,
+  }[head]
+  return lambda logits: trees.conditional(tree, positive(logits))
+
+
+def concentration(logits: jax.Array) -> jax.Array:
+  """1 + 100 sigmoid(z), between 1 and 101 as in Walmsley et al. (2022)."""
+  return 1 + 100 * jax.nn.sigmoid(logits)
+
+
+def _log_softmax(tree):
+  """Logits -> logarithms of the shares of each question's answers."""
+  return lambda logits: jnp.concatenate(
+    [jax.nn.log_softmax(logits[..., part]) for part in tree.slices], axis=-1
+  )
+
+
+def _class_logits(shares, answers):
+  answers = np.asarray(answers, np.int32)
+  # A class that nobody expects keeps a finite logit.
+  floor = jnp.finfo(jnp.float32).tiny
+  return lambda logits: jnp.log(
+    jnp.maximum(shares(logits)[..., answers], floor)
+  )
+
+
+def _dirichlet_multinomial(tree):
+  """The law of the votes on one example; its Fisher has no closed form."""
+
+  def sample(key, logits, example):
+    alpha, votes = concentration(logits), example["votes"]
+    for i, part in enumerate(tree.slices):
+      share_key, vote_key = jax.random.split(jax.random.fold_in(key, i))
+      drawn = jax.random.multinomial(
+        vote_key,
+        jnp.round(jnp.sum(votes[part])),
+        jax.random.dirichlet(share_key, alpha[part]),
+      )
+      votes = votes.at[part].set(drawn)
+    return {**example, "votes": votes}
+
+  return likelihoods.Likelihood(None, sample)

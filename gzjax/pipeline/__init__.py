@@ -1,0 +1,1 @@
+"""From a config to files: command line, checks, workdir and stages."""

@@ -1,0 +1,193 @@
+"""A data set and a config -> the label of each galaxy, and what may go wrong.
+
+The config says how labels are made (`config.labels`) and how some of them are
+made wrong (`config.flips`).
+"""
+
+from typing import NamedTuple
+
+import ml_collections
+import numpy as np
+import pandas as pd
+
+from gzjax.data.dataset import Dataset
+from gzjax.errors import UserError
+from gzjax.morphology import answers, campaigns, labels, noise, trees
+from gzjax.morphology.trees import Tree
+from gzjax.morphology.votes import Votes
+
+
+def find_labels(
+  config: ml_collections.ConfigDict, data: Dataset
+) -> labels.Labels:
+  """The labels of all galaxies, as `config.labels` says.
+
+  Raises:
+    UserError: see `labels.make` and `labels.only`; if labels or votes are asked
+      for that the data set does not have.
+  """
+  wanted = config.labels
+  settings = label_settings(config)
+  if wanted.kind == "column":
+    found = _recorded(data)
+  elif data.votes is None:
+    raise UserError(
+      f"labels.kind={wanted.kind} needs votes, and this data set has none: use "
+      "--config.labels.kind=column."
+    )
+  else:
+    found = labels.make(data.votes, wanted.kind, settings)
+  return labels.only(found, tuple(wanted.classes))
+
+
+def label_settings(config: ml_collections.ConfigDict) -> labels.Settings:
+  """The thresholds of `config.labels`."""
+  return labels.Settings(
+    **{name: config.labels[name] for name in labels.Settings._fields}
+  )
+
+
+def _recorded(data: Dataset) -> labels.Labels:
+  if not data.classes:
+    raise UserError(
+      "this data set holds votes and no labels: choose one of "
+      f"{', '.join(labels.SCHEMES)} with --config.labels.kind=KIND."
+    )
+  voted = _majority(data)
+  shares = None
+  if voted and voted.classes == data.classes:
+    shares = voted.shares
+  return labels.Labels(
+    data.classes, data.table["label"].to_numpy(np.int64), shares, {}
+  )
+
+
+def _majority(data: Dataset) -> labels.Labels | None:
+  if data.votes is None:
+    return None
+  return labels.make(data.votes, "question", labels.Settings())
+
+
+class VoteTask(NamedTuple):
+  """What a network of votes learns of N galaxies."""
+
+  tree: Tree  # its questions
+  class_answers: list[int]  # the answers of the tree that are the classes
+  votes: np.ndarray  # f32[N,A], what the objective of the target wants
+  known: np.ndarray  # bool[N]: whether it can be learned
+
+
+def task(
+  config: ml_collections.ConfigDict, data: Dataset, classes: tuple[str, ...]
+) -> VoteTask:
+  """What the network learns of the votes, as `config.target` says.
+
+  Raises:
+    UserError: for data without the votes that are needed, questions that the
+      tree does not have, or classes that are no answers to one of them.
+  """
+  kind = config.target.kind
+  if data.votes is None or data.votes.tree.name not in campaigns.TREES:
+    raise UserError(
+      f"target.kind={kind} needs the votes on a decision tree, and this data "
+      "set has none: name it with --config.data.tree=TREE, or use "
+      "--config.target.kind=classes."
+    )
+  tree = _target_tree(config, data.votes.tree)
+  asked = config.labels.question or data.votes.tree.questions[0].name
+  if asked not in [question.name for question in tree.questions]:
+    raise UserError(
+      f"labels.question is {asked!r}, which target.kind={kind} does not learn: "
+      f"choose one of {', '.join(q.name for q in tree.questions)}."
+    )
+  question = tree.question(asked)
+  names = labels.class_names(tree, question)
+  first = tree.slices[question].start
+  on_tree = data.votes.on(tree)
+  known = np.ones(len(data.table), bool)
+  if kind == "labels":
+    _, votes, known = answers.multi_label(on_tree, tree.answers)
+  elif kind == "branches":
+    _, votes = answers.branch_answers(data.votes, config.target.min_votes)
+  elif kind == "counts":
+    votes = _counts(config, on_tree)
+  else:
+    votes = on_tree.cumulative
+  return VoteTask(
+    tree,
+    [first + names.index(name) for name in classes],
+    votes.astype(np.float32),
+    known,
+  )
+
+
+def _target_tree(config: ml_collections.ConfigDict, tree: Tree) -> Tree:
+  kind, questions = config.target.kind, tuple(config.target.questions)
+  if kind == "branches":
+    return campaigns.hierarchy(tree)
+  if kind == "labels" and not questions:
+    questions = campaigns.TEN_LABELS
+  if not questions:
+    return tree
+  try:
+    return trees.part(tree, questions)
+  except ValueError as error:
+    raise UserError(
+      f"target.questions is {questions} ({error}): choose of "
+      f"{', '.join(q.name for q in tree.questions)}, each with those that lead "
+      "to it."
+    ) from None
+
+
+def _counts(config: ml_collections.ConfigDict, votes: Votes):
+  """Numbers of votes; where only fractions are known, of so many people."""
+  target = config.target
+  if votes.counts is not None:
+    return votes.counts
+  if not target.volunteers:
+    raise UserError(
+      "target.kind=counts needs numbers of votes, and this data set has "
+      "fractions only: say how many people looked at each galaxy, such as "
+      "--config.target.volunteers=44."
+    )
+  return target.volunteers * votes.cumulative
+
+
+def flip_model(
+  config: ml_collections.ConfigDict, classes: tuple[str, ...], seed: int
+) -> noise.FlipModel:
+  """The flip model of `config.flips`."""
+  flips = config.flips
+  return noise.FlipModel(
+    flips.kind, classes, flips.fraction, seed, tuple(flips.pair), flips.matrix
+  )
+
+
+def evidence(
+  config: ml_collections.ConfigDict, data: Dataset, found: labels.Labels
+) -> noise.Evidence:
+  """What the flip models may know about the galaxies of `data`.
+
+  Raises:
+    UserError: if `flips.column` names what the data set does not have.
+  """
+  column = config.flips.column
+  if not column:
+    return noise.Evidence(found.shares)
+  voted = _majority(data) if column == "votes" else None
+  if voted:
+    names = _names(voted.classes, voted.label)
+  elif "given_label" in data.table:
+    names = _names(data.classes, data.table["given_label"].to_numpy())
+  else:
+    raise UserError(
+      f"flips.column is {column!r}: this data set has neither votes nor a "
+      "second label column."
+    )
+  given = pd.Index(found.classes).get_indexer(pd.Index(names))
+  # Where nobody gave one of these classes the label stays.
+  return noise.Evidence(found.shares, np.where(given < 0, found.label, given))
+
+
+def _names(classes, label):
+  return np.asarray([*classes, ""], object)[label]

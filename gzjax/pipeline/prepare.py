@@ -1,0 +1,270 @@
+"""prepare: files of galaxies -> data set, pixels, split.parquet."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from gzjax.data import augment, builders, dataset, pixels
+from gzjax.data.galaxy_catalog.catalog import Columns
+from gzjax.data.galaxy_catalog.fits_images import Stretch
+from gzjax.errors import UserError
+from gzjax.evaluation import vote_tables
+from gzjax.files import write_json, write_whole
+from gzjax.morphology import labels, noise, splits, trees, vote_statistics
+from gzjax.morphology.votes import Votes
+from gzjax.pipeline import labels_and_flips
+from gzjax.pipeline.experiment import Experiment
+from gzjax.progress import say
+
+
+def run(experiment: Experiment) -> None:
+  """Writes `split.parquet` and notes where the prepared data set lies."""
+  config = experiment.config
+  folder = dataset.prepare(_builder(experiment), experiment.manual_dir)
+  everything = dataset.load(folder, crop=experiment.crop, size=config.data.size)
+  found = labels_and_flips.find_labels(config, everything)
+  for note in everything.notes:
+    say(f"note: {note}")
+  task = None
+  if config.target.kind != "classes":
+    # Of all galaxies, to say at once what cannot be learned.
+    task = labels_and_flips.task(config, everything, found.classes)
+    found = _only_known(found, task.known)
+  left_out = {**everything.left_out, **found.left_out}
+  _say_what_is_left(found, left_out)
+  data = everything.select(found.kept)
+  label = found.label[found.kept]
+  split = _split(experiment, data.table, label, found.classes)
+  train = np.flatnonzero(split == splits.SPLITS.index("train"))
+  train_label = label.copy()
+  train_label[train] = noise.flip_labels(
+    labels_and_flips.flip_model(config, found.classes, experiment.data_seed),
+    label[train],
+    labels_and_flips.evidence(config, everything, found).select(
+      found.kept[train]
+    ),
+  )
+  _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
+  if config.target.kind == "branches":
+    assert task is not None
+    _say_branches(task.tree, task.votes[found.kept[train]])
+  write_json(
+    experiment.workdir / "stages" / "dataset.json",
+    {
+      "folder": str(folder),
+      "fingerprint": data.fingerprint,
+      "classes": found.classes,
+      "left_out": left_out,
+      "questions": _questions(data),
+      # Of the votes that the network learns.
+      "tree": task and trees.to_json(task.tree),
+      "normalisation": _normalisation(config, data, train),
+    },
+  )
+  if data.votes:
+    _study(experiment, data.votes, split)
+    _write_votes(experiment, data.table["id_str"], data.votes)
+  table = _split_table(
+    data.table["id_str"], split, label, train_label, found.classes
+  )
+  if task is not None:
+    votes_of = table["id_str"].to_numpy().copy()
+    votes_of[train] = votes_of[train][
+      noise.donors(label[train], train_label[train], experiment.data_seed)
+    ]
+    table["votes_of"] = votes_of
+  write_whole(
+    experiment.workdir / "split.parquet",
+    lambda part: table.to_parquet(part, index=False),
+  )
+
+
+def _only_known(found: labels.Labels, known: np.ndarray) -> labels.Labels:
+  """The labels of galaxies of which the network can learn what it has to."""
+  label = np.where(known, found.label, labels.LEFT_OUT)
+  lost = len(found.kept) - int(np.sum(label != labels.LEFT_OUT))
+  why = "nobody answered a question that is learned"
+  return found._replace(label=label, left_out={**found.left_out, why: lost})
+
+
+def _say_branches(tree: trees.Tree, votes: np.ndarray) -> None:
+  """How many training galaxies teach each question, as seed 3 tells them."""
+  sizes = np.sum(trees.sums(tree, votes) > 0, axis=0)
+  branches = zip(tree.branches, sizes, strict=True)
+  words = ", ".join(f"{name} {size:,}" for name, size in branches)
+  say(f"training galaxies of each branch: {words}")
+
+
+def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
+  classes = np.asarray(class_names)
+  flipped = train_label != label
+  table = pd.DataFrame(
+    {
+      "id_str": ids,
+      "split": np.asarray(splits.SPLITS)[split],
+      "true_label": classes[label],
+      "train_label": classes[train_label],
+      "flipped": flipped,
+      "set": np.where(flipped, "forget", "retain"),
+    }
+  )
+  # Validation and test galaxies belong to neither set.
+  table.loc[table["split"] != "train", "set"] = None
+  return table
+
+
+def _check_batch_sizes(config, retain: int) -> None:
+  for section in ("train", "unlearn"):
+    if config[section].batch_size > retain:
+      raise UserError(
+        f"{section}.batch_size={config[section].batch_size} is more than the "
+        f"{retain} training galaxies with right labels: lower it or add "
+        "galaxies."
+      )
+
+
+def _normalisation(config, data: dataset.Dataset, train: np.ndarray):
+  """Mean and deviation of each channel that the network's input gets."""
+  if config.data.normalise == "training":
+    return pixels.channel_statistics(data.image, train)
+  return augment.IMAGENET
+
+
+def _questions(data: dataset.Dataset) -> dict[str, tuple[int, int]]:
+  """Where the answers of each question stand, from and to."""
+  if not data.votes:
+    return {}
+  tree = data.votes.tree
+  return {
+    question.name: (part.start, part.stop)
+    for question, part in zip(tree.questions, tree.slices, strict=True)
+  }
+
+
+def _study(experiment: Experiment, votes: Votes, split: np.ndarray) -> None:
+  """Writes what seed 2 looks at before training: data/*.csv."""
+  folder = experiment.workdir / "data"
+  folder.mkdir(exist_ok=True)
+  values, names = votes.cumulative, votes.tree.answers
+  vote_statistics.correlations(values, names).to_csv(
+    folder / "correlations.csv"
+  )
+  vote_statistics.compare_splits(values, split, names).to_csv(
+    folder / "splits.csv", index=False
+  )
+
+
+def _write_votes(experiment: Experiment, ids: pd.Series, votes: Votes) -> None:
+  """Writes data/votes.parquet."""
+  table = vote_tables.votes_table(votes)
+  table.insert(0, "id_str", ids)
+  write_whole(
+    experiment.workdir / "data" / "votes.parquet",
+    lambda part: table.to_parquet(part, index=False),
+  )
+
+
+def _say_what_is_left(found: labels.Labels, left_out: dict[str, int]) -> None:
+  for why, count in left_out.items():
+    if count:
+      say(f"left out {count:,}: {why}")
+  counts = np.bincount(found.label[found.kept], minlength=len(found.classes))
+  parts = [
+    f"{name} {count:,}"
+    for name, count in zip(found.classes, counts, strict=True)
+  ]
+  say(f"kept {len(found.kept):,} galaxies: {', '.join(parts)}")
+
+
+def _split(
+  experiment: Experiment,
+  table: pd.DataFrame,
+  label: np.ndarray,
+  classes: tuple[str, ...],
+) -> np.ndarray:
+  """Indices of SPLITS: those of the data set if it has some, else drawn."""
+  split = experiment.split_of(table)
+  if split is None:
+    return splits.stratified_split(
+      label, experiment.config.data.split, experiment.data_seed, classes
+    )
+  splits.check_all_present(label, split, classes)
+  return split
+
+
+def _builder(experiment: Experiment):
+  data = experiment.config.data
+  if data.builder == "galaxy_synthetic":
+    return builders.synthetic_builder(
+      galaxies=data.galaxies,
+      image_size=data.size,
+      class_fractions=tuple(data.class_fractions),
+      seed=experiment.data_seed,
+      data_dir=experiment.data_dir,
+      tree=data.tree or "gz2",
+    )
+  if data.builder == "galaxy_catalog":
+    return _catalog_builder(experiment)
+  return builders.zoo_builder(
+    data.builder,
+    experiment.manual_dir,
+    verify=data.verify,
+    samples=tuple(data.samples),
+    data_dir=experiment.data_dir,
+  )
+
+
+def _catalog_builder(experiment: Experiment):
+  data, flips = experiment.config.data, experiment.config.flips
+  path, images = catalog_files(experiment, "data")
+  columns = Columns(
+    id=data.id_column,
+    file=data.file_column,
+    label=data.label_column,
+    votes=tuple(data.vote_columns),
+    tree=data.tree,
+    vote_form=data.vote_form,
+    crop=data.crop_column,
+    ra=data.ra_column,
+    dec=data.dec_column,
+    split=data.split_column,
+    given="" if flips.column == "votes" else flips.column,
+  )
+  return builders.catalog_builder(
+    path,
+    images,
+    columns,
+    tuple(data.classes),
+    experiment.data_dir,
+    stretch(experiment),
+  )
+
+
+def stretch(experiment: Experiment) -> Stretch:
+  """How FITS images become pictures."""
+  data = experiment.config.data
+  return Stretch(data.fits_planes, data.fits_white, data.fits_softening)
+
+
+def catalog_files(experiment: Experiment, section: str) -> tuple[Path, Path]:
+  """A catalogue and the folder of its images.
+
+  Args:
+    experiment: of which a section of the config names both.
+    section: its name. The catalogue may lie in the folder of downloaded files,
+      too; the images lie beside it unless the section says where.
+
+  Raises:
+    UserError: if no catalogue is named.
+  """
+  named = experiment.config[section]
+  if not named.catalog:
+    raise UserError(
+      f"{section}.catalog is empty: give the table with "
+      f"--config.{section}.catalog=FILE.csv."
+    )
+  path = Path(named.catalog).expanduser()
+  if not path.exists() and experiment.manual_dir:
+    path = Path(experiment.manual_dir) / named.catalog
+  return path, Path(named.images).expanduser() if named.images else path.parent

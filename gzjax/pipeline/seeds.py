@@ -1,0 +1,111 @@
+"""Several seeds: a whole run each, then one scoreboard and one report."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import ml_collections
+import numpy as np
+import pandas as pd
+
+from gzjax import report
+from gzjax.errors import UserError
+from gzjax.evaluation import scoreboard
+from gzjax.evaluation.attacks import scaled_confidence, u_lira
+from gzjax.files import read_json, write_json
+from gzjax.pipeline import evaluate
+from gzjax.pipeline.workdir import Workdir
+from gzjax.progress import say
+
+
+def check_layout(place: Workdir, seeds: Sequence[int]) -> None:
+  """Raises UserError where a workdir of one seed meets several, or reverse."""
+  if len(set(seeds)) != len(seeds):
+    raise UserError(f"seeds is {tuple(seeds)}: name each seed once.")
+  if seeds and (place / "stages" / "prepare.json").exists():
+    raise UserError(
+      f"{place.root} holds a run of one seed: choose another --workdir for "
+      "--config.seeds."
+    )
+  if not seeds and any(place.root.glob("seed_*/stages")):
+    raise UserError(
+      f"{place.root} holds a run of several seeds: name them with "
+      "--config.seeds, or choose another --workdir."
+    )
+
+
+def run(
+  config: ml_collections.ConfigDict,
+  place: Workdir,
+  run_one: Callable[[ml_collections.ConfigDict, Workdir], None],
+) -> None:
+  """Runs every seed in `seed_<n>/`, then joins the scoreboards."""
+  folders = {}
+  for seed in config.seeds:
+    one = config.copy_and_resolve_references()
+    one.seed, one.seeds = int(seed), ()
+    say(f"seed {seed}")
+    folders[seed] = Workdir(place / f"seed_{seed}")
+    run_one(one, folders[seed])
+    # Each seed compiles its own programs; a process may map only so many.
+    jax.clear_caches()
+  boards = {s: read_json(f / "scoreboard.json") for s, f in folders.items()}
+  if not all(boards.values()):
+    return
+  rows = [row for board in boards.values() for row in board]
+  order = list(dict.fromkeys(row["method"] for row in rows))
+  attacks = _shadow_attacks(folders, order)
+  for row in rows:
+    row.update(attacks.get((row["method"], row["seed"]), {}))
+  # By method first, so that its seeds stand together.
+  rows.sort(key=lambda row: order.index(row["method"]))
+  evaluate.write_scoreboard(place, rows)
+  write_json(place / "config.json", _config(folders, config))
+  report.write_seeds(place, list(folders.values()))
+  evaluate.show_with(scoreboard.show_summary, place)
+
+
+def _config(folders, config):
+  first = read_json(next(iter(folders.values())) / "config.json")
+  return {**first, "config": config.to_dict()}
+
+
+def _shadow_attacks(
+  folders: dict[int, Workdir], methods: Sequence[str]
+) -> dict[tuple[str, int], dict[str, float]]:
+  """U-LiRA, where the seeds share their flips (`data.seed`).
+
+  Each seed's networks are attacked with those of all others as shadows: the
+  balanced accuracy of telling a method's network from a retrained one, by
+  (method, seed). Empty with fewer than three seeds, with other flips in each,
+  or without retraining.
+  """
+  places = list(folders.values())
+  splits = [pd.read_parquet(place / "split.parquet") for place in places]
+  same = all(splits[0].equals(split) for split in splits[1:])
+  if len(places) < 3 or not same or "retrain" not in methods:
+    return {}
+  flipped = (splits[0]["set"] == "forget").to_numpy()
+  classes = read_json(places[0] / "stages" / "dataset.json")["classes"]
+  wrong = pd.Index(classes).get_indexer(
+    pd.Index(splits[0]["train_label"][flipped])
+  )
+
+  def confidence(place, name):
+    table = pd.read_parquet(place / "evaluate" / f"{name}.parquet")[flipped]
+    p = table[[f"p_{k}" for k in classes]].to_numpy(np.float64)
+    return scaled_confidence(p, wrong)
+
+  retrained = np.stack([confidence(place, "retrain") for place in places])
+  attacks = {}
+  for name in methods:
+    if name in ("constant", "retrain"):
+      continue
+    unlearned = np.stack([confidence(place, name) for place in places])
+    for i, seed in enumerate(folders):
+      shadows = [np.delete(x, i, axis=0) for x in (unlearned, retrained)]
+      said_member, said_unseen = (
+        u_lira(x[i], *shadows) > 0 for x in (unlearned, retrained)
+      )
+      accuracy = (np.mean(said_member) + 1 - np.mean(said_unseen)) / 2
+      attacks[name, seed] = {"u_lira_accuracy": float(accuracy)}
+  return attacks

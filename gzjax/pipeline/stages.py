@@ -1,0 +1,257 @@
+"""The shell: config -> objects -> files, stage by stage."""
+
+from collections.abc import Callable
+import importlib.metadata
+from pathlib import Path
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from gzjax import report
+from gzjax.errors import UserError
+from gzjax.files import to_json, write_json
+from gzjax.pipeline import (
+  audit,
+  checks,
+  evaluate,
+  predict,
+  prepare,
+  seeds,
+  sweeps,
+  systems,
+  train,
+  unlearn,
+)
+from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.workdir import Workdir
+from gzjax.progress import say
+
+
+class Stage(NamedTuple):
+  """A stage: what it does, which config it depends on, what it writes."""
+
+  run: Callable[[Experiment], None]
+  keys: tuple[str, ...]  # of the config, `a.b` for a part
+  outputs: tuple[str, ...]
+  needs: tuple[str, ...]  # all stages that it needs
+  # Whether it only presents what others found, and so is redone at any change.
+  derived: bool = False
+  in_all: bool = True  # part of --stage=all
+  # Whether what a stage that never finished left behind suits any config.
+  restarts: bool = False
+  # Whether it puts the run to use on files that the run does not watch: done
+  # whenever it is asked for, and no part of what the run tells about itself.
+  applies: bool = False
+
+
+def _report(experiment: Experiment) -> None:
+  report.write(
+    experiment.workdir,
+    experiment.dataset.image,
+    gallery=experiment.config.report.gallery,
+  )
+
+
+_TO_TRAIN = ("prepare", "train")
+
+
+_TO_AUDIT = (*_TO_TRAIN, "audit")
+
+
+_TO_EVALUATE = (*_TO_AUDIT, "unlearn", "evaluate")
+
+
+STAGES = {
+  "prepare": Stage(
+    prepare.run,
+    ("seed", "data", "labels", "target", "flips"),
+    ("split.parquet", "data"),
+    (),
+    restarts=True,
+  ),
+  "train": Stage(train.run, ("model", "train"), ("train",), ("prepare",)),
+  "audit": Stage(audit.run, (), ("audit",), _TO_TRAIN),
+  "unlearn": Stage(
+    unlearn.run,
+    tuple(f"unlearn.{key}" for key in unlearn.SHARED),
+    ("retrain", "fisher", "unlearn"),
+    _TO_AUDIT,
+  ),
+  "evaluate": Stage(
+    evaluate.run,
+    ("unlearn", "evaluate"),
+    ("evaluate", "scoreboard.csv", "scoreboard.json"),
+    (*_TO_AUDIT, "unlearn"),
+    derived=True,
+  ),
+  "report": Stage(
+    _report, ("report",), ("report.html",), _TO_EVALUATE, derived=True
+  ),
+  "stabiliser": Stage(
+    sweeps.stabiliser,
+    ("stabiliser", "unlearn.batch_size", "unlearn.fisher"),
+    ("stabiliser",),
+    _TO_TRAIN,
+    in_all=False,
+  ),
+  "discovery": Stage(
+    sweeps.discovery,
+    ("discovery", "unlearn"),
+    ("discovery",),
+    _TO_AUDIT,
+    in_all=False,
+  ),
+  "predict": Stage(
+    predict.run,
+    ("predict", "evaluate.views"),
+    predict.OUTPUTS,
+    _TO_TRAIN,
+    derived=True,
+    in_all=False,
+    applies=True,
+  ),
+}
+
+
+def run(
+  config: ml_collections.ConfigDict,
+  workdir: str,
+  stage: str = "all",
+  *,
+  overwrite: bool = False,
+  data_dir: str | None = None,
+  manual_dir: str | None = None,
+) -> None:
+  """Runs a stage, or all of them, and prints the scoreboard at the end.
+
+  Args:
+    config: see `gzjax.pipeline.defaults`.
+    workdir: the folder of the run.
+    stage: a name of `STAGES` or "all".
+    overwrite: start the asked stages, and those that need them, anew.
+    data_dir: TFDS folder; None is TFDS's own default.
+    manual_dir: folder of files that the user downloaded.
+
+  Raises:
+    UserError: for anything that the user can mend.
+  """
+
+  def run_one(config, place):
+    _run_one(config, place, stage, overwrite, data_dir, manual_dir)
+
+  if "systems" in config:
+    systems.check(config)
+    for name in config.compared:
+      checks.check_config(config.systems[name])
+    compares = stage in ("all", "evaluate", "report")
+    systems.run(config, Workdir(workdir), run_one, compares=compares)
+    return
+  checks.check_config(config)
+  place = Workdir(workdir)
+  seeds.check_layout(place, config.seeds)
+  if config.seeds:
+    seeds.run(config, place, run_one)
+  else:
+    run_one(config, place)
+    applies = stage != "all" and STAGES[stage].applies
+    if not applies and (place / "scoreboard.json").exists():
+      evaluate.show(place)
+
+
+def _run_one(
+  config: ml_collections.ConfigDict,
+  place: Workdir,
+  stage: str,
+  overwrite: bool,
+  data_dir: str | None,
+  manual_dir: str | None,
+) -> None:
+  """Runs the asked stages of one seed that are not finished."""
+  asked = [name for name in STAGES if stage in ("all", name)]
+  if stage == "all":
+    asked = [name for name in asked if STAGES[name].in_all]
+  if overwrite:
+    for name, other in STAGES.items():
+      if name in asked or set(asked) & set(other.needs):
+        place.clear(name, list(other.outputs))
+  needed = STAGES[asked[0]].needs
+  finished = {
+    name: place.check(
+      name,
+      _part(config, name),
+      redo=STAGES[name].derived,
+      restart=STAGES[name].restarts,
+    )
+    for name in (*needed, *asked)
+  }
+  if finished.get("unlearn"):
+    finished["unlearn"] = unlearn.is_finished(place, config)
+  for name in needed:
+    if not finished[name]:
+      raise UserError(
+        f"stage {stage} needs stage {name}, which has not finished in "
+        f"{place.root}: run --stage={name} first, or leave out --stage."
+      )
+  experiment = Experiment(config, place, data_dir, manual_dir)
+  to_do: list[str] = []
+  for name in asked:
+    again = STAGES[name].applies or set(to_do) & set(STAGES[name].needs)
+    if again or not finished[name]:
+      to_do.append(name)
+  if (
+    to_do
+    and not (STAGES[to_do[-1]].in_all or STAGES[to_do[-1]].applies)
+    and (place / "report.html").exists()
+  ):
+    to_do.append("report")  # that shows the new sweep
+  for name in to_do:
+    say(f"stage {name}")
+    place.start(name, _part(config, name))
+    STAGES[name].run(experiment)
+    if name == to_do[0] and not STAGES[name].applies:
+      _write_config(experiment)
+    place.finish(name)
+
+
+def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
+  return {
+    key: to_json(_plain(checks.get(config, key))) for key in STAGES[name].keys
+  }
+
+
+def _plain(value: Any) -> Any:
+  is_dict = isinstance(value, ml_collections.ConfigDict)
+  return value.to_dict() if is_dict else value
+
+
+def _write_config(experiment: Experiment) -> None:
+  packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+  write_json(
+    experiment.workdir / "config.json",
+    {
+      "config": experiment.config.to_dict(),
+      "command": sys.argv,
+      "versions": {
+        "python": sys.version.split()[0],
+        **{name: importlib.metadata.version(name) for name in packages},
+      },
+      "device_kind": jax.devices()[0].device_kind,
+      "device_count": jax.device_count(),
+      "dataset_fingerprint": experiment.dataset.fingerprint,
+      "git_revision": _git_revision(),
+    },
+  )
+
+
+def _git_revision() -> str | None:
+  found = subprocess.run(
+    ["git", "rev-parse", "HEAD"],
+    cwd=Path(__file__).parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  return found.stdout.strip() or None

@@ -1,0 +1,131 @@
+"""Stages of their own: one knob turned through its range, and the plot."""
+
+import itertools
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+
+from gzjax import fisher
+from gzjax.evaluation import health
+from gzjax.files import read_json, write_whole
+from gzjax.pipeline import evaluate, unlearn
+from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.fisher import fisher_of
+from gzjax.progress import progress, say
+from gzjax.report import figures
+from gzjax.unlearning import edits
+from gzjax.unlearning.diagnosis import noise_report
+
+
+def stabiliser(experiment: Experiment) -> None:
+  """The published noise against its stabiliser and its scale.
+
+  Noise of noise_scale / sqrt(F + stabiliser) on the original network, with the
+  exact Fisher of single examples and with squares of batch-mean gradients, as
+  published. Writes stabiliser/results.csv and figure.svg.
+  """
+  config = experiment.config.stabiliser
+  original = experiment.restore("train")
+  before = unlearn.read(experiment, original)
+  target = unlearn.target_forget_accuracy(experiment, original)
+  key = jax.random.key(experiment.config.seed)
+
+  @jax.jit
+  def noisy(params, mean_fisher, noise_scale, stabiliser):
+    def scale(f, p):
+      return edits.published_noise_scale(
+        f, p, noise_scale=noise_scale, stabiliser=stabiliser
+      )
+
+    transform = edits.inject_noise(key, scale)
+    moved, _ = transform.update(
+      params, transform.init(params), params, retain_fisher=mean_fisher
+    )
+    return moved, scale(mean_fisher, params)
+
+  rows = []
+  for kind, estimator in (("per example", ""), ("batch mean", "batch_mean")):
+    mean_fisher = fisher.mean(
+      fisher_of(experiment, original, "retain", estimator)[0]
+    )
+    grid = list(itertools.product(config.stabilisers, config.noise_scales))
+    for epsilon, noise_scale in progress(grid, len(grid), f"noise, {kind} F"):
+      params, scale = noisy(original.params, mean_fisher, noise_scale, epsilon)
+      now = unlearn.read(experiment, original._replace(params=params))
+      diagnosis = health.diagnose(now, before, target, experiment.classes)
+      noise = noise_report(original.params, mean_fisher, scale)
+      rows.append(
+        {
+          "fisher": kind,
+          "stabiliser": epsilon,
+          "noise_scale": noise_scale,
+          **diagnosis._asdict(),
+          "balanced_accuracy": now.balanced_accuracy,
+          "forget_accuracy": now.forget_accuracy,
+          "distance_to_constant": now.distance_to_constant,
+          "noise_over_weight": noise["noise_over_weight"],
+          "predicted_loss_change": noise["predicted_loss_change"],
+        }
+      )
+  _write(experiment, "stabiliser", pd.DataFrame(rows), figures.stabiliser)
+
+
+def discovery(experiment: Experiment) -> None:
+  """What unlearning is worth when only a part of the wrong labels is known.
+
+  Runs retraining and the methods of `discovery.methods` for every share of
+  `discovery.shares`, in discovery/<share>/, and writes discovery/results.csv
+  and figure.svg. What the run itself has at its own share is not done again.
+  """
+  config = experiment.config
+  rows: list[dict[str, Any]] = []
+  for share in config.discovery.shares:
+    say(f"discovered: {share:.0%}")
+    part = config.copy_and_resolve_references()
+    part.unlearn.discovered = share
+    part.unlearn.methods = config.discovery.methods
+    own = share == config.unlearn.discovered and unlearn.is_finished(
+      experiment.workdir, part
+    )
+    folder = experiment.workdir / "discovery" / f"{share:g}"
+    if own:
+      folder = experiment.workdir.root
+    if not (folder / "scoreboard.json").exists():
+      there = Experiment(
+        part,
+        experiment.workdir,
+        experiment.data_dir,
+        experiment.manual_dir,
+        results=folder,
+      )
+      unlearn.run(there)
+      evaluate.run(there)
+    rows += [
+      {"discovered": share, **_numbers(row)}
+      for row in read_json(folder / "scoreboard.json")
+      if row["method"] in ("original", *config.discovery.methods)
+    ]
+  _write(experiment, "discovery", pd.DataFrame(rows), figures.discovery)
+
+
+def _numbers(row: dict[str, Any]) -> dict[str, Any]:
+  return {
+    key: np.nan if value is None else value
+    for key, value in row.items()
+    if key in ("method", "verdict")
+    or (key != "health" and isinstance(value, int | float | None))
+  }
+
+
+def _write(
+  experiment: Experiment, name: str, table: pd.DataFrame, draw
+) -> None:
+  folder = experiment.workdir / name
+  folder.mkdir(exist_ok=True)
+  write_whole(
+    folder / "results.csv", lambda part: table.to_csv(part, index=False)
+  )
+  write_whole(folder / "figure.svg", lambda part: part.write_text(draw(table)))
+  say(f"{folder / 'results.csv'} and figure.svg")

@@ -1,0 +1,396 @@
+"""Several systems: a whole run each, then all of them on the same galaxies."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from gzjax import report
+from gzjax.data import dataset
+from gzjax.errors import UserError
+from gzjax.evaluation import (
+  descriptions,
+  intervals,
+  label_scores,
+  metrics,
+  questions,
+  uncertain,
+)
+from gzjax.files import read_json, write_json, write_whole
+from gzjax.morphology import labels, walks
+from gzjax.morphology.trees import Tree
+from gzjax.morphology.votes import Votes
+from gzjax.objectives import targets
+from gzjax.pipeline import evaluate
+from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.galaxies import of_splits
+from gzjax.pipeline.workdir import Workdir
+from gzjax.progress import say
+
+# As trained, on partly wrong labels; and without those that are wrong.
+_METHODS = ("original", "retrain")
+
+
+class Galaxies(NamedTuple):
+  """The N galaxies of validation and test on which systems are compared."""
+
+  data: dataset.Dataset
+  four: labels.Labels  # by the scheme `four`; uncertain ones have no label
+  validation: np.ndarray  # rows, i64[n]
+  test: np.ndarray  # rows, i64[m]
+
+  def votes(self, tree: Tree) -> Votes:
+    """The votes on the questions of a system."""
+    assert self.data.votes is not None
+    return self.data.votes.on(tree)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Raises UserError for systems that are not there or cannot be compared."""
+  unknown = set(config.compared) - set(config.systems)
+  if unknown or not config.compared:
+    raise UserError(
+      f"compared is {tuple(config.compared)}: choose of "
+      f"{', '.join(config.systems)}."
+    )
+  for name in config.compared:
+    system = config.systems[name]
+    drawn = not system.data.split_column and system.data.split_by != "id"
+    if drawn or system.labels.kind == "column":
+      raise UserError(
+        "systems are compared by votes, on galaxies that have the same split "
+        f"in all of them: {name} needs data.split_by=id and a labels.kind other"
+        " than column."
+      )
+    if system.target.kind == "classes" and system.labels.kind != "four":
+      raise UserError(
+        f"{name} has labels.kind={system.labels.kind}: systems of classes are "
+        "compared by those of labels.kind=four."
+      )
+    if "retrain" not in system.unlearn.methods:
+      raise UserError(
+        f"{name} is not retrained without its wrong labels: add retrain to "
+        f"systems.{name}.unlearn.methods."
+      )
+
+
+def run(
+  config: ml_collections.ConfigDict,
+  place: Workdir,
+  run_one: Callable[[ml_collections.ConfigDict, Workdir], None],
+  *,
+  compares: bool,
+) -> None:
+  """Runs every system in a folder of its name, then compares them.
+
+  Args:
+    config: `systems`, those that are `compared`, and how.
+    place: the folder of the comparison.
+    run_one: runs a system in its folder.
+    compares: False leaves the comparison out.
+  """
+  experiments = {}
+  for name in config.compared:
+    say(f"system {name}")
+    one = config.systems[name].copy_and_resolve_references()
+    folder = Workdir(place / name)
+    run_one(one, folder)
+    experiments[name] = Experiment(one, folder)
+    # Each system compiles its own programs; a process may map only so many.
+    jax.clear_caches()
+  done = [(place / name / "scoreboard.json").exists() for name in experiments]
+  if compares and all(done):
+    compare(config, place, experiments)
+
+
+def compare(
+  config: ml_collections.ConfigDict,
+  place: Workdir,
+  experiments: Mapping[str, Experiment],
+) -> None:
+  """Writes systems.csv, systems.json and report.html, and prints the table."""
+  first = next(iter(experiments.values()))
+  galaxies = _galaxies(first, config.min_votes)
+  said = {
+    (name, method): _ask(experiment, method, galaxies)
+    for name, experiment in experiments.items()
+    for method in _METHODS
+  }
+  rows = [
+    {
+      "system": name,
+      "method": method,
+      **_cost(experiments[name], method),
+      **score(found, galaxies),
+    }
+    for (name, method), found in said.items()
+  ]
+  write_json(
+    place / "systems.json",
+    {
+      "galaxies": len(galaxies.test),
+      "confident": len(_confident(galaxies)),
+      "rows": rows,
+      "differences": _differences(said, galaxies),
+      "published": config.published.to_dict(),
+      "config": read_json(first.workdir / "config.json"),
+    },
+  )
+  table = summary(rows)
+  write_whole(
+    place / "systems.csv", lambda part: table.to_csv(part, index=False)
+  )
+  originals = {name: said[name, "original"] for name in experiments}
+  report.write_systems(
+    place,
+    confusions=_confusions(experiments, originals, galaxies),
+    cards=_cards(experiments, originals, galaxies, config.gallery),
+    classes=list(galaxies.four.classes),
+  )
+  show(place)
+
+
+def _galaxies(experiment: Experiment, min_votes: int) -> Galaxies:
+  found = of_splits(experiment, ("validation", "test"), min_votes)
+  assert found is not None
+  data, split = found
+  assert data.votes is not None
+  four = labels.make(data.votes, "four", labels.Settings())
+  return Galaxies(
+    data,
+    four,
+    np.flatnonzero(split == "validation"),
+    np.flatnonzero(split == "test"),
+  )
+
+
+def _confident(galaxies: Galaxies) -> np.ndarray:
+  """Rows of the test galaxies that volunteers agree on."""
+  return np.intersect1d(galaxies.test, galaxies.four.kept)
+
+
+def _ask(
+  experiment: Experiment, method: str, galaxies: Galaxies
+) -> targets.Prediction:
+  logits = experiment.predict_images(
+    evaluate.restore(experiment, method),
+    galaxies.data.image,
+    experiment.config.evaluate.views,
+  )
+  return targets.interpret(experiment.target, logits)
+
+
+def _cost(experiment: Experiment, method: str) -> dict[str, Any]:
+  folder = {"original": "train"}.get(method, method)
+  params, _ = experiment.initial_variables
+  cost = read_json(experiment.place(folder) / "cost.json")
+  return {
+    "parameters": sum(x.size for x in jax.tree.leaves(params)),
+    "train_seconds": cost["wall_seconds"],
+  }
+
+
+def four_scores(found: targets.Prediction) -> np.ndarray:
+  """How much a system is for each of seed 3's four classes, f64[N,4].
+
+  The probabilities of a network of these classes; of one that answers questions
+  the shares of all volunteers, 0 for what it is not asked.
+  """
+  if found.votes is None:
+    return found.probabilities
+  return labels.four_shares(found.votes.tree, found.votes.cumulative)
+
+
+def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
+  """The numbers of one system on the test galaxies.
+
+  Returns:
+    `four`: of the four classes on galaxies that volunteers are confident of
+    (accuracy with its 95% Wilson interval, and balanced accuracy);
+    `questions` and `labels`: rows of the tables `questions` and `scores` of
+    `label_scores.question_tables`; None where the system does not speak of
+    them.
+  """
+  rows = _confident(galaxies)
+  label = galaxies.four.label[rows]
+  said = metrics.predicted_class(four_scores(found)[rows])
+  accuracy = metrics.accuracy(label, said)
+  tables = {}
+  if found.votes is not None:
+    tables = label_scores.question_tables(
+      galaxies.votes(found.votes.tree),
+      {"": found},
+      validation=galaxies.validation,
+      test=galaxies.test,
+    )
+  return {
+    "four": {
+      "accuracy": accuracy,
+      "interval": intervals.wilson_interval(accuracy * len(rows), len(rows)),
+      "balanced_accuracy": metrics.balanced_accuracy(label, said, 4),
+    },
+    **{
+      name: tables[table].drop(columns="method").to_dict("records")
+      if table in tables
+      else None
+      for name, table in (("questions", "questions"), ("labels", "scores"))
+    },
+  }
+
+
+def _differences(
+  said: Mapping[tuple[str, str], targets.Prediction], galaxies: Galaxies
+) -> list[dict[str, Any]]:
+  """A system `<name>_<variant>` less the system `<name>`, galaxy by galaxy."""
+  rows = []
+  for (name, method), one in said.items():
+    base = name.rpartition("_")[0]
+    other = said.get((base, method))
+    if other is None or one.votes is None or other.votes is None:
+      continue
+    if one.votes.tree.answers != other.votes.tree.answers:
+      continue
+    for measure, found in _difference(one, other, galaxies).items():
+      rows.append(
+        {
+          "system": name,
+          "base": base,
+          "method": method,
+          "measure": measure,
+          **dict(zip(("difference", "low", "high"), found, strict=True)),
+        }
+      )
+  return rows
+
+
+def _difference(
+  one: targets.Prediction, other: targets.Prediction, galaxies: Galaxies
+) -> dict[str, tuple[float, float, float]]:
+  """(difference, low, high) by measure, of systems with the same questions.
+
+  Accuracy over all questions, and macro-F1 of the labels by thresholds of 0.5
+  and by tuned ones.
+  """
+  assert one.votes is not None
+  assert other.votes is not None
+  test, tree = galaxies.test, one.votes.tree
+  votes = galaxies.votes(tree)
+  found = {
+    "question accuracy": questions.question_accuracy_difference(
+      tree,
+      votes.select(test),
+      one.votes.shares[test],
+      other.votes.shares[test],
+    )
+  }
+  if not label_scores.has_ten_labels(tree):
+    return found
+  for name, chosen_on in (("at 0.5", None), ("tuned", galaxies.validation)):
+    given, others = (
+      label_scores.label(votes, x, chosen_on) for x in (one, other)
+    )
+    rows = test[given.known[test]]
+    found[f"macro-F1, {name}"] = label_scores.macro_f1_difference(
+      given.truth[rows], given.said[rows], others.said[rows]
+    )
+  return found
+
+
+_COLUMNS = (
+  "system",
+  "method",
+  "parameters",
+  "train_seconds",
+  "four_accuracy",
+  "four_balanced_accuracy",
+  "smooth_or_featured",
+  "smooth_or_featured_confident",
+  "all_questions",
+  "all_questions_confident",
+  "exact_match",
+  "macro_f1",
+  "micro_f1",
+)
+
+
+def summary(rows: list[dict[str, Any]]) -> pd.DataFrame:
+  """The table of the systems, a row for each row of `systems.json`."""
+  lines = []
+  for row in rows:
+    line = {name: row[name] for name in _COLUMNS[:4]}
+    line["four_accuracy"] = row["four"]["accuracy"]
+    line["four_balanced_accuracy"] = row["four"]["balanced_accuracy"]
+    if row["questions"]:
+      for name, at in (("smooth_or_featured", 0), ("all_questions", -1)):
+        line[name] = row["questions"][at]["accuracy"]
+        line[f"{name}_confident"] = row["questions"][at]["confident_accuracy"]
+    if row["labels"]:
+      (tuned,) = (x for x in row["labels"] if x["thresholds"] == "tuned")
+      for name in ("exact_match", "macro_f1", "micro_f1"):
+        line[name] = tuned[name]
+    lines.append(line)
+  return pd.DataFrame(lines, columns=list(_COLUMNS))
+
+
+def show(place: Workdir) -> None:
+  """Prints the table of a finished comparison."""
+  frame = pd.read_csv(place / "systems.csv")
+  table = Table(title="Systems on the same test galaxies")
+  for name in map(str, frame):
+    table.add_column(
+      name.replace("_", "\n"),
+      justify="left" if name in ("system", "method") else "right",
+      no_wrap=True,
+    )
+  for line in frame.to_dict("records"):
+    table.add_row(
+      *(report.system_cell(str(name), x) for name, x in line.items())
+    )
+  console = evaluate.wide_console(len(frame.columns))
+  console.print(table)
+  console.print(f"Report: {place / 'report.html'}")
+
+
+def _confusions(experiments, said, galaxies: Galaxies) -> dict[str, Any]:
+  """The confusion of every system of the four classes, see `consensus`."""
+  return {
+    name: uncertain.compare_confusions(
+      galaxies.four.label[galaxies.test],
+      {"original": said[name].probabilities[galaxies.test]},
+      experiment.config.evaluate.uncertain_below,
+    )["original"]
+    for name, experiment in experiments.items()
+    if experiment.target.tree is None
+  }
+
+
+def _cards(
+  experiments, said, galaxies: Galaxies, count: int
+) -> list[dict[str, Any]]:
+  """Random test galaxies, and what every system says about each."""
+  rows = np.random.default_rng(0).permutation(galaxies.test)[:count]
+  votes = galaxies.data.votes
+  assert votes is not None
+  steps = walks.walk(votes.tree, votes.shares[rows])
+  lines = {"volunteers": [walks.walk_lines(x) for x in steps]}
+  for name, experiment in experiments.items():
+    lines[name] = descriptions.describe(
+      experiment,
+      said[name],
+      rows,
+      shares=galaxies.four.shares,
+      votes=votes,
+      validation=galaxies.validation,
+    )
+  return [
+    {
+      "id_str": str(galaxies.data.table["id_str"].iloc[row]),
+      "image": report.picture(galaxies.data.image[row]),
+      "lines": {name: words[i] for name, words in lines.items()},
+    }
+    for i, row in enumerate(rows)
+  ]

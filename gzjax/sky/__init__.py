@@ -1,0 +1,1 @@
+"""A synthetic sky with volunteers who look at it."""

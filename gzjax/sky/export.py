@@ -1,0 +1,279 @@
+"""Writes a synthetic sky in the layout of the Kaggle Galaxy Zoo challenge.
+
+    python -m gzjax.sky.export --folder=practice --galaxies=20000
+
+For practice with every tool that reads the challenge's files, and for tests
+against a truth that real galaxies do not have.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+import io
+import os
+from pathlib import Path
+import shutil
+import sys
+import zipfile
+
+from absl import app, flags
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from gzjax.errors import UserError
+from gzjax.morphology import trees
+from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE
+from gzjax.progress import progress
+from gzjax.sky import render, volunteers
+from gzjax.sky.scene import CLASSES, sample_labels
+from gzjax.threads import bounded_map
+
+IMAGES = "images_training_rev1"
+SOLUTIONS = "training_solutions_rev1"
+_FIRST_ID, _LAST_ID = 100_000, 999_999
+# About 13 kB a picture, as the challenge's.
+_JPEG = {"quality": 80, "subsampling": "4:2:0"}
+
+
+def export_kaggle(
+  folder: str | Path,
+  *,
+  galaxies: int,
+  seed: int = 0,
+  class_fractions: Sequence[float] = (0.43, 0.56, 0.01),
+  size: int = 424,
+  rendered: int = 160,
+  zipped: bool = False,
+) -> None:
+  """Writes pictures, solutions and the truth.
+
+  In `folder`: `images_training_rev1/<GalaxyID>.jpg`,
+  `training_solutions_rev1.csv` (cumulative fractions of simulated votes, with
+  the challenge's quirk that "Is there anything odd?" sums to 1) and
+  `truth.parquet` (class, parameters of the scene, votes and shares). The folder
+  gets its name when all of it is written.
+
+  Args:
+    folder: to be made.
+    galaxies: how many.
+    seed: names the sky.
+    class_fractions: shares of `scene.CLASSES`.
+    size: edge of the pictures in pixels.
+    rendered: edge at which they are rendered before they are enlarged.
+    zipped: whether to write the challenge's two zip files in place of the
+      images and the table.
+
+  Raises:
+    UserError: if the folder exists or cannot be written, or there are more
+      galaxies than ids.
+  """
+  folder = Path(folder).absolute()
+  _check(folder, galaxies, class_fractions, size, rendered)
+  part = folder.with_name(f".{folder.name}.{os.getpid()}")
+  try:
+    part.mkdir(parents=True)
+    label = sample_labels(seed, galaxies, class_fractions)
+    ids = galaxy_ids(seed, galaxies)
+    scenes, votes = volunteers.vote_all(seed, label)
+    truth = _truth(ids, label, scenes, votes)
+    _write_solutions(part, ids, votes.counts, zipped)
+    pictures = render.pictures(
+      seed, np.arange(galaxies), label, rendered, field=2.0
+    )
+    _write_images(part, ids, pictures, size, zipped)
+    truth.to_parquet(part / "truth.parquet", index=False)
+    part.rename(folder)
+  except OSError as error:
+    raise UserError(
+      f"cannot write {folder} ({error.strerror}): choose another --folder."
+    ) from error
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def galaxy_ids(seed: int, count: int) -> np.ndarray:
+  """Six-digit ids in increasing order, i64[count], all different."""
+  ids = np.arange(_FIRST_ID, _LAST_ID + 1)
+  chosen = np.random.default_rng(seed).choice(ids, count, replace=False)
+  return np.sort(chosen)
+
+
+def kaggle_fractions(counts: np.ndarray) -> np.ndarray:
+  """Votes f32[N,37] to the challenge's cumulative fractions, f32[N,37].
+
+  Where nobody was asked whether anything is odd, nothing is.
+  """
+  shares = trees.conditional(GZ2, counts)
+  odd = GZ2.question("something-odd")
+  unasked = shares[:, GZ2.slices[odd]].sum(axis=1) == 0
+  shares[unasked, GZ2.index("something-odd_no")] = 1
+  return trees.joint(GZ2_KAGGLE, shares)
+
+
+def contact_sheet(
+  *, seed: int = 0, columns: int = 10, size: int = 64
+) -> Image.Image:
+  """Pictures for each of the 37 answers, the plainest of 4,096 galaxies.
+
+  Args:
+    seed: names the sky.
+    columns: pictures of each answer.
+    size: edge of each, in pixels.
+  """
+  label = sample_labels(seed, 4096, (0.35, 0.55, 0.1))
+  _, votes = volunteers.vote_all(seed, label)
+  given = trees.joint(GZ2, np.asarray(votes.perceived_shares))
+  margin, halves = 230, 2
+  rows = -(-len(GZ2.answers) // halves)
+  width = margin + columns * size
+  sheet = Image.new("RGB", (halves * width, rows * size), "white")
+  text = ImageDraw.Draw(sheet)
+  for i, answer in enumerate(GZ2.answers):
+    x, y = i // rows * width, i % rows * size
+    best = np.argsort(-given[:, i])[:columns]
+    images = render.pictures(seed, best, label[best], size)
+    strip = Image.fromarray(np.concatenate(list(images), axis=1))
+    sheet.paste(strip, (x + margin, y))
+    text.text((x + 8, y + size // 2 - 5), answer, fill="black")
+  return sheet
+
+
+def _check(folder, galaxies, class_fractions, size, rendered):
+  if folder.exists():
+    raise UserError(
+      f"{folder} exists: choose another --folder, or delete it first."
+    )
+  most = _LAST_ID - _FIRST_ID + 1
+  if not 1 <= galaxies <= most:
+    raise UserError(
+      f"--galaxies={galaxies} is not possible: ask for 1 to {most} galaxies."
+    )
+  if (
+    len(class_fractions) != len(CLASSES)
+    or min(class_fractions) < 0
+    or sum(class_fractions) <= 0
+  ):
+    raise UserError(
+      f"--class_fractions needs a share for each of {', '.join(CLASSES)}: "
+      "try --class_fractions=0.43,0.56,0.01."
+    )
+  if min(size, rendered) < 8:
+    raise UserError(
+      f"--size={size} and --rendered={rendered}: both must be 8 or more pixels."
+    )
+
+
+def _truth(ids, label, scenes, votes):
+  columns = {"GalaxyID": ids, "label": np.asarray(CLASSES)[label]}
+  columns |= scenes._asdict()
+  for kind, values in votes._asdict().items():
+    for answer, column in zip(GZ2.answers, values.T):
+      columns[f"{answer}_{kind}"] = column
+  return pd.DataFrame(columns)
+
+
+def _write_images(part, ids, pictures, size, zipped):
+  encoded = bounded_map(partial(_jpeg, size=size), pictures)
+  with _image_writer(part, zipped) as write:
+    for number, data in zip(
+      ids, progress(encoded, len(ids), "drawing galaxies")
+    ):
+      write(f"{number}.jpg", data)
+
+
+def _jpeg(image: np.ndarray, size: int) -> bytes:
+  picture = Image.fromarray(image)
+  picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+  buffer = io.BytesIO()
+  picture.save(buffer, "JPEG", **_JPEG)
+  return buffer.getvalue()
+
+
+@contextmanager
+def _image_writer(
+  folder: Path, zipped: bool
+) -> Iterator[Callable[[str, bytes], object]]:
+  """Gives `write(name, data)`."""
+  if zipped:
+    with zipfile.ZipFile(folder / f"{IMAGES}.zip", "w") as archive:
+      # A fixed date, so that the same sky is the same file.
+      yield lambda name, data: archive.writestr(
+        zipfile.ZipInfo(f"{IMAGES}/{name}"), data
+      )
+  else:
+    (folder / IMAGES).mkdir()
+    yield lambda name, data: (folder / IMAGES / name).write_bytes(data)
+
+
+def _write_solutions(folder, ids, counts, zipped):
+  table = pd.DataFrame(
+    kaggle_fractions(counts), columns=list(GZ2_KAGGLE.kaggle_columns())
+  )
+  table.insert(0, "GalaxyID", ids)
+  text = table.to_csv(index=False, float_format="%.6f")
+  name = f"{SOLUTIONS}.csv"
+  if zipped:
+    with zipfile.ZipFile(folder / f"{SOLUTIONS}.zip", "w") as archive:
+      archive.writestr(
+        zipfile.ZipInfo(name), text, compress_type=zipfile.ZIP_DEFLATED
+      )
+  else:
+    (folder / name).write_text(text)
+
+
+def _define_flags():
+  flags.DEFINE_string("folder", None, "To be made.", required=True)
+  flags.DEFINE_integer("galaxies", 20_000, "How many.")
+  flags.DEFINE_integer("seed", 0, "Names the sky.")
+  flags.DEFINE_list(
+    "class_fractions",
+    ["0.43", "0.56", "0.01"],
+    f"Shares of {', '.join(CLASSES)}.",
+  )
+  flags.DEFINE_integer("size", 424, "Edge of the pictures in pixels.")
+  flags.DEFINE_integer("rendered", 160, "Edge before they are enlarged.")
+  flags.DEFINE_bool("zipped", False, "Write the challenge's zip files.")
+
+
+def _parse(arguments):
+  try:
+    return flags.FLAGS(arguments)
+  except flags.Error as error:
+    _exit(error)
+
+
+def _run(_):
+  values = flags.FLAGS
+  try:
+    export_kaggle(
+      values.folder,
+      galaxies=values.galaxies,
+      seed=values.seed,
+      class_fractions=_numbers(values.class_fractions),
+      size=values.size,
+      rendered=values.rendered,
+      zipped=values.zipped,
+    )
+  except UserError as error:
+    _exit(error)
+
+
+def _numbers(texts):
+  try:
+    return [float(text) for text in texts]
+  except ValueError as error:
+    raise UserError(
+      f"--class_fractions={','.join(texts)} are not numbers: try "
+      "--class_fractions=0.43,0.56,0.01."
+    ) from error
+
+
+def _exit(error):
+  print(f"error: {error}", file=sys.stderr)
+  sys.exit(2)
+
+
+if __name__ == "__main__":
+  _define_flags()
+  app.run(_run, flags_parser=_parse)

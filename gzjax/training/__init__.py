@@ -1,0 +1,1 @@
+"""The step, the loop and the optimizers of a training."""

@@ -1,0 +1,168 @@
+"""Verdicts: the table of rules, walked; and causes."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gzjax.evaluation import health, metrics
+from gzjax.unlearning import diagnosis, edits
+
+CLASSES = ["smooth", "featured", "artifact"]
+SPREAD = np.array([0.5, 0.4, 0.1])
+
+
+def reading(balanced=0.9, forget=0.05, histogram=SPREAD, nonfinite=0):
+  return health.Reading(nonfinite, np.asarray(histogram), balanced, forget)
+
+
+LEARNED = reading(forget=1.0)
+
+
+@pytest.mark.parametrize(
+  ("after", "original", "verdict", "word"),
+  [
+    (reading(), LEARNED, "ok", "5% of the wrong labels"),
+    (reading(nonfinite=3), LEARNED, "non-finite", "3 parameters"),
+    (
+      reading(histogram=[0.97, 0.03, 0], balanced=0.34),
+      LEARNED,
+      "collapsed",
+      "97% of all galaxies smooth",
+    ),
+    (reading(balanced=0.5), LEARNED, "collapsed", "chance 0.333"),
+    (reading(balanced=0.8), LEARNED, "weak", "hurt"),
+    (reading(forget=0.9), LEARNED, "weak", "still gives 90%"),
+    (reading(), reading(forget=0.06), "ok", "had not learned"),
+    (LEARNED, LEARNED, "weak", "still gives 100%"),
+  ],
+)
+def test_verdicts(after, original, verdict, word):
+  got = health.diagnose(after, original, target=0.05, class_names=CLASSES)
+  assert got.verdict == verdict
+  assert got.verdict in health.VERDICTS
+  assert word in got.reason
+
+
+def test_reading_counts_nan_parameters_and_predictions():
+  probabilities = metrics.softmax(np.eye(3)[[0, 1, 2, 0]] * 5)
+  probabilities[3] = np.nan
+  label = np.array([0, 1, 2, 0])
+  params = {"w": np.array([1.0, np.inf])}
+  got = health.take_reading(
+    params, probabilities, label, probabilities[:2], label[:2]
+  )
+  assert got.nonfinite == 2
+  np.testing.assert_allclose(got.histogram, [0.25, 0.25, 0.25])
+  assert got.balanced_accuracy == pytest.approx((0.5 + 1 + 1) / 3)
+  assert got.forget_accuracy == 1.0
+  assert 0.9 < got.distance_to_constant < np.log(3)
+
+
+def test_a_predictor_of_nan_only_is_not_finite_rather_than_class_0():
+  nan = np.full((4, 3), np.nan)
+  label = np.zeros(4, int)
+  got = health.take_reading(None, nan, label, nan, label)
+  verdict = health.diagnose(got, LEARNED, 0.05, CLASSES)
+  assert verdict.verdict == "non-finite"
+  assert got.distance_to_constant == 0
+
+
+@pytest.mark.parametrize(
+  ("now", "wanted"),
+  [
+    (reading(forget=0.5), "go on"),
+    (reading(forget=0.05), "done"),
+    (reading(forget=0.05, balanced=0.8), "rewind"),
+    (reading(forget=0.05, nonfinite=1), "rewind"),
+  ],
+)
+def test_stop_rule(now, wanted):
+  got = health.ascent_verdict(now, LEARNED, target=0.1, max_damage=0.05)
+  assert got == wanted
+
+
+def test_target_of_a_clean_network():
+  # Errors of an 80% network hit the one given wrong class of two in half.
+  assert health.expected_forget_accuracy(0.8, 3) == pytest.approx(0.1)
+
+
+def test_an_original_that_learned_little_leaves_nothing_to_unlearn():
+  assert "only 40%" in health.nothing_to_unlearn(reading(forget=0.4))
+  assert health.nothing_to_unlearn(reading(forget=0.6)) == ""
+
+
+PARAMS = {"w": jnp.full((10, 10), 0.05), "b": jnp.ones(4)}
+NO_FISHER = {"w": jnp.zeros((10, 10)), "b": jnp.zeros(4)}
+
+
+def test_noise_report_of_the_published_noise():
+  scale = edits.published_noise_scale(
+    NO_FISHER, PARAMS, noise_scale=0.01, stabiliser=1e-8
+  )
+  report = diagnosis.noise_report(PARAMS, NO_FISHER, scale)
+  # sigma = 100 everywhere.
+  assert report["layers"]["w"]["noise_over_weight"] == pytest.approx(2000)
+  assert report["layers"]["b"]["noise_over_weight"] == pytest.approx(100)
+  assert report["noise_over_weight"] == pytest.approx(
+    (100 * 2000 + 4 * 100) / 104
+  )
+  assert report["zero_fisher"] == 1
+  assert report["effective_parameters"] == 0
+  assert report["parameters"] == 104
+
+
+def test_noise_report_leaves_out_what_gets_no_noise():
+  scale = edits.fisher_noise_scale(
+    NO_FISHER, PARAMS, budget=0.1, stabiliser=0.1, cap=0.2
+  )
+  report = diagnosis.noise_report(PARAMS, NO_FISHER, scale)
+  assert list(report["layers"]) == ["w"]
+  assert report["at_cap"] == 1
+  assert report["noise_over_weight"] == pytest.approx(0.2)
+
+
+def _report(verdict, drop=0.5, after=0.1, **noise):
+  report = {
+    "verdict": verdict,
+    "balanced_accuracy_drop": drop,
+    "forget_loss": {"before": 0.01, "after": after},
+  }
+  if noise:
+    report["noise"] = {
+      "noise_over_weight": 1.0,
+      "effective_parameters": 1.0,
+      "parameters": 1000,
+      "predicted_loss_change": 0.1,
+      "measured_loss_change": 5.0,
+      "at_cap": 0.5,
+      "zero_fisher": 0.25,
+      **noise,
+    }
+  return report
+
+
+@pytest.mark.parametrize(
+  ("report", "words"),
+  [
+    (_report("ok", drop=0.0), ""),
+    (_report("weak", drop=0.0, after=99.0), ""),
+    (_report("collapsed"), ""),  # nothing is known
+    (_report("collapsed", after=116.6), "without an upper bound"),
+    (_report("weak", after=116.6), "117 nats"),
+    (_report("collapsed", noise_over_weight=2000), "2,000 times the weights"),
+    (_report("collapsed", noise_over_weight=2000), "Fisher plays no part"),
+    (
+      _report("collapsed", noise_over_weight=2.0, effective_parameters=900.0),
+      "nothing bounds it",
+    ),
+    (_report("collapsed", noise_over_weight=0.2), "costs 5 nats"),
+    (
+      _report("non-finite", noise_over_weight=0.2, measured_loss_change=None),
+      "more than can be told",
+    ),
+  ],
+)
+def test_causes(report, words):
+  found = health.cause(report)
+  assert words in found
+  assert bool(found) == bool(words)

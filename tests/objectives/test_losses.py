@@ -1,0 +1,133 @@
+"""Objectives against closed forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import special
+
+from gzjax.objectives import losses
+
+LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 0.0, 0.0], [-3.0, 4.0, 1.0]], "f")
+BATCH = {"label": np.array([0, 2, 2])}
+P = special.softmax(LOGITS, axis=1)[np.arange(3), BATCH["label"]]
+
+
+def test_cross_entropy():
+  got = losses.cross_entropy(LOGITS, BATCH)
+  np.testing.assert_allclose(got, -np.log(P), rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
+def test_focal(gamma):
+  got = losses.focal(gamma)(LOGITS, BATCH)
+  np.testing.assert_allclose(got, -((1 - P) ** gamma) * np.log(P), rtol=1e-5)
+
+
+def test_focal_gradient_is_finite_where_the_label_is_certain():
+  logits = jnp.array([[200.0, 0.0, 0.0]])
+
+  def loss(logits):
+    return jnp.sum(losses.focal(0.5)(logits, {"label": jnp.array([0])}))
+
+  assert np.isfinite(jax.grad(loss)(logits)).all()
+
+
+def test_weighted_takes_the_weight_of_the_label():
+  weights = np.array([1.0, 5.0, 0.5])
+  got = losses.weighted(losses.cross_entropy, weights)(LOGITS, BATCH)
+  np.testing.assert_allclose(got, [1, 0.5, 0.5] * -np.log(P), rtol=1e-5)
+
+
+def test_effective_weights_lie_between_none_and_balanced():
+  counts = np.array([1000, 100, 10])
+  flat = losses.effective_weights(counts, beta=1e-9)
+  steep = losses.effective_weights(counts, beta=1 - 1e-9)
+  np.testing.assert_allclose(flat, 1, atol=1e-6)
+  balanced = losses.balanced_weights(counts)
+  np.testing.assert_allclose(steep, balanced / balanced.mean(), rtol=1e-3)
+
+
+@pytest.mark.oracle
+def test_balanced_weights_equal_scikit_learn():
+  utils = pytest.importorskip("sklearn.utils")
+  label = np.repeat([0, 1, 2], [7, 2, 5])
+  wanted = utils.compute_class_weight("balanced", classes=np.arange(3), y=label)
+  got = losses.balanced_weights(np.bincount(label))
+  np.testing.assert_allclose(got, wanted)
+
+
+@pytest.mark.parametrize(
+  ("valid", "wanted"), [([1, 1, 1], 2.0), ([1, 0, 1], 2.5), ([0, 0, 0], 0.0)]
+)
+def test_masked_mean(valid, wanted):
+  got = losses.masked_mean(jnp.array([1.0, 1.0, 4.0]), jnp.array(valid, "f"))
+  np.testing.assert_allclose(got, wanted)
+
+
+def test_a_cap_stops_the_loss_and_its_gradient():
+  objective = losses.capped(losses.cross_entropy, 1.0)
+  np.testing.assert_allclose(
+    objective(LOGITS, BATCH), np.minimum(-np.log(P), 1.0), rtol=1e-5
+  )
+  slopes = jax.grad(lambda x: jnp.sum(objective(x, BATCH)))(jnp.array(LOGITS))
+  over = -np.log(P) > 1
+  assert over.any()
+  assert not over.all()
+  np.testing.assert_array_equal(np.any(np.asarray(slopes) != 0, axis=1), ~over)
+
+
+def test_complement_is_minus_log_of_one_minus_p():
+  np.testing.assert_allclose(
+    losses.complement(LOGITS, BATCH), -np.log1p(-P), rtol=1e-5
+  )
+
+
+def test_complement_of_a_certain_label_is_large_and_finite():
+  sure = jnp.array([[60.0, 0.0, 0.0]])
+  batch = {"label": jnp.array([0])}
+  value, slope = jax.value_and_grad(lambda x: losses.complement(x, batch)[0])(
+    sure
+  )
+  np.testing.assert_allclose(value, 60 - np.log(2), rtol=1e-6)
+  assert np.isfinite(slope).all()
+
+
+def test_suggestion_takes_the_other_label():
+  batch = {**BATCH, "suggestion": np.array([2, 1, 0])}
+  wanted = losses.cross_entropy(LOGITS, {"label": batch["suggestion"]})
+  np.testing.assert_array_equal(losses.suggestion(LOGITS, batch), wanted)
+
+
+def test_random_labels_are_other_classes_drawn_once_and_evenly():
+  n = 3000
+  logits = jnp.tile(jnp.array([[10.0, 5.0, 0.0]]), (n, 1))
+  batch = {"label": jnp.zeros(n, jnp.int32), "id": jnp.arange(n)}
+  objective = losses.random_label(jax.random.key(0))
+  got = np.asarray(objective(logits, batch))
+  np.testing.assert_array_equal(got, objective(logits, batch))
+  # Losses of class 1 and 2 are about 5 and 10, never that of the label.
+  assert got.min() > 4
+  assert abs((got > 7).mean() - 0.5) < 4 * 0.5 / n**0.5
+  order = np.random.default_rng(0).permutation(n)
+  shuffled = {key: value[order] for key, value in batch.items()}
+  np.testing.assert_array_equal(objective(logits, shuffled), got[order])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_distillation_is_scipys_divergence(temperature):
+  teacher = LOGITS[::-1].copy()
+  batch = {"reference_logits": teacher}
+  got = losses.distillation("reference_logits", temperature)(LOGITS, batch)
+  p, q = (special.softmax(x / temperature, axis=1) for x in (teacher, LOGITS))
+  wanted = temperature**2 * special.rel_entr(p, q).sum(axis=1)
+  np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_combined_is_the_weighted_sum():
+  objective = losses.combined(
+    (2.0, losses.cross_entropy), (0.5, losses.complement)
+  )
+  np.testing.assert_allclose(
+    objective(LOGITS, BATCH), -2 * np.log(P) - np.log1p(-P) / 2, rtol=1e-5
+  )

@@ -1,0 +1,86 @@
+"""The small CNN and class-balanced epochs in the pipeline."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs import demo
+from gzjax.pipeline import stages
+from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.train import Dynamics
+from gzjax.pipeline.workdir import Workdir
+
+EPOCHS, BALANCED_TO, BATCH = 2, 96, 16
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+  """The tiny demo with a CNN on balanced epochs of uneven classes."""
+  folder = tmp_path_factory.mktemp("cnn")
+  config = demo.get_config("tiny")
+  config.data.class_fractions = (0.7, 0.25, 0.05)
+  config.model.name = "cnn"
+  config.model.small_stem = False
+  config.train.epochs = EPOCHS
+  config.train.batch_size = BATCH
+  config.train.balanced_to = BALANCED_TO
+  data_dir = str(folder / "tfds")
+  for stage in ("prepare", "train"):
+    stages.run(config, str(folder / "run"), stage, data_dir=data_dir)
+  return Experiment(config, Workdir(folder / "run"), data_dir=data_dir)
+
+
+def test_steps_follow_from_the_size_of_the_epochs(experiment):
+  lines = (experiment.workdir / "train" / "metrics.jsonl").read_text()
+  steps = [json.loads(line)["step"] for line in lines.splitlines()]
+  assert max(steps) == EPOCHS * (BALANCED_TO // BATCH)
+
+
+def test_learned_classes_are_balanced(experiment):
+  """Of an abundant class some are left out, of the others all are there."""
+  members = experiment.members("train")
+  label = experiment.columns("train")["label"][members]
+  found = pd.read_parquet(experiment.workdir / "train" / "dynamics.parquet")
+  visited = found["mean_loss"].to_numpy() > 0
+  each = BALANCED_TO // 3
+  counts = np.bincount(label)
+  assert counts.max() > EPOCHS * each
+  assert counts.min() < each
+  for k, count in enumerate(counts):
+    seen = np.sum(visited[label == k])
+    assert min(count, each) <= seen <= min(count, EPOCHS * each)
+
+
+def test_repeated_visits_of_a_galaxy_are_all_counted():
+  """Two batches of an epoch, galaxy 2 in both and twice in the second one."""
+  rng = np.random.default_rng(0)
+  rows = np.array([[2, 0, 3], [2, 4, 2]])
+  logits = rng.normal(size=(2, 3, 2)).astype(np.float32)
+  experiment = SimpleNamespace(
+    split=pd.DataFrame({"id_str": list("abcde")}),
+    classes=("smooth", "featured"),
+    example_losses=lambda logits, row, columns: logits[:, 0] + columns[row],
+    probabilities=np.exp,
+  )
+  dynamics = Dynamics(experiment, columns=np.arange(5.0))
+  outputs = [{"id": i, "logits": x} for i, x in zip(rows, logits, strict=True)]
+  for _ in range(2):
+    dynamics.add(outputs)
+  np.testing.assert_array_equal(dynamics.arrays["visits"], [2, 0, 6, 2, 2])
+  table = dynamics.table(np.array([2, 4]))
+  assert list(table["id_str"]) == ["c", "e"]
+  of_two = logits[rows == 2]
+  assert len(of_two) == 3
+  np.testing.assert_allclose(
+    table["mean_loss"],
+    [2 + of_two[:, 0].mean(), 4 + logits[1, 1, 0]],
+    rtol=1e-5,
+  )
+  np.testing.assert_allclose(
+    table["p_featured"],
+    [np.exp(of_two[:, 1]).mean(), np.exp(logits[1, 1, 1])],
+    rtol=1e-5,
+  )

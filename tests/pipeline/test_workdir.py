@@ -1,0 +1,90 @@
+"""Records of stages, logs that survive a kill, whole files only."""
+
+import json
+
+import pytest
+
+from gzjax.errors import UserError
+from gzjax.files import (
+  MetricsLog,
+  first_difference,
+  read_json,
+  to_json,
+  write_json,
+)
+from gzjax.pipeline.workdir import Workdir
+
+
+def test_a_stage_is_finished_only_when_it_says_so(tmp_path):
+  place = Workdir(tmp_path / "run")
+  config = {"train": {"epochs": 3, "shares": (0.5, 0.5)}}
+  assert not place.check("train", config)
+  place.start("train", config)
+  assert not place.check("train", config)
+  place.finish("train")
+  assert place.check("train", config)
+
+
+def test_another_config_is_refused_with_the_first_difference(tmp_path):
+  place = Workdir(tmp_path)
+  place.start("train", {"train": {"epochs": 3}})
+  with pytest.raises(UserError, match=r"train\.epochs was 3, is 4.*overwrite"):
+    place.check("train", {"train": {"epochs": 4}})
+
+
+def test_clear_forgets_a_stage_and_its_files(tmp_path):
+  place = Workdir(tmp_path)
+  place.start("train", {})
+  (tmp_path / "train").mkdir()
+  (tmp_path / "train" / "x").touch()
+  (tmp_path / "split.parquet").touch()
+  place.clear("train", ["train", "split.parquet", "absent"])
+  assert not place.check("train", {"other": 1})
+  assert not (tmp_path / "train").exists()
+  assert not (tmp_path / "split.parquet").exists()
+
+
+def test_unwritable_workdir(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(UserError, match=r"cannot write.*--workdir"):
+    Workdir(tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize(
+  ("old", "new", "wanted"),
+  [
+    ({"a": 1}, {"a": 1}, ""),
+    ({"a": {"b": 1}}, {"a": {"b": 2}}, "a.b was 1, is 2"),
+    ({"a": 1}, {}, "a was 1, is unset"),
+    ({}, {"a": None}, "a was unset, is null"),
+    ({"a": [1]}, to_json({"a": (1,)}), ""),
+  ],
+)
+def test_first_difference(old, new, wanted):
+  assert first_difference(old, new) == wanted
+
+
+def test_json_files_are_whole_or_absent(tmp_path):
+  assert read_json(tmp_path / "a.json") is None
+  write_json(tmp_path / "sub" / "a.json", {"x": 1})
+  assert read_json(tmp_path / "sub" / "a.json") == {"x": 1}
+  write_json(tmp_path / "b.json", [float("nan"), {"y": float("inf")}, 0.5])
+  assert read_json(tmp_path / "b.json") == [None, {"y": None}, 0.5]
+  with pytest.raises(TypeError):
+    write_json(tmp_path / "sub" / "a.json", {"x": object()})
+  assert read_json(tmp_path / "sub" / "a.json") == {"x": 1}
+  assert [p.name for p in (tmp_path / "sub").iterdir()] == ["a.json"]
+
+
+def test_log_drops_what_the_checkpoint_has_not_seen(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  log = MetricsLog(path, epochs_done=0)
+  for epoch in (1, 2, 3):
+    log.write(epoch, epoch, "train", loss=0.5)
+  with path.open("a") as file:
+    file.write('{"step": 4, "epo')  # killed here
+  MetricsLog(path, epochs_done=2)
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [line["epoch"] for line in lines] == [1, 2]
+  MetricsLog(path, epochs_done=0)
+  assert path.read_text() == ""

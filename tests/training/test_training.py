@@ -1,0 +1,315 @@
+"""The train step: sharded equals unsharded, it learns, statistics renew."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gzjax import sharding
+from gzjax.objectives import losses
+from gzjax.training import optim
+from gzjax.training.loop import Clock, fit
+from gzjax.training.step import (
+  TrainState,
+  init_state,
+  make_predict_step,
+  make_train_step,
+  mean_gradient,
+  predict,
+  renew_batch_stats,
+)
+from tests import networks
+
+
+def _step_on(mesh, steps=3):
+  apply_fn, params, stats = networks.tiny()
+  schedule = optim.make_schedule(learning_rate=0.05, steps=10, warmup_steps=0)
+  tx = optim.make_optimizer("sgd", schedule, weight_decay=1e-3)
+  state = sharding.replicate(mesh, init_state(params, stats, tx))
+  step = make_train_step(apply_fn, losses.cross_entropy, tx)
+  for i in range(steps):
+    batch = sharding.shard_batch(mesh, networks.batch(16, seed=i))
+    state, outputs = step(state, batch)
+  return step, state, outputs
+
+
+def test_eight_devices_equal_one(mesh, one_device):
+  step, state, outputs = _step_on(mesh)
+  _, other, other_outputs = _step_on(one_device)
+  assert step._cache_size() == 1
+  np.testing.assert_allclose(outputs["loss"], other_outputs["loss"], rtol=1e-5)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    jax.device_get((state.params, state.batch_stats)),
+    jax.device_get((other.params, other.batch_stats)),
+  )
+
+
+def test_state_stays_replicated(mesh):
+  _, state, _ = _step_on(mesh)
+  assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state))
+
+
+def test_outputs_are_those_before_the_update(one_device):
+  apply_fn, params, stats = networks.tiny()
+  batch = networks.batch(16)
+  wanted, _ = apply_fn(params, stats, batch["image"], train=True)
+  _, _, outputs = _step_on(one_device, steps=1)
+  np.testing.assert_allclose(outputs["logits"], wanted, rtol=1e-5, atol=1e-5)
+  np.testing.assert_array_equal(outputs["id"], batch["id"])
+
+
+def test_padding_has_no_gradient():
+  apply_fn, params, stats = networks.tiny()
+  stored = lambda *args, train: apply_fn(*args, train=False)  # noqa: E731
+  tx = optax.sgd(1.0)
+  step = make_train_step(stored, losses.cross_entropy, tx)
+  padded = networks.batch(8, padding=3)
+  short = {name: value[:5] for name, value in padded.items()}
+  results = []
+  for batch in (padded, short):
+    state = jax.tree.map(jnp.array, init_state(params, stats, tx))
+    state, outputs = step(state, batch)
+    results.append((state.params, outputs["loss"]))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+    *results,
+  )
+
+
+def test_loss_falls_on_separable_blobs(mesh):
+  apply_fn, params, stats = networks.tiny()
+  tx = optim.make_optimizer("adamw", optax.cosine_decay_schedule(0.02, 25))
+  state = sharding.replicate(mesh, init_state(params, stats, tx))
+  step = make_train_step(apply_fn, losses.cross_entropy, tx)
+  batch = networks.batch(24)
+  batch["image"] += 2 * batch["label"][:, None, None, None]
+  batch = sharding.shard_batch(mesh, batch)
+  history = []
+  for _ in range(25):
+    state, outputs = step(state, batch)
+    history.append(float(outputs["loss"]))
+  assert history[-1] < 0.3 * history[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_schedule_warms_up_and_ends_at_zero(name):
+  schedule = optim.make_schedule(learning_rate=1.0, steps=10, warmup_steps=4)
+  tx = optim.make_optimizer(name, schedule)
+  params = jnp.ones(())
+  state = tx.init(params)
+  sizes = []
+  for _ in range(11):
+    # A gradient that shrinks the momentum's memory to the current one.
+    updates, state = tx.update(jnp.ones(()), state, params)
+    sizes.append(abs(float(updates)))
+  assert sizes[0] == 0
+  assert sizes[-1] < 1e-6
+  assert np.argmax(sizes) in (4, 5, 6)
+
+
+def test_weight_decay_spares_tensors_of_one_axis():
+  tx = optim.make_optimizer(
+    "adamw", optax.constant_schedule(0.1), weight_decay=0.5
+  )
+  params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = tx.update(zeros, tx.init(params), params)
+  np.testing.assert_allclose(updates["kernel"], -0.05, rtol=1e-5)
+  np.testing.assert_array_equal(updates["bias"], 0)
+
+
+def test_renewed_statistics_are_the_mean_over_the_batches():
+  apply_fn, params, stats = networks.tiny()
+  state = TrainState(0, params, stats, ())
+  batches = [networks.batch(8, seed=seed) for seed in range(3)]
+  renewed = renew_batch_stats(apply_fn, state, batches).batch_stats
+  from flax import linen as nn
+
+  kernel = params["stem_conv"]["kernel"]
+  layer = nn.Conv(4, (3, 3), padding=1, use_bias=False)
+  maps = [
+    layer.apply({"params": {"kernel": kernel}}, batch["image"])
+    for batch in batches
+  ]
+  wanted = np.mean([np.mean(m, axis=(0, 1, 2)) for m in maps], axis=0)
+  np.testing.assert_allclose(
+    renewed["stem_norm"]["mean"], wanted, rtol=1e-4, atol=1e-5
+  )
+  wanted = np.mean([np.var(m, axis=(0, 1, 2)) for m in maps], axis=0)
+  np.testing.assert_allclose(
+    renewed["stem_norm"]["var"], wanted, rtol=1e-4, atol=1e-5
+  )
+
+
+def test_predict_drops_padding_and_keeps_the_order(mesh):
+  apply_fn, params, stats = networks.tiny()
+  state = TrainState(0, params, stats, ())
+  state = sharding.replicate(mesh, state)
+  batches = [networks.batch(16), networks.batch(16, padding=9, seed=1)]
+  got = predict(
+    make_predict_step(apply_fn),
+    state,
+    [sharding.shard_batch(mesh, batch) for batch in batches],
+  )
+  image = np.concatenate([batches[0]["image"], batches[1]["image"][:7]])
+  wanted, _ = apply_fn(params, stats, image, train=False)
+  np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_fit_counts_epochs_and_stops_when_told():
+  step = jax.jit(lambda state, batch: (state + batch, {"seen": batch}))
+  seen = []
+
+  def after_epoch(epoch, state, outputs, clock):
+    seen.append((epoch, float(state), [float(o["seen"]) for o in outputs]))
+    assert clock.wall > 10 and clock.compile > 0
+    return epoch < 2
+
+  state, clock = fit(
+    jnp.zeros(()),
+    step,
+    lambda epoch: [jnp.float32(epoch), jnp.float32(1)],
+    steps=2,
+    epochs=range(1, 9),
+    title="test",
+    after_epoch=after_epoch,
+    clock=Clock(wall=10.0),
+  )
+  assert seen == [(1, 2.0, [1.0, 1.0]), (2, 5.0, [2.0, 1.0])]
+  assert float(state) == 5
+  assert clock.wall > 10
+
+
+def test_mean_gradient_is_that_of_all_valid_examples_together(mesh):
+  apply_fn, params, stats = networks.tiny()
+  batches = [networks.batch(16), networks.batch(16, padding=5, seed=1)]
+  state = init_state(params, stats, optax.identity())
+  got = mean_gradient(
+    apply_fn, state, [sharding.shard_batch(mesh, b) for b in batches]
+  )
+  keep = np.concatenate([b["valid"] for b in batches]) > 0
+  whole = {
+    key: np.concatenate([b[key] for b in batches])[keep]
+    for key in ("image", "label")
+  }
+
+  def loss_fn(params):
+    logits, _ = apply_fn(params, stats, whole["image"], train=False)
+    return losses.cross_entropy(logits, whole).mean()
+
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+    got,
+    jax.grad(loss_fn)(params),
+  )
+
+
+def test_plateaus_halve_the_rate_down_to_the_least():
+  """As a loop over epochs: two in a row without a new lowest mean loss."""
+  rate, steps = 0.4, 3
+  schedule = optim.make_schedule(
+    learning_rate=rate, steps=99, warmup_steps=0, decays=False
+  )
+  tx = optim.with_plateau(
+    optim.make_optimizer("sgd", schedule),
+    optim.Plateau(factor=0.5, patience=2, least=0.05),
+    learning_rate=rate,
+    steps=steps,
+  )
+  epochs = [5.0, 4.0, 4.5, 4.5, 3.0, 3.5, 3.0, 3.1, 3.2, 4, 5, 6, 7, 8, 9]
+  wanted, lowest, bad, now = [], np.inf, 0, rate
+  for loss in epochs:
+    bad = 0 if loss < (1 - 1e-4) * lowest else bad + 1
+    lowest = min(loss, lowest)
+    if bad == 2:
+      now, bad = max(now / 2, 0.05), 0
+    wanted.append(now)
+  state = tx.init(jnp.ones(()))
+  found = []
+  for epoch, loss in enumerate(epochs):
+    for part in (-1, 0, 1):  # its mean counts, not the last value
+      _, state = tx.update(
+        jnp.ones(()), state, jnp.ones(()), value=jnp.float32(loss + part)
+      )
+    step = (epoch + 1) * steps
+    found.append(optim.learning_rate(schedule, state, step))
+  np.testing.assert_allclose(found, wanted, rtol=1e-6)
+  assert min(wanted) == 0.05 < max(wanted)
+
+
+def test_the_summary_is_what_is_descended(one_device):
+  """The gradient of a root mean square, against finite differences."""
+  apply_fn, params, stats = networks.tiny()
+  batch = networks.batch(8)
+  square = lambda logits, batch: jnp.sum(logits**2, axis=1)  # noqa: E731
+  tx = optax.sgd(1.0)
+  step = make_train_step(apply_fn, square, tx, summary=jnp.sqrt)
+  state = sharding.replicate(one_device, init_state(params, stats, tx))
+  moved, outputs = step(state, batch)
+
+  def loss(bias):
+    changed = {**params, "head": {**params["head"], "bias": bias}}
+    logits, _ = apply_fn(changed, stats, batch["image"], train=True)
+    return np.sqrt(np.mean(np.sum(np.square(logits), axis=1)))
+
+  start = params["head"]["bias"]
+  np.testing.assert_allclose(outputs["loss"], loss(start), rtol=1e-5)
+  for k in range(len(start)):
+    step_k = np.zeros_like(start)
+    step_k[k] = 1e-2
+    slope = (loss(start + step_k) - loss(start - step_k)) / 2e-2
+    np.testing.assert_allclose(
+      start[k] - moved.params["head"]["bias"][k], slope, rtol=1e-2, atol=1e-4
+    )
+
+
+def test_the_key_changes_with_the_step(one_device):
+  apply_fn, params, stats = networks.tiny()
+  drawn = []
+
+  def noisy(params, stats, image, *, train, key):
+    drawn.append(key)
+    logits, stats = apply_fn(params, stats, image, train=train)
+    return logits + jax.random.normal(key, logits.shape), stats
+
+  tx = optax.sgd(0.0)
+  step = make_train_step(noisy, losses.cross_entropy, tx, key=jax.random.key(3))
+  state = sharding.replicate(one_device, init_state(params, stats, tx))
+  batch = networks.batch(8)
+  state, first = step(state, batch)
+  _, second = step(state, batch)
+  assert len(drawn) == 1  # traced once
+  assert np.abs(first["logits"] - second["logits"]).min() > 1e-4
+
+
+@pytest.mark.parametrize(
+  "loop",
+  [
+    lambda apply_fn, state, batches: predict(
+      make_predict_step(apply_fn), state, batches
+    ),
+    mean_gradient,
+    renew_batch_stats,
+  ],
+  ids=["predict", "mean_gradient", "renew_batch_stats"],
+)
+def test_no_loop_runs_ahead_of_the_devices(monkeypatch, loop):
+  """Eight devices hang where more than 32 programs wait for a collective."""
+  apply_fn, params, stats = networks.tiny()
+  state = TrainState(0, params, stats, ())
+  waited = []
+  wait = jax.block_until_ready
+  monkeypatch.setattr(
+    jax, "block_until_ready", lambda x: waited.append(1) or wait(x)
+  )
+  started = []
+
+  def batches():
+    for seed in range(6):
+      started.append(len(waited))
+      yield networks.batch(8, seed=seed)
+
+  loop(apply_fn, state, batches())
+  assert started == list(range(6))
