@@ -3,8 +3,6 @@
 from collections.abc import Callable
 import functools
 import importlib.metadata
-from pathlib import Path
-import subprocess
 import sys
 from typing import Any, NamedTuple
 
@@ -16,6 +14,7 @@ from gzjax.data import labels, noise, splits
 from gzjax.errors import UserError
 from gzjax.models import cnn
 from gzjax.progress import say
+from gzjax.revision import git_revision
 from gzjax.stages import (
   audit,
   evaluate,
@@ -236,20 +235,9 @@ def _write_config(experiment: Experiment) -> None:
       "device_kind": jax.devices()[0].device_kind,
       "device_count": jax.device_count(),
       "dataset_fingerprint": experiment.dataset.fingerprint,
-      "git_revision": _git_revision(),
+      "git_revision": git_revision(),
     },
   )
-
-
-def _git_revision() -> str | None:
-  found = subprocess.run(
-    ["git", "rev-parse", "HEAD"],
-    cwd=Path(__file__).parent,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  return found.stdout.strip() or None
 
 
 _CHOICES = {
