@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 import importlib.metadata
-from pathlib import Path
-import subprocess
 import sys
 from typing import Any, NamedTuple
 
@@ -28,6 +26,7 @@ from gzjax.pipeline import (
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
+from gzjax.revision import git_revision
 
 
 class Stage(NamedTuple):
@@ -241,17 +240,6 @@ def _write_config(experiment: Experiment) -> None:
       "device_kind": jax.devices()[0].device_kind,
       "device_count": jax.device_count(),
       "dataset_fingerprint": experiment.dataset.fingerprint,
-      "git_revision": _git_revision(),
+      "git_revision": git_revision(),
     },
   )
-
-
-def _git_revision() -> str | None:
-  found = subprocess.run(
-    ["git", "rev-parse", "HEAD"],
-    cwd=Path(__file__).parent,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  return found.stdout.strip() or None

@@ -87,5 +87,5 @@ def _pair(accuracy: float, confident: float) -> str:
 def plain_table(table: pd.DataFrame) -> str:
   """A table of numbers as HTML."""
   return table.rename(columns=lambda name: name.replace("_", " ")).to_html(
-    border=0, index=False, float_format="{:.3f}".format
+    border=0, index=False, float_format="{:.3f}".format, na_rep=""
   )

@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 import numpy as np
 import pandas as pd
 
+from gzjax.report import cells
+
 # Okabe and Ito (2008): told apart by colour-blind readers, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -45,6 +47,9 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
       )
   for axes in (left, right):
     axes.xaxis.get_major_locator().set_params(integer=True)
+  _leave_out_spikes(left)
+  if quality == "rmse":
+    _leave_out_spikes(right)
   finish(left, "epoch", "loss" if rate else "loss (nats)")
   words = quality.replace("_", " ").replace("rmse", "RMSE of vote fractions")
   finish(right, "epoch", f"{words}, validation")
@@ -54,6 +59,32 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
     rate.set_ylabel("learning rate (dotted)")
     rate.spines["top"].set_visible(False)
   return to_svg(figure)
+
+
+def _leave_out_spikes(axes: Axes) -> None:
+  """Ends the y axis below values that would flatten all others; a note says so.
+
+  Spikes lie more than five times the spread of the values, from the 5th to the
+  90th percentile, above the latter.
+  """
+  values = np.concatenate(
+    [np.asarray(x.get_ydata(), float) for x in axes.lines]
+  )
+  values = values[np.isfinite(values)]
+  if not len(values):
+    return
+  low, high = np.percentile(values, [5, 90], method="lower")
+  is_spike = values > high + 5 * (high - low)
+  if not is_spike.any():
+    return
+  bottom, top = values.min(), values[~is_spike].max()
+  margin = 0.05 * (top - bottom or abs(top) or 1)
+  axes.set_ylim(bottom - margin, top + margin)
+  spikes = values[is_spike]
+  note = (
+    f"above the axis: {len(spikes)} of {len(values)}, up to {spikes.max():.3g}"
+  )
+  axes.set_title(note, fontsize=8, loc="left")
 
 
 def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
@@ -116,8 +147,9 @@ def stabiliser(table: pd.DataFrame) -> str:
       )
     for row in part.itertuples():
       ratio = row.noise_over_weight
+      times = "" if pd.isna(ratio) else f"{ratio:,.{0 if ratio > 10 else 3}f}x"
       axes.annotate(
-        f"{row.balanced_accuracy:.2f}\n{ratio:,.{0 if ratio > 10 else 3}f}x",
+        f"{cells.number(row.balanced_accuracy, '%.2f')}\n{times}",
         (row.stabiliser, row.noise_scale),
         ha="center",
         va="center",
@@ -179,7 +211,7 @@ def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
   for axes, column in zip(grid, columns):
     for place, name in enumerate(names):
       values = [r[column] for r in rows if r["method"] == name]
-      values = [v for v in values if v is not None]
+      values = [v for v in values if not pd.isna(v)]
       if not values:
         continue
       colour = COLOURS[1] if name == "retrain" else COLOURS[0]
@@ -190,7 +222,9 @@ def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
     axes.grid(axis="y", alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
   grid[0].invert_yaxis()
-  grid[-1].set_xlim(-0.03, 1.1)
+  # From no cost at all to retraining's, and on to whatever costs more.
+  dearest = max(1.05, grid[-1].dataLim.xmax)
+  grid[-1].set_xlim(-0.03 * dearest, 1.05 * dearest)
   return to_svg(figure)
 
 

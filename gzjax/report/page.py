@@ -12,7 +12,13 @@ from PIL import Image
 from gzjax.evaluation import scoreboard
 from gzjax.files import read_json, write_whole
 from gzjax.pipeline.workdir import Workdir
-from gzjax.report import answer_section, figures, vote_figures, vote_section
+from gzjax.report import (
+  answer_section,
+  cells,
+  figures,
+  vote_figures,
+  vote_section,
+)
 
 
 class Card(NamedTuple):
@@ -75,7 +81,7 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
       (
         row["method"],
         [
-          f"{value:.2f} ({low:.2f} to {high:.2f})"
+          cells.number(value, "%.2f", "none") + f" ({low:.2f} to {high:.2f})"
           for value, (low, high) in zip(
             row["recalls"], row["intervals"]["recalls"], strict=True
           )
@@ -105,7 +111,7 @@ _MORE = (
 
 def _more(row: dict[str, Any], name: str) -> str:
   value = row.get(name)
-  if value is None:
+  if pd.isna(value):
     return ""
   if name == "relearn_steps":
     return str(value) if row["relearned"] else f"> {value}"
@@ -143,9 +149,7 @@ def template(name: str) -> jinja2.Template:
   environment = jinja2.Environment(
     loader=jinja2.PackageLoader("gzjax.report", ""), autoescape=True
   )
-  environment.filters["number"] = lambda value, form: (
-    "not finite" if value is None else form % value
-  )
+  environment.filters["number"] = cells.number
   return environment.get_template(name)
 
 
@@ -171,7 +175,9 @@ def _cells(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
 def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
   """Galaxies of each split and class, and how many labels were flipped."""
   counts = pd.crosstab(split["split"], split["true_label"])
-  counts = counts.reindex(["train", "validation", "test"])[classes]
+  counts = counts.reindex(
+    index=["train", "validation", "test"], columns=classes, fill_value=0
+  )
   counts["all"] = counts.sum(axis=1)
   flips = split[split["flipped"]].groupby("split").size()
   counts["labels flipped"] = flips.reindex(counts.index, fill_value=0)
@@ -197,7 +203,7 @@ def _votes(
     "by_question": vote_figures.correlations_by_question(table, questions),
     "splits": vote_figures.splits(splits),
     "splits_table": splits.to_html(
-      border=0, index=False, float_format="{:.3g}".format
+      border=0, index=False, float_format="{:.3g}".format, na_rep=""
     ),
     "worst": {**worst, "split": worst["split"].removeprefix("p_")},
     "comparisons": len(p),
@@ -257,9 +263,9 @@ def _suspects(workdir, split, image, count) -> list[Card]:
         str(suspect.id_str),
         [
           f"labelled {suspect.train_label}",
-          f"suggested {suspect.suggested_label}",
+          f"suggested {cells.or_else(suspect.suggested_label, 'none')}",
           f"{'was flipped' if flipped else 'not flipped'}, score "
-          f"{suspect.score:.2f}",
+          + cells.number(suspect.score, "%.2f"),
         ],
       )
     )
@@ -285,9 +291,12 @@ def _changed(workdir, split, image, method, count) -> list[Card]:
         picture(image[row]),
         galaxy["id_str"],
         [
-          f"{before.iloc[row]} → {after.iloc[row] or 'not finite'}",
+          " → ".join(
+            cells.or_else(predicted.iloc[row], "not finite")
+            for predicted in (before, after)
+          ),
           label,
-          galaxy["set"] or galaxy["split"],
+          cells.or_else(galaxy["set"], galaxy["split"]),
         ],
       )
     )

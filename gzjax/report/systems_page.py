@@ -1,6 +1,5 @@
 """The page that sets several systems side by side."""
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -47,7 +46,7 @@ def cell(name: str, value: Any) -> str:
   """A number of the table as people read it."""
   if isinstance(value, str):
     return value
-  if math.isnan(value):
+  if pd.isna(value):
     return ""
   if name in ("parameters", "train_seconds"):
     return f"{value:,.0f}"

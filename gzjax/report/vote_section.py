@@ -93,7 +93,7 @@ def _likelihood_table(table: pd.DataFrame) -> str:
   methods, questions = table["method"].unique(), table["question"].unique()
   wide = table.pivot(index="question", columns="method", values="nll")
   wide = wide.loc[questions, methods].rename_axis(index=None, columns=None)
-  return wide.to_html(border=0, float_format="{:.3f}".format)
+  return wide.to_html(border=0, float_format="{:.3f}".format, na_rep="")
 
 
 def _scatter(workdir: Workdir, tree: Tree) -> str:

@@ -7,6 +7,8 @@ process after a while).
 """
 
 from collections.abc import Callable, Iterable
+import functools
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -24,9 +26,15 @@ Step = Callable[[TrainState, Any], tuple[TrainState, PyTree]]
 def init_state(
   params: PyTree, batch_stats: PyTree, tx: optax.GradientTransformation
 ) -> TrainState:
-  """The state before the first step."""
+  """The state before the first step.
+
+  It is a copy: steps that donate it do not delete the caller's arrays.
+  """
   step = jnp.zeros((), jnp.int32)
-  return TrainState(step, params, batch_stats, tx.init(params))
+  # All of it: optimizers may keep the parameters themselves.
+  return jax.tree.map(
+    jnp.copy, TrainState(step, params, batch_stats, tx.init(params))
+  )
 
 
 def make_train_step(
@@ -114,15 +122,7 @@ def mean_gradient(
 
   On stored BatchNorm statistics.
   """
-
-  @jax.jit
-  def add(total, params, batch_stats, batch):
-    def loss_fn(params):
-      logits, _ = apply_fn(params, batch_stats, batch["image"], train=False)
-      return jnp.sum(objective(logits, batch) * batch["valid"])
-
-    return jax.tree.map(jnp.add, total, jax.grad(loss_fn)(params))
-
+  add = _make_add_gradient(apply_fn, objective)
   total = jax.tree.map(jnp.zeros_like, state.params)
   count = 0.0
   for batch in batches:
@@ -133,32 +133,96 @@ def mean_gradient(
   return jax.tree.map(lambda t: t / max(count, 1.0), total)
 
 
+# These are cached, so that the next call with the same network compiles
+# nothing.
+@lru_cache(maxsize=8)
+def _make_add_gradient(
+  apply_fn: ApplyFn, objective: Objective
+) -> Callable[[PyTree, PyTree, PyTree, Batch], PyTree]:
+  """(total, params, batch_stats, batch) -> total + sum of gradients."""
+
+  def add(total, params, batch_stats, batch):
+    def loss_fn(params):
+      logits, _ = apply_fn(params, batch_stats, batch["image"], train=False)
+      return jnp.sum(objective(logits, batch) * batch["valid"])
+
+    return jax.tree.map(jnp.add, total, jax.grad(loss_fn)(params))
+
+  return jax.jit(add)
+
+
 def renew_batch_stats(
   apply_fn: ApplyFn, state: TrainState, batches: Iterable[Batch]
 ) -> TrainState:
   """Replaces the stored BatchNorm statistics by the mean over `batches`.
 
   A named act of its own, because unlearning steps leave the statistics alone.
-  The batches must be full: padding would be counted.
-  """
+  The batches must be full: padding would be counted. Any momentum will do, and
+  each layer may have its own.
 
-  @jax.jit
+  Raises:
+    ValueError: if a statistic never moves (momentum 1); the message names it.
+  """
+  add = _make_add_moved(apply_fn)
+  zeros = jax.tree.map(jnp.zeros_like, state.batch_stats)
+  total, kept = zeros, None
+  count = 0
+  for batch in batches:
+    if kept is None:
+      kept = _kept(functools.partial(add, zeros, state.params), zeros, batch)
+    total = jax.block_until_ready(add(total, state.params, zeros, batch))
+    count += 1
+  # From a stored value of 0, each pass moved the share 1 - kept of the way to
+  # the batch's value.
+  renewed = jax.tree.map(
+    lambda moved, kept: moved / count / (1 - kept), total, kept
+  )
+  return state._replace(batch_stats=renewed)
+
+
+@lru_cache(maxsize=8)
+def _make_add_moved(
+  apply_fn: ApplyFn,
+) -> Callable[[PyTree, PyTree, PyTree, Batch], PyTree]:
+  """(total, params, batch_stats, batch) -> total + statistics moved once."""
+
   def add(total, params, batch_stats, batch):
     moved = apply_fn(params, batch_stats, batch["image"], train=True)[1]
     return jax.tree.map(jnp.add, total, moved)
 
-  total = jax.tree.map(jnp.zeros_like, state.batch_stats)
-  count = 0
-  for batch in batches:
-    total = jax.block_until_ready(
-      add(total, state.params, state.batch_stats, batch)
-    )
-    count += 1
-  # Each pass moved the stored value a tenth of the way to the batch's, so the
-  # mean of the batches lies ten times as far (momentum 0.9 in all our models).
-  renewed = jax.tree.map(
-    lambda old, new: old + (new / count - old) / (1 - 0.9),
-    state.batch_stats,
-    total,
-  )
-  return state._replace(batch_stats=renewed)
+  return jax.jit(add)
+
+
+def _kept(
+  moved: Callable[[PyTree, Batch], PyTree], zeros: PyTree, batch: Batch
+) -> PyTree:
+  """The share of its stored value that each statistic keeps in one pass.
+
+  No network tells its momentum, so it is read from where two different stored
+  values go: s -> m s + (1 - m) b, with the same b, since in training the
+  network does not look at what is stored.
+
+  Args:
+    moved: (batch_stats, batch) -> batch_stats after one pass.
+    zeros: like batch_stats.
+    batch: any.
+
+  Returns:
+    The momentum m of each entry, like batch_stats.
+
+  Raises:
+    ValueError: if a statistic keeps all.
+  """
+  low = moved(zeros, batch)
+  # As large as what it is to be told from; a fixed one would drown in rounding.
+  other = jax.tree.map(lambda x: 1 + jnp.abs(x), low)
+  high = moved(other, batch)
+  kept = jax.tree.map(lambda h, x, o: (h - x) / o, high, low, other)
+  for path, leaf in jax.tree.leaves_with_path(kept):
+    if float(jnp.max(leaf)) > 1 - 1e-6:
+      name = jax.tree_util.keystr(path, simple=True, separator="/")
+      raise ValueError(
+        f"the stored statistic {name} does not move in training (momentum 1): "
+        "there is nothing to renew it from"
+      )
+  return kept

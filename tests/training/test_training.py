@@ -1,12 +1,13 @@
 """The train step: sharded equals unsharded, it learns, statistics renew."""
 
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from gzjax import sharding
+from gzjax import models, sharding
 from gzjax.objectives import losses
 from gzjax.training import optim
 from gzjax.training.loop import Clock, fit
@@ -69,7 +70,7 @@ def test_padding_has_no_gradient():
   short = {name: value[:5] for name, value in padded.items()}
   results = []
   for batch in (padded, short):
-    state = jax.tree.map(jnp.array, init_state(params, stats, tx))
+    state = init_state(params, stats, tx)
     state, outputs = step(state, batch)
     results.append((state.params, outputs["loss"]))
   jax.tree.map(
@@ -125,8 +126,6 @@ def test_renewed_statistics_are_the_mean_over_the_batches():
   state = TrainState(0, params, stats, ())
   batches = [networks.batch(8, seed=seed) for seed in range(3)]
   renewed = renew_batch_stats(apply_fn, state, batches).batch_stats
-  from flax import linen as nn
-
   kernel = params["stem_conv"]["kernel"]
   layer = nn.Conv(4, (3, 3), padding=1, use_bias=False)
   maps = [
@@ -141,6 +140,94 @@ def test_renewed_statistics_are_the_mean_over_the_batches():
   np.testing.assert_allclose(
     renewed["stem_norm"]["var"], wanted, rtol=1e-4, atol=1e-5
   )
+
+
+class _Norms(nn.Module):
+  """Norms side by side, each with a momentum of its own."""
+
+  momenta: tuple[float, ...]
+
+  @nn.compact
+  def __call__(self, image, train):
+    return sum(
+      nn.BatchNorm(not train, momentum=m, name=f"norm{i}")(image).mean((1, 2))
+      for i, m in enumerate(self.momenta)
+    )
+
+
+def _norms_and_images(*momenta):
+  """(apply_fn, state, batches) of images around 5, with a spread of 2."""
+  model = _Norms(momenta)
+  rng = np.random.default_rng(0)
+  batches = [
+    {"image": rng.normal(5, 2, (8, 4, 4, 3)).astype(np.float32)}
+    for _ in range(3)
+  ]
+  params, stats = models.init_variables(model, jax.random.key(0), 4)
+  state = TrainState(0, params, stats, ())
+  return models.make_apply_fn(model), state, batches
+
+
+def test_statistics_renew_under_any_momentum():
+  apply_fn, state, batches = _norms_and_images(0.9, 0.99, 0.5, 0.0)
+  renewed = renew_batch_stats(apply_fn, state, batches).batch_stats
+  images = np.stack([batch["image"] for batch in batches]).astype(float)
+  for norm in renewed.values():
+    for name, value in (("mean", np.mean), ("var", np.var)):
+      wanted = value(images, axis=(1, 2, 3)).mean(axis=0)
+      np.testing.assert_allclose(norm[name], wanted, rtol=1e-4)
+  assert len(renewed) == 4
+
+
+def test_statistics_that_never_move_are_named():
+  apply_fn, state, batches = _norms_and_images(0.9, 1.0)
+  with pytest.raises(ValueError, match="norm1/mean"):
+    renew_batch_stats(apply_fn, state, batches)
+
+
+def test_a_network_without_statistics_has_none_to_renew():
+  def identity(params, batch_stats, image, *, train):
+    del params, train
+    return image, batch_stats
+
+  state = TrainState(0, {}, {}, ())
+  batches = [networks.batch(8)]
+  assert renew_batch_stats(identity, state, batches) == state
+
+
+@pytest.mark.parametrize("loop", [mean_gradient, renew_batch_stats])
+def test_the_second_call_compiles_nothing(loop):
+  apply_fn, params, stats = networks.tiny()
+  traced = []
+
+  def counted(*args, train):
+    traced.append(train)
+    return apply_fn(*args, train=train)
+
+  state = TrainState(0, params, stats, ())
+  for _ in range(2):
+    loop(counted, state, [networks.batch(8), networks.batch(8, seed=1)])
+  assert len(traced) == 1
+
+
+def test_the_first_step_leaves_the_callers_arrays(one_device):
+  apply_fn, params, stats = networks.tiny()
+  params, stats = jax.device_put((params, stats), one_device.devices.flat[0])
+  tx = optax.sgd(0.1)
+  step = make_train_step(apply_fn, losses.cross_entropy, tx)
+  step(init_state(params, stats, tx), networks.batch(8))
+  assert not any(x.is_deleted() for x in jax.tree.leaves((params, stats)))
+
+
+def test_an_optimizer_may_keep_the_parameters():
+  """Otherwise one buffer would be donated twice."""
+  keeper = optax.GradientTransformation(
+    lambda params: params, lambda updates, kept, params=None: (updates, kept)
+  )
+  apply_fn, params, stats = networks.tiny()
+  step = make_train_step(apply_fn, losses.cross_entropy, keeper)
+  state, _ = step(init_state(params, stats, keeper), networks.batch(8))
+  jax.tree.map(np.testing.assert_array_equal, state.opt_state, params)
 
 
 def test_predict_drops_padding_and_keeps_the_order(mesh):

@@ -1,0 +1,34 @@
+"""Which commit of gzjax runs."""
+
+from pathlib import Path
+import subprocess
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def git_revision(package: Path = _PACKAGE) -> str | None:
+  """The commit that gzjax's own repository is at; None if there is none.
+
+  An installed gzjax may lie in somebody else's repository, such as that of a
+  project with a virtual environment in it: its commit says nothing of gzjax.
+
+  Args:
+    package: the folder of the package, at the top of its repository.
+  """
+  top = _git(package, "rev-parse", "--show-toplevel")
+  if top is None or Path(top).resolve() != package.resolve().parent:
+    return None
+  if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+    return None
+  return _git(package, "rev-parse", "HEAD")
+
+
+def _git(folder: Path, *words: str) -> str | None:
+  """What git prints there; None where it fails or is not installed."""
+  try:
+    found = subprocess.run(
+      ["git", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+  except FileNotFoundError:
+    return None
+  return found.stdout.strip() if found.returncode == 0 else None
