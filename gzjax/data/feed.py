@@ -134,7 +134,7 @@ class Feed:
     device_budget_bytes: float,
     normalisation: Normalisation = IMAGENET,
   ):
-    self._mesh = mesh
+    self.mesh = mesh
     self._columns = dict(columns)
     self._image: Any = image
     self.on_device = image.nbytes <= device_budget_bytes
@@ -180,7 +180,7 @@ class Feed:
           turn=turn,
         ),
         **sharding.shard_batch(
-          self._mesh,
+          self.mesh,
           {
             **{name: column[index] for name, column in columns.items()},
             "valid": valid,
@@ -194,9 +194,9 @@ class Feed:
   ) -> tuple[jax.Array, np.ndarray, np.ndarray]:
     index, valid = rows
     if self.on_device:
-      where = sharding.shard_batch(self._mesh, index)
+      where = sharding.shard_batch(self.mesh, index)
       return self._gather_on_device(self._image, where), index, valid
-    image = sharding.shard_batch(self._mesh, self._image[index])
+    image = sharding.shard_batch(self.mesh, self._image[index])
     return image, index, valid
 
 

@@ -1,9 +1,11 @@
-"""Predictions of votes that need no network."""
+"""What can be said without looking, or by a glance at the centre."""
 
+import jax.numpy as jnp
 import numpy as np
-from sklearn import cluster
 
 from gzjax.data.pixels import Images
+from gzjax.morphology import trees
+from gzjax.problem import Network, Problem
 
 # The challenge's central pixel benchmark takes a square of 10 of 424 pixels.
 CENTRE, CLUSTERS = 10, 6
@@ -12,6 +14,41 @@ CENTRE, CLUSTERS = 10, 6
 def mean_vector(fractions: np.ndarray) -> np.ndarray:
   """The best constant prediction, f64[A]: the mean of fractions f[N,A]."""
   return np.asarray(np.mean(fractions, axis=0, dtype=np.float64))
+
+
+def constant(problem: Problem, name: str) -> Network:
+  """A network of a bias only: it says the same of every image.
+
+  The commonest label of the training set and the mean of its vote fractions.
+  """
+  train, target = problem.sets.train, problem.target
+  count = len(target.classes)
+  commonest = np.bincount(problem.given[train]).argmax()
+  # As logits: one is sure.
+  classes = np.where(np.arange(count) == commonest, 0.0, -1e9)
+  shares = trees.conditional(
+    target.tree, mean_vector(problem.columns.given_fractions[train])
+  )
+  bias = jnp.asarray(np.concatenate([classes, shares]), jnp.float32)
+
+  def apply_fn(params, batch_stats, image, *, train, key=None):
+    del train, key
+    return jnp.tile(params["bias"], (len(image), 1)), batch_stats
+
+  return Network(
+    name,
+    {"bias": bias},
+    {},
+    role="baseline",
+    apply_fn=apply_fn,
+    target=target._replace(
+      outputs=len(bias),
+      class_logits=lambda logits: logits[..., :count],
+      shares=lambda logits: logits[..., count:],
+      concentration=None,
+      labels=None,
+    ),
+  )
 
 
 def central_colour(image: Images, pixels: int = CENTRE) -> np.ndarray:
@@ -47,6 +84,8 @@ def central_pixel(
     clusters: at most; fewer if there are fewer colours.
     seed: of the clusters' first centres.
   """
+  from sklearn import cluster  # slow to import
+
   known = fractions[train]
   clusters = min(clusters, len(np.unique(colour[train], axis=0)))
   fit = cluster.KMeans(clusters, n_init=4, random_state=seed)

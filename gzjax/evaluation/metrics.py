@@ -18,15 +18,6 @@ def predicted_class(logits: np.ndarray) -> np.ndarray:
   return np.where(finite, logits.argmax(axis=1), INVALID_CLASS)
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-  """f[N,K] -> f64[N,K]; NaN where a row is not finite."""
-  logits = np.asarray(logits, np.float64)
-  finite = np.isfinite(logits).all(axis=1, keepdims=True)
-  return np.where(
-    finite, special.softmax(np.where(finite, logits, 0), axis=1), np.nan
-  )
-
-
 def cross_entropy(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
   """-log p(label) in nats, f64[N]; inf where p is 0 or not finite."""
   p = probabilities[np.arange(len(label)), label]

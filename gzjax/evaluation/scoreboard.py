@@ -54,7 +54,7 @@ class Galaxies(NamedTuple):
   unseen_label: np.ndarray  # wrong labels of those
 
 
-def score(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
+def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   """The numbers of one method that need no other method.
 
   Args:
@@ -199,8 +199,8 @@ def columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   """What the numbers mean for this run, in words."""
-  found = {row["method"]: row for row in rows}
-  original, retrain = found["original"], found.get("retrain")
+  found = {row["role"]: row for row in rows}
+  original, retrain = found["original"], found.get("reference")
   low, high = original["intervals"]["test_accuracy"]
   lines = [
     f"Test accuracy of the original: {original['test_accuracy']:.3f}, 95% "

@@ -119,12 +119,14 @@ class Tree:
 
 
 def part(tree: Tree, questions: Sequence[str]) -> Tree:
-  """The tree of some of the questions, in the order of `tree`.
+  """The tree of some of the questions, in the order of `tree`; of (), all.
 
   Raises:
     ValueError: for a question that the tree does not have, and for one that is
       asked after another that is left out.
   """
+  if not questions:
+    return tree
   wanted = {tree.question(name) for name in questions}
   for q in sorted(wanted):
     for answer in tree.parents[q]:

@@ -32,16 +32,14 @@ def complement(logits: jax.Array, batch: Batch) -> jax.Array:
   return jax.nn.logsumexp(logits, axis=1) - others
 
 
-def with_votes(name: str, objective: Objective) -> Objective:
-  """`objective` with the votes that the batch calls `name`, f32[B,A]."""
-  return lambda logits, batch: objective(
-    logits, {**batch, "votes": batch[name]}
+def with_entry(entry: str, name: str) -> Callable[[Objective], Objective]:
+  """An objective that takes what the batch calls `name` for its `entry`."""
+  return lambda objective: (
+    lambda logits, batch: objective(logits, {**batch, entry: batch[name]})
   )
 
 
-def suggestion(logits: jax.Array, batch: Batch) -> jax.Array:
-  """Cross-entropy of the label `batch["suggestion"]`, i32[B]: f32[B]."""
-  return cross_entropy(logits, {**batch, "label": batch["suggestion"]})
+mended_label = with_entry("label", "mended_label")(cross_entropy)
 
 
 def random_label(key: jax.Array) -> Objective:

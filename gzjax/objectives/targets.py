@@ -1,8 +1,9 @@
-"""What a network learns to say about a galaxy: its class, or people's votes.
+"""What a network learns to say about a galaxy: answers to questions.
 
-A network ends in K numbers (logits); a `Target` says what they mean. Networks
-of votes speak of all questions of a decision tree at once, and of classes as
-well: the answers to the question that the labels are made from.
+A network ends in K numbers (logits); a `Target` says what they mean. They speak
+of the questions of a decision tree, and so of classes: the answers to the
+question that the labels are made from. A network of classes has a tree of that
+one question.
 
 Letters in the shapes: B examples, K logits, C classes, A answers of the tree.
 """
@@ -13,10 +14,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import special
 
-from gzjax.evaluation import metrics
-from gzjax.morphology import predictions, trees
-from gzjax.morphology.trees import Tree
+from gzjax.morphology import answers as several
+from gzjax.morphology import campaigns, trees
+from gzjax.morphology.labels import class_names
+from gzjax.morphology.predictions import Predictions
+from gzjax.morphology.trees import Question, Tree
+from gzjax.morphology.votes import Votes
 from gzjax.objectives import likelihoods, losses
 from gzjax.types import Objective
 
@@ -32,15 +37,16 @@ class Target(NamedTuple):
   outputs: int  # K
   objective: Objective  # of each example, nats
   name: str  # of the objective, where it is recorded
-  likelihood: (
-    likelihoods.Likelihood
-  )  # that the objective is the negative log of
+  # The law of which the objective is the negative logarithm.
+  likelihood: likelihoods.Likelihood
   # f32[...,K] -> f32[...,C]: their softmax is the probability of each class.
   class_logits: Reading
   # The mean of the objective -> what a training descends and people read.
   summary: Callable[[jax.Array], jax.Array]
-  tree: Tree | None = None  # of the votes; None: it speaks of classes only
-  shares: Reading | None = None  # of each question's answers, sum to 1
+  tree: Tree  # the questions
+  class_answers: tuple[int, ...]  # the answers that are the classes, C of them
+  shares: Reading  # of each question's answers, sum to 1
+  learns: str = "votes"  # the entry of a batch that the objective looks at
   # Whether the shares are vote fractions; if not they are probabilities that
   # most volunteers give the answer.
   expects_fractions: bool = False
@@ -48,28 +54,63 @@ class Target(NamedTuple):
   # Probability that each answer is right; None: the shares.
   labels: Reading | None = None
 
+  def merit(self, scores: Mapping[str, float]) -> float:
+    """What the best network has most of, of its numbers on validation."""
+    by_class = self.learns == "label" and "balanced_accuracy" in scores
+    return scores["balanced_accuracy"] if by_class else -scores["loss"]
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """Names of the C classes."""
+    question = int(self.tree.question_of[self.class_answers[0]])
+    first = self.tree.slices[question].start
+    names = class_names(self.tree, question)
+    return tuple(names[answer - first] for answer in self.class_answers)
+
 
 class Prediction(NamedTuple):
   """What a network says about N galaxies, on the host in float64."""
 
   probabilities: np.ndarray  # f64[N,C]; NaN where a logit is not finite
-  votes: predictions.Predictions | None = None
-  labels: np.ndarray | None = None  # f64[N,A], see `Target.labels`
+  votes: Predictions  # on the questions of the target
+  labels: np.ndarray  # f64[N,A], see `Target.labels`
+
+  def select(self, rows: np.ndarray) -> "Prediction":
+    """What it says about some of the galaxies."""
+    return Prediction(
+      self.probabilities[rows], self.votes.select(rows), self.labels[rows]
+    )
 
 
-def classes(count: int) -> Target:
-  """One of `count` classes, C = K: a softmax over the logits.
+def classes(names: int | Sequence[str]) -> Target:
+  """One of C = K classes: a softmax over the logits.
 
   The objective is the cross-entropy of `batch["label"]`, i32[B].
+
+  Args:
+    names: of the classes, or how many there are.
   """
-  return Target(
-    count,
-    losses.cross_entropy,
-    "cross_entropy",
-    likelihoods.CATEGORICAL,
-    class_logits=lambda logits: logits,
-    summary=lambda x: x,
+  if isinstance(names, int):
+    names = tuple(str(k) for k in range(names))
+  tree = Tree(
+    "classes", (Question("label", "Which class is it?", tuple(names)),)
   )
+  return Target(
+    outputs=len(names),
+    objective=losses.cross_entropy,
+    name="cross_entropy",
+    likelihood=likelihoods.CATEGORICAL,
+    class_logits=_same,
+    summary=_same,
+    tree=tree,
+    class_answers=tuple(range(len(names))),
+    shares=jax.nn.softmax,
+    learns="label",
+  )
+
+
+def _same(x):
+  return x
 
 
 def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
@@ -104,6 +145,7 @@ def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
     # Of a network without error, the root would have no gradient.
     summary=lambda x: jnp.sqrt(jnp.maximum(2 * x / answers, 1e-12)),
     tree=tree,
+    class_answers=tuple(class_answers),
     shares=shares,
     expects_fractions=True,
   )
@@ -129,8 +171,9 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
     name="dirichlet_multinomial",
     likelihood=_dirichlet_multinomial(tree),
     class_logits=_class_logits(shares, class_answers),
-    summary=lambda x: x,
+    summary=_same,
     tree=tree,
+    class_answers=tuple(class_answers),
     shares=shares,
     expects_fractions=True,
     concentration=concentration,
@@ -166,8 +209,9 @@ def answers(
       [range(part.start, part.stop) for part in tree.slices]
     ),
     class_logits=_class_logits(shares, class_answers),
-    summary=lambda x: x,
+    summary=_same,
     tree=tree,
+    class_answers=tuple(class_answers),
     shares=shares,
     expects_fractions=expects_fractions,
   )
@@ -197,17 +241,112 @@ def labels(tree: Tree, class_answers: Sequence[int]) -> Target:
     class_logits=lambda logits: logits[..., picked],
     summary=lambda x: x / count,
     tree=tree,
+    class_answers=tuple(class_answers),
     shares=shares,
     labels=jax.nn.sigmoid,
   )
 
 
+class Kind(NamedTuple):
+  """A kind of target: what it makes of votes, and what networks learn of it.
+
+  `build(tree, class_answers, **settings)` makes the target; the settings are
+  keys of `config.target`. `learn(votes, tree, **settings)` makes, of the votes
+  on all questions, what the objective wants: (f32[N,A], bool[N] whether it can
+  be learned).
+  """
+
+  build: Callable[..., Target]
+  learn: Callable[..., tuple[np.ndarray, np.ndarray]]
+  # (the tree that was voted through, names of questions) -> that of the target.
+  ask: Callable[[Tree, Sequence[str]], Tree] = trees.part
+  needs_votes: bool = True
+
+
+def _shares_of_all(votes: Votes, tree: Tree, **settings):
+  del settings
+  return votes.on(tree).cumulative, np.ones(len(votes.shares), bool)
+
+
+def _numbers(votes: Votes, tree: Tree, *, volunteers: int = 0, **settings):
+  """Numbers of votes; where only fractions are known, of so many people."""
+  del settings
+  cut = votes.on(tree)
+  known = np.ones(len(cut.shares), bool)
+  if cut.counts is not None:
+    return cut.counts, known
+  if not volunteers:
+    raise ValueError(
+      "counts need numbers of votes, and these are fractions only: say how "
+      "many people looked at each galaxy, such as volunteers=44"
+    )
+  return volunteers * cut.cumulative, known
+
+
+def _right_or_wrong(votes: Votes, tree: Tree, **settings):
+  del settings
+  _, right, known = several.multi_label(votes.on(tree), tree.answers)
+  return right, known
+
+
+def _majorities(votes: Votes, tree: Tree, *, min_votes: int = 0, **settings):
+  del tree, settings
+  _, chosen = several.branch_answers(votes, min_votes)
+  return chosen, np.ones(len(chosen), bool)
+
+
+def _ten_or_some(tree: Tree, questions: Sequence[str]) -> Tree:
+  return trees.part(tree, questions or campaigns.TEN_LABELS)
+
+
+def _hierarchy(tree: Tree, questions: Sequence[str]) -> Tree:
+  if questions:
+    raise ValueError("branches has five questions of its own")
+  return campaigns.hierarchy(tree)
+
+
+def _build_classes(tree, class_answers, **settings):
+  del settings
+  names = class_names(tree, int(tree.question_of[class_answers[0]]))
+  return classes([names[k] for k in class_answers])
+
+
+TARGETS: dict[str, Kind] = {
+  "classes": Kind(_build_classes, _shares_of_all, needs_votes=False),
+  "fractions": Kind(
+    lambda tree, class_answers, *, head="sigmoid", **_: fractions(
+      tree, head, class_answers
+    ),
+    _shares_of_all,
+  ),
+  "counts": Kind(
+    lambda tree, class_answers, **_: counts(tree, class_answers), _numbers
+  ),
+  "answers": Kind(
+    lambda tree, class_answers, **_: answers(
+      tree, class_answers, expects_fractions=True
+    ),
+    _shares_of_all,
+  ),
+  "labels": Kind(
+    lambda tree, class_answers, **_: labels(tree, class_answers),
+    _right_or_wrong,
+    _ten_or_some,
+  ),
+  "branches": Kind(
+    lambda tree, class_answers, **_: answers(
+      tree, class_answers, expects_fractions=False
+    ),
+    _majorities,
+    _hierarchy,
+  ),
+}
+
+
 def interpret(target: Target, logits: np.ndarray) -> Prediction:
   """What logits f32[N,K] say; NaN for galaxies with one that is not finite."""
-  if target.tree is None or target.shares is None:
-    return Prediction(probabilities(target, logits))
   law = target.concentration
-  votes = predictions.Predictions(
+  votes = Predictions(
     target.tree,
     _on_host(target.shares, logits),
     None if law is None else _on_host(law, logits),
@@ -219,8 +358,17 @@ def interpret(target: Target, logits: np.ndarray) -> Prediction:
 
 
 def probabilities(target: Target, logits: np.ndarray) -> np.ndarray:
-  """Those of the classes alone, f64[N,C]: see `read`."""
-  return metrics.softmax(_on_host(target.class_logits, logits))
+  """Those of the classes alone, f64[N,C]: see `interpret`."""
+  return softmax(_on_host(target.class_logits, logits))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+  """f[N,K] -> f64[N,K]; NaN where a row is not finite."""
+  logits = np.asarray(logits, np.float64)
+  finite = np.isfinite(logits).all(axis=1, keepdims=True)
+  return np.where(
+    finite, special.softmax(np.where(finite, logits, 0), axis=1), np.nan
+  )
 
 
 def _on_host(reading: Reading, logits: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Optimizers, schedules and the rates of single layers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -213,3 +214,49 @@ def match_prefixes(
     return rates[max(fitting, key=len)] if fitting else 1.0
 
   return {layer: rate(layer) for layer in layers}
+
+
+def recipe_schedule(recipe: Any, steps: int) -> optax.Schedule:
+  """The learning rate of a `train.Recipe` for epochs of so many steps."""
+  every = recipe.epochs * steps
+  return make_schedule(
+    learning_rate=recipe.learning_rate,
+    steps=every,
+    warmup_steps=min(math.ceil(recipe.warmup_epochs * steps), every - 1),
+    decays=recipe.schedule == "cosine",
+  )
+
+
+def recipe_optimizer(
+  recipe: Any, schedule: optax.Schedule, steps: int, layers: Sequence[str]
+) -> optax.GradientTransformation:
+  """The optimizer of a `train.Recipe`.
+
+  Args:
+    recipe: see there.
+    schedule: step -> learning rate.
+    steps: in an epoch.
+    layers: of the network, input to output.
+  """
+
+  def make(start: int) -> optax.GradientTransformation:
+    return make_optimizer(
+      recipe.optimizer,
+      lambda step: schedule(step + start),
+      weight_decay=recipe.weight_decay,
+    )
+
+  by_name = match_prefixes(layers, dict(recipe.layer_rates))
+  by_depth = decay_by_depth(layers, recipe.layer_decay)
+  tx = scale_rates(
+    freeze_backbone(make, recipe.frozen_epochs * steps),
+    {layer: by_name[layer] * by_depth[layer] for layer in layers},
+  )
+  if recipe.schedule != "plateau":
+    return tx
+  plateau = Plateau(
+    recipe.plateau_factor, recipe.plateau_patience, recipe.min_learning_rate
+  )
+  return with_plateau(
+    tx, plateau, learning_rate=recipe.learning_rate, steps=steps
+  )

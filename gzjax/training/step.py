@@ -1,4 +1,4 @@
-"""The train step, the loop around it, and prediction.
+"""The train step, mean gradients and renewed BatchNorm statistics.
 
 No loop runs far ahead of the devices. That saves memory, and on XLA:CPU with
 several devices it must be so: only 32 programs may wait on a device, and if all
@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from gzjax.objectives import losses
@@ -82,34 +81,6 @@ def make_train_step(
     return TrainState(state.step + 1, params, batch_stats, opt_state), outputs
 
   return jax.jit(step, donate_argnames="state")
-
-
-def make_predict_step(
-  apply_fn: ApplyFn,
-) -> Callable[[PyTree, PyTree, Batch], jax.Array]:
-  """(params, batch_stats, batch) -> logits f32[B,K], stored statistics."""
-
-  @jax.jit
-  def predict_step(params, batch_stats, batch):
-    return apply_fn(params, batch_stats, batch["image"], train=False)[0]
-
-  return predict_step
-
-
-def predict(
-  predict_step: Callable[[PyTree, PyTree, Batch], jax.Array],
-  state: TrainState,
-  batches: Iterable[Batch],
-) -> np.ndarray:
-  """Logits of all valid examples in the order of `batches`, f32[N,K]."""
-  kept: list[tuple[jax.Array, jax.Array]] = []
-  for batch in batches:
-    logits = predict_step(state.params, state.batch_stats, batch)
-    kept.append((logits, batch["valid"]))
-    jax.block_until_ready(kept[-2:-1])
-  return np.concatenate(
-    [logits[valid > 0] for logits, valid in jax.device_get(kept)]
-  )
 
 
 def mean_gradient(

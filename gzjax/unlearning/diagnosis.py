@@ -1,12 +1,156 @@
-"""What a method did to a network, in numbers."""
+"""What a method did to a network, in numbers: for health.json."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
+from gzjax.data import feed
+from gzjax.evaluation import health, metrics
+from gzjax.problem import (
+  Network,
+  Problem,
+  example_losses,
+  predict,
+  probabilities,
+)
+from gzjax.training.step import renew_batch_stats
 from gzjax.types import PyTree
 from gzjax.unlearning import edits
+from gzjax.unlearning.plan import Plan
+
+
+class Goal(NamedTuple):
+  """What a method starts from and is measured by."""
+
+  original: Network
+  before: health.Reading  # of the original
+  target: float  # forget accuracy to reach
+  losses: dict[str, float]  # of the original, see `mean_losses`
+
+
+def make_goal(problem: Problem, original: Network) -> Goal:
+  """The goal of all methods that start from `original`."""
+  validation = problem.sets.validation
+  accuracy = metrics.accuracy(
+    problem.true[validation],
+    metrics.predicted_class(probabilities(problem, original, validation)),
+  )
+  return Goal(
+    original,
+    read_vitals(problem, original),
+    health.expected_forget_accuracy(accuracy, len(problem.target.classes)),
+    mean_losses(problem, original),
+  )
+
+
+def read_vitals(problem: Problem, network: Network) -> health.Reading:
+  """The vital signs of a network on validation and on the forget set."""
+  validation, forget = problem.sets.validation, problem.sets.forget
+  said = probabilities(problem, network, np.concatenate([validation, forget]))
+  return health.take_reading(
+    network.params,
+    said[: len(validation)],
+    problem.true[validation],
+    said[len(validation) :],
+    problem.given[forget],
+  )
+
+
+def mean_losses(problem: Problem, network: Network) -> dict[str, float]:
+  """Mean loss of what the retain and the forget set teach, nats."""
+  sets = {"retain": problem.sets.retain, "forget": problem.sets.forget}
+  found = {}
+  for name, rows in sets.items():
+    logits = predict(problem, network, rows)
+    loss = example_losses(problem, logits, rows, problem.columns.given)
+    found[name] = float(np.mean(loss))
+  return found
+
+
+def report(
+  problem: Problem,
+  plan: Plan,
+  network: Network,
+  goal: Goal,
+  extras: Mapping[str, PyTree],
+) -> dict[str, Any]:
+  """The diagnosis, with and without renewed BatchNorm statistics."""
+  rows = feed.training_rows(
+    problem.sets.retain, problem.batch_size, problem.seed, epoch=0
+  )
+  renewed = renew_batch_stats(
+    problem.apply_fn, network.state, problem.feed.batches(rows)
+  )
+  with_renewed = network._replace(batch_stats=renewed.batch_stats)
+  return {
+    "target_forget_accuracy": goal.target,
+    "original": summary(goal.before),
+    **_judge(problem, network, goal),
+    "with_renewed_batch_stats": _judge(problem, with_renewed, goal),
+    **_movement(network, goal.original),
+    **_losses_and_noise(problem, plan, network, goal, extras),
+  }
+
+
+def _judge(problem: Problem, network: Network, goal: Goal) -> dict[str, Any]:
+  after = read_vitals(problem, network)
+  diagnosis = health.diagnose(
+    after, goal.before, goal.target, problem.target.classes
+  )
+  damage = goal.before.balanced_accuracy - after.balanced_accuracy
+  return {
+    **diagnosis._asdict(),
+    **summary(after),
+    "balanced_accuracy_drop": damage,
+  }
+
+
+def summary(reading: health.Reading) -> dict[str, Any]:
+  """A reading as plain data."""
+  return {
+    **reading._asdict(),
+    "histogram": reading.histogram.tolist(),
+    "histogram_entropy": metrics.entropy(reading.histogram),
+  }
+
+
+@jax.jit
+def _moved_share(params: PyTree, before: PyTree) -> jax.Array:
+  moved = jax.tree.map(jnp.subtract, params, before)
+  return optax.tree.norm(moved) / optax.tree.norm(before)
+
+
+def _movement(network: Network, original: Network) -> dict[str, float]:
+  """How far the weights moved, relative to the original's norm."""
+  share = _moved_share(network.params, original.params)
+  return {"moved_over_weights": float(share)}
+
+
+def _losses_and_noise(
+  problem: Problem,
+  plan: Plan,
+  network: Network,
+  goal: Goal,
+  extras: Mapping[str, PyTree],
+) -> dict[str, Any]:
+  """The losses, and what a method of noise did, tensor by tensor."""
+  before, after = goal.losses, mean_losses(problem, network)
+  found: dict[str, Any] = {
+    f"{name}_loss": {"before": before[name], "after": after[name]}
+    for name in before
+  }
+  if plan.row.noise is not None:
+    params, retain_fisher = goal.original.params, extras["retain_fisher"]
+    scale = plan.row.noise(retain_fisher, params, **plan.settings)
+    found["noise"] = {
+      **noise_report(params, retain_fisher, scale),
+      "measured_loss_change": after["retain"] - before["retain"],
+    }
+  return found
 
 
 def noise_report(

@@ -1,6 +1,7 @@
-"""The unlearning methods: one row each, see `METHODS`.
+"""Every network of a run is a row of one table, see `METHODS`.
 
-Real retraining is not a row: it is the train stage run on the retain set.
+The constant answer, the original network, real retraining and the unlearning
+methods.
 
 Notation: L_r and L_f are the mean losses of the retain and the forget batch: of
 CE, what the network was trained on (cross-entropy; of votes see `targets`), if
@@ -17,7 +18,11 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
+from gzjax.evaluation import baselines
 from gzjax.objectives import losses
+from gzjax.problem import Network, Problem
+from gzjax.training.store import Store
+from gzjax.training.train import train
 from gzjax.types import Method, Objective, PyTree
 from gzjax.unlearning import edits, transforms
 
@@ -31,7 +36,7 @@ class Task(NamedTuple):
   train: int  # examples, those to forget among them
   layers: tuple[str, ...]  # tops of the parameter paths, input to output
   loss: Objective = losses.cross_entropy  # that the network was trained with
-  mended: Objective = losses.suggestion  # the same on mended labels or votes
+  mended: Objective = losses.mended_label  # the same on mended labels or votes
   # What the network says of the classes: logits f32[B,K] -> f32[B,C].
   class_logits: Callable[[jax.Array], jax.Array] = lambda logits: logits
 
@@ -71,6 +76,20 @@ class Row(NamedTuple):
   noise: Callable[..., edits.NoiseScale] | None = None
   # Whether it reads all logits as those of one softmax.
   softmax_only: bool = False
+  # (problem, original, name=, store=, **settings) -> Network, of rows that are
+  # no steps from the original.
+  make: Callable[..., Network] | None = None
+  role: str = "method"  # or baseline, original, reference
+  name: str = ""  # in the table
+
+  @property
+  def given(self) -> bool:
+    """Whether every run has it, unasked."""
+    return self.role in ("baseline", "original")
+
+  def defaults(self) -> dict[str, Any]:
+    """The settings of the method itself."""
+    return {} if self.make else _keyword_defaults(self.build)
 
 
 METHODS: dict[str, Row] = {}
@@ -86,20 +105,20 @@ def register(name: str, row: Row) -> None:
     ValueError: for a name that is taken, or a setting without a default or with
       the name of a field of `Driver`.
   """
-  if name in METHODS or name in ("constant", "original", "retrain"):
+  if name in METHODS:
     raise ValueError(f"there is a method {name!r} already")
   for setting, default in _keyword_defaults(row.build).items():
     if default is inspect.Parameter.empty:
       raise ValueError(f"{name}: the setting {setting!r} needs a default")
     if setting in Driver._fields:
       raise ValueError(f"{name}: {setting!r} is a setting of the driver")
-  METHODS[name] = row
+  METHODS[name] = row._replace(name=name)
 
 
 def default_settings(name: str) -> dict[str, Any]:
   """The config keys of a method and their defaults, the driver's among them."""
   row = METHODS[name]
-  return {**_keyword_defaults(row.build), **row.driver._asdict()}
+  return {} if row.make else {**row.defaults(), **row.driver._asdict()}
 
 
 def _keyword_defaults(build: Callable[..., Method]) -> dict[str, Any]:
@@ -573,10 +592,46 @@ def relabel(
   )
 
 
+def _no_steps(task: Task) -> Method:
+  """The empty chain: nothing is learned and nothing forgotten."""
+  del task
+  return Method(optax.with_extra_args_support(optax.identity()), None, None, ())
+
+
+def _constant(problem: Problem, original: Network, *, name: str, **_: Any):
+  """Says what most volunteers say, whatever the image."""
+  del original
+  return baselines.constant(problem, name)
+
+
+def _original(problem: Problem, original: Network, *, name: str, **_: Any):
+  """What was trained on wrong labels, too."""
+  del problem
+  return original._replace(name=name)
+
+
+def _retrain(
+  problem: Problem, original: Network, *, name: str, store: Store, **how: Any
+):
+  """Trains from scratch without the forget set: what all are measured by."""
+  del original
+  return train(
+    problem,
+    problem.sets.retain,
+    name=name,
+    role="reference",
+    store=store,
+    **how,
+  )
+
+
 _STILL = {"learning_rate": 0.0}
 _TRAINED = Driver(epochs=3)
 
 for _name, _row in {
+  "constant": Row(_no_steps, {}, make=_constant, role="baseline"),
+  "original": Row(_no_steps, {}, make=_original, role="original"),
+  "retrain": Row(_no_steps, {}, make=_retrain, role="reference"),
   "finetune": Row(finetune, _STILL, _TRAINED),
   "gradient_ascent": Row(
     gradient_ascent, _STILL, Driver(epochs=3, checks=4, max_damage=0.05)

@@ -44,7 +44,7 @@ def test_verdicts(after, original, verdict, word):
 
 
 def test_reading_counts_nan_parameters_and_predictions():
-  probabilities = metrics.softmax(np.eye(3)[[0, 1, 2, 0]] * 5)
+  probabilities = targets.softmax(np.eye(3)[[0, 1, 2, 0]] * 5)
   probabilities[3] = np.nan
   label = np.array([0, 1, 2, 0])
   params = {"w": np.array([1.0, np.inf])}

@@ -8,16 +8,15 @@ import optax
 import pytest
 
 from gzjax import models, sharding
+from gzjax.models.prediction import make_predict_step, predict
 from gzjax.objectives import losses
 from gzjax.training import optim
 from gzjax.training.loop import Clock, fit
 from gzjax.training.step import (
   TrainState,
   init_state,
-  make_predict_step,
   make_train_step,
   mean_gradient,
-  predict,
   renew_batch_stats,
 )
 from tests import networks

@@ -1,0 +1,164 @@
+"""All networks of a problem on the same galaxies: rows of the scoreboard."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gzjax.evaluation import health, metrics, scoreboard
+from gzjax.evaluation.scoreboard import Galaxies
+from gzjax.objectives.targets import Prediction
+from gzjax.problem import Network, Problem, ask
+
+_JUDGED = ("verdict", "reason")
+
+
+def score(
+  problem: Problem,
+  networks: Sequence[Network],
+  *,
+  said: Mapping[str, Prediction] | None = None,
+) -> list[dict[str, Any]]:
+  """A row for each network, compared with the original and with retraining.
+
+  Args:
+    problem: the galaxies; the test set is looked at here and nowhere else.
+    networks: the original among them; where one has the role "reference",
+      the others are compared with it.
+    said: by name, what the networks say of all galaxies; None: they are asked.
+
+  Returns:
+    Rows, see `scoreboard.COLUMNS`, with more than the columns in each.
+
+  Raises:
+    ValueError: if there is no original network.
+  """
+  said = said or ask_all(problem, networks)
+  originals = [x for x in networks if x.role == "original"]
+  if not originals:
+    raise ValueError("networks hold no original: give the one that was trained")
+  galaxies = galaxies_of(problem)
+  judge = Judge(problem, said[originals[0].name].probabilities)
+  rows = [
+    _row(problem, network, said[network.name], galaxies, judge)
+    for network in networks
+  ]
+  _compare_with_reference(rows, said, galaxies)
+  return rows
+
+
+def ask_all(
+  problem: Problem, networks: Sequence[Network], views: int = 1
+) -> dict[str, Prediction]:
+  """What networks say of all galaxies, by name."""
+  everything = np.arange(problem.count)
+  return {x.name: ask(problem, x, everything, views) for x in networks}
+
+
+def galaxies_of(problem: Problem) -> Galaxies:
+  """The galaxies that networks are compared on."""
+  return Galaxies(
+    true_label=problem.true,
+    train_label=problem.given,
+    test=problem.sets.test,
+    retain=problem.right,
+    forget=problem.wrong,
+    known=problem.sets.forget,
+    unseen=problem.unseen.rows,
+    unseen_label=problem.unseen.label,
+  )
+
+
+def _row(
+  problem: Problem,
+  network: Network,
+  said: Prediction,
+  galaxies: Galaxies,
+  judge: "Judge",
+) -> dict[str, Any]:
+  p = said.probabilities
+  judged = network.report or judge.diagnose(p)
+  votes = {}
+  if problem.target.expects_fractions:
+    votes = scoreboard.score_votes(
+      said.votes.cumulative,
+      problem.columns.fractions,
+      problem.columns.given_fractions,
+      galaxies,
+    )
+  confusion = metrics.confusion_matrix(
+    galaxies.true_label[galaxies.test],
+    metrics.predicted_class(p[galaxies.test]),
+    p.shape[1],
+  )
+  return {
+    "method": network.name,
+    "role": network.role,
+    "seed": problem.seed,
+    **scoreboard.score_one(p, galaxies),
+    **votes,
+    **{key: judged[key] for key in _JUDGED},
+    "wall_seconds": network.wall_seconds,
+    "compile_seconds": network.compile_seconds,
+    "health": network.report,
+    "confusion": confusion.tolist(),
+  }
+
+
+class Judge:
+  """Verdicts on networks that no method judged itself."""
+
+  def __init__(self, problem: Problem, original: np.ndarray):
+    """Takes the probabilities of the original network, f64[N,C]."""
+    self._problem = problem
+    self._original = self._read(original)
+    rows = problem.sets.validation
+    accuracy = metrics.accuracy(
+      problem.true[rows], metrics.predicted_class(original[rows])
+    )
+    self._target = health.expected_forget_accuracy(
+      accuracy, len(problem.target.classes)
+    )
+
+  def diagnose(self, probabilities: np.ndarray) -> dict[str, Any]:
+    """`verdict` and `reason` of a network, by f64[N,C]."""
+    return health.diagnose(
+      self._read(probabilities),
+      self._original,
+      self._target,
+      self._problem.target.classes,
+    )._asdict()
+
+  def _read(self, probabilities: np.ndarray) -> health.Reading:
+    problem = self._problem
+    validation, forget = problem.sets.validation, problem.sets.forget
+    return health.take_reading(
+      None,
+      probabilities[validation],
+      problem.true[validation],
+      probabilities[forget],
+      problem.given[forget],
+    )
+
+
+def _compare_with_reference(
+  rows: list[dict[str, Any]],
+  said: Mapping[str, Prediction],
+  galaxies: Galaxies,
+) -> None:
+  """Adds the columns that compare with retraining, if there was one."""
+  reference = next((r for r in rows if r["role"] == "reference"), None)
+  if reference is None:
+    return
+  best = said[reference["method"]].probabilities
+  for row in rows:
+    row |= scoreboard.distance_to_retrain(
+      said[row["method"]].probabilities, best, galaxies
+    )
+    row["tug_of_war"] = scoreboard.tug_of_war(row, reference)
+    row["gap_to_retrain"] = scoreboard.gap_to_retrain(row, reference)
+    row["cost_vs_retrain"] = row["wall_seconds"] / max(
+      reference["wall_seconds"], 1e-9
+    )
+    if row["wall_seconds"]:
+      row["run_time_efficiency"] = 1 / row["cost_vs_retrain"]

@@ -1,0 +1,288 @@
+"""A problem: everything that a method, a score or a study may know, as arrays.
+
+Nothing here knows of configs or disks. Where the forget set comes from (planted
+flips, a reviewed table, suspects, a list of rows) is decided above.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gzjax import models, sharding
+from gzjax.data import feed as feeds
+from gzjax.data.augment import IMAGENET, NO_AUGMENTATION, Augmentation
+from gzjax.models import prediction
+from gzjax.objectives import losses, targets
+from gzjax.objectives.targets import Prediction, Target
+from gzjax.types import ApplyFn, Objective, PyTree, TrainState
+
+Rows = np.ndarray  # i64[n], rows of the N galaxies
+# What is known of N galaxies, by the entries of a batch: label i32[N] and, for
+# networks of votes, votes f32[N,A].
+Entries = Mapping[str, np.ndarray]
+
+# Rows of each prediction batch.
+_PREDICT_BATCH = 256
+
+
+class Columns(NamedTuple):
+  """What is learned, what is right, and what to learn instead."""
+
+  given: Entries  # as trained on, partly wrong
+  true: Entries  # as far as it is known
+  mended: Entries  # what the forget set should have been
+  # Cumulative vote fractions f64[N,A] on the questions of the target: right
+  # ones, and as trained on. Of labels alone: 1 for the label.
+  fractions: np.ndarray
+  given_fractions: np.ndarray
+
+
+class Sets(NamedTuple):
+  """Rows of the galaxies, by what they are for."""
+
+  train: Rows
+  validation: Rows
+  test: Rows
+  retain: Rows  # of train: what to keep
+  forget: Rows  # of train: what to forget
+
+
+class Unseen(NamedTuple):
+  """Test galaxies with wrong labels that no network saw, for the attack."""
+
+  rows: Rows
+  label: np.ndarray  # i[n]
+
+
+class Problem(NamedTuple):
+  """A network, its task, its galaxies and how to go through them."""
+
+  apply_fn: ApplyFn
+  target: Target
+  feed: feeds.Feed  # of all N galaxies
+  columns: Columns
+  sets: Sets
+  fresh: tuple[PyTree, PyTree]  # params and batch_stats before training
+  unseen: Unseen
+  seed: int = 0
+  batch_size: int = 64
+  forget_batch_size: int = 0  # of methods with both batches; 0: batch_size
+  augmentation: Augmentation = NO_AUGMENTATION  # of unlearning
+
+  @property
+  def count(self) -> int:
+    """N, galaxies."""
+    return len(self.columns.given["label"])
+
+  @property
+  def given(self) -> np.ndarray:
+    """Labels as trained on, i32[N]."""
+    return self.columns.given["label"]
+
+  @property
+  def true(self) -> np.ndarray:
+    """Right labels, i32[N]."""
+    return self.columns.true["label"]
+
+  @property
+  def wrong(self) -> Rows:
+    """Training galaxies with wrong labels, whether they are known or not."""
+    train = self.sets.train
+    return train[self.given[train] != self.true[train]]
+
+  @property
+  def right(self) -> Rows:
+    """Training galaxies with right labels."""
+    return np.setdiff1d(self.sets.train, self.wrong)
+
+  @property
+  def key(self) -> jax.Array:
+    """From which all random numbers are drawn."""
+    return jax.random.key(self.seed)
+
+  @property
+  def mended_objective(self) -> Objective:
+    """The loss of what the forget set should have been.
+
+    Where labels alone are mended, of a network of votes its answer to the
+    question of the classes.
+    """
+    learns = self.target.learns
+    if learns in self.columns.mended:
+      return losses.with_entry(learns, f"mended_{learns}")(
+        self.target.objective
+      )
+    return losses.on_classes(
+      self.target.class_logits,
+      losses.mended_label,
+    )
+
+
+class Network(NamedTuple):
+  """A row of the scoreboard: a network and what making it took."""
+
+  name: str
+  params: PyTree
+  batch_stats: PyTree
+  wall_seconds: float = 0.0
+  compile_seconds: float = 0.0
+  role: str = "method"  # or baseline, original, reference
+  report: Mapping[str, Any] | None = None  # what its method says of it
+  # Of a network of another kind than the problem's; None: the problem's.
+  apply_fn: ApplyFn | None = None
+  target: Target | None = None
+
+  @property
+  def state(self) -> TrainState:
+    """Without optimizer state."""
+    return TrainState(
+      jnp.zeros((), jnp.int32), self.params, self.batch_stats, ()
+    )
+
+
+def from_arrays(
+  network: Any,
+  image: np.ndarray,
+  label: np.ndarray,
+  *,
+  true_label: np.ndarray | None = None,
+  forget: Rows | None = None,
+  classes: int | Sequence[str] = 0,
+  split: Sequence[float] = (0.7, 0.15, 0.15),
+  seed: int = 0,
+  batch_size: int = 32,
+) -> Problem:
+  """A problem of classes from arrays and any flax.linen network.
+
+  Args:
+    network: a module, `__call__(image)` or `(image, train)`, that ends in as
+      many numbers as there are classes.
+    image: u8[N,S,S,3].
+    label: i[N], as given, partly wrong.
+    true_label: i[N], where they are known; None: the given ones count as right.
+    forget: rows of training galaxies to forget; None: the training galaxies
+      whose given and true labels differ.
+    classes: names, or how many; 0: as many as the labels have.
+    split: shares of train, validation and test, drawn.
+    seed: of the split, the fresh network and all that follows.
+    batch_size: of training and unlearning.
+
+  Raises:
+    ValueError: for arrays of other shapes, rows outside of the training set, or
+      nothing to forget.
+  """
+  image, label = np.asarray(image), np.asarray(label, np.int32)
+  if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
+    raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
+  if label.shape != image.shape[:1]:
+    raise ValueError(f"label is {label.shape}: give one for each image")
+  true = label if true_label is None else np.asarray(true_label, np.int32)
+  if true.shape != label.shape:
+    raise ValueError(f"true_label is {true.shape}: give one for each image")
+  rng = np.random.default_rng(seed)
+  ends = np.round(np.cumsum(split)[:2] * len(label)).astype(int)
+  train, validation, test = map(
+    np.sort, np.split(rng.permutation(len(label)), ends)
+  )
+  found = np.flatnonzero(label != true) if forget is None else np.sort(forget)
+  found = np.intersect1d(found, train) if forget is None else found
+  if not len(found) or not np.isin(found, train).all():
+    raise ValueError(
+      "forget names no training galaxy, or others than those: give rows of "
+      "wrong labels, or true_label"
+    )
+  target = targets.classes(classes or int(max(label.max(), true.max())) + 1)
+  learned = true.copy()  # validation and test are judged by what is right
+  learned[train] = label[train]
+  given = {"label": learned}
+  shift = rng.integers(1, target.outputs, len(test))
+  mesh = sharding.make_mesh()
+  return Problem(
+    apply_fn=models.make_apply_fn(network),
+    target=target,
+    feed=feeds.Feed(
+      image, given, mesh, device_budget_bytes=2**32, normalisation=IMAGENET
+    ),
+    columns=Columns(
+      given,
+      {"label": true},
+      {"label": true},
+      *(np.eye(target.outputs)[x] for x in (true, learned)),
+    ),
+    sets=Sets(train, validation, test, np.setdiff1d(train, found), found),
+    fresh=sharding.replicate(
+      mesh,
+      models.init_variables(network, jax.random.key(seed), image.shape[1]),
+    ),
+    unseen=Unseen(test, (true[test] + shift) % target.outputs),
+    seed=seed,
+    batch_size=batch_size,
+  )
+
+
+def predict(
+  problem: Problem, network: Network, rows: Rows, views: int = 1
+) -> np.ndarray:
+  """Logits f32[n,K] of the galaxies `rows`, in order.
+
+  Args:
+    problem: the galaxies.
+    network: any.
+    rows: which of them.
+    views: over so many views of each galaxy the mean is taken.
+  """
+  return logits_of(
+    network.apply_fn or problem.apply_fn, network, problem.feed, rows, views
+  )
+
+
+def logits_of(
+  apply_fn: ApplyFn,
+  network: Network,
+  feed: feeds.Feed,
+  rows: Rows,
+  views: int = 1,
+) -> np.ndarray:
+  """The same for any galaxies that a feed has."""
+  size = -(-_PREDICT_BATCH // feed.mesh.size) * feed.mesh.size
+  batches = feeds.ordered_rows(rows, size)
+  predict_step = prediction.make_predict_step(apply_fn)
+  found = [
+    prediction.predict(
+      predict_step, network.state, feed.batches(batches, turn=turn)
+    )
+    for turn in range(views)
+  ]
+  return np.mean(found, axis=0)
+
+
+def ask(
+  problem: Problem, network: Network, rows: Rows, views: int = 1
+) -> Prediction:
+  """What a network says of the galaxies `rows`, see `predict`."""
+  logits = predict(problem, network, rows, views)
+  return targets.interpret(network.target or problem.target, logits)
+
+
+def probabilities(problem: Problem, network: Network, rows: Rows) -> np.ndarray:
+  """Of the classes, f64[n,C]; NaN where a logit is not finite."""
+  logits = predict(problem, network, rows)
+  return targets.probabilities(network.target or problem.target, logits)
+
+
+def example_losses(
+  problem: Problem, logits: np.ndarray, rows: Rows, entries: Entries
+) -> np.ndarray:
+  """The target's objective, f64[n], nats; infinite where it is not finite.
+
+  Args:
+    problem: whose target it is.
+    logits: f32[n,K].
+    rows: the galaxies.
+    entries: of all galaxies, what the objective compares with.
+  """
+  batch = {name: x[rows] for name, x in entries.items()}
+  return targets.example_losses(problem.target, logits, batch)

@@ -1,0 +1,48 @@
+"""Training dynamics: what was said of each galaxy while it was learned."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gzjax.objectives import targets
+from gzjax.problem import Entries, Problem, example_losses
+
+
+class Dynamics:
+  """Sums over visits of each example's loss and probabilities.
+
+  Taken before each update, in training mode. The audit ranks by the means.
+  """
+
+  def __init__(self, problem: Problem, entries: Entries):
+    """For losses of what is learned: `entries` of all galaxies."""
+    self._problem = problem
+    self._entries = entries
+    count, classes = problem.count, len(problem.target.classes)
+    self.arrays = {
+      "visits": np.zeros(count, np.float32),
+      "loss": np.zeros(count, np.float32),
+      "probability": np.zeros((count, classes), np.float32),
+    }
+
+  def add(self, outputs: list[dict[str, np.ndarray]]) -> None:
+    """Adds the outputs of an epoch's steps; a galaxy may be there twice."""
+    row = np.concatenate([output["id"] for output in outputs])
+    logits = np.concatenate([output["logits"] for output in outputs])
+    of_visits: dict[str, Any] = {
+      "visits": 1,
+      "loss": example_losses(self._problem, logits, row, self._entries),
+      "probability": targets.probabilities(self._problem.target, logits),
+    }
+    for name, value in of_visits.items():
+      np.add.at(self.arrays[name], row, value)
+
+  def table(self, rows: np.ndarray) -> pd.DataFrame:
+    """mean_loss (nats) and p_<class> of each of the galaxies `rows`."""
+    visits = np.maximum(self.arrays["visits"][rows], 1)
+    mean = self.arrays["probability"][rows] / visits[:, None]
+    table = pd.DataFrame({"mean_loss": self.arrays["loss"][rows] / visits})
+    for k, name in enumerate(self._problem.target.classes):
+      table[f"p_{name}"] = mean[:, k]
+    return table

@@ -1,0 +1,76 @@
+"""Where a training keeps its states: in memory, or wherever a caller wants."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gzjax.training.loop import Clock
+from gzjax.types import PyTree, TrainState
+
+
+class Store(Protocol):
+  """The last and the best state of one training, and its log."""
+
+  def resume(
+    self, state: TrainState, extra: Mapping[str, np.ndarray]
+  ) -> tuple[TrainState, Clock, int]:
+    """The last state, the clock and the epochs done; else what is given.
+
+    The arrays of `extra` are filled in place.
+    """
+    ...
+
+  def save(
+    self,
+    number: int,
+    state: TrainState,
+    clock: Clock,
+    score: float,
+    extra: Mapping[str, np.ndarray],
+  ) -> None:
+    """Keeps a copy; the state may be donated when this returns."""
+    ...
+
+  def networks(self, *, best: bool) -> tuple[PyTree, PyTree] | None:
+    """(params, batch_stats) of the highest score, or of the last; or none."""
+    ...
+
+  def log(self, step: int, epoch: int, split: str, /, **values: float) -> None:
+    """Keeps numbers of an epoch (from 1)."""
+    ...
+
+
+class Memory:
+  """A `Store` of this process."""
+
+  def __init__(self):
+    self.lines: list[dict[str, Any]] = []
+    self._kept: list[tuple[float, tuple[PyTree, PyTree]]] = []
+
+  def resume(self, state, extra):
+    """Starts from nothing."""
+    del extra
+    return state, Clock(), 0
+
+  def save(self, number, state, clock, score, extra):
+    """Keeps the last state and the best one."""
+    del number, clock, extra
+    kept = jax.tree.map(jnp.copy, (state.params, state.batch_stats))
+    best = max(self._kept, key=lambda pair: pair[0], default=None)
+    self._kept = [*([best] if best else []), (score, kept)]
+
+  def networks(self, *, best):
+    """See `Store.networks`."""
+    if not self._kept:
+      return None
+    if best:
+      # Of equally good ones the later.
+      return max(reversed(self._kept), key=lambda pair: pair[0])[1]
+    return self._kept[-1][1]
+
+  def log(self, step, epoch, split, /, **values):
+    """Adds a line."""
+    self.lines.append({"step": step, "epoch": epoch, "split": split, **values})

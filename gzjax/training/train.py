@@ -1,0 +1,186 @@
+"""Training from scratch: the original network, and real retraining."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from gzjax import models, sharding
+from gzjax.data import feed
+from gzjax.data.augment import Augmentation
+from gzjax.objectives import losses
+from gzjax.problem import Entries, Network, Problem, Rows
+from gzjax.progress import say
+from gzjax.training import optim
+from gzjax.training.dynamics import Dynamics
+from gzjax.training.loop import fit
+from gzjax.training.step import init_state, make_train_step
+from gzjax.training.store import Memory, Store
+from gzjax.types import Objective, TrainState
+
+# Folded into the key for the network's own randomness; epochs count from 0.
+_NETWORK = 2**31 - 1
+
+# (a network as it is) -> its numbers on validation, `loss` among them.
+Validate = Callable[[Network], Mapping[str, float]]
+
+
+class Recipe(NamedTuple):
+  """How a network is trained; the fields are the keys of `config.train`."""
+
+  epochs: int = 20
+  batch_size: int = 64
+  steps_per_epoch: int = 0
+  balanced_to: int = 0
+  optimizer: str = "adamw"
+  learning_rate: float = 1e-3
+  warmup_epochs: float = 1.0
+  weight_decay: float = 1e-4
+  schedule: str = "cosine"
+  plateau_factor: float = 0.5
+  plateau_patience: int = 2
+  min_learning_rate: float = 1e-6
+  frozen_epochs: int = 0
+  layer_decay: float = 1.0
+  layer_rates: tuple[tuple[str, float], ...] = ()
+  loss: str = "cross_entropy"
+  focal_gamma: float = 2.0
+  class_weights: str = "none"
+  select: str = "last"
+  rotation: float = 0.0
+  flip: bool = False
+  zoom: float = 1.0
+  shift: float = 0.0
+
+  @property
+  def augmentation(self) -> Augmentation:
+    """The random views."""
+    return Augmentation(self.rotation, self.flip, self.zoom, self.shift)
+
+
+def train(
+  problem: Problem,
+  rows: Rows | None = None,
+  *,
+  recipe: Recipe | None = None,
+  entries: Entries | None = None,
+  name: str = "original",
+  role: str = "original",
+  validate: Validate | None = None,
+  store: Store | None = None,
+  dynamics: Dynamics | None = None,
+) -> Network:
+  """Trains from the problem's fresh network, or goes on where a store left it.
+
+  Args:
+    problem: galaxies, network and target.
+    rows: to train on; None: the training set, wrong labels included.
+    recipe: how; None: `Recipe()` with the problem's batch size.
+    entries: what is learned of all galaxies; None: what is given.
+    name: of the network.
+    role: see `Network`.
+    validate: after each epoch, for the log and the choice of the best; None:
+      nothing is measured.
+    store: keeps the states; None: this process only.
+    dynamics: collects what is said of each galaxy on the way.
+  """
+  rows = problem.sets.train if rows is None else rows
+  recipe = recipe or Recipe(batch_size=problem.batch_size)
+  entries = problem.columns.given if entries is None else entries
+  store = store or Memory()
+  dynamics = dynamics or Dynamics(problem, entries)
+  label = entries["label"][rows]
+  batches_of = partial(_rows, recipe, rows, label, problem.seed)
+  steps = len(batches_of(epoch=0))
+  schedule = optim.recipe_schedule(recipe, steps)
+  layers = models.depth_order(problem.fresh[0])
+  tx = optim.recipe_optimizer(recipe, schedule, steps, layers)
+  step = make_train_step(
+    problem.apply_fn,
+    objective_of(problem, recipe, label),
+    tx,
+    summary=problem.target.summary,
+    key=jax.random.fold_in(problem.key, _NETWORK),
+  )
+  state = sharding.replicate(problem.feed.mesh, init_state(*problem.fresh, tx))
+
+  def batches(epoch):
+    return problem.feed.batches(
+      batches_of(epoch),
+      key=jax.random.fold_in(problem.key, epoch),
+      augmentation=recipe.augmentation,
+      extra=entries,
+    )
+
+  def measure(state: TrainState) -> Mapping[str, float]:
+    return validate(Network(name, *state[1:3])) if validate else {}
+
+  state, clock, done = store.resume(state, dynamics.arrays)
+  # The row before the first step; it also compiles the prediction.
+  scores = measure(state)
+  if not done and scores:
+    store.log(0, 0, "validation", **scores)
+
+  def after_epoch(epoch, state, outputs, clock):
+    dynamics.add(outputs)
+    number = epoch + 1
+    at = int(state.step), number
+    loss = float(np.mean([output["loss"] for output in outputs]))
+    rate = optim.learning_rate(schedule, state.opt_state, at[0] - 1)
+    store.log(*at, "train", loss=loss, learning_rate=rate)
+    scores = measure(state)
+    if scores:
+      store.log(*at, "validation", **scores)
+      words = ", ".join(f"{k} {value:.3f}" for k, value in scores.items())
+      say(f"{name} epoch {number}/{recipe.epochs}: validation {words}")
+    merit = problem.target.merit(scores) if scores else -loss
+    store.save(number, state, clock, merit, dynamics.arrays)
+    return True
+
+  _, clock = fit(
+    state,
+    step,
+    batches,
+    steps=steps,
+    epochs=range(done, recipe.epochs),
+    title=name,
+    after_epoch=after_epoch,
+    clock=clock,
+  )
+  kept = store.networks(best=recipe.select == "best")
+  assert kept is not None
+  return Network(name, *kept, clock.wall, clock.compile, role)
+
+
+def _rows(
+  recipe: Recipe, rows: Rows, label: np.ndarray, seed: int, epoch: int
+) -> list[feed.BatchRows]:
+  """The batches of an epoch of a recipe, of galaxies labelled i[n]."""
+  how = recipe.batch_size, seed, epoch
+  if recipe.balanced_to:
+    found = feed.balanced_rows(rows, label, recipe.balanced_to, *how)
+  else:
+    found = feed.training_rows(rows, *how)
+  return found[: recipe.steps_per_epoch or None]
+
+
+def objective_of(
+  problem: Problem, recipe: Recipe, label: np.ndarray
+) -> Objective:
+  """The loss of a recipe; class weights are those of the labels i64[n]."""
+  target = problem.target
+  objective = {
+    "cross_entropy": target.objective,
+    "focal": losses.on_classes(
+      target.class_logits, losses.focal(recipe.focal_gamma)
+    ),
+  }[recipe.loss]
+  counts = np.bincount(label, minlength=len(target.classes))
+  weights = {
+    "none": lambda counts: None,
+    "balanced": losses.balanced_weights,
+    "effective": losses.effective_weights,
+  }[recipe.class_weights](counts)
+  return objective if weights is None else losses.weighted(objective, weights)

@@ -1,0 +1,281 @@
+"""Runs a method on a problem: its Fisher, search, steps and stop rule."""
+
+from collections.abc import Callable, Mapping
+import time
+from typing import Any, cast
+
+import jax
+import numpy as np
+
+from gzjax import fisher, sharding
+from gzjax.data import feed
+from gzjax.evaluation import health
+from gzjax.problem import Network, Problem, predict
+from gzjax.progress import say
+from gzjax.training.loop import Clock, fit
+from gzjax.training.step import init_state, mean_gradient
+from gzjax.training.store import Memory, Store
+from gzjax.types import Fisher, PyTree, TrainState
+from gzjax.unlearning import diagnosis
+from gzjax.unlearning import plan as plans
+from gzjax.unlearning.diagnosis import Goal
+from gzjax.unlearning.methods import Row
+from gzjax.unlearning.search import decide, search
+from gzjax.unlearning.step import make_unlearn_step
+
+# (the network, "retain" or "forget", an estimator or "" for the usual one) ->
+# the Fisher of that set and the seconds that it took.
+FisherOf = Callable[[Network, str, str], tuple[Fisher, Clock]]
+
+
+def run(
+  problem: Problem,
+  row: Row,
+  original: Network,
+  *,
+  name: str = "",
+  goal: Goal | None = None,
+  fisher_of: FisherOf | None = None,
+  store: Store | None = None,
+  **settings: Any,
+) -> Network:
+  """Makes the network of a row of the table, from the original one.
+
+  Args:
+    problem: what to forget and to keep.
+    row: such as `METHODS["scrub"]`.
+    original: the network that learned the wrong labels.
+    name: of the result; "": that of the row.
+    goal: what the method is measured by; None: `diagnosis.make_goal`.
+    fisher_of: where Fishers come from; None: computed anew.
+    store: keeps the states; None: this process only.
+    **settings: of the method and its driver; others are the row's defaults.
+
+  Raises:
+    ValueError: if the retain set is smaller than a batch.
+    TypeError: for a setting that the method does not have.
+  """
+  name = name or row.name
+  store = store or Memory()
+  if row.make is not None:
+    return row.make(problem, original, name=name, store=store, **settings)
+  goal = goal or diagnosis.make_goal(problem, original)
+  plan = plans.make_plan(problem, row, settings)
+  warnings = plans.warnings(plan)
+  for words in warnings:
+    say(f"warning: {words}")
+  extras, clock = _extras(
+    problem, plan, original, fisher_of or fisher_by(problem)
+  )
+  searched = {}
+  if plan.driver.search and row.strength:
+    say(f"{name}: searching {row.strength[0]}")
+    plan, searched, took = search(problem, plan, goal, extras)
+    clock = Clock(clock.wall + took.wall, clock.compile + took.compile)
+  network = _fit(problem, name, plan, goal, extras, clock, store)
+  report = {
+    **diagnosis.report(problem, plan, network, goal, extras),
+    **searched,
+    "warnings": warnings,
+    "wall_seconds": network.wall_seconds,
+    "compile_seconds": network.compile_seconds,
+  }
+  report["cause"] = health.cause(report)
+  if report["cause"]:
+    say(f"{name}: {report['verdict']}: {report['cause']}")
+  return network._replace(report=report)
+
+
+def _fit(
+  problem: Problem,
+  name: str,
+  plan: plans.Plan,
+  goal: Goal,
+  extras: Mapping[str, PyTree],
+  clock: Clock,
+  store: Store,
+) -> Network:
+  """Takes the method's steps, or those that a killed run left to do."""
+  method, driver = plan.build(), plan.driver
+  # The steps donate their state, so it gets buffers of its own.
+  state = sharding.replicate(
+    problem.feed.mesh, _first_state(problem, plan, goal.original)
+  )
+  state, earlier, done = store.resume(state, {})
+  clock = earlier if done else clock
+  fields: Mapping[str, np.ndarray] = {}
+  if method.forget_objective is not None:
+    fields = forget_fields(problem)
+
+  def read(state: TrainState) -> health.Reading:
+    return diagnosis.read_vitals(problem, Network(name, *state[1:3]))
+
+  def keep(number, state, clock, reading):
+    score = reading.balanced_accuracy
+    if driver.rewind:
+      score = -abs(reading.forget_accuracy - goal.target)
+    store.save(number, state, clock, score, {})
+
+  def after_stride(stride, state, outputs, clock):
+    now = read(state)
+    decision = decide(plan, goal, now)
+    _log_stride(store, stride + 1, int(state.step), outputs, now, decision)
+    say(
+      f"{name} {stride + 1}/{plan.readings}: wrong labels still given "
+      f"{now.forget_accuracy:.3f}, balanced accuracy "
+      f"{now.balanced_accuracy:.3f}; {decision}"
+    )
+    if decision == "rewind":
+      return False
+    keep(stride + 1, state, clock, now)
+    return decision == "go on"
+
+  # A run killed after its last step must not take another one.
+  stopped = done and decide(plan, goal, read(state)) != "go on"
+  fresh = sharding.replicate(problem.feed.mesh, state) if not done else None
+  _, clock = fit(
+    state,
+    make_unlearn_step(problem.apply_fn, method, train=driver.train_mode),
+    lambda stride: plans.batches(problem, plan, fields, extras, stride),
+    steps=plan.stride,
+    epochs=range(done, done if stopped else plan.readings),
+    title=name,
+    after_epoch=after_stride,
+    clock=clock,
+  )
+  if store.networks(best=False) is None:
+    # The first steps were rewound: the parameters of the start stand.
+    keep(0, fresh, clock, goal.before)
+  kept = store.networks(best=driver.rewind)
+  assert kept is not None
+  return Network(name, *kept, clock.wall, clock.compile)
+
+
+def _first_state(
+  problem: Problem, plan: plans.Plan, original: Network
+) -> TrainState:
+  params = original.params
+  if plan.row.start is not None:
+    params = plan.row.start(
+      params,
+      problem.fresh[0],
+      plan.task.layers,
+      **plan.settings,
+    )
+  return init_state(params, original.batch_stats, plan.build().transform)
+
+
+def _log_stride(
+  store: Store,
+  number: int,
+  step: int,
+  outputs: list[dict[str, np.ndarray]],
+  now: health.Reading,
+  decision: str,
+) -> None:
+  means = {
+    key: float(np.mean([output[key] for output in outputs]))
+    for key in outputs[0]
+  }
+  store.log(step, number, "train", **means)
+  store.log(
+    step,
+    number,
+    "validation",
+    balanced_accuracy=now.balanced_accuracy,
+    forget_accuracy=now.forget_accuracy,
+    rewound=float(decision == "rewind"),
+  )
+
+
+def forget_fields(problem: Problem) -> dict[str, np.ndarray]:
+  """What the batches of the forget set hold besides, for all galaxies.
+
+  `mended_label` i32[N] and `mended_votes` f32[N,A], where they are known, to
+  learn instead; `random_logits` f32[N,K], the answers of a fresh network (0
+  outside of the forget set).
+  """
+  forget = problem.sets.forget
+  random_logits = np.zeros((problem.count, problem.target.outputs), np.float32)
+  random_logits[forget] = predict(
+    problem, Network("fresh", *problem.fresh), forget
+  )
+  mended = {f"mended_{key}": x for key, x in problem.columns.mended.items()}
+  return {**mended, "random_logits": random_logits}
+
+
+def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
+  """Computes Fishers of the sets of a problem.
+
+  Args:
+    problem: whose target is taken.
+    spec: kind, estimator and microbatch; the target has the rest.
+  """
+  spec = (spec or fisher.Spec())._replace(
+    objective=problem.target.objective, likelihood=problem.target.likelihood
+  )
+
+  def find(network: Network, name: str, estimator: str):
+    used = spec
+    if estimator:
+      used = spec._replace(estimator=cast(fisher.Estimator, estimator))
+    members = problem.sets._asdict()[name]
+    rows = feed.ordered_rows(members, problem.batch_size)
+    variables = {"params": network.params, "batch_stats": network.batch_stats}
+
+    def timed(rows):
+      start = time.perf_counter()
+      found = fisher.fisher_diagonal(
+        problem.apply_fn,
+        variables,
+        problem.feed.batches(rows),
+        spec=used,
+        mesh=problem.feed.mesh,
+        key=problem.key,
+        total=len(rows),
+      )
+      return jax.block_until_ready(found), time.perf_counter() - start
+
+    _, compile_seconds = timed(rows[:1])
+    found, seconds = timed(rows)
+    return found, Clock(seconds, compile_seconds)
+
+  return find
+
+
+def _extras(
+  problem: Problem, plan: plans.Plan, original: Network, fisher_of: FisherOf
+) -> tuple[dict[str, PyTree], Clock]:
+  """The arrays that the method asks for, and the seconds that they cost."""
+  wanted = plan.build().extras
+  extras: dict[str, PyTree] = {}
+  wall = compiling = 0.0
+  if "reference_params" in wanted:
+    extras["reference_params"] = original.params
+  if "saliency" in wanted:
+    extras["saliency"], seconds = _saliency(problem, original)
+    wall += seconds
+  sets: dict[str, Fisher] = {}
+  for name in ("retain", "forget"):
+    if f"{name}_fisher" in wanted or "train_fisher" in wanted:
+      sets[name], clock = fisher_of(original, name, plan.driver.fisher)
+      wall, compiling = wall + clock.wall, compiling + clock.compile
+  if "train_fisher" in wanted:
+    sets["train"] = fisher.merge(sets["retain"], sets["forget"])
+  for name, found in sets.items():
+    if f"{name}_fisher" in wanted:
+      extras[f"{name}_fisher"] = fisher.mean(found)
+  return extras, Clock(wall, compiling)
+
+
+def _saliency(problem: Problem, original: Network) -> tuple[PyTree, float]:
+  """The mean gradient of the forget loss at the original, and the seconds."""
+  start = time.perf_counter()
+  rows = feed.ordered_rows(problem.sets.forget, problem.batch_size)
+  total = mean_gradient(
+    problem.apply_fn,
+    original.state,
+    problem.feed.batches(rows),
+    problem.target.objective,
+  )
+  return jax.block_until_ready(total), time.perf_counter() - start

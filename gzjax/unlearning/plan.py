@@ -1,0 +1,129 @@
+"""How a method takes its steps on a problem."""
+
+from collections.abc import Iterator, Mapping
+from itertools import cycle
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gzjax import models
+from gzjax.data import feed
+from gzjax.problem import Problem
+from gzjax.types import Method, PyTree, UnlearnBatch
+from gzjax.unlearning.methods import Driver, Row, Task
+
+
+class Plan(NamedTuple):
+  """A method with its settings, and its steps."""
+
+  row: Row
+  driver: Driver
+  settings: dict[str, Any]
+  task: Task
+  steps: int  # in an epoch
+  stride: int  # steps from one reading to the next
+
+  @property
+  def readings(self) -> int:
+    """In all epochs."""
+    return self.driver.epochs * -(-self.steps // self.stride)
+
+  def build(self) -> Method:
+    """The method."""
+    return self.row.build(self.task, **self.settings)
+
+
+def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
+  """The plan of a method.
+
+  Args:
+    problem: what to forget and to keep.
+    row: of the table.
+    settings: of the method and of its driver; those left out are the row's.
+
+  Raises:
+    ValueError: if the retain set is smaller than a batch.
+    TypeError: for a setting that the method does not have.
+  """
+  if len(problem.sets.retain) < problem.batch_size:
+    raise ValueError(
+      f"the retain set has {len(problem.sets.retain)} galaxies, fewer than "
+      f"batch_size={problem.batch_size}: nothing can be kept if (nearly) all of"
+      " the training set is to be forgotten."
+    )
+  own = {**row.defaults(), **settings}
+  driver = row.driver._replace(
+    **{key: own.pop(key) for key in Driver._fields if key in own}
+  )
+  # Which batches a method needs does not depend on the number of steps.
+  task = Task(
+    problem.key,
+    1,
+    len(problem.sets.forget),
+    len(problem.sets.train),
+    models.depth_order(problem.fresh[0]),
+    problem.target.objective,
+    problem.mended_objective,
+    problem.target.class_logits,
+  )
+  steps = _steps(problem, row.build(task, **own))
+  task = task._replace(steps=max(steps * driver.epochs, 1))
+  stride = -(-steps // max(driver.checks, 1))
+  return Plan(row, driver, own, task, steps, stride)
+
+
+def _steps(problem: Problem, method: Method) -> int:
+  """Steps of an epoch: over the retain set if it is used, else the forget."""
+  if method.retain_objective is not None:
+    return len(problem.sets.retain) // problem.batch_size
+  if method.forget_objective is not None:
+    return -(-len(problem.sets.forget) // problem.batch_size)
+  return 1
+
+
+def warnings(plan: Plan) -> list[str]:
+  """What cannot work with these settings."""
+  bound = plan.task.train / plan.task.forget
+  threshold = plan.settings.get("threshold", 0)
+  if "train_fisher" not in plan.build().extras or threshold <= bound:
+    return []
+  return [
+    f"threshold {threshold:g} is above n_train / n_forget = {bound:.3g}, which "
+    "no ratio of per-example Fishers exceeds: nothing can be dampened"
+  ]
+
+
+def batches(
+  problem: Problem,
+  plan: Plan,
+  forget_fields: Mapping[str, np.ndarray],
+  extras: Mapping[str, PyTree],
+  stride: int,
+) -> Iterator[tuple[UnlearnBatch, Mapping[str, PyTree]]]:
+  """The batches between two readings: a pure function of the stride."""
+  method = plan.build()
+  epoch, part = divmod(stride, -(-plan.steps // plan.stride))
+  chosen = slice(part * plan.stride, (part + 1) * plan.stride)
+  key = jax.random.fold_in(problem.key, stride)
+  both = method.retain_objective is not None
+  forget_size = (both and problem.forget_batch_size) or problem.batch_size
+
+  def stream(members, size, stream_key, extra):
+    order = np.random.default_rng([problem.seed, epoch]).permutation(members)
+    rows = feed.ordered_rows(order, size)
+    rows = [row for row, _ in zip(cycle(rows), range(plan.steps))]
+    return problem.feed.batches(
+      rows[chosen],
+      key=stream_key,
+      augmentation=problem.augmentation,
+      extra=extra,
+    )
+
+  retain_key, forget_key = jax.random.split(key)
+  for retain, forget in zip(
+    stream(problem.sets.retain, problem.batch_size, retain_key, {}),
+    stream(problem.sets.forget, forget_size, forget_key, forget_fields),
+    strict=True,
+  ):
+    yield UnlearnBatch(retain, forget), extras
