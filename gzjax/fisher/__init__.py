@@ -2,6 +2,7 @@
 
 from gzjax.fisher.diagonal import (
   Estimator,
+  Spec,
   fisher_diagonal,
   mean,
   merge,
@@ -12,6 +13,7 @@ from gzjax.fisher.transform import UnknownUseError, square_grad
 
 __all__ = [
   "Estimator",
+  "Spec",
   "UnknownUseError",
   "fingerprint",
   "fisher_diagonal",

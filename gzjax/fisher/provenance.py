@@ -37,8 +37,8 @@ def provenance(
     examples: their rows in the data set and their labels.
     dataset: the fingerprint of the data set.
     objective: the name of the loss.
-    kind: see `fisher_diagonal`.
-    estimator: see `fisher_diagonal`.
+    kind: see `Spec`.
+    estimator: see `Spec`.
     key_data: of the PRNG key, where the estimate is random.
   """
   return {

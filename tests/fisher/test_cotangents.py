@@ -68,14 +68,15 @@ def _batch():
   return batch
 
 
-def _fisher(mesh, **options):
+def _fisher(mesh, key=None, **options):
   apply_fn, params, stats = networks.tiny()
   return fisher.fisher_diagonal(
     apply_fn,
     {"params": params, "batch_stats": stats},
     [_batch()],
+    spec=fisher.Spec(**options),
     mesh=mesh,
-    **options,
+    key=key,
   ).sum_sq
 
 
@@ -258,7 +259,11 @@ def test_true_of_many_classes(mesh):
   params = model.init(jax.random.key(0), batch["image"])["params"]
   logits, _ = apply_fn(params, {}, batch["image"], train=False)
   got = fisher.fisher_diagonal(
-    model, {"params": params}, [batch], mesh=mesh, kind="true"
+    model,
+    {"params": params},
+    [batch],
+    spec=fisher.Spec(kind="true"),
+    mesh=mesh,
   ).sum_sq
   # Of a linear network F = sum_n x_n^2 (p_n - p_n^2).
   p = np.stack([_softmax(x) for x in np.asarray(logits, np.float64)])

@@ -40,11 +40,16 @@ def _batches(counts, padding=0):
   ]
 
 
-def _compute(mesh, batches, form="auto", **options):
+def _compute(mesh, batches, form="auto", key=None, **options):
   apply_fn, params, stats = networks.tiny(conv_form=form)
   variables = {"params": params, "batch_stats": stats}
   return fisher.fisher_diagonal(
-    apply_fn, sharding.replicate(mesh, variables), batches, mesh=mesh, **options
+    apply_fn,
+    sharding.replicate(mesh, variables),
+    batches,
+    spec=fisher.Spec(**options),
+    mesh=mesh,
+    key=key,
   )
 
 
@@ -148,6 +153,25 @@ def test_a_researchers_own_module_works_unchanged(mesh):
   assert truth.relative_error(got.sum_sq, wanted) < 1e-5
 
 
+def test_the_part_of_a_spec_that_is_not_meant_for_it_is_ignored(one_device):
+  batches = _batches((8,))
+  got = _compute(one_device, batches, with_error=True)
+  jax.tree.map(
+    np.testing.assert_array_equal, got, _compute(one_device, batches)
+  )
+  spec = fisher.Spec(estimator="exact", microbatch=1)
+  apply_fn, params, stats = networks.tiny()
+  signs, error = fisher.signs_with_error(
+    apply_fn,
+    {"params": params, "batch_stats": stats},
+    batches,
+    spec=spec,
+    mesh=one_device,
+  )
+  assert truth.relative_error(signs.sum_sq, got.sum_sq) < 1e-5
+  assert all((e > 0).any() for e in jax.tree.leaves(error))
+
+
 def test_takes_any_objective(mesh):
   objective = losses.focal(2.0)
   apply_fn, params, stats = networks.tiny(conv_form="dot")
@@ -242,7 +266,12 @@ def test_signs_are_right_on_average_and_know_their_error(one_device):
   draws, errors = [], []
   for key in jax.random.split(jax.random.key(0), 1000):
     found, error = fisher.signs_with_error(
-      apply_fn, variables, batches, mesh=one_device, microbatch=2, key=key
+      apply_fn,
+      variables,
+      batches,
+      spec=fisher.Spec(microbatch=2),
+      mesh=one_device,
+      key=key,
     )
     assert found.count == 29
     draws.append(found.sum_sq["stage1_block1"]["conv1"]["kernel"])

@@ -319,8 +319,7 @@ def test_the_fisher_of_networks_of_votes_is_that_of_a_loop(mesh, kind):
     apply_fn,
     {"params": params, "batch_stats": stats_},
     [batch],
-    objective=target.objective,
-    likelihood=target.likelihood,
+    spec=fisher.Spec(target.objective, target.likelihood),
     mesh=mesh,
   )
   with jax.enable_x64(True):
