@@ -120,6 +120,87 @@ class Problem(NamedTuple):
       losses.mended_label,
     )
 
+  @classmethod
+  def from_arrays(
+    cls,
+    network: Any,
+    image: np.ndarray,
+    label: np.ndarray,
+    *,
+    true_label: np.ndarray | None = None,
+    forget: Rows | None = None,
+    classes: int | Sequence[str] = 0,
+    split: Sequence[float] = (0.7, 0.15, 0.15),
+    seed: int = 0,
+    batch_size: int = 32,
+  ) -> "Problem":
+    """A problem of classes from arrays and any flax.linen network.
+
+    Args:
+      network: a module, `__call__(image)` or `(image, train)`, that ends in as
+        many numbers as there are classes.
+      image: u8[N,S,S,3].
+      label: i[N], as given, partly wrong.
+      true_label: i[N], where they are known; None: the given ones.
+      forget: rows of training galaxies to forget; None: the training galaxies
+        whose given and true labels differ.
+      classes: names, or how many; 0: as many as the labels have.
+      split: shares of train, validation and test, drawn.
+      seed: of the split, the fresh network and all that follows.
+      batch_size: of training and unlearning.
+
+    Raises:
+      ValueError: for arrays of other shapes, rows outside of the training set,
+        or nothing to forget.
+    """
+    image, label = np.asarray(image), np.asarray(label, np.int32)
+    if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
+      raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
+    if label.shape != image.shape[:1]:
+      raise ValueError(f"label is {label.shape}: give one for each image")
+    true = label if true_label is None else np.asarray(true_label, np.int32)
+    if true.shape != label.shape:
+      raise ValueError(f"true_label is {true.shape}: give one for each image")
+    rng = np.random.default_rng(seed)
+    ends = np.round(np.cumsum(split)[:2] * len(label)).astype(int)
+    train, validation, test = map(
+      np.sort, np.split(rng.permutation(len(label)), ends)
+    )
+    found = np.flatnonzero(label != true) if forget is None else np.sort(forget)
+    found = np.intersect1d(found, train) if forget is None else found
+    if not len(found) or not np.isin(found, train).all():
+      raise ValueError(
+        "forget names no training galaxy, or others than those: give rows of "
+        "wrong labels, or true_label"
+      )
+    target = targets.classes(classes or int(max(label.max(), true.max())) + 1)
+    learned = true.copy()  # validation and test are judged by what is right
+    learned[train] = label[train]
+    given = {"label": learned}
+    shift = rng.integers(1, target.outputs, len(test))
+    mesh = sharding.make_mesh()
+    return cls(
+      apply_fn=models.make_apply_fn(network),
+      target=target,
+      feed=feeds.Feed(
+        image, given, mesh, device_budget_bytes=2**32, normalisation=IMAGENET
+      ),
+      columns=Columns(
+        given,
+        {"label": true},
+        {"label": true},
+        *(np.eye(target.outputs)[x] for x in (true, learned)),
+      ),
+      sets=Sets(train, validation, test, np.setdiff1d(train, found), found),
+      fresh=sharding.replicate(
+        mesh,
+        models.init_variables(network, jax.random.key(seed), image.shape[1]),
+      ),
+      unseen=Unseen(test, (true[test] + shift) % target.outputs),
+      seed=seed,
+      batch_size=batch_size,
+    )
+
 
 class Network(NamedTuple):
   """A row of the scoreboard: a network and what making it took."""
@@ -141,86 +222,6 @@ class Network(NamedTuple):
     return TrainState(
       jnp.zeros((), jnp.int32), self.params, self.batch_stats, ()
     )
-
-
-def from_arrays(
-  network: Any,
-  image: np.ndarray,
-  label: np.ndarray,
-  *,
-  true_label: np.ndarray | None = None,
-  forget: Rows | None = None,
-  classes: int | Sequence[str] = 0,
-  split: Sequence[float] = (0.7, 0.15, 0.15),
-  seed: int = 0,
-  batch_size: int = 32,
-) -> Problem:
-  """A problem of classes from arrays and any flax.linen network.
-
-  Args:
-    network: a module, `__call__(image)` or `(image, train)`, that ends in as
-      many numbers as there are classes.
-    image: u8[N,S,S,3].
-    label: i[N], as given, partly wrong.
-    true_label: i[N], where they are known; None: the given ones count as right.
-    forget: rows of training galaxies to forget; None: the training galaxies
-      whose given and true labels differ.
-    classes: names, or how many; 0: as many as the labels have.
-    split: shares of train, validation and test, drawn.
-    seed: of the split, the fresh network and all that follows.
-    batch_size: of training and unlearning.
-
-  Raises:
-    ValueError: for arrays of other shapes, rows outside of the training set, or
-      nothing to forget.
-  """
-  image, label = np.asarray(image), np.asarray(label, np.int32)
-  if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
-    raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
-  if label.shape != image.shape[:1]:
-    raise ValueError(f"label is {label.shape}: give one for each image")
-  true = label if true_label is None else np.asarray(true_label, np.int32)
-  if true.shape != label.shape:
-    raise ValueError(f"true_label is {true.shape}: give one for each image")
-  rng = np.random.default_rng(seed)
-  ends = np.round(np.cumsum(split)[:2] * len(label)).astype(int)
-  train, validation, test = map(
-    np.sort, np.split(rng.permutation(len(label)), ends)
-  )
-  found = np.flatnonzero(label != true) if forget is None else np.sort(forget)
-  found = np.intersect1d(found, train) if forget is None else found
-  if not len(found) or not np.isin(found, train).all():
-    raise ValueError(
-      "forget names no training galaxy, or others than those: give rows of "
-      "wrong labels, or true_label"
-    )
-  target = targets.classes(classes or int(max(label.max(), true.max())) + 1)
-  learned = true.copy()  # validation and test are judged by what is right
-  learned[train] = label[train]
-  given = {"label": learned}
-  shift = rng.integers(1, target.outputs, len(test))
-  mesh = sharding.make_mesh()
-  return Problem(
-    apply_fn=models.make_apply_fn(network),
-    target=target,
-    feed=feeds.Feed(
-      image, given, mesh, device_budget_bytes=2**32, normalisation=IMAGENET
-    ),
-    columns=Columns(
-      given,
-      {"label": true},
-      {"label": true},
-      *(np.eye(target.outputs)[x] for x in (true, learned)),
-    ),
-    sets=Sets(train, validation, test, np.setdiff1d(train, found), found),
-    fresh=sharding.replicate(
-      mesh,
-      models.init_variables(network, jax.random.key(seed), image.shape[1]),
-    ),
-    unseen=Unseen(test, (true[test] + shift) % target.outputs),
-    seed=seed,
-    batch_size=batch_size,
-  )
 
 
 def predict(

@@ -113,3 +113,28 @@ def u_lira(
     return stats.norm.logpdf(target, shadows.mean(axis=0), deviation)
 
   return log_density(unlearned) - log_density(retrained)
+
+
+def shadow_attacks(
+  unlearned: np.ndarray, retrained: np.ndarray, wrong: np.ndarray
+) -> np.ndarray:
+  """U-LiRA (Hayes et al. 2024) on each of S runs, the others as its shadows.
+
+  Args:
+    unlearned: f[S,n,K], what S unlearned networks say of n wrong labels.
+    retrained: f[S,n,K], what networks say that never saw them.
+    wrong: i[n], the labels.
+
+  Returns:
+    f64[S]: balanced accuracy of telling an unlearned network from a retrained.
+  """
+  confidence = [
+    np.stack([scaled_confidence(p, wrong) for p in runs])
+    for runs in (unlearned, retrained)
+  ]
+  accuracies = []
+  for i in range(len(unlearned)):
+    shadows = [np.delete(x, i, axis=0) for x in confidence]
+    member, unseen = (u_lira(x[i], *shadows) > 0 for x in confidence)
+    accuracies.append((np.mean(member) + 1 - np.mean(unseen)) / 2)
+  return np.asarray(accuracies)

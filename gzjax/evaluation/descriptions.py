@@ -8,15 +8,15 @@ from gzjax.evaluation import label_scores, uncertain
 from gzjax.morphology import campaigns, walks
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes
-from gzjax.objectives import targets
-from gzjax.pipeline.experiment import Experiment
+from gzjax.objectives.targets import Prediction, Target
 
 
 def describe(
-  experiment: Experiment,
-  found: targets.Prediction,
+  target: Target,
+  found: Prediction,
   rows: Sequence[int] | np.ndarray,
   *,
+  below: float,
   shares: np.ndarray | None,
   votes: Votes | None,
   validation: np.ndarray,
@@ -27,20 +27,21 @@ def describe(
   the volunteers give, else its way through the tree.
 
   Args:
-    experiment: whose network it is.
+    target: of the network.
     found: about the N galaxies.
     rows: which of them.
+    below: largest probability under which a network of classes is uncertain.
     shares: f64[N,C], of the volunteers for each class; None: nobody knows.
     votes: on all questions that the network answers; None: on none.
     validation: i[n], rows on which thresholds of labels are chosen.
   """
-  if found.votes is None or votes is None:
+  if target.learns == "label" or votes is None:
     return [
       class_lines(
-        experiment.classes,
+        target.classes,
         found.probabilities[row],
         None if shares is None else shares[row],
-        experiment.config.evaluate.uncertain_below,
+        below,
       )
       for row in rows
     ]

@@ -194,7 +194,6 @@ def label(
     validation: i[n], rows on which the thresholds of the best F1 are chosen;
       None: they are 0.5.
   """
-  assert found.labels is not None
   names, truth, known = answers.multi_label(votes)
   truth = truth > 0
   p = found.labels[:, [votes.tree.index(name) for name in names]]
@@ -230,7 +229,6 @@ def question_tables(
   seen = votes.select(test)
   questions, scores, each = [], [], []
   for method, found in predictions.items():
-    assert found.votes is not None
     said = found.votes.shares[test]
     table = question_accuracy(votes.tree, seen, said)
     questions.append(table.assign(method=method))

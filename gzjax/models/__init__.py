@@ -22,7 +22,7 @@ def make_apply_fn(model: Any) -> ApplyFn:
 
   In training its random stream "dropout" comes from the key, if there is one.
   """
-  takes_train = "train" in inspect.signature(type(model).__call__).parameters
+  takes_train = _takes_train(model)
 
   def apply_fn(params, batch_stats, image, *, train, key=None):
     variables = {"params": params, "batch_stats": batch_stats}
@@ -36,6 +36,10 @@ def make_apply_fn(model: Any) -> ApplyFn:
     return logits, updated.get("batch_stats", batch_stats)
 
   return apply_fn
+
+
+def _takes_train(model: Any) -> bool:
+  return "train" in inspect.signature(type(model).__call__).parameters
 
 
 def as_apply_fn(model: Any) -> ApplyFn:
@@ -68,7 +72,6 @@ def depth_order(params: PyTree) -> tuple[str, ...]:
 def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:
   """Fresh (params, batch_stats) for images of size x size pixels."""
   image = jnp.zeros((1, size, size, 3))
-  variables = jax.jit(model.init, static_argnames="train")(
-    key, image, train=False
-  )
+  mode = {"train": False} if _takes_train(model) else {}
+  variables = jax.jit(lambda key: model.init(key, image, **mode))(key)
   return variables["params"], variables.get("batch_stats", {})

@@ -299,11 +299,13 @@ FOUR = ("spiral", "elliptical", "irregular", "lenticular")
 _IRREGULAR = FOUR.index("irregular")
 
 
-# The answers, of all trees, whose shares add up to that of each class.
+# The answers, of all trees and of networks of these classes, whose shares add
+# up to that of each class.
 _ANSWERS_OF_FOUR = (
-  ("has-spiral-arms_yes",),
-  ("smooth-or-featured_smooth",),
+  ("has-spiral-arms_yes", "label_spiral"),
+  ("smooth-or-featured_smooth", "label_elliptical"),
   (
+    "label_irregular",
     "odd-feature_disturbed",
     "odd-feature_irregular",
     "odd-feature_merger",
@@ -312,7 +314,7 @@ _ANSWERS_OF_FOUR = (
     "merging_both",
     "merging_merger",
   ),
-  ("has-spiral-arms_no",),
+  ("has-spiral-arms_no", "label_lenticular"),
 )
 
 

@@ -277,8 +277,8 @@ def _numbers(votes: Votes, tree: Tree, *, volunteers: int = 0, **settings):
     return cut.counts, known
   if not volunteers:
     raise ValueError(
-      "counts need numbers of votes, and these are fractions only: say how "
-      "many people looked at each galaxy, such as volunteers=44"
+      "it needs numbers of votes, and these are fractions only: say how many "
+      "people looked at each galaxy, such as target.volunteers=44"
     )
   return volunteers * cut.cumulative, known
 

@@ -1,13 +1,20 @@
 """Checkpoints on disk; the only module that imports orbax."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+import numpy as np
 import orbax.checkpoint as ocp
 
-from gzjax.types import Fisher, PyTree
+from gzjax import sharding
+from gzjax.files import MetricsLog
+from gzjax.training.loop import Clock
+from gzjax.types import Fisher, PyTree, TrainState
 
 
 class Restored(NamedTuple):
@@ -55,10 +62,12 @@ class Checkpoints:
 
   def latest(self) -> int | None:
     """The number of the last whole checkpoint."""
+    self._manager.wait_until_finished()
     return self._manager.latest_step()
 
   def best(self) -> int | None:
     """The number of the checkpoint with the highest score."""
+    self._manager.wait_until_finished()
     return self._manager.best_step()
 
   def save(
@@ -146,3 +155,92 @@ def _restore(folder, **parts):
     return checkpointer.restore(
       Path(folder).absolute(), args=ocp.args.Composite(**parts)
     )
+
+
+class FolderStore:
+  """A `training.store.Store` on disk: checkpoints/ and metrics.jsonl.
+
+  A context manager.
+  """
+
+  def __init__(self, folder: Path, mesh: Mesh):
+    self._folder = folder
+    self._mesh = mesh
+    self._checkpoints = Checkpoints(folder / "checkpoints")
+    self._log: MetricsLog | None = None
+    self._like: PyTree = None
+
+  def __enter__(self) -> Self:
+    self._checkpoints.__enter__()
+    return self
+
+  def __exit__(self, *error: Any) -> None:
+    self._checkpoints.__exit__(*error)
+
+  def resume(
+    self, state: TrainState, extra: Mapping[str, np.ndarray]
+  ) -> tuple[TrainState, Clock, int]:
+    """See `Store.resume`."""
+    self._like = {"params": state.params, "batch_stats": state.batch_stats}
+    number = self._checkpoints.latest()
+    self._log = MetricsLog(
+      self._folder / "metrics.jsonl", epochs_done=number or 0
+    )
+    if number is None:
+      return state, Clock(), 0
+    found = self._checkpoints.restore(
+      number,
+      self._like,
+      {
+        "step": state.step,
+        "opt_state": state.opt_state,
+        "extra": sharding.replicate(
+          self._mesh, jax.tree.map(jnp.asarray, dict(extra))
+        ),
+      },
+    )
+    for name, value in found.training["extra"].items():
+      extra[name][...] = np.asarray(value)
+    state = TrainState(
+      found.training["step"],
+      found.model["params"],
+      found.model["batch_stats"],
+      found.training["opt_state"],
+    )
+    seconds = found.info["wall_seconds"], found.info["compile_seconds"]
+    return state, Clock(*seconds), number
+
+  def save(
+    self,
+    number: int,
+    state: TrainState,
+    clock: Clock,
+    score: float,
+    extra: Mapping[str, np.ndarray],
+  ) -> None:
+    """See `Store.save`."""
+    self._checkpoints.save(
+      number,
+      {"params": state.params, "batch_stats": state.batch_stats},
+      {
+        "step": state.step,
+        "opt_state": state.opt_state,
+        # Copies: the next epoch adds to these arrays while they are written.
+        "extra": jax.tree.map(jnp.array, dict(extra)),
+      },
+      clock.seconds(),
+      score,
+    )
+
+  def networks(self, *, best: bool) -> tuple[PyTree, PyTree] | None:
+    """See `Store.networks`."""
+    number = self._checkpoints.best() if best else self._checkpoints.latest()
+    if number is None:
+      return None
+    model = self._checkpoints.restore(number, self._like).model
+    return model["params"], model["batch_stats"]
+
+  def log(self, step: int, epoch: int, split: str, /, **values: float) -> None:
+    """See `Store.log`."""
+    assert self._log is not None
+    self._log.write(step, epoch, split, **values)

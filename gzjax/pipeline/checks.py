@@ -1,5 +1,6 @@
 """What is wrong with a config, found before any work starts."""
 
+from collections.abc import Sequence
 import functools
 from typing import Any
 
@@ -10,22 +11,16 @@ from gzjax.errors import UserError
 from gzjax.models import cnn
 from gzjax.morphology import labels, noise, splits
 from gzjax.objectives import targets
-from gzjax.pipeline import defaults, labels_and_flips, unlearn
+from gzjax.pipeline import defaults, labels_and_flips
 from gzjax.pipeline.experiment import OF_CNNS, OF_RESNETS
+from gzjax.unlearning.methods import METHODS
 
 _CHOICES = {
   "data.normalise": ("imagenet", "training"),
   "data.split_by": ("label", "id"),
   "labels.kind": ("column", *labels.SCHEMES),
   "flips.kind": noise.FLIP_MODELS,
-  "target.kind": (
-    "classes",
-    "fractions",
-    "counts",
-    "answers",
-    "labels",
-    "branches",
-  ),
+  "target.kind": targets.TARGETS,
   "target.head": targets.HEADS,
   "train.optimizer": ("adam", "adamw", "sgd"),
   "train.schedule": ("cosine", "constant", "plateau"),
@@ -73,7 +68,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _check_target(config)
   noise.check_fraction(config.flips.fraction)
   for methods in (config.unlearn.methods, config.discovery.methods):
-    unlearn.check_methods(config.unlearn, methods, config.target.kind)
+    _check_methods(config.unlearn, methods, config.target.kind)
   for share in (config.unlearn.discovered, *config.discovery.shares):
     noise.check_discovered(share)
   unknown = set(config.unlearn.retrain) - set(config.train)
@@ -84,6 +79,37 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     )
   for recipe in (config.train, {**config.train, **config.unlearn.retrain}):
     _check_balance(recipe["balanced_to"], recipe["batch_size"])
+
+
+def _check_methods(
+  config: ml_collections.ConfigDict, names: Sequence[str], target: str
+) -> None:
+  """Raises UserError for methods and settings that cannot be.
+
+  Args:
+    config: `config.unlearn`.
+    names: of its sections.
+    target: `config.target.kind`.
+  """
+  rows = {name: row for name, row in METHODS.items() if not row.given}
+  for name in names:
+    section = config.get(name)
+    is_section = isinstance(section, ml_collections.ConfigDict)
+    row = rows.get(section.get("method", name)) if is_section else None
+    if row is None:
+      raise UserError(
+        f"unlearn.methods names {name!r}: choose from {', '.join(rows)}."
+      )
+    if targets.TARGETS[target].needs_votes and row.softmax_only:
+      raise UserError(
+        f"unlearn.methods names {name}, which compares softmax outputs and so "
+        f"does not apply to target.kind={target}: leave it out."
+      )
+    for key, value in section.items():
+      if not row.make and isinstance(value, int | float) and value < 0:
+        raise UserError(
+          f"unlearn.{name}.{key} is {value:g}: it must not be negative."
+        )
 
 
 def _check_balance(balanced_to: int, batch_size: int) -> None:
@@ -154,7 +180,7 @@ _OF_VOTES = {
 
 def _check_target(config: ml_collections.ConfigDict) -> None:
   target = config.target
-  if target.kind == "classes":
+  if not targets.TARGETS[target.kind].needs_votes:
     if config.model.per_question:
       raise UserError(
         "model.per_question needs the questions of a tree: use another "

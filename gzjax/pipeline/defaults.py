@@ -146,7 +146,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.train.shift = 0.05  # of the image
 
   config.unlearn = ml_collections.ConfigDict()
-  config.unlearn.methods = ("retrain", *METHODS)
+  config.unlearn.methods = tuple(
+    name for name, row in METHODS.items() if not row.given
+  )
   config.unlearn.batch_size = 64
   config.unlearn.fisher = ml_collections.ConfigDict()
   config.unlearn.fisher.kind = "empirical"  # or true, sampled
@@ -159,8 +161,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.unlearn.retrain = ml_collections.ConfigDict()
   # A section for each method, see unlearning/methods.py. Any name may be added:
   # a row of its own, run by the method that it names.
-  for name in METHODS:
-    config.unlearn[name] = method_section(name)
+  for name, row in METHODS.items():
+    if not row.make:
+      config.unlearn[name] = method_section(name)
 
   config.evaluate = ml_collections.ConfigDict()
   # Views of each galaxy whose logits are averaged: 1, 4 (quarter turns) or 8

@@ -1,4 +1,4 @@
-"""Config to objects: what the stages share, each made when first needed."""
+"""Config and files -> Problem: what stages share, made when first needed."""
 
 from functools import cached_property
 from pathlib import Path
@@ -9,31 +9,29 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 import ml_collections
 import numpy as np
-import optax
 import pandas as pd
 
 from gzjax import models, sharding
-from gzjax.data import augment, pixels
+from gzjax.data import augment, feed, pixels
 from gzjax.data.dataset import Dataset, load
-from gzjax.data.feed import Feed, ordered_rows
 from gzjax.errors import UserError
 from gzjax.files import read_json
 from gzjax.models import pretrained
 from gzjax.morphology import noise, splits
 from gzjax.morphology.splits import SPLITS
 from gzjax.morphology.votes import Votes
-from gzjax.objectives import losses, targets
+from gzjax.objectives import targets
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.checkpoint import Checkpoints
 from gzjax.pipeline.workdir import Workdir
-from gzjax.training.step import init_state, make_predict_step, predict
-from gzjax.types import ApplyFn, Objective, PyTree, TrainState
+from gzjax.problem import Columns, Entries, Network, Problem, Sets, Unseen
+from gzjax.training import Recipe
+from gzjax.types import ApplyFn, PyTree
+from gzjax.unlearning.methods import METHODS, Row
 
 # Keys of config.model that other networks do not have.
 OF_RESNETS = ("small_stem", "zero_gamma", "head")
 OF_CNNS = ("hidden", "per_question")
-# Rows of each prediction batch.
-_PREDICT_BATCH = 256
 
 
 class Experiment:
@@ -56,6 +54,7 @@ class Experiment:
 
   @cached_property
   def mesh(self) -> Mesh:
+    """All devices."""
     mesh = sharding.make_mesh()
     sizes = {
       "train.batch_size": self.config.train.batch_size,
@@ -73,10 +72,16 @@ class Experiment:
   @cached_property
   def dataset(self) -> Dataset:
     """The galaxies of split.parquet, in its order."""
-    data = self.config.data
-    found = load(Path(self.prepared["folder"]), crop=self.crop, size=data.size)
+    found = self.whole
     ids = pd.Index(found.table["id_str"])
     return found.select(ids.get_indexer(pd.Index(self.split["id_str"])))
+
+  @property
+  def whole(self) -> Dataset:
+    """All galaxies of the data set, labelled or not."""
+    return load(
+      Path(self.prepared["folder"]), crop=self.crop, size=self.config.data.size
+    )
 
   @cached_property
   def prepared(self) -> dict[str, Any]:
@@ -85,6 +90,7 @@ class Experiment:
 
   @cached_property
   def split(self) -> pd.DataFrame:
+    """split.parquet."""
     return pd.read_parquet(self.workdir / "split.parquet")
 
   @property
@@ -95,7 +101,7 @@ class Experiment:
 
   @property
   def data_seed(self) -> int:
-    """The seed of the sky, the split and the flips."""
+    """The random seed of the sky, the split and the flips."""
     seed = self.config.data.seed
     return self.config.seed if seed < 0 else seed
 
@@ -110,148 +116,93 @@ class Experiment:
 
   @property
   def classes(self) -> tuple[str, ...]:
+    """Names of the classes."""
     return tuple(self.prepared["classes"])
 
   def labels(self, column: str) -> np.ndarray:
     """Class indices i64[N] of a label column of split.parquet."""
     return pd.Index(self.classes).get_indexer(pd.Index(self.split[column]))
 
-  def members(self, name: str) -> np.ndarray:
-    """Rows of a set of galaxies: i64[n].
+  @cached_property
+  def sets(self) -> Sets:
+    """Rows of each set; of the wrong labels a part may be known.
 
-    Args:
-      name: "train", "validation", "test"; "clean" and "flipped", the training
-        galaxies with right and wrong labels; "forget", the flipped ones that
-        are known (`unlearn.discovered`), and "retain", all others of train.
+    Here is decided where the forget set comes from.
     """
-    if name in SPLITS:
-      return np.flatnonzero(self.split["split"] == name)
-    flipped = np.flatnonzero(self.split["set"] == "forget")
-    if name == "flipped":
-      return flipped
-    if name == "clean":
-      return np.flatnonzero(self.split["set"] == "retain")
-    known = noise.discovered(
-      flipped, self.config.unlearn.discovered, self.data_seed
+    parts = {
+      name: np.flatnonzero(self.split["split"] == name) for name in SPLITS
+    }
+    forget = noise.discovered(
+      np.flatnonzero(self.split["set"] == "forget"),
+      self.config.unlearn.discovered,
+      self.data_seed,
     )
-    return {
-      "forget": known,
-      "retain": np.setdiff1d(self.members("train"), known),
-    }[name]
+    return Sets(
+      **parts, retain=np.setdiff1d(parts["train"], forget), forget=forget
+    )
 
   @cached_property
   def target(self) -> targets.Target:
     """What the network learns."""
-    config = self.config.target
-    if config.kind == "classes":
-      return targets.classes(len(self.classes))
-    tree, answers = self._task.tree, self._task.class_answers
-    if config.kind == "fractions":
-      return targets.fractions(tree, config.head, answers)
-    if config.kind == "counts":
-      return targets.counts(tree, answers)
-    if config.kind == "labels":
-      return targets.labels(tree, answers)
-    return targets.answers(
-      tree, answers, expects_fractions=config.kind == "answers"
+    config, task = self.config.target, self._task
+    return targets.TARGETS[config.kind].build(
+      task.tree, task.class_answers, head=config.head
     )
-
-  def columns(self, which: str) -> dict[str, np.ndarray]:
-    """What is learned of each galaxy, by the names of the entries of a batch.
-
-    `label` i32[N] and, where the network learns votes, `votes` f32[N,A].
-
-    Args:
-      which: "true", "train" (partly wrong) or "original": those that the
-        original network was trained on.
-    """
-    if which == "original":
-      which = "true" if self.config.flips.after_training else "train"
-    columns = {"label": self.labels(f"{which}_label").astype(np.int32)}
-    if self.target.tree is None:
-      return columns
-    votes = self._task.votes
-    return {
-      **columns,
-      "votes": votes[self._donors] if which == "train" else votes,
-    }
 
   @cached_property
   def _task(self) -> labels_and_flips.VoteTask:
     return labels_and_flips.task(self.config, self.dataset, self.classes)
 
   @cached_property
+  def columns(self) -> Columns:
+    """What is learned, what is right, and what to learn instead."""
+    true = self._entries("true_label", np.arange(len(self.split)))
+    mended = true
+    if self.config.unlearn.suggestions == "audit":
+      # The audit suggests labels only; they are the answers to one question.
+      mended = {"label": self._suggested().astype(np.int32)}
+    fractions = self._fractions
+    return Columns(
+      self._entries("train_label", self._donors),
+      true,
+      mended,
+      fractions,
+      fractions[self._donors],
+    )
+
+  def _entries(self, column: str, voters: np.ndarray) -> Entries:
+    label = {"label": self.labels(column).astype(np.int32)}
+    votes = {"votes": self._task.votes[voters], **label}
+    return {name: votes[name] for name in {"label": 0, self.target.learns: 0}}
+
+  @property
+  def learned_first(self) -> Entries:
+    """What the original network is trained on."""
+    flipped_later = self.config.flips.after_training
+    return self.columns.true if flipped_later else self.columns.given
+
+  @cached_property
   def _donors(self) -> np.ndarray:
     """Rows of the galaxies whose votes are trained on, i64[N]."""
+    if "votes_of" not in self.split:
+      return np.arange(len(self.split))
     ids = pd.Index(self.split["id_str"])
     return ids.get_indexer(pd.Index(self.split["votes_of"]))
 
-  @cached_property
+  @property
   def votes(self) -> Votes:
     """The true votes on the questions of the target."""
     assert self.dataset.votes is not None
     return self.dataset.votes.on(self._task.tree)
 
-  @cached_property
-  def fractions(self) -> np.ndarray:
+  @property
+  def _fractions(self) -> np.ndarray:
     """True cumulative vote fractions, f64[N,A]."""
-    return self.votes.cumulative
+    if self.target.learns == "votes":
+      return self.votes.cumulative
+    return np.eye(len(self.classes))[self.labels("true_label")]
 
-  @property
-  def train_fractions(self) -> np.ndarray:
-    """Cumulative vote fractions as trained on, partly wrong, f64[N,A]."""
-    return self.fractions[self._donors]
-
-  def example_losses(
-    self,
-    logits: np.ndarray,
-    members: np.ndarray,
-    columns: dict[str, np.ndarray],
-  ) -> np.ndarray:
-    """The target's objective, f64[n], nats; infinite where it is not finite.
-
-    Args:
-      logits: f32[n,K].
-      members: i[n], their rows.
-      columns: see `columns`.
-    """
-    batch = {name: x[members] for name, x in columns.items()}
-    return targets.example_losses(self.target, logits, batch)
-
-  @cached_property
-  def forget_fields(self) -> dict[str, np.ndarray]:
-    """What the batches of the forget set hold besides, for all galaxies.
-
-    `suggestion` i32[N], the label to learn instead; `true_votes` f32[N,A] where
-    the network learns votes; `random_logits` f32[N,K], the answers of a fresh
-    network (0 outside of the forget set).
-    """
-    forget = self.members("forget")
-    random_logits = np.zeros((len(self.split), self.target.outputs), np.float32)
-    fresh = init_state(*self.initial_variables, optax.identity())
-    random_logits[forget] = self.predict(fresh, forget)
-    votes = {}
-    if self.target.tree is not None:
-      votes["true_votes"] = self._task.votes
-    return {
-      "suggestion": self._suggestions().astype(np.int32),
-      "random_logits": random_logits,
-      **votes,
-    }
-
-  @property
-  def mended(self) -> Objective:
-    """The loss of the labels or votes that should have been learned.
-
-    The audit suggests labels only; they are the answers to one question.
-    """
-    if self.target.tree is None or self.config.unlearn.suggestions == "audit":
-      return losses.on_classes(self.target.class_logits, losses.suggestion)
-    return losses.with_votes("true_votes", self.target.objective)
-
-  def _suggestions(self) -> np.ndarray:
-    if self.config.unlearn.suggestions == "true":
-      return self.labels("true_label")
+  def _suggested(self) -> np.ndarray:
     found = pd.read_csv(
       self.workdir / "audit" / "suspects.csv", dtype={"id_str": str}
     ).set_index("id_str")["suggested_label"]
@@ -265,9 +216,9 @@ class Experiment:
 
   def feed_of(
     self, image: pixels.Images, columns: dict[str, np.ndarray]
-  ) -> Feed:
+  ) -> feed.Feed:
     """A feed of any galaxies, normalised as those of the run are."""
-    return Feed(
+    return feed.Feed(
       image,
       columns,
       self.mesh,
@@ -278,61 +229,25 @@ class Experiment:
     )
 
   @cached_property
-  def feed(self) -> Feed:
-    return self.feed_of(self.dataset.image, self.columns("train"))
-
-  def recipe(self, folder: str) -> ml_collections.ConfigDict:
-    """How the network in "train" or "retrain" is trained."""
-    recipe = self.config.train.copy_and_resolve_references()
-    if folder == "retrain":
-      recipe.update(self.config.unlearn.retrain)
-    return recipe
-
-  def augmentation(
-    self, recipe: ml_collections.ConfigDict
-  ) -> augment.Augmentation:
-    """The random views of a recipe."""
-    return augment.Augmentation(
-      recipe.rotation, recipe.flip, recipe.zoom, recipe.shift
+  def problem(self) -> Problem:
+    """Everything that methods, scores and studies may know."""
+    config = self.config
+    return Problem(
+      apply_fn=self.apply_fn,
+      target=self.target,
+      feed=self.feed_of(self.dataset.image, dict(self.columns.given)),
+      columns=self.columns,
+      sets=self.sets,
+      fresh=self._fresh(),
+      unseen=self._unseen(),
+      seed=config.seed,
+      batch_size=config.unlearn.batch_size,
+      forget_batch_size=config.unlearn.forget_batch_size,
+      augmentation=self.recipe("train").augmentation,
     )
 
-  @cached_property
-  def apply_fn(self) -> ApplyFn:
-    """The network as a pure function."""
-    return models.make_apply_fn(self._model())
-
-  @cached_property
-  def predict_step(self) -> Any:
-    return make_predict_step(self.apply_fn)
-
-  def objective(
-    self, recipe: ml_collections.ConfigDict, label: np.ndarray
-  ) -> Objective:
-    """The loss of a recipe; class weights are those of the labels i64[n]."""
-    if self.target.tree is not None:
-      return self.target.objective
-    objective = {
-      "cross_entropy": losses.cross_entropy,
-      "focal": losses.focal(recipe.focal_gamma),
-    }[recipe.loss]
-    counts = np.bincount(label, minlength=len(self.classes))
-    weights = {
-      "none": lambda counts: None,
-      "balanced": losses.balanced_weights,
-      "effective": losses.effective_weights,
-    }[recipe.class_weights](counts)
-    if weights is None:
-      return objective
-    return losses.weighted(objective, weights)
-
-  @cached_property
-  def initial_variables(self) -> tuple[PyTree, PyTree]:
-    """(params, batch_stats) to start from, for training and retraining alike.
-
-    Fresh, or pretrained with a fresh head.
-
-    Steps donate what they are given: hand them a copy.
-    """
+  def _fresh(self) -> tuple[PyTree, PyTree]:
+    """The network before training: fresh, or pretrained with a fresh head."""
     variables = models.init_variables(
       self._model(), jax.random.key(self.config.seed), self.config.data.size
     )
@@ -340,59 +255,84 @@ class Experiment:
       variables = pretrained.load(self.config.model.weights, *variables)
     return sharding.replicate(self.mesh, variables)
 
-  def predict(
-    self, state: TrainState, members: np.ndarray, views: int = 1
-  ) -> np.ndarray:
-    """Logits f32[n,K] of the members, in order: the mean over so many views."""
-    return self._logits(state, self.feed, members, views)
+  def _unseen(self) -> Unseen:
+    """Wrong labels of test galaxies, other draws than those of training."""
+    test, data = self.sets.test, self.dataset
+    model = labels_and_flips.flip_model(
+      self.config, self.classes, self.data_seed + 1
+    )
+    found = labels_and_flips.find_labels(self.config, data)
+    evidence = labels_and_flips.evidence(self.config, data, found)
+    drawn = noise.wrong_labels(
+      model, self.labels("true_label")[test], evidence.select(test)
+    )
+    return Unseen(test[drawn.rows], drawn.wrong)
 
-  def predict_images(
-    self, state: TrainState, image: pixels.Images, views: int = 1
-  ) -> np.ndarray:
-    """Logits f32[N,K] of any galaxies, u8[N,S,S,3], likewise."""
-    everything = np.arange(len(image))
-    return self._logits(state, self.feed_of(image, {}), everything, views)
+  def recipe(self, folder: str) -> Recipe:
+    """How the network in "train" or "retrain" is trained."""
+    recipe = self.config.train.copy_and_resolve_references()
+    if folder != "train":
+      recipe.update(self.config.unlearn[folder])
+    return Recipe(**recipe.to_dict())
 
-  def _logits(self, state, source, members, views):
-    size = -(-_PREDICT_BATCH // self.mesh.size) * self.mesh.size
-    rows = ordered_rows(members, size)
-    found = [
-      predict(self.predict_step, state, source.batches(rows, turn=turn))
-      for turn in range(views)
-    ]
-    return np.mean(found, axis=0)
+  @cached_property
+  def apply_fn(self) -> ApplyFn:
+    """The network as a pure function."""
+    return models.make_apply_fn(self._model())
 
-  def probabilities(self, logits: np.ndarray) -> np.ndarray:
-    """Of the classes, f64[n,C]; NaN where a logit is not finite."""
-    return targets.probabilities(self.target, logits)
+  def row(self, name: str) -> Row:
+    """The row of METHODS that makes the network of a name."""
+    section = self.config.unlearn.get(name, {})
+    return METHODS[section.get("method", name)]
 
-  def place(self, folder: str) -> Path:
-    """Where the results named `folder` lie; the original is never elsewhere."""
-    return (self.workdir.root if folder == "train" else self.results) / folder
+  def place(self, name: str) -> Path:
+    """Where the results about a network lie, or a stage's of that name."""
+    if name not in self.config.unlearn and name not in METHODS:
+      return self.results / name
+    return {
+      "original": self.workdir.root / "train",
+      "reference": self.results / name,
+    }.get(self.row(name).role, self.results / "unlearn" / name)
 
-  def restore(self, folder: str, *, best: bool | None = None) -> TrainState:
-    """The network that a stage left in `folder`, without optimizer state.
+  def network(self, name: str) -> Network:
+    """The network that a stage left, or one that needs no training.
 
-    Args:
-      folder: such as "train" or "unlearn/finetune".
-      best: the checkpoint of the highest score instead of the last; None: as
-        `train.select` says for trainings.
+    Raises:
+      UserError: if no stage has left one.
     """
-    if best is None:
-      training_run = folder in ("train", "retrain")
-      best = training_run and self.recipe(folder).select == "best"
-    with Checkpoints(self.place(folder) / "checkpoints") as checkpoints:
+    row, place = self.row(name), self.place(name)
+    if row.make and row.role == "baseline":
+      return row.make(self.problem, None, name=name)
+    if row.make:
+      best = self.recipe(place.name).select == "best"
+    else:
+      best = self.config.unlearn[name].rewind
+    with Checkpoints(place / "checkpoints") as checkpoints:
       number = checkpoints.best() if best else checkpoints.latest()
       if number is None:
         raise UserError(
-          f"{self.place(folder)} holds no checkpoint: run the stage that "
+          f"{place} holds no checkpoint: run the stage that "
           "makes it first, or leave out --stage."
         )
       found = checkpoints.restore(number, self._like())
-    step = sharding.replicate(self.mesh, jnp.zeros((), jnp.int32))
-    return TrainState(
-      step, found.model["params"], found.model["batch_stats"], ()
+    report = read_json(place / "health.json")
+    cost = report or read_json(place / "cost.json") or {}
+    return Network(
+      name,
+      found.model["params"],
+      found.model["batch_stats"],
+      cost.get("wall_seconds", 0.0),
+      cost.get("compile_seconds", 0.0),
+      row.role,
+      report,
     )
+
+  def names(self) -> list[str]:
+    """All networks of the run, in the order of the scoreboard."""
+    names = [name for name, row in METHODS.items() if row.given]
+    names += self.config.unlearn.methods
+    order = ("baseline", "original", "reference", "method")
+    return sorted(names, key=lambda name: order.index(self.row(name).role))
 
   def _like(self) -> dict[str, PyTree]:
     """The shapes of the network; no weights are drawn or read."""
@@ -421,7 +361,6 @@ class Experiment:
     if model.name in models.CNNS:
       options["hidden"] = model.hidden
     if model.per_question:
-      assert self.target.tree is not None
       questions = self.target.tree.questions
       options["networks"] = tuple(len(q.answers) for q in questions)
     if model.dropout >= 0:

@@ -1,7 +1,6 @@
 """All galaxies of a split, labelled or not."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -20,11 +19,7 @@ def of_splits(
     The N galaxies and the split of each, str[N]; None where the split depends
     on the labels.
   """
-  whole = dataset.load(
-    Path(experiment.prepared["folder"]),
-    crop=experiment.crop,
-    size=experiment.config.data.size,
-  )
+  whole = experiment.whole
   parts = experiment.split_of(whole.table)
   if parts is None:
     return None

@@ -12,9 +12,10 @@ import pandas as pd
 
 from gzjax.data.dataset import Dataset
 from gzjax.errors import UserError
-from gzjax.morphology import answers, campaigns, labels, noise, trees
+from gzjax.morphology import campaigns, labels, noise
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes
+from gzjax.objectives import targets
 
 
 def find_labels(
@@ -80,39 +81,38 @@ class VoteTask(NamedTuple):
 def task(
   config: ml_collections.ConfigDict, data: Dataset, classes: tuple[str, ...]
 ) -> VoteTask:
-  """What the network learns of the votes, as `config.target` says.
+  """What the network learns, as `config.target` says.
 
   Raises:
     UserError: for data without the votes that are needed, questions that the
       tree does not have, or classes that are no answers to one of them.
   """
-  kind = config.target.kind
-  if data.votes is None or data.votes.tree.name not in campaigns.TREES:
-    raise UserError(
-      f"target.kind={kind} needs the votes on a decision tree, and this data "
-      "set has none: name it with --config.data.tree=TREE, or use "
-      "--config.target.kind=classes."
-    )
-  tree = _target_tree(config, data.votes.tree)
+  kind = targets.TARGETS[config.target.kind]
+  everything = np.ones(len(data.table), bool)
+  if not kind.needs_votes:
+    tree = targets.classes(classes).tree
+    nothing = np.zeros((len(everything), 0), np.float32)
+    return VoteTask(tree, list(range(len(classes))), nothing, everything)
+  tree = _target_tree(config, data.votes)
   asked = config.labels.question or data.votes.tree.questions[0].name
   if asked not in [question.name for question in tree.questions]:
     raise UserError(
-      f"labels.question is {asked!r}, which target.kind={kind} does not learn: "
-      f"choose one of {', '.join(q.name for q in tree.questions)}."
+      f"labels.question is {asked!r}, which target.kind={config.target.kind} "
+      "does not learn: choose one of "
+      f"{', '.join(q.name for q in tree.questions)}."
     )
   question = tree.question(asked)
   names = labels.class_names(tree, question)
   first = tree.slices[question].start
-  on_tree = data.votes.on(tree)
-  known = np.ones(len(data.table), bool)
-  if kind == "labels":
-    _, votes, known = answers.multi_label(on_tree, tree.answers)
-  elif kind == "branches":
-    _, votes = answers.branch_answers(data.votes, config.target.min_votes)
-  elif kind == "counts":
-    votes = _counts(config, on_tree)
-  else:
-    votes = on_tree.cumulative
+  try:
+    votes, known = kind.learn(
+      data.votes,
+      tree,
+      volunteers=config.target.volunteers,
+      min_votes=config.target.min_votes,
+    )
+  except ValueError as error:
+    raise UserError(f"target.kind={config.target.kind}: {error}.") from None
   return VoteTask(
     tree,
     [first + names.index(name) for name in classes],
@@ -121,36 +121,25 @@ def task(
   )
 
 
-def _target_tree(config: ml_collections.ConfigDict, tree: Tree) -> Tree:
-  kind, questions = config.target.kind, tuple(config.target.questions)
-  if kind == "branches":
-    return campaigns.hierarchy(tree)
-  if kind == "labels" and not questions:
-    questions = campaigns.TEN_LABELS
-  if not questions:
-    return tree
+def _target_tree(
+  config: ml_collections.ConfigDict, votes: Votes | None
+) -> Tree:
+  target = config.target
+  if votes is None or votes.tree.name not in campaigns.TREES:
+    raise UserError(
+      f"target.kind={target.kind} needs the votes on a decision tree, and this "
+      "data set has none: name it with --config.data.tree=TREE, or use "
+      "--config.target.kind=classes."
+    )
+  questions = tuple(target.questions)
   try:
-    return trees.part(tree, questions)
+    return targets.TARGETS[target.kind].ask(votes.tree, questions)
   except ValueError as error:
     raise UserError(
       f"target.questions is {questions} ({error}): choose of "
-      f"{', '.join(q.name for q in tree.questions)}, each with those that lead "
-      "to it."
+      f"{', '.join(q.name for q in votes.tree.questions)}, each with those "
+      "that lead to it."
     ) from None
-
-
-def _counts(config: ml_collections.ConfigDict, votes: Votes):
-  """Numbers of votes; where only fractions are known, of so many people."""
-  target = config.target
-  if votes.counts is not None:
-    return votes.counts
-  if not target.volunteers:
-    raise UserError(
-      "target.kind=counts needs numbers of votes, and this data set has "
-      "fractions only: say how many people looked at each galaxy, such as "
-      "--config.target.volunteers=44."
-    )
-  return target.volunteers * votes.cumulative
 
 
 def flip_model(

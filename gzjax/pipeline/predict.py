@@ -23,6 +23,7 @@ from gzjax.morphology.walks import walk, walk_lines
 from gzjax.objectives import targets
 from gzjax.pipeline import evaluate, prepare
 from gzjax.pipeline.experiment import Experiment
+from gzjax.problem import logits_of
 from gzjax.progress import say
 
 _TABLE = "predictions"
@@ -41,24 +42,30 @@ def run(experiment: Experiment) -> None:
   rows, data = _galaxies(experiment)
   found = targets.interpret(
     experiment.target,
-    experiment.predict_images(
-      evaluate.restore(experiment, config.method),
-      data.image,
+    logits_of(
+      experiment.apply_fn,
+      experiment.network(config.method),
+      experiment.feed_of(data.image, {}),
+      np.arange(len(data.image)),
       experiment.config.evaluate.views,
     ),
   )
   table = evaluate.predictions_table(
-    data.table["id_str"], experiment.classes, found
+    data.table["id_str"], experiment.target, found
   ).rename(columns={"predicted": "label"})
   _write(experiment, table)
   _show_galaxies(experiment, table.head(config.shown))
-  if found.votes is not None:
+  if experiment.target.learns == "votes":
     _show_walks(table["id_str"].head(config.shown), found.votes)
   _compare(experiment, rows, found.votes)
 
 
 def _check_method(experiment: Experiment) -> None:
-  names = ("original", *experiment.config.unlearn.methods)
+  names = [
+    name
+    for name in experiment.names()
+    if experiment.row(name).role != "baseline"
+  ]
   method = experiment.config.predict.method
   if method not in names:
     raise UserError(
@@ -137,13 +144,13 @@ def _show_walks(ids: pd.Series, votes: predictions.Predictions) -> None:
 
 
 def _compare(
-  experiment: Experiment, rows: TableRows, found: predictions.Predictions | None
+  experiment: Experiment, rows: TableRows, found: predictions.Predictions
 ) -> None:
   """Ranks of the table's own votes beside those of the predicted shares."""
   path = experiment.workdir / _RANKS
   path.unlink(missing_ok=True)  # of another table
-  columns = {} if found is None else _votes_of(rows, found.tree.answers)
-  if found is None or not columns:
+  columns = _votes_of(rows, found.tree.answers)
+  if not columns:
     return
   places = [found.tree.index(answer) for answer in columns]
   ranks = questions.rank_correlations(

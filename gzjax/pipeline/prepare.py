@@ -26,10 +26,9 @@ def run(experiment: Experiment) -> None:
   found = labels_and_flips.find_labels(config, everything)
   for note in everything.notes:
     say(f"note: {note}")
-  task = None
-  if config.target.kind != "classes":
-    # Of all galaxies, to say at once what cannot be learned.
-    task = labels_and_flips.task(config, everything, found.classes)
+  # Of all galaxies, to say at once what cannot be learned.
+  task = labels_and_flips.task(config, everything, found.classes)
+  if not task.known.all():
     found = _only_known(found, task.known)
   left_out = {**everything.left_out, **found.left_out}
   _say_what_is_left(found, left_out)
@@ -47,7 +46,6 @@ def run(experiment: Experiment) -> None:
   )
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
   if config.target.kind == "branches":
-    assert task is not None
     _say_branches(task.tree, task.votes[found.kept[train]])
   write_json(
     experiment.workdir / "stages" / "dataset.json",
@@ -58,7 +56,7 @@ def run(experiment: Experiment) -> None:
       "left_out": left_out,
       "questions": _questions(data),
       # Of the votes that the network learns.
-      "tree": task and trees.to_json(task.tree),
+      "tree": trees.to_json(task.tree),
       "normalisation": _normalisation(config, data, train),
     },
   )
@@ -68,7 +66,7 @@ def run(experiment: Experiment) -> None:
   table = _split_table(
     data.table["id_str"], split, label, train_label, found.classes
   )
-  if task is not None:
+  if task.votes.size:
     votes_of = table["id_str"].to_numpy().copy()
     votes_of[train] = votes_of[train][
       noise.donors(label[train], train_label[train], experiment.data_seed)

@@ -1,6 +1,7 @@
 """Several seeds: a whole run each, then one scoreboard and one report."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import ml_collections
@@ -9,8 +10,7 @@ import pandas as pd
 
 from gzjax import report
 from gzjax.errors import UserError
-from gzjax.evaluation import scoreboard
-from gzjax.evaluation.attacks import scaled_confidence, u_lira
+from gzjax.evaluation import attacks, scoreboard
 from gzjax.files import read_json, write_json
 from gzjax.pipeline import evaluate
 from gzjax.pipeline.workdir import Workdir
@@ -53,7 +53,7 @@ def run(
     return
   rows = [row for board in boards.values() for row in board]
   order = list(dict.fromkeys(row["method"] for row in rows))
-  attacks = _shadow_attacks(folders, order)
+  attacks = _shadow_attacks(folders, rows)
   for row in rows:
     row.update(attacks.get((row["method"], row["seed"]), {}))
   # By method first, so that its seeds stand together.
@@ -70,19 +70,19 @@ def _config(folders, config):
 
 
 def _shadow_attacks(
-  folders: dict[int, Workdir], methods: Sequence[str]
+  folders: dict[int, Workdir], rows: Sequence[dict[str, Any]]
 ) -> dict[tuple[str, int], dict[str, float]]:
-  """U-LiRA, where the seeds share their flips (`data.seed`).
+  """U-LiRA, where the random seeds share their flips (`data.seed`).
 
-  Each seed's networks are attacked with those of all others as shadows: the
-  balanced accuracy of telling a method's network from a retrained one, by
-  (method, seed). Empty with fewer than three seeds, with other flips in each,
-  or without retraining.
+  See `attacks.shadow_attacks`; by (method, seed). Empty with fewer than three
+  seeds, with other flips in each, or without retraining.
   """
   places = list(folders.values())
   splits = [pd.read_parquet(place / "split.parquet") for place in places]
   same = all(splits[0].equals(split) for split in splits[1:])
-  if len(places) < 3 or not same or "retrain" not in methods:
+  roles = {row["method"]: row["role"] for row in rows}
+  reference = [name for name, role in roles.items() if role == "reference"]
+  if len(places) < 3 or not same or not reference:
     return {}
   flipped = (splits[0]["set"] == "forget").to_numpy()
   classes = read_json(places[0] / "stages" / "dataset.json")["classes"]
@@ -90,22 +90,20 @@ def _shadow_attacks(
     pd.Index(splits[0]["train_label"][flipped])
   )
 
-  def confidence(place, name):
-    table = pd.read_parquet(place / "evaluate" / f"{name}.parquet")[flipped]
-    p = table[[f"p_{k}" for k in classes]].to_numpy(np.float64)
-    return scaled_confidence(p, wrong)
+  def said(name):
+    tables = [
+      pd.read_parquet(place / "evaluate" / f"{name}.parquet")[flipped]
+      for place in places
+    ]
+    names = [f"p_{k}" for k in classes]
+    return np.stack([table[names].to_numpy(np.float64) for table in tables])
 
-  retrained = np.stack([confidence(place, "retrain") for place in places])
-  attacks = {}
-  for name in methods:
-    if name in ("constant", "retrain"):
-      continue
-    unlearned = np.stack([confidence(place, name) for place in places])
-    for i, seed in enumerate(folders):
-      shadows = [np.delete(x, i, axis=0) for x in (unlearned, retrained)]
-      said_member, said_unseen = (
-        u_lira(x[i], *shadows) > 0 for x in (unlearned, retrained)
-      )
-      accuracy = (np.mean(said_member) + 1 - np.mean(said_unseen)) / 2
-      attacks[name, seed] = {"u_lira_accuracy": float(accuracy)}
-  return attacks
+  retrained = said(reference[0])
+  return {
+    (name, seed): {"u_lira_accuracy": float(accuracy)}
+    for name, role in roles.items()
+    if role in ("original", "method")
+    for seed, accuracy in zip(
+      folders, attacks.shadow_attacks(said(name), retrained, wrong), strict=True
+    )
+  }

@@ -176,6 +176,7 @@ def _run_one(
     for name, other in STAGES.items():
       if name in asked or set(asked) & set(other.needs):
         place.clear(name, list(other.outputs))
+  experiment = Experiment(config, place, data_dir, manual_dir)
   needed = STAGES[asked[0]].needs
   finished = {
     name: place.check(
@@ -187,14 +188,13 @@ def _run_one(
     for name in (*needed, *asked)
   }
   if finished.get("unlearn"):
-    finished["unlearn"] = unlearn.is_finished(place, config)
+    finished["unlearn"] = unlearn.is_finished(experiment)
   for name in needed:
     if not finished[name]:
       raise UserError(
         f"stage {stage} needs stage {name}, which has not finished in "
         f"{place.root}: run --stage={name} first, or leave out --stage."
       )
-  experiment = Experiment(config, place, data_dir, manual_dir)
   to_do: list[str] = []
   for name in asked:
     again = STAGES[name].applies or set(to_do) & set(STAGES[name].needs)

@@ -15,7 +15,7 @@ from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.fisher import fisher_of
 from gzjax.progress import progress, say
 from gzjax.report import figures
-from gzjax.unlearning import edits
+from gzjax.unlearning import diagnosis, edits
 from gzjax.unlearning.diagnosis import noise_report
 
 
@@ -27,10 +27,9 @@ def stabiliser(experiment: Experiment) -> None:
   published. Writes stabiliser/results.csv and figure.svg.
   """
   config = experiment.config.stabiliser
-  original = experiment.restore("train")
-  before = unlearn.read(experiment, original)
-  target = unlearn.target_forget_accuracy(experiment, original)
-  key = jax.random.key(experiment.config.seed)
+  problem = experiment.problem
+  original = experiment.network("original")
+  goal = diagnosis.make_goal(problem, original)
 
   @jax.jit
   def noisy(params, mean_fisher, noise_scale, stabiliser):
@@ -39,29 +38,30 @@ def stabiliser(experiment: Experiment) -> None:
         f, p, noise_scale=noise_scale, stabiliser=stabiliser
       )
 
-    transform = edits.inject_noise(key, scale)
+    transform = edits.inject_noise(problem.key, scale)
     moved, _ = transform.update(
       params, transform.init(params), params, retain_fisher=mean_fisher
     )
     return moved, scale(mean_fisher, params)
 
   rows = []
+  find = fisher_of(experiment)
   for kind, estimator in (("per example", ""), ("batch mean", "batch_mean")):
-    mean_fisher = fisher.mean(
-      fisher_of(experiment, original, "retain", estimator)[0]
-    )
+    mean_fisher = fisher.mean(find(original, "retain", estimator)[0])
     grid = list(itertools.product(config.stabilisers, config.noise_scales))
     for epsilon, noise_scale in progress(grid, len(grid), f"noise, {kind} F"):
       params, scale = noisy(original.params, mean_fisher, noise_scale, epsilon)
-      now = unlearn.read(experiment, original._replace(params=params))
-      diagnosis = health.diagnose(now, before, target, experiment.classes)
+      now = diagnosis.read_vitals(problem, original._replace(params=params))
+      judged = health.diagnose(
+        now, goal.before, goal.target, problem.target.classes
+      )
       noise = noise_report(original.params, mean_fisher, scale)
       rows.append(
         {
           "fisher": kind,
           "stabiliser": epsilon,
           "noise_scale": noise_scale,
-          **diagnosis._asdict(),
+          **judged._asdict(),
           "balanced_accuracy": now.balanced_accuracy,
           "forget_accuracy": now.forget_accuracy,
           "distance_to_constant": now.distance_to_constant,
@@ -87,7 +87,7 @@ def discovery(experiment: Experiment) -> None:
     part.unlearn.discovered = share
     part.unlearn.methods = config.discovery.methods
     own = share == config.unlearn.discovered and unlearn.is_finished(
-      experiment.workdir, part
+      Experiment(part, experiment.workdir)
     )
     folder = experiment.workdir / "discovery" / f"{share:g}"
     if own:
@@ -105,7 +105,7 @@ def discovery(experiment: Experiment) -> None:
     rows += [
       {"discovered": share, **_numbers(row)}
       for row in read_json(folder / "scoreboard.json")
-      if row["method"] in ("original", *config.discovery.methods)
+      if row["role"] == "original" or row["method"] in config.discovery.methods
     ]
   _write(experiment, "discovery", pd.DataFrame(rows), figures.discovery)
 

@@ -29,6 +29,7 @@ from gzjax.pipeline import evaluate
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.galaxies import of_splits
 from gzjax.pipeline.workdir import Workdir
+from gzjax.problem import logits_of
 from gzjax.progress import say
 
 # As trained, on partly wrong labels; and without those that are wrong.
@@ -42,6 +43,11 @@ class Galaxies(NamedTuple):
   four: labels.Labels  # by the scheme `four`; uncertain ones have no label
   validation: np.ndarray  # rows, i64[n]
   test: np.ndarray  # rows, i64[m]
+
+  def were_asked(self, tree: Tree) -> bool:
+    """Whether volunteers answered the questions of a tree."""
+    assert self.data.votes is not None
+    return set(tree.answers) <= set(self.data.votes.tree.answers)
 
   def votes(self, tree: Tree) -> Votes:
     """The votes on the questions of a system."""
@@ -176,32 +182,30 @@ def _confident(galaxies: Galaxies) -> np.ndarray:
 def _ask(
   experiment: Experiment, method: str, galaxies: Galaxies
 ) -> targets.Prediction:
-  logits = experiment.predict_images(
-    evaluate.restore(experiment, method),
-    galaxies.data.image,
+  image = galaxies.data.image
+  logits = logits_of(
+    experiment.apply_fn,
+    experiment.network(method),
+    experiment.feed_of(image, {}),
+    np.arange(len(image)),
     experiment.config.evaluate.views,
   )
   return targets.interpret(experiment.target, logits)
 
 
 def _cost(experiment: Experiment, method: str) -> dict[str, Any]:
-  folder = {"original": "train"}.get(method, method)
-  params, _ = experiment.initial_variables
-  cost = read_json(experiment.place(folder) / "cost.json")
+  network = experiment.network(method)
   return {
-    "parameters": sum(x.size for x in jax.tree.leaves(params)),
-    "train_seconds": cost["wall_seconds"],
+    "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
+    "train_seconds": network.wall_seconds,
   }
 
 
 def four_scores(found: targets.Prediction) -> np.ndarray:
-  """How much a system is for each of seed 3's four classes, f64[N,4].
+  """How much a system is for each of the four classes, f64[N,4].
 
-  The probabilities of a network of these classes; of one that answers questions
-  the shares of all volunteers, 0 for what it is not asked.
+  Shares of all volunteers, as it expects them; 0 for what it is not asked.
   """
-  if found.votes is None:
-    return found.probabilities
   return labels.four_shares(found.votes.tree, found.votes.cumulative)
 
 
@@ -220,7 +224,7 @@ def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
   said = metrics.predicted_class(four_scores(found)[rows])
   accuracy = metrics.accuracy(label, said)
   tables = {}
-  if found.votes is not None:
+  if galaxies.were_asked(found.votes.tree):
     tables = label_scores.question_tables(
       galaxies.votes(found.votes.tree),
       {"": found},
@@ -250,7 +254,7 @@ def _differences(
   for (name, method), one in said.items():
     base = name.rpartition("_")[0]
     other = said.get((base, method))
-    if other is None or one.votes is None or other.votes is None:
+    if other is None or not galaxies.were_asked(one.votes.tree):
       continue
     if one.votes.tree.answers != other.votes.tree.answers:
       continue
@@ -275,8 +279,6 @@ def _difference(
   Accuracy over all questions, and macro-F1 of the labels by thresholds of 0.5
   and by tuned ones.
   """
-  assert one.votes is not None
-  assert other.votes is not None
   test, tree = galaxies.test, one.votes.tree
   votes = galaxies.votes(tree)
   found = {
@@ -364,7 +366,7 @@ def _confusions(experiments, said, galaxies: Galaxies) -> dict[str, Any]:
       experiment.config.evaluate.uncertain_below,
     )["original"]
     for name, experiment in experiments.items()
-    if experiment.target.tree is None
+    if experiment.target.classes == galaxies.four.classes
   }
 
 
@@ -379,9 +381,10 @@ def _cards(
   lines = {"volunteers": [walks.walk_lines(x) for x in steps]}
   for name, experiment in experiments.items():
     lines[name] = descriptions.describe(
-      experiment,
+      experiment.target,
       said[name],
       rows,
+      below=experiment.config.evaluate.uncertain_below,
       shares=galaxies.four.shares,
       votes=votes,
       validation=galaxies.validation,

@@ -42,7 +42,7 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
   config = read_json(workdir / "config.json")
   dataset = read_json(workdir / "stages" / "dataset.json")
   classes = dataset["classes"]
-  methods = [row["method"] for row in rows]
+  roles = {row["method"]: row["role"] for row in rows}
   text = template("page.html.jinja").render(
     config=config,
     config_text=json.dumps(config["config"], indent=2),
@@ -65,7 +65,7 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
       {
         row["method"]: np.asarray(row["confusion"])
         for row in rows
-        if row["method"] != "constant"
+        if row["role"] != "baseline"
       },
       classes,
     ),
@@ -73,8 +73,8 @@ def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
     suspects=_suspects(workdir, split, image, gallery),
     changed={
       name: _changed(workdir, split, image, name, gallery)
-      for name in methods
-      if name not in ("constant", "original")
+      for name in roles
+      if roles[name] in ("reference", "method")
     },
     health={row["method"]: row["health"] for row in rows if row["health"]},
     recalls=[
@@ -232,10 +232,11 @@ def _unlearning(workdir: Workdir, rows: list[dict[str, Any]]) -> str:
     runs[name] = pd.concat([start, kept])
   # Where real retraining ended: the goal.
   for row in rows:
-    if row["method"] == "retrain":
-      (lines,) = _metrics(workdir, {"retrain": "retrain"}).values()
+    if row["role"] == "reference":
+      name = row["method"]
+      (lines,) = _metrics(workdir, {name: name}).values()
       goal = lines[lines["split"] == "validation"].tail(1)
-      runs["retrain"] = goal.assign(forget_accuracy=row["forget_accuracy"])
+      runs[name] = goal.assign(forget_accuracy=row["forget_accuracy"])
   return figures.unlearning_curves(runs)
 
 
