@@ -9,6 +9,7 @@ import optax
 
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
+from gzjax.registry import Table
 from gzjax.types import Batch, Objective
 
 
@@ -207,6 +208,11 @@ def focal(gamma: float) -> Objective:
   return objective
 
 
+def unweighted(counts: np.ndarray) -> None:
+  """No weights."""
+  del counts
+
+
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
   """N / (K n_k): scikit-learn's `class_weight="balanced"`, f64[K]."""
   return counts.sum() / (len(counts) * counts)
@@ -216,6 +222,29 @@ def effective_weights(counts: np.ndarray, beta: float = 0.9999) -> np.ndarray:
   """(1 - beta) / (1 - beta^n_k) with mean 1 (Cui et al. 2019, eq. 2)."""
   weights = (1 - beta) / (1 - beta ** np.asarray(counts, np.float64))
   return weights / weights.mean()
+
+
+def _focal(*, focal_gamma: float = 2.0) -> Objective:
+  """See `focal`.
+
+  Args:
+    focal_gamma: exponent of the focal loss; 0 is cross-entropy.
+  """
+  return focal(focal_gamma)
+
+
+# (**settings) -> objective of a label
+LOSSES: Table[Callable[..., Objective]] = Table(
+  {"cross_entropy": lambda: cross_entropy, "focal": _focal}
+)
+# (galaxies of each class, i[K]) -> their weights, f[K], or None
+CLASS_WEIGHTS: Table[Callable[..., np.ndarray | None]] = Table(
+  {
+    "none": unweighted,
+    "balanced": balanced_weights,
+    "effective": effective_weights,
+  }
+)
 
 
 def masked_mean(values: jax.Array, valid: jax.Array) -> jax.Array:

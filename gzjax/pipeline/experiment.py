@@ -16,7 +16,7 @@ from gzjax import models, sharding
 from gzjax.data import augment, pixels
 from gzjax.data.dataset import Dataset, load
 from gzjax.data.feed import Feed, ordered_rows
-from gzjax.errors import UserError
+from gzjax.errors import UserError, naming
 from gzjax.files import read_json
 from gzjax.models import pretrained
 from gzjax.morphology import noise, splits
@@ -29,9 +29,6 @@ from gzjax.pipeline.workdir import Workdir
 from gzjax.training.step import init_state, make_predict_step, predict
 from gzjax.types import ApplyFn, Objective, PyTree, TrainState
 
-# Keys of config.model that other networks do not have.
-OF_RESNETS = ("small_stem", "zero_gamma", "head")
-OF_CNNS = ("hidden", "per_question")
 # Rows of each prediction batch.
 _PREDICT_BATCH = 256
 
@@ -131,9 +128,10 @@ class Experiment:
       return flipped
     if name == "clean":
       return np.flatnonzero(self.split["set"] == "retain")
-    known = noise.discovered(
-      flipped, self.config.unlearn.discovered, self.data_seed
-    )
+    with naming("unlearn"):
+      known = noise.discovered(
+        flipped, self.config.unlearn.discovered, self.data_seed
+      )
     return {
       "forget": known,
       "retain": np.setdiff1d(self.members("train"), known),
@@ -311,16 +309,14 @@ class Experiment:
     """The loss of a recipe; class weights are those of the labels i64[n]."""
     if self.target.tree is not None:
       return self.target.objective
-    objective = {
-      "cross_entropy": losses.cross_entropy,
-      "focal": losses.focal(recipe.focal_gamma),
-    }[recipe.loss]
-    counts = np.bincount(label, minlength=len(self.classes))
-    weights = {
-      "none": lambda counts: None,
-      "balanced": losses.balanced_weights,
-      "effective": losses.effective_weights,
-    }[recipe.class_weights](counts)
+    objective = losses.LOSSES[recipe.loss](
+      **losses.LOSSES.take(recipe.loss, recipe)
+    )
+    weigh = losses.CLASS_WEIGHTS[recipe.class_weights]
+    weights = weigh(
+      np.bincount(label, minlength=len(self.classes)),
+      **losses.CLASS_WEIGHTS.take(recipe.class_weights, recipe),
+    )
     if weights is None:
       return objective
     return losses.weighted(objective, weights)
@@ -409,21 +405,10 @@ class Experiment:
     return {"params": params, "batch_stats": batch_stats}
 
   def _model(self):
-    model = self.config.model
-    options: dict[str, Any] = {
-      "num_classes": self.target.outputs,
-      "width": model.width / 64,
-      "dtype": jnp.dtype(model.dtype),
-      "conv_form": model.conv_form,
-    }
-    if model.name in models.RESNETS:
-      options |= {name: model[name] for name in ("width", *OF_RESNETS)}
-    if model.name in models.CNNS:
-      options["hidden"] = model.hidden
-    if model.per_question:
-      assert self.target.tree is not None
-      questions = self.target.tree.questions
-      options["networks"] = tuple(len(q.answers) for q in questions)
-    if model.dropout >= 0:
-      options["dropout"] = model.dropout
-    return models.MODELS[model.name](**options)
+    model, tree = self.config.model, self.target.tree
+    return models.build(
+      model.name,
+      self.target.outputs,
+      () if tree is None else tuple(len(q.answers) for q in tree.questions),
+      **models.NETWORKS.take(model.name, model),
+    )

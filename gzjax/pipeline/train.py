@@ -62,8 +62,9 @@ def fit_from_scratch(
   label = columns["label"][members]
   rows = partial(_rows, config, members, label, seed)
   steps = len(rows(epoch=0))
-  schedule = _schedule(config, steps)
-  tx = _optimizer(experiment, config, schedule, steps)
+  rates = _rates(config, steps)
+  schedule = rates.schedule
+  tx = _optimizer(experiment, config, rates, steps)
   step = make_train_step(
     experiment.apply_fn,
     experiment.objective(config, label),
@@ -148,30 +149,31 @@ def _rows(
   return rows[: config.steps_per_epoch or None]
 
 
-def _schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
-  """The learning rate of a recipe for epochs of so many steps."""
+def _rates(config: ml_collections.ConfigDict, steps: int) -> optim.Rates:
+  """The learning rates of a recipe for epochs of so many steps."""
   every = config.epochs * steps
-  return optim.make_schedule(
-    learning_rate=config.learning_rate,
-    steps=every,
-    warmup_steps=min(math.ceil(config.warmup_epochs * steps), every - 1),
-    decays=config.schedule == "cosine",
+  span = optim.Span(
+    config.learning_rate,
+    every,
+    min(math.ceil(config.warmup_epochs * steps), every - 1),
+    steps,
   )
+  settings = optim.SCHEDULES.take(config.schedule, config)
+  return optim.SCHEDULES[config.schedule](span, **settings)
 
 
 def _optimizer(
   experiment: Experiment,
   config: ml_collections.ConfigDict,
-  schedule: optax.Schedule,
+  rates: optim.Rates,
   steps: int,
 ) -> optax.GradientTransformation:
   """The optimizer of a recipe."""
 
   def make_optimizer(start: int) -> optax.GradientTransformation:
-    return optim.make_optimizer(
-      config.optimizer,
-      lambda step: schedule(step + start),
-      weight_decay=config.weight_decay,
+    return optim.OPTIMIZERS[config.optimizer](
+      lambda step: rates.schedule(step + start),
+      **optim.OPTIMIZERS.take(config.optimizer, config),
     )
 
   layers = models.depth_order(experiment.initial_variables[0])
@@ -181,14 +183,7 @@ def _optimizer(
     optim.freeze_backbone(make_optimizer, config.frozen_epochs * steps),
     {layer: by_name[layer] * by_depth[layer] for layer in layers},
   )
-  if config.schedule != "plateau":
-    return tx
-  plateau = optim.Plateau(
-    config.plateau_factor, config.plateau_patience, config.min_learning_rate
-  )
-  return optim.with_plateau(
-    tx, plateau, learning_rate=config.learning_rate, steps=steps
-  )
+  return rates.wrap(tx)
 
 
 def _score(experiment: Experiment, scores: dict[str, float]) -> float:
