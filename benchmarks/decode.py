@@ -116,7 +116,7 @@ def _feeding(image: np.ndarray) -> dict[str, float]:
   count, size = _BATCH.value, _SIZE.value
   model = models.MODELS[_MODEL.value](num_classes=3)
   params, batch_stats = models.init_variables(model, jax.random.key(0), size)
-  tx = optim.make_optimizer("sgd", optax.constant_schedule(1e-3))
+  tx = optim.OPTIMIZERS["sgd"](optax.constant_schedule(1e-3), weight_decay=0.0)
   state = init_state(params, batch_stats, tx)
   step = make_train_step(models.make_apply_fn(model), losses.cross_entropy, tx)
   feeds = {

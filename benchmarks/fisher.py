@@ -165,7 +165,7 @@ def _gradient(problem) -> _Way:
 
 
 def _train_step(problem, mesh) -> _Way:
-  tx = optim.make_optimizer("sgd", optax.constant_schedule(1e-4))
+  tx = optim.OPTIMIZERS["sgd"](optax.constant_schedule(1e-4), weight_decay=0.0)
   state = init_state(
     *sharding.replicate(mesh, (problem.params, problem.batch_stats)), tx
   )

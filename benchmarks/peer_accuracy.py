@@ -52,13 +52,9 @@ def _optimizer(network, train, steps):
     optimizer = torch.optim.SGD(
       groups, lr=rate, momentum=0.9, weight_decay=decay
     )
-  schedule = optim.make_schedule(
-    learning_rate=rate,
-    steps=train["epochs"] * steps,
-    warmup_steps=min(
-      math.ceil(train["warmup_epochs"] * steps), train["epochs"] * steps - 1
-    ),
-  )
+  every = train["epochs"] * steps
+  warmup_steps = min(math.ceil(train["warmup_epochs"] * steps), every - 1)
+  schedule = optim.cosine(optim.Span(rate, every, warmup_steps)).schedule
   return optimizer, torch.optim.lr_scheduler.LambdaLR(
     optimizer, lambda step: float(schedule(step)) / rate
   )

@@ -77,7 +77,9 @@ def _ours(start, batch, conv_form):
   shapes = {"params": params, "batch_stats": batch_stats}
   variables = jax.tree.map(jnp.array, torch_resnet.to_flax(start, shapes))
   # A constant rate, as the peer's: the schedule is not what is measured.
-  tx = optim.make_optimizer("sgd", optax.constant_schedule(_LEARNING_RATE))
+  tx = optim.OPTIMIZERS["sgd"](
+    optax.constant_schedule(_LEARNING_RATE), weight_decay=0.0
+  )
   state = init_state(variables["params"], variables["batch_stats"], tx)
   step = make_train_step(models.make_apply_fn(model), losses.cross_entropy, tx)
 

@@ -1,5 +1,8 @@
 """The error that a user can mend."""
 
+from collections.abc import Iterator
+import contextlib
+
 
 class UserError(Exception):
   """A mistake in a flag, a config, a file or a row.
@@ -10,3 +13,16 @@ class UserError(Exception):
 
   def __init__(self, message: str):
     super().__init__(" ".join(message.split()))
+
+
+class SettingError(UserError, ValueError):
+  """A value that cannot be; the message begins with the argument's name."""
+
+
+@contextlib.contextmanager
+def naming(section: str) -> Iterator[None]:
+  """Makes the argument of a SettingError a key of a section of the config."""
+  try:
+    yield
+  except SettingError as error:
+    raise UserError(f"{section}.{error}") from None

@@ -5,7 +5,7 @@ import re
 
 import pandas as pd
 
-from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
+from gzjax.data.builders import READERS
 from gzjax.morphology import labels, noise
 from gzjax.unlearning import METHODS
 from tests.command_line import ROOT, launch
@@ -50,14 +50,8 @@ def test_a_section_can_be_copied_to_another_row():
 
 def test_the_data_document_names_all_builders_labels_and_flips():
   text = (DOCS / "data.md").read_text()
-  names = {
-    f"galaxy_zoo2/{name}" for name in galaxy_zoo2.Builder.builder_configs
-  }
-  names |= {
-    f"galaxy_zoo_decals/{name}"
-    for name in galaxy_zoo_decals.Builder.builder_configs
-  }
-  names |= {*labels.SCHEMES, *noise.FLIP_MODELS}
+  names = {*labels.SCHEMES, *noise.NOISE_MODELS}
+  names |= {name for name in READERS if name.startswith("galaxy_zoo")}
   assert names == {name for name in names if f"| `{name}` |" in text}
 
 

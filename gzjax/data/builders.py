@@ -1,15 +1,19 @@
 """The builder of each kind of data set."""
 
+from collections.abc import Callable
 import dataclasses
+from functools import partial
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
 from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
 from gzjax.data.galaxy_catalog import (
-  catalog,
+  catalog as catalogs,
+)
+from gzjax.data.galaxy_catalog import (
   fits_images,
   galaxy_catalog_dataset_builder,
 )
@@ -17,12 +21,13 @@ from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
 from gzjax.morphology import campaigns
+from gzjax.registry import Positive, Table
 
 
 def catalog_builder(
   path: Path,
   images: Path,
-  columns: catalog.Columns,
+  columns: catalogs.Columns,
   classes: tuple[str, ...],
   data_dir: str | None,
   stretch: Stretch = fits_images.DEFAULT,
@@ -33,14 +38,14 @@ def catalog_builder(
     UserError: see `catalog.read_catalog`.
   """
   return builder_of(
-    catalog.read_catalog(path, images, columns, classes, stretch),
+    catalogs.read_catalog(path, images, columns, classes, stretch),
     path,
     data_dir,
   )
 
 
 def builder_of(
-  found: catalog.Catalog, path: Path, data_dir: str | None
+  found: catalogs.Catalog, path: Path, data_dir: str | None
 ) -> tfds.core.DatasetBuilder:
   """The builder of a catalogue that was checked.
 
@@ -50,7 +55,7 @@ def builder_of(
     data_dir: TFDS folder; None is TFDS's own default.
   """
   config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
-    name=f"{path.name.partition('.')[0]}-{catalog.fingerprint(found)}",
+    name=f"{path.name.partition('.')[0]}-{catalogs.fingerprint(found)}",
     catalog=found,
   )
   return galaxy_catalog_dataset_builder.Builder(
@@ -96,9 +101,8 @@ def zoo_builder(
   name: str,
   manual_dir: str | None,
   *,
-  verify: bool,
-  samples: tuple[str, ...],
   data_dir: str | None,
+  **changes: Any,
 ) -> tfds.core.DatasetBuilder:
   """The builder of files of Galaxy Zoo; their fingerprint is in its name.
 
@@ -109,24 +113,13 @@ def zoo_builder(
     name: such as galaxy_zoo2/kaggle.
     manual_dir: folder of the files that the user downloaded; None is TFDS's
       own default.
-    verify: whether published checksums are compared.
-    samples: of Hart et al. (2016): original, extra, stripe82.
     data_dir: TFDS folder; None is TFDS's own default.
+    changes: of the builder's config: `verify`, and of hart16 `samples`.
 
   Raises:
-    UserError: for an unknown name, or a folder without the files.
+    UserError: for a folder without the files.
   """
   family, _, config_name = name.partition("/")
-  configs = {
-    f"{k}/{c}": config
-    for k, builder in _ZOO.items()
-    for c, config in builder.builder_configs.items()
-  }
-  if name not in configs:
-    raise UserError(
-      f"data.builder is {name!r}: choose one of {', '.join(configs)}, "
-      "galaxy_catalog or galaxy_synthetic."
-    )
   folder = Path(manual_dir) if manual_dir else _default_manual_dir(data_dir)
   files = _listing(folder)
   if not files:
@@ -134,12 +127,11 @@ def zoo_builder(
       f"there are none of Galaxy Zoo's files in the folder {folder}: "
       f"{_ZOO[family].MANUAL_DOWNLOAD_INSTRUCTIONS}"
     )
-  changes = {"samples": samples} if config_name == "hart16" else {}
-  known = repr((files, changes)).encode()
+  content = {key: x for key, x in changes.items() if key != "verify"}
+  known = repr((files, content)).encode()
   config = dataclasses.replace(
-    configs[name],
+    _ZOO[family].builder_configs[config_name],
     name=f"{config_name}-{hashlib.sha256(known).hexdigest()[:12]}",
-    verify=verify,
     **changes,
   )
   return _ZOO[family](config=config, data_dir=data_dir)
@@ -149,6 +141,157 @@ _ZOO: dict[str, Any] = {
   "galaxy_zoo2": galaxy_zoo2.Builder,
   "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
 }
+
+
+class Place(NamedTuple):
+  """What a reader needs beside its settings."""
+
+  data_dir: str | None = None  # TFDS folder; None is TFDS's own default
+  manual_dir: str | None = None  # of files that the user downloaded
+  seed: int = 0  # of a sky
+  size: int = 64  # edge of the network's input, pixels
+  given: str = ""  # column of labels as somebody gave them
+
+
+def _zoo(name: str, place: Place, *, verify: bool = True, **changes: Any):
+  """Galaxy Zoo's own files, in --manual_dir.
+
+  Args:
+    name: of the release.
+    place: see `Place`.
+    verify: whether to compare the checksums that were published.
+    changes: see `zoo_builder`.
+  """
+  return zoo_builder(
+    name,
+    place.manual_dir,
+    data_dir=place.data_dir,
+    verify=verify,
+    **changes,
+  )
+
+
+def _hart16(
+  place: Place, *, verify: bool = True, samples: tuple[str, ...] = ("original",)
+):
+  """The whole of Galaxy Zoo 2, with the labels of Hart et al. (2016).
+
+  Args:
+    place: see `Place`.
+    verify: whether to compare the checksums that were published.
+    samples: galaxy_zoo2/hart16: which of original, extra and stripe82.
+  """
+  return _zoo(
+    "galaxy_zoo2/hart16", place, verify=verify, samples=tuple(samples)
+  )
+
+
+def _catalog(
+  place: Place,
+  *,
+  catalog: str = "",
+  images: str = "",
+  id_column: str = "id_str",
+  file_column: str = "file_loc",
+  label_column: str = "label",
+  vote_columns: tuple[str, ...] = (),
+  tree: str = "",
+  vote_form: str = "counts",
+  crop_column: str = "",
+  ra_column: str = "",
+  dec_column: str = "",
+  split_column: str = "",
+  classes: tuple[str, ...] = ("smooth", "featured", "artifact"),
+  fits_planes: str = "rgb",
+  fits_white: float = 99.7,
+  fits_softening: float = 10.0,
+):
+  """A table of galaxies and a folder of their images.
+
+  Args:
+    place: see `Place`.
+    catalog: galaxy_catalog: the table, CSV or parquet.
+    images: folder of the images; "" is the catalogue's own.
+    id_column: of the galaxies' names.
+    file_column: of the image files.
+    label_column: of the classes; "": not read.
+    vote_columns: one per class: the label is the largest.
+    tree: gz2, gz2_kaggle, gzd_5 or gzd_1_2: votes by name; of galaxy_synthetic
+      gz2 ("") or gzd_5.
+    vote_form: of the tree's columns: counts or fractions.
+    crop_column: edge of each galaxy's square, pixels of the file.
+    ra_column: right ascension, degrees; "": by its usual names.
+    dec_column: declination, likewise.
+    split_column: train, validation, test; "": drawn.
+    classes: the names in the label column, in the order of the classes.
+    fits_planes: FITS images: which plane is which colour.
+    fits_white: FITS images: the percentile that is white.
+    fits_softening: FITS images: where the asinh stretch bends (Lupton et al.
+      2004); larger ones show fainter light.
+  """
+  path = Path(catalog)
+  return catalog_builder(
+    path,
+    Path(images) if images else path.parent,
+    catalogs.Columns(
+      id=id_column,
+      file=file_column,
+      label=label_column,
+      votes=tuple(vote_columns),
+      tree=tree,
+      vote_form=vote_form,
+      crop=crop_column,
+      ra=ra_column,
+      dec=dec_column,
+      split=split_column,
+      given=place.given,
+    ),
+    tuple(classes),
+    place.data_dir,
+    Stretch(fits_planes, fits_white, fits_softening),
+  )
+
+
+def _synthetic(
+  place: Place,
+  *,
+  galaxies: Positive = 2000,
+  class_fractions: tuple[float, ...] = (0.45, 0.45, 0.1),
+  tree: str = "",
+):
+  """A synthetic sky and its volunteers.
+
+  Args:
+    place: see `Place`.
+    galaxies: galaxy_synthetic: how many.
+    class_fractions: galaxy_synthetic: shares of smooth, featured, artifact.
+    tree: gz2 ("") or gzd_5.
+  """
+  return synthetic_builder(
+    galaxies=galaxies,
+    image_size=place.size,
+    class_fractions=tuple(class_fractions),
+    seed=place.seed,
+    data_dir=place.data_dir,
+    tree=tree or campaigns.GZ2.name,
+  )
+
+
+# (place, **settings) -> TFDS builder
+READERS: Table[Callable[..., tfds.core.DatasetBuilder]] = Table(
+  {
+    **{
+      name: _hart16 if name == "galaxy_zoo2/hart16" else partial(_zoo, name)
+      for name in (
+        f"{family}/{config}"
+        for family, builder in _ZOO.items()
+        for config in builder.builder_configs
+      )
+    },
+    "galaxy_catalog": _catalog,
+    "galaxy_synthetic": _synthetic,
+  }
+)
 
 
 # How the names of their files and folders begin.

@@ -1,8 +1,10 @@
 """Networks; the only modules that import flax."""
 
+from collections.abc import Callable
+from functools import partial
 import inspect
 import re
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -10,11 +12,149 @@ import jax.numpy as jnp
 
 from gzjax.models.cnn import CNN
 from gzjax.models.efficientnet import EFFICIENTNETS
+from gzjax.models.layers import ConvForm
 from gzjax.models.resnet import RESNETS
+from gzjax.registry import Positive, Table
 from gzjax.types import ApplyFn, PyTree
 
-CNNS = {"cnn": CNN}
-MODELS = RESNETS | EFFICIENTNETS | CNNS
+MODELS = RESNETS | EFFICIENTNETS | {"cnn": CNN}
+# Channels of a ResNet's first stage as published: a width of 1 of the others.
+_WIDTH = 64
+_Dtype = Literal["float32", "bfloat16"]
+
+
+def _dropout(share: float) -> dict[str, float]:
+  """The argument of a network; it is left out below 0."""
+  return {"dropout": share} if share >= 0 else {}
+
+
+def _resnet(
+  make: Callable[..., nn.Module],
+  outputs: int,
+  questions: tuple[int, ...],
+  *,
+  width: Positive = _WIDTH,
+  small_stem: bool = False,
+  zero_gamma: bool = False,
+  dtype: _Dtype = "float32",
+  head: Literal["pool", "flatten"] = "pool",
+  dropout: float = -1.0,
+  conv_form: ConvForm = "auto",
+) -> nn.Module:
+  """A ResNet.
+
+  Args:
+    make: of `RESNETS`.
+    outputs: K, the number of logits.
+    questions: not needed.
+    width: 64 is as published: channels of a ResNet's first stage; of the others
+      all are in proportion.
+    small_stem: ResNets: one 3x3 convolution instead of 7x7 and pooling, for
+      images of about 32 to 64 pixels.
+    zero_gamma: ResNets: whether each block starts as the identity.
+    dtype: of the computation; bfloat16 on GPUs and TPUs.
+    head: ResNets: what it gets, the mean of the last map, or all (seed 2).
+    dropout: share before the head, and before the hidden layer of the cnn; -1:
+      as published.
+    conv_form: how convolutions are computed, see models/layers.py.
+  """
+  del questions
+  return make(
+    num_classes=outputs,
+    width=width,
+    small_stem=small_stem,
+    zero_gamma=zero_gamma,
+    dtype=jnp.dtype(dtype),
+    head=head,
+    conv_form=conv_form,
+    **_dropout(dropout),
+  )
+
+
+def _efficientnet(
+  make: Callable[..., nn.Module],
+  outputs: int,
+  questions: tuple[int, ...],
+  *,
+  width: Positive = _WIDTH,
+  dtype: _Dtype = "float32",
+  dropout: float = -1.0,
+  conv_form: ConvForm = "auto",
+) -> nn.Module:
+  """An EfficientNetV2; its settings are those of `_resnet`."""
+  del questions
+  return make(
+    num_classes=outputs,
+    width=width / _WIDTH,
+    dtype=jnp.dtype(dtype),
+    conv_form=conv_form,
+    **_dropout(dropout),
+  )
+
+
+def _cnn(
+  outputs: int,
+  questions: tuple[int, ...],
+  *,
+  width: Positive = _WIDTH,
+  hidden: Positive = 128,
+  per_question: bool = False,
+  dtype: _Dtype = "float32",
+  dropout: float = -1.0,
+  conv_form: ConvForm = "auto",
+) -> nn.Module:
+  """The small CNN; its other settings are those of `_resnet`.
+
+  Args:
+    outputs: K, the number of logits.
+    questions: logits of each question, K in all.
+    width: see `_resnet`.
+    hidden: cnn: outputs of the dense layer, for a width of 64.
+    per_question: cnn: whether each question has one of its own.
+    dtype: see `_resnet`, as the others.
+    dropout: -1: 0.25.
+    conv_form: see `layers.conv2d`.
+  """
+  return CNN(
+    num_classes=outputs,
+    width=width / _WIDTH,
+    hidden=hidden,
+    networks=questions if per_question else (),
+    dtype=jnp.dtype(dtype),
+    conv_form=conv_form,
+    **_dropout(dropout),
+  )
+
+
+# (outputs, questions, **settings) -> linen module
+NETWORKS: Table[Callable[..., nn.Module]] = Table(
+  {
+    **{name: partial(_resnet, make) for name, make in RESNETS.items()},
+    **{
+      name: partial(_efficientnet, make) for name, make in EFFICIENTNETS.items()
+    },
+    "cnn": _cnn,
+  }
+)
+
+
+def build(
+  name: str, outputs: int, questions: tuple[int, ...] = (), **settings: Any
+) -> nn.Module:
+  """A network of `NETWORKS`.
+
+  Args:
+    name: its row.
+    outputs: K, the number of logits.
+    questions: logits of each question of a tree, K in all.
+    settings: keyword-only arguments of the row.
+
+  Raises:
+    SettingError: for an unknown name, or a setting that cannot be.
+  """
+  row = NETWORKS.pick("name", name)
+  NETWORKS.check(name, settings)
+  return row(outputs, questions, **settings)
 
 
 def make_apply_fn(model: Any) -> ApplyFn:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gzjax.morphology import campaigns, trees, walks
-from gzjax.morphology.labels import Labels, Settings, majority_answer, sifted
+from gzjax.morphology.labels import Labels, majority_answer, sifted
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes, answered
 
@@ -97,7 +97,7 @@ def branch_answers(votes: Votes, min_votes: int = 0) -> tuple[Tree, np.ndarray]:
 
 
 def _branch(votes, question, inside, min_votes):
-  choice = majority_answer(votes, Settings(question))
+  choice = majority_answer(votes, question=question)
   checks = {"the majority leads elsewhere": ~inside}
   if min_votes:
     checks[f"fewer than {min_votes} answers"] = (

@@ -1,14 +1,15 @@
 """Votes to labels: the class of each galaxy, and which galaxies get none."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gzjax.errors import UserError
+from gzjax.errors import SettingError
 from gzjax.morphology import walks
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes, answered
+from gzjax.registry import Natural, Share, Table, choose
 
 LEFT_OUT = -1
 
@@ -38,37 +39,37 @@ class Choice(NamedTuple):
   needs: str  # the question that was not answered, for the table
 
 
-class Settings(NamedTuple):
-  """What is asked of the votes on a galaxy."""
-
-  question: str = ""  # for the scheme "question"; "": the tree's first
-  threshold: float = 0.0  # least share of the class, of those who answered
-  # Least share of volunteers who are asked the question, such as those of
-  # Willett et al. (2013), Table 3.
-  min_asked: float = 0.0
-  min_votes: int = 0  # least number of volunteers; needs counts
-  debiased: bool = False  # debiased fractions instead of what was voted
-
-
-def make(votes: Votes, kind: str, settings: Settings) -> Labels:
+def make(
+  votes: Votes,
+  kind: str,
+  *,
+  min_votes: Natural = 0,
+  debiased: bool = False,
+  **settings: Any,
+) -> Labels:
   """Labels by one of the `SCHEMES`.
+
+  Args:
+    votes: on N galaxies.
+    kind: a name of `SCHEMES`.
+    min_votes: least number of volunteers; 0 without counts.
+    debiased: by debiased fractions instead of what was voted.
+    settings: of the scheme.
 
   Raises:
     UserError: for an unknown scheme or question, or votes that lack what is
       asked for.
   """
-  if kind not in SCHEMES:
-    raise UserError(
-      f"labels.kind is {kind!r}: choose column or one of {', '.join(SCHEMES)}."
-    )
-  if settings.debiased:
+  scheme = SCHEMES.pick("kind", kind)
+  SCHEMES.check(kind, settings)
+  if debiased:
     votes = _debiased(votes)
-  choice = SCHEMES[kind](votes, settings)
+  choice = scheme(votes, **settings)
   checks = {}
-  if settings.min_votes:
+  if min_votes:
     first = votes.tree.questions[0].name
-    checks[f"fewer than {settings.min_votes} volunteers"] = (
-      answered(votes, first) < settings.min_votes
+    checks[f"fewer than {min_votes} volunteers"] = (
+      answered(votes, first) < min_votes
     )
   checks[f"nobody answered {choice.needs}"] = choice.unanswered
   checks["uncertain: no class reaches its threshold"] = choice.label == LEFT_OUT
@@ -82,30 +83,6 @@ def sifted(choice: Choice, checks: Mapping[str, np.ndarray]) -> Labels:
   return Labels(choice.classes, label, choice.shares, left_out)
 
 
-def check_settings(kind: str, settings: Settings) -> None:
-  """Finds settings that the scheme has no use for, or that make no sense.
-
-  Args:
-    kind: a name of `SCHEMES`, or column: labels as they were recorded.
-    settings: see `make`.
-
-  Raises:
-    UserError: naming the first one.
-  """
-  useful = _USED.get(kind, ())
-  for name, value in settings._asdict().items():
-    if value != Settings._field_defaults[name] and name not in useful:
-      raise UserError(
-        f"labels.{name}={value} does nothing with labels.kind={kind}: leave it "
-        "out, or use --config.labels.kind=question."
-      )
-  for name in ("threshold", "min_asked"):
-    if not 0 <= getattr(settings, name) <= 1:
-      raise UserError(
-        f"labels.{name} is {getattr(settings, name)}: give a share from 0 to 1."
-      )
-
-
 def only(found: Labels, classes: tuple[str, ...]) -> Labels:
   """Labels of some of the classes, in this order; (): all of them.
 
@@ -115,14 +92,14 @@ def only(found: Labels, classes: tuple[str, ...]) -> Labels:
   if classes in ((), found.classes):
     return found
   if len(classes) < 2 or len(set(classes)) < len(classes):
-    raise UserError(
-      f"labels.classes is {classes}: name two or more different classes of "
+    raise SettingError(
+      f"classes is {classes}: name two or more different classes of "
       f"{', '.join(found.classes)}."
     )
   unknown = set(classes) - set(found.classes)
   if unknown:
-    raise UserError(
-      f"labels.classes names {min(unknown)!r}: choose some of "
+    raise SettingError(
+      f"classes names {min(unknown)!r}: choose some of "
       f"{', '.join(found.classes)}."
     )
   places = [
@@ -193,8 +170,8 @@ def gz2_class(votes: Votes) -> np.ndarray:
 
 def _debiased(votes):
   if votes.debiased is None:
-    raise UserError(
-      "these files hold no debiased fractions: set labels.debiased to False."
+    raise SettingError(
+      "debiased is True: these files hold no debiased fractions."
     )
   return votes._replace(shares=votes.debiased)
 
@@ -215,20 +192,32 @@ def class_names(tree: Tree, question: int) -> tuple[str, ...]:
   return tuple(_SHORT.get(name, name) for name in answers)
 
 
-def majority_answer(votes: Votes, settings: Settings) -> Choice:
-  """The answer of most volunteers; seed 1: argmax of the first question."""
+def majority_answer(
+  votes: Votes,
+  *,
+  question: str = "",
+  threshold: Share = 0.0,
+  min_asked: Share = 0.0,
+) -> Choice:
+  """The answer of most volunteers; seed 1: argmax of the first question.
+
+  Args:
+    votes: on N galaxies.
+    question: of the tree; "": its first.
+    threshold: least share of the class, of those who answered.
+    min_asked: least share of volunteers who are asked the question, such as
+      those of Willett et al. (2013), Table 3.
+  """
   tree = votes.tree
-  question = settings.question or tree.questions[0].name
+  question = question or tree.questions[0].name
   try:
     q = tree.question(question)
   except ValueError:
-    raise UserError(
-      f"labels.question is {question!r}: choose one of "
-      f"{', '.join(question.name for question in tree.questions)}."
-    ) from None
+    names = tuple(question.name for question in tree.questions)
+    raise SettingError(f"question is {question!r}: {choose(names)}.") from None
   shares = votes.shares[:, tree.slices[q]]
-  label = _largest(shares, settings.threshold)
-  label[votes.asked[:, q] < settings.min_asked] = LEFT_OUT
+  label = _largest(shares, threshold)
+  label[votes.asked[:, q] < min_asked] = LEFT_OUT
   return Choice(
     class_names(tree, q),
     shares,
@@ -238,13 +227,12 @@ def majority_answer(votes: Votes, settings: Settings) -> Choice:
   )
 
 
-def _clean_five(votes: Votes, settings: Settings) -> Choice:
+def _clean_five(votes: Votes) -> Choice:
   """Five clean classes of Zhu et al. (2019), on cumulative fractions.
 
   The thresholds are those of Willett et al. (2013) for well-sampled tasks; the
   first class that reaches them wins.
   """
-  del settings
   tree, cumulative = votes.tree, votes.cumulative
 
   def share(question, answer):
@@ -269,7 +257,7 @@ def _clean_five(votes: Votes, settings: Settings) -> Choice:
   )
 
 
-def _four(votes: Votes, settings: Settings) -> Choice:
+def _four(votes: Votes, *, threshold: Share = 0.0) -> Choice:
   """Seed 3's spiral, elliptical, irregular and lenticular galaxies.
 
   The seed sets its confidence thresholds by eye and prints none; here one
@@ -277,8 +265,12 @@ def _four(votes: Votes, settings: Settings) -> Choice:
   set on shares of all volunteers: irregular is disturbed, merging or irregular;
   else the largest of spiral (arms), elliptical (smooth) and lenticular (a disk,
   not edge-on, without arms).
+
+  Args:
+    votes: on N galaxies.
+    threshold: least share of the class.
   """
-  threshold = settings.threshold or 0.6
+  threshold = threshold or 0.6
   shares = four_shares(votes.tree, votes.cumulative)
   regular = np.where(np.arange(4) == _IRREGULAR, 0, shares)
   return _choice(
@@ -332,13 +324,12 @@ def four_shares(tree: Tree, cumulative: np.ndarray) -> np.ndarray:
   )
 
 
-def _leaf(votes: Votes, settings: Settings) -> Choice:
+def _leaf(votes: Votes) -> Choice:
   """The seven leaves of galaxy-datasets.
 
   A galaxy is at a leaf if over half of the volunteers are expected to be asked
   the question that decides it.
   """
-  del settings
   tree, shares, asked = votes.tree, np.nan_to_num(votes.shares), votes.asked
 
   def is_asked(question):
@@ -395,17 +386,13 @@ def _choice(classes, shares, label, votes) -> Choice:
   )
 
 
-_USED = {
-  "question": Settings._fields,
-  "clean_five": ("min_votes", "debiased"),
-  "four": ("threshold", "min_votes", "debiased"),
-  "leaf": ("min_votes", "debiased"),
-}
-
-
-SCHEMES: dict[str, Callable[[Votes, Settings], Choice]] = {
-  "question": majority_answer,
-  "clean_five": _clean_five,
-  "four": _four,
-  "leaf": _leaf,
-}
+# (votes, **settings) -> Choice
+SCHEMES: Table[Callable[..., Choice]] = Table(
+  {
+    "question": majority_answer,
+    "clean_five": _clean_five,
+    "four": _four,
+    "leaf": _leaf,
+  },
+  common=make,
+)

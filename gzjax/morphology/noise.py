@@ -1,33 +1,31 @@
 """Wrong labels on purpose: which labels to flip, and to what."""
 
+from collections.abc import Callable, Mapping
 import contextlib
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from gzjax.errors import UserError
+from gzjax.errors import SettingError, UserError
+from gzjax.registry import Rule, Table, check
 
 
 class FlipModel(NamedTuple):
-  """How labels go wrong.
+  """How labels go wrong."""
 
-  * uniform: any class turns into any other one with equal probability.
-  * confusable: the two classes of `pair` are swapped, as by volunteers who
-    cannot tell them apart.
-  * ambiguity: galaxies that volunteers disagree on go wrong more often (as the
-    share of votes for other classes), to the class that others voted for.
-  * matrix: row i of `matrix` holds the probabilities of the labels that
-    galaxies of class i get; the numbers are exact (rounded), the galaxies
-    random.
-  * column: the labels as they were given, right or wrong, stand in the data.
-  """
-
-  kind: str
+  kind: str  # a name of `NOISE_MODELS`
   class_names: tuple[str, ...]  # K
-  fraction: float = 0.1  # of all labels; not for matrix and column
-  seed: int = 0  # of the NumPy generator
-  pair: tuple[str, ...] = ()  # two of the names, for confusable
-  matrix: tuple[tuple[float, ...], ...] = ()  # K x K, rows sum to 1
+  seed: int = 0  # of the NumPy generators
+  settings: Mapping[str, Any] = MappingProxyType({})  # of the row
+
+  def propose(self, label: np.ndarray, evidence: "Evidence") -> "Proposals":
+    """What the row says of the true labels i[N], its settings checked."""
+    row = NOISE_MODELS.pick("kind", self.kind)
+    NOISE_MODELS.check(self.kind, self.settings)
+    own = {k: v for k, v in self.settings.items() if k != "fraction"}
+    rng = np.random.default_rng(self.seed)
+    return row(rng, label, evidence, self.class_names, **own)
 
 
 class Evidence(NamedTuple):
@@ -46,26 +44,23 @@ class Proposals(NamedTuple):
 
   rows: np.ndarray  # i[M]
   wrong: np.ndarray  # i[M], the label that each would get
-  weight: np.ndarray | None  # f[M], how likely each is; None: equally
+  weight: np.ndarray | None = None  # f[M], how likely each is; None: equally
+  # rng -> i[N], all labels, of a model that says itself how many are wrong;
+  # None: a share of the proposals, drawn by weight.
+  flip: Callable[[np.random.Generator], np.ndarray] | None = None
 
 
-def check_fraction(fraction: float) -> None:
-  """Raises UserError for a share of flips outside of (0, 0.5)."""
-  if not 0 < fraction < 0.5:
-    raise UserError(
-      f"flips.fraction is {fraction:g}: give a share between 0 and 0.5, such "
-      "as --config.flips.fraction=0.1."
-    )
-
-
-def check_discovered(share: float) -> None:
-  """Raises UserError for a share of known wrong labels outside of (0, 1]."""
-  if not 0 < share <= 1:
-    raise UserError(
-      f"the share of wrong labels that is known is {share:g}: give "
-      "unlearn.discovered and discovery.shares above 0 (the forget set would "
-      "be empty) and at most 1."
-    )
+Fraction = Annotated[
+  float,
+  Rule(lambda x: 0 < x < 0.5, "give a share between 0 and 0.5, such as 0.1"),
+]
+Known = Annotated[
+  float,
+  Rule(
+    lambda x: 0 < x <= 1,
+    "give a share above 0 (the forget set would be empty) and at most 1",
+  ),
+]
 
 
 def flip_labels(
@@ -85,34 +80,40 @@ def flip_labels(
     column as many as these say.
 
   Raises:
-    UserError: see `wrong_labels`; for a fraction out of range, or one that asks
-      for more flips than there are candidates, and for no flip at all.
+    UserError: see `wrong_labels`; for a fraction that asks for more flips than
+      there are candidates, and for no flip at all.
   """
+  found = model.propose(label, evidence)
   rng = np.random.default_rng([model.seed, 1])
-  if model.kind == "matrix":
-    flipped = _by_matrix(model, label, rng)
-  elif model.kind == "column":
-    flipped = _given(evidence).copy()
+  if found.flip:
+    flipped = found.flip(rng)
   else:
-    flipped = _share(model, label, evidence, rng)
+    share = {k: v for k, v in model.settings.items() if k == "fraction"}
+    flipped = _share(found, label, rng, model.kind, **share)
   if np.array_equal(flipped, label):
-    raise UserError(
-      f"flips.kind={model.kind} makes no training label wrong: there is "
-      "nothing to unlearn."
+    raise SettingError(
+      f"kind={model.kind} makes no training label wrong: there is nothing to "
+      "unlearn."
     )
   return flipped
 
 
-def _share(model, label, evidence, rng):
-  check_fraction(model.fraction)
-  found = wrong_labels(model, label, evidence)
-  count = round(model.fraction * len(label))
+def _share(found, label, rng, kind, *, fraction: Fraction = 0.1):
+  """Flips some of the proposals.
+
+  Args:
+    found: the proposals.
+    label: i[N], the true labels.
+    rng: that draws them.
+    kind: of the model, for the error message.
+    fraction: of the training labels; not of matrix and column.
+  """
+  count = round(fraction * len(label))
   if len(found.rows) < count:
-    raise UserError(
-      f"flips.fraction={model.fraction:g} asks for {count} flips, but only "
-      f"{len(found.rows)} training galaxies may be flipped by "
-      f"flips.kind={model.kind}: lower the fraction or use "
-      "--config.flips.kind=uniform."
+    raise SettingError(
+      f"fraction={fraction:g} asks for {count} flips, but only "
+      f"{len(found.rows)} training galaxies may be flipped by kind={kind}: "
+      "lower the fraction or use uniform."
     )
   p = None if found.weight is None else found.weight / found.weight.sum()
   chosen = rng.choice(len(found.rows), count, replace=False, p=p)
@@ -121,9 +122,9 @@ def _share(model, label, evidence, rng):
   return flipped
 
 
-def _by_matrix(model, label, rng):
+def _by_matrix(matrix, label, rng):
   flipped = label.copy()
-  for k, row in enumerate(_matrix(model)):
+  for k, row in enumerate(matrix):
     members = rng.permutation(np.flatnonzero(label == k))
     ends = np.round(np.cumsum(row) * len(members)).astype(int)
     flipped[members] = np.searchsorted(ends, np.arange(len(members)), "right")
@@ -141,32 +142,133 @@ def wrong_labels(
     evidence: on the same galaxies.
 
   Raises:
-    UserError: for an unknown kind, a pair that is not two classes, a matrix of
-      another shape, or missing evidence.
+    UserError: for a setting that cannot be, or missing evidence.
   """
-  rng = np.random.default_rng(model.seed)
-  k = len(model.class_names)
-  if model.kind == "uniform":
-    shift = rng.integers(1, k, len(label))
-    return Proposals(np.arange(len(label)), (label + shift) % k, None)
-  if model.kind == "confusable":
-    first, second = _pair_indices(model.pair, model.class_names)
-    rows = np.flatnonzero((label == first) | (label == second))
-    return Proposals(rows, first + second - label[rows], None)
-  if model.kind == "ambiguity":
-    return _draw(rng, label, _shares(evidence))
-  if model.kind == "matrix":
-    return _draw(rng, label, _matrix(model)[label])
-  if model.kind == "column":
-    given = _given(evidence)
-    rows = np.flatnonzero(given != label)
-    return Proposals(rows, given[rows], None)
-  raise UserError(
-    f"flips.kind is {model.kind!r}: choose one of {', '.join(FLIP_MODELS)}."
+  return model.propose(label, evidence)
+
+
+def uniform(
+  rng: np.random.Generator,
+  label: np.ndarray,
+  evidence: Evidence,
+  classes: tuple[str, ...],
+) -> Proposals:
+  """Any class turns into any other one with equal probability."""
+  del evidence
+  shift = rng.integers(1, len(classes), len(label))
+  return Proposals(np.arange(len(label)), (label + shift) % len(classes))
+
+
+def confusable(
+  rng: np.random.Generator,
+  label: np.ndarray,
+  evidence: Evidence,
+  classes: tuple[str, ...],
+  *,
+  pair: tuple[str, ...] = ("smooth", "featured"),
+) -> Proposals:
+  """Two classes are swapped, as by volunteers who cannot tell them apart.
+
+  Args:
+    rng: not needed.
+    label: i[N], the true labels.
+    evidence: not needed.
+    classes: K names.
+    pair: confusable: two of the classes.
+  """
+  del rng, evidence
+  if len(set(pair)) != 2 or not set(pair) <= set(classes):
+    raise SettingError(
+      f"pair is {tuple(pair)}: give two different classes out of "
+      f"{', '.join(classes)}."
+    )
+  first, second = (list(classes).index(name) for name in pair)
+  rows = np.flatnonzero((label == first) | (label == second))
+  return Proposals(rows, first + second - label[rows])
+
+
+def ambiguity(
+  rng: np.random.Generator,
+  label: np.ndarray,
+  evidence: Evidence,
+  classes: tuple[str, ...],
+) -> Proposals:
+  """Galaxies that volunteers disagree on go wrong more often.
+
+  As the share of votes for other classes, to the class that others voted for.
+  """
+  del classes
+  if evidence.shares is None:
+    raise SettingError(
+      "kind=ambiguity needs the votes behind the labels, and this data set has "
+      "none: use uniform, or data with votes."
+    )
+  return _draw(rng, label, evidence.shares)
+
+
+def by_matrix(
+  rng: np.random.Generator,
+  label: np.ndarray,
+  evidence: Evidence,
+  classes: tuple[str, ...],
+  *,
+  matrix: tuple[tuple[float, ...], ...] = (),
+) -> Proposals:
+  """Each class gets labels by probabilities; the numbers are exact (rounded).
+
+  Args:
+    rng: draws the galaxies.
+    label: i[N], the true labels.
+    evidence: not needed.
+    classes: K names.
+    matrix: K rows of true classes: the probabilities of the K labels.
+  """
+  del evidence
+  found = _matrix(matrix, classes)
+  return _draw(rng, label, found[label])._replace(
+    flip=lambda rng: _by_matrix(found, label, rng)
   )
 
 
-FLIP_MODELS = ("uniform", "confusable", "ambiguity", "matrix", "column")
+def by_column(
+  rng: np.random.Generator,
+  label: np.ndarray,
+  evidence: Evidence,
+  classes: tuple[str, ...],
+  *,
+  column: str = "",
+) -> Proposals:
+  """The labels as they were given, right or wrong, stand in the data.
+
+  Args:
+    rng: not needed.
+    label: i[N], the true labels.
+    evidence: whose `given` they are.
+    classes: K names.
+    column: a second label column; votes: most volunteers.
+  """
+  del rng, classes
+  given = evidence.given
+  if given is None:
+    raise SettingError(
+      f"column is {column!r}: name the one with the labels as they were given "
+      "(votes: what most volunteers said)."
+    )
+  rows = np.flatnonzero(given != label)
+  return Proposals(rows, given[rows], flip=lambda rng: given.copy())
+
+
+# (rng, label i[N], evidence, classes, **settings) -> Proposals
+NOISE_MODELS: Table[Callable[..., Proposals]] = Table(
+  {
+    "uniform": uniform,
+    "confusable": confusable,
+    "ambiguity": ambiguity,
+    "matrix": by_matrix,
+    "column": by_column,
+  },
+  common=_share,
+)
 
 
 def _draw(rng, label, probability):
@@ -183,35 +285,16 @@ def _draw(rng, label, probability):
   return Proposals(rows, wrong, total[rows])
 
 
-def _shares(evidence):
-  if evidence.shares is None:
-    raise UserError(
-      "flips.kind=ambiguity needs the votes behind the labels, and this data "
-      "set has none: use --config.flips.kind=uniform or data with votes."
-    )
-  return evidence.shares
-
-
-def _given(evidence):
-  if evidence.given is None:
-    raise UserError(
-      "flips.kind=column needs the labels as they were given: name their "
-      "column with --config.flips.column=NAME (votes: what most volunteers "
-      "said)."
-    )
-  return evidence.given
-
-
-def _matrix(model):
-  k = len(model.class_names)
+def _matrix(given, classes):
+  k = len(classes)
   with contextlib.suppress(TypeError, ValueError):  # no numbers, or ragged
-    matrix = np.asarray(model.matrix, np.float64)
+    matrix = np.asarray(given, np.float64)
     sums = matrix.sum(axis=-1)
     if matrix.shape == (k, k) and matrix.min() >= 0 and np.allclose(sums, 1):
       return matrix
-  raise UserError(
-    f"flips.matrix is {model.matrix}: give {k} rows of {k} probabilities "
-    f"that sum to 1, in the order {', '.join(model.class_names)}."
+  raise SettingError(
+    f"matrix is {given}: give {k} rows of {k} probabilities that sum to 1, in "
+    f"the order {', '.join(classes)}."
   )
 
 
@@ -241,7 +324,7 @@ def donors(label: np.ndarray, train_label: np.ndarray, seed: int) -> np.ndarray:
     if not len(right):
       raise UserError(
         f"no training galaxy of class number {k} keeps its label, so no votes "
-        "can be given to those that are made wrong: lower flips.fraction."
+        "can be given to those that are made wrong: make fewer labels wrong."
       )
     rows[wrong] = rng.choice(right, len(wrong))
   return rows
@@ -260,21 +343,12 @@ def discovered(flipped: np.ndarray, share: float, seed: int) -> np.ndarray:
   Raises:
     UserError: for a share out of range, or one that finds nothing.
   """
-  check_discovered(share)
+  check("discovered", share, Known)
   count = round(share * len(flipped))
   if not count:
     raise UserError(
-      f"unlearn.discovered is {share:g} of {len(flipped)} wrong labels: the "
-      "forget set would be empty; give a larger share."
+      f"discovered is {share:g} of {len(flipped)} wrong labels: the forget set "
+      "would be empty; give a larger share."
     )
   order = np.random.default_rng([seed, 2]).permutation(flipped)
   return np.sort(order[:count])
-
-
-def _pair_indices(pair, class_names):
-  if len(set(pair)) != 2 or not set(pair) <= set(class_names):
-    raise UserError(
-      f"flips.pair is {tuple(pair)}: give two different classes out of "
-      f"{', '.join(class_names)}."
-    )
-  return [list(class_names).index(name) for name in pair]

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 import hashlib
+from typing import Annotated
 
 import numpy as np
 
 from gzjax.errors import UserError
+from gzjax.registry import Rule, check
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,7 +33,7 @@ def stratified_split(
   Raises:
     UserError: if a class has too few examples for one in each split.
   """
-  check_shares(fractions)
+  check("split", tuple(fractions), Shares)
   split = np.empty(len(label), np.int8)
   for k, name in enumerate(class_names):
     members = np.flatnonzero(label == k)
@@ -63,7 +65,7 @@ def split_by_id(
   Returns:
     i8[N], indices of `SPLITS`.
   """
-  check_shares(fractions)
+  check("split", tuple(fractions), Shares)
   words = (
     hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
     for name in ids
@@ -73,19 +75,22 @@ def split_by_id(
   return np.searchsorted(ends, draw, "right").astype(np.int8)
 
 
-def check_shares(fractions: Sequence[float]) -> None:
-  """Raises UserError unless these are three positive shares that sum to 1."""
-  numbers = all(isinstance(share, int | float) for share in fractions)
-  if (
-    not numbers
-    or len(fractions) != len(SPLITS)
-    or not np.isclose(sum(fractions), 1)
-    or min(fractions) <= 0
-  ):
-    raise UserError(
-      f"data.split is {tuple(fractions)}: give three positive shares (train, "
-      "validation, test) that sum to 1."
-    )
+def _are_shares(fractions: Sequence[float]) -> bool:
+  return (
+    all(isinstance(share, int | float) for share in fractions)
+    and len(fractions) == len(SPLITS)
+    and bool(np.isclose(sum(fractions), 1))
+    and min(fractions) > 0
+  )
+
+
+Shares = Annotated[
+  tuple[float, ...],
+  Rule(
+    _are_shares,
+    "give three positive shares (train, validation, test) that sum to 1",
+  ),
+]
 
 
 def check_all_present(

@@ -69,7 +69,7 @@ def answered(votes: Votes, question: str) -> np.ndarray:
   if votes.counts is None:
     raise UserError(
       "these files hold vote fractions without the number of volunteers: set "
-      "labels.min_votes to 0."
+      "min_votes to 0."
     )
   part = votes.tree.slices[votes.tree.question(question)]
   return votes.counts[:, part].sum(axis=1)

@@ -9,6 +9,7 @@ import optax
 
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
+from gzjax.registry import Table
 from gzjax.types import Batch, Objective
 
 
@@ -189,20 +190,27 @@ def weighted(objective: Objective, class_weights: np.ndarray) -> Objective:
   )
 
 
-def focal(gamma: float) -> Objective:
+def focal(gamma: float, objective: Objective = cross_entropy) -> Objective:
   """-(1 - p)^gamma log p of the label (Lin et al. 2017, eq. 4).
 
-  gamma = 0 is cross-entropy.
+  Args:
+    gamma: 0 is cross-entropy.
+    objective: -log p.
   """
 
-  def objective(logits, batch):
-    loss = cross_entropy(logits, batch)
+  def focused(logits, batch):
+    loss = objective(logits, batch)
     # 1 - exp(-loss) without cancellation at p near 1; the floor keeps the
     # gradient of a fractional power finite where p rounds to 1.
     miss = jnp.maximum(-jnp.expm1(-loss), jnp.finfo(loss.dtype).tiny)
     return miss**gamma * loss
 
-  return objective
+  return focused
+
+
+def unweighted(counts: np.ndarray) -> None:
+  """No weights."""
+  del counts
 
 
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
@@ -214,6 +222,34 @@ def effective_weights(counts: np.ndarray, beta: float = 0.9999) -> np.ndarray:
   """(1 - beta) / (1 - beta^n_k) with mean 1 (Cui et al. 2019, eq. 2)."""
   weights = (1 - beta) / (1 - beta ** np.asarray(counts, np.float64))
   return weights / weights.mean()
+
+
+def _as_it_is(objective: Objective) -> Objective:
+  return objective
+
+
+def _focal(objective: Objective, *, focal_gamma: float = 2.0) -> Objective:
+  """See `focal`.
+
+  Args:
+    objective: of the target.
+    focal_gamma: exponent of the focal loss; 0 is cross-entropy.
+  """
+  return focal(focal_gamma, objective)
+
+
+# (the target's objective, **settings) -> what is descended
+LOSSES: Table[Callable[..., Objective]] = Table(
+  {"cross_entropy": _as_it_is, "focal": _focal}
+)
+# (galaxies of each class, i[K]) -> their weights, f[K], or None
+CLASS_WEIGHTS: Table[Callable[..., np.ndarray | None]] = Table(
+  {
+    "none": unweighted,
+    "balanced": balanced_weights,
+    "effective": effective_weights,
+  }
+)
 
 
 def masked_mean(values: jax.Array, valid: jax.Array) -> jax.Array:

@@ -1,83 +1,42 @@
 """What is wrong with a config, found before any work starts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import functools
 from typing import Any
 
 import ml_collections
 
-from gzjax import models
-from gzjax.errors import UserError
+from gzjax import registry
+from gzjax.data import builders
+from gzjax.errors import UserError, naming
 from gzjax.models import cnn
-from gzjax.morphology import labels, noise, splits
+from gzjax.morphology import noise
 from gzjax.objectives import targets
-from gzjax.pipeline import defaults, labels_and_flips
-from gzjax.pipeline.experiment import OF_CNNS, OF_RESNETS
+from gzjax.pipeline import defaults
 from gzjax.unlearning.methods import METHODS
-
-_CHOICES = {
-  "data.normalise": ("imagenet", "training"),
-  "data.split_by": ("label", "id"),
-  "labels.kind": ("column", *labels.SCHEMES),
-  "flips.kind": noise.FLIP_MODELS,
-  "target.kind": targets.TARGETS,
-  "target.head": targets.HEADS,
-  "train.optimizer": ("adam", "adamw", "sgd"),
-  "train.schedule": ("cosine", "constant", "plateau"),
-  "train.loss": ("cross_entropy", "focal"),
-  "train.class_weights": ("none", "balanced", "effective"),
-  "train.select": ("last", "best"),
-  "model.conv_form": ("auto", "native", "dot"),
-  "model.name": tuple(models.MODELS),
-  "model.head": ("pool", "flatten"),
-  "model.dtype": ("float32", "bfloat16"),
-  "unlearn.fisher.kind": ("empirical", "true", "sampled"),
-  "unlearn.fisher.estimator": ("exact", "vmap", "signs", "batch_mean"),
-  "unlearn.suggestions": ("true", "audit"),
-  "evaluate.views": (1, 4, 8),
-}
-
-
-_AT_LEAST_ONE = (
-  "train.epochs",
-  "train.batch_size",
-  "unlearn.batch_size",
-  "data.size",
-  "data.galaxies",
-  "model.width",
-  "model.hidden",
-)
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Finds at once what would fail after hours."""
-  for name, choices in _CHOICES.items():
-    value = get(config, name)
-    if value not in choices:
-      raise UserError(
-        f"{name} is {value!r}: choose one of {', '.join(map(str, choices))}."
-      )
-  for name in _AT_LEAST_ONE:
-    if get(config, name) < 1:
-      raise UserError(f"{name} is {get(config, name)}: it must be at least 1.")
-  for name in ("seed", "data.crop", "predict.shown"):
-    if get(config, name) < 0:
-      raise UserError(f"{name} is {get(config, name)}: it must be at least 0.")
+  defaults.complete(config)
+  for name, key in defaults.keys().items():
+    registry.check(name, get(config, name), key.annotation)
+  _check_retraining(config)
+  recipes = (config.train, {**config.train, **config.unlearn.retrain})
+  for name, key in defaults.KEYS.items():
+    section = name.partition(".")[0]
+    # Readers of data share a section with keys that others look at, too.
+    if key.table not in (None, builders.READERS):
+      of = recipes if section == "train" else [config[section]]
+      _check_unused(name, key.table, of)
   _check_model(config)
-  _check_data(config)
+  _check_classes(tuple(config.data.classes))
   _check_target(config)
-  noise.check_fraction(config.flips.fraction)
-  for methods in (config.unlearn.methods, config.discovery.methods):
-    _check_methods(config.unlearn, methods, config.target.kind)
-  for share in (config.unlearn.discovered, *config.discovery.shares):
-    noise.check_discovered(share)
-  unknown = set(config.unlearn.retrain) - set(config.train)
-  if unknown:
-    raise UserError(
-      f"unlearn.retrain.{min(unknown)} is no key of config.train: choose one "
-      f"of {', '.join(sorted(config.train))}."
-    )
-  for recipe in (config.train, {**config.train, **config.unlearn.retrain}):
+  for names in (config.unlearn.methods, config.discovery.methods):
+    _check_methods(config.unlearn, names, config.target.kind)
+  for share in config.discovery.shares:
+    registry.check("discovery.shares", share, noise.Known)
+  for recipe in recipes:
     _check_balance(recipe["balanced_to"], recipe["batch_size"])
 
 
@@ -112,6 +71,34 @@ def _check_methods(
         )
 
 
+def _check_retraining(config: ml_collections.ConfigDict) -> None:
+  known = defaults.keys()
+  for name, value in config.unlearn.retrain.items():
+    if name not in config.train:
+      raise UserError(
+        f"unlearn.retrain.{name} is no key of config.train: "
+        f"{registry.choose(tuple(sorted(config.train)))}."
+      )
+    with naming("unlearn.retrain"):
+      registry.check(name, value, known[f"train.{name}"].annotation)
+
+
+def _check_unused(
+  name: str, table: registry.Table, sections: list[Mapping[str, Any]]
+) -> None:
+  """Finds settings of other rows than those that are named."""
+  section, _, kind = name.rpartition(".")
+  rows = [part[kind] for part in sections]
+  used = {key for row in rows if row in table for key in table.settings(row)}
+  for key, usual in table.all_settings().items():
+    for part in sections:
+      if key not in used and part[key] != usual:
+        raise UserError(
+          f"{section}.{key} is {part[key]!r}, which {name}={rows[0]} does not "
+          f"have: it must be {usual!r}."
+        )
+
+
 def _check_balance(balanced_to: int, batch_size: int) -> None:
   if balanced_to and balanced_to < batch_size:
     raise UserError(
@@ -121,22 +108,8 @@ def _check_balance(balanced_to: int, batch_size: int) -> None:
 
 
 def _check_model(config: ml_collections.ConfigDict) -> None:
-  if config.model.name == "cnn":
-    _check_cnn(config)
-  usual = defaults.get_config().model
-  others = [
-    *(OF_RESNETS if config.model.name not in models.RESNETS else ()),
-    *(OF_CNNS if config.model.name not in models.CNNS else ()),
-  ]
-  for name in others:
-    if config.model[name] != usual[name]:
-      raise UserError(
-        f"model.{name} is {config.model[name]!r}, which {config.model.name} "
-        f"does not have: it must be {usual[name]!r}."
-      )
-
-
-def _check_cnn(config: ml_collections.ConfigDict) -> None:
+  if config.model.name != "cnn":
+    return
   if config.data.size < cnn.SMALLEST:
     raise UserError(
       f"data.size is {config.data.size}: model.name=cnn needs at least "
@@ -149,12 +122,7 @@ def _check_cnn(config: ml_collections.ConfigDict) -> None:
     )
 
 
-def _check_data(config: ml_collections.ConfigDict) -> None:
-  splits.check_shares(config.data.split)
-  labels.check_settings(
-    config.labels.kind, labels_and_flips.label_settings(config)
-  )
-  classes = tuple(config.data.classes)
+def _check_classes(classes: tuple[Any, ...]) -> None:
   if len(set(classes)) < 2 or len(set(classes)) < len(classes):
     raise UserError(
       f"data.classes is {classes}: name two or more different classes."
@@ -163,10 +131,6 @@ def _check_data(config: ml_collections.ConfigDict) -> None:
     raise UserError(
       f"data.classes is {classes}: give text, such as "
       "--config.data.classes=\"('0', '1')\"."
-    )
-  if config.flips.column and config.flips.kind != "column":
-    raise UserError(
-      f"flips.column={config.flips.column} needs --config.flips.kind=column."
     )
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 import ml_collections
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 from gzjax import models, sharding
 from gzjax.data import augment, feed, pixels
 from gzjax.data.dataset import Dataset, load
-from gzjax.errors import UserError
+from gzjax.errors import UserError, naming
 from gzjax.files import read_json
 from gzjax.models import pretrained
 from gzjax.morphology import noise, splits
@@ -28,10 +27,6 @@ from gzjax.problem import Columns, Entries, Network, Problem, Sets, Unseen
 from gzjax.training import Recipe
 from gzjax.types import ApplyFn, PyTree
 from gzjax.unlearning.methods import METHODS, Row
-
-# Keys of config.model that other networks do not have.
-OF_RESNETS = ("small_stem", "zero_gamma", "head")
-OF_CNNS = ("hidden", "per_question")
 
 
 class Experiment:
@@ -132,11 +127,12 @@ class Experiment:
     parts = {
       name: np.flatnonzero(self.split["split"] == name) for name in SPLITS
     }
-    forget = noise.discovered(
-      np.flatnonzero(self.split["set"] == "forget"),
-      self.config.unlearn.discovered,
-      self.data_seed,
-    )
+    with naming("unlearn"):
+      forget = noise.discovered(
+        np.flatnonzero(self.split["set"] == "forget"),
+        self.config.unlearn.discovered,
+        self.data_seed,
+      )
     return Sets(
       **parts, retain=np.setdiff1d(parts["train"], forget), forget=forget
     )
@@ -349,20 +345,10 @@ class Experiment:
     return {"params": params, "batch_stats": batch_stats}
 
   def _model(self):
-    model = self.config.model
-    options: dict[str, Any] = {
-      "num_classes": self.target.outputs,
-      "width": model.width / 64,
-      "dtype": jnp.dtype(model.dtype),
-      "conv_form": model.conv_form,
-    }
-    if model.name in models.RESNETS:
-      options |= {name: model[name] for name in ("width", *OF_RESNETS)}
-    if model.name in models.CNNS:
-      options["hidden"] = model.hidden
-    if model.per_question:
-      questions = self.target.tree.questions
-      options["networks"] = tuple(len(q.answers) for q in questions)
-    if model.dropout >= 0:
-      options["dropout"] = model.dropout
-    return models.MODELS[model.name](**options)
+    model, questions = self.config.model, self.target.tree.questions
+    return models.build(
+      model.name,
+      self.target.outputs,
+      tuple(len(q.answers) for q in questions),
+      **models.NETWORKS.take(model.name, model),
+    )

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from gzjax.data.dataset import Dataset
-from gzjax.errors import UserError
+from gzjax.errors import SettingError, UserError, naming
 from gzjax.morphology import campaigns, labels, noise
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes
 from gzjax.objectives import targets
+from gzjax.registry import choose
 
 
 def find_labels(
@@ -28,31 +29,25 @@ def find_labels(
       for that the data set does not have.
   """
   wanted = config.labels
-  settings = label_settings(config)
-  if wanted.kind == "column":
-    found = _recorded(data)
-  elif data.votes is None:
-    raise UserError(
-      f"labels.kind={wanted.kind} needs votes, and this data set has none: use "
-      "--config.labels.kind=column."
-    )
-  else:
-    found = labels.make(data.votes, wanted.kind, settings)
-  return labels.only(found, tuple(wanted.classes))
-
-
-def label_settings(config: ml_collections.ConfigDict) -> labels.Settings:
-  """The thresholds of `config.labels`."""
-  return labels.Settings(
-    **{name: config.labels[name] for name in labels.Settings._fields}
-  )
+  with naming("labels"):
+    if wanted.kind == "column":
+      found = _recorded(data)
+    elif data.votes is None:
+      raise SettingError(
+        f"kind={wanted.kind} needs votes, and this data set has none: use "
+        "--config.labels.kind=column."
+      )
+    else:
+      settings = labels.SCHEMES.take(wanted.kind, wanted)
+      found = labels.make(data.votes, wanted.kind, **settings)
+    return labels.only(found, tuple(wanted.classes))
 
 
 def _recorded(data: Dataset) -> labels.Labels:
   if not data.classes:
-    raise UserError(
-      "this data set holds votes and no labels: choose one of "
-      f"{', '.join(labels.SCHEMES)} with --config.labels.kind=KIND."
+    raise SettingError(
+      "kind is 'column', but this data set holds votes and no labels: "
+      f"{choose(labels.SCHEMES)}."
     )
   voted = _majority(data)
   shares = None
@@ -66,7 +61,7 @@ def _recorded(data: Dataset) -> labels.Labels:
 def _majority(data: Dataset) -> labels.Labels | None:
   if data.votes is None:
     return None
-  return labels.make(data.votes, "question", labels.Settings())
+  return labels.make(data.votes, "question")
 
 
 class VoteTask(NamedTuple):
@@ -146,10 +141,9 @@ def flip_model(
   config: ml_collections.ConfigDict, classes: tuple[str, ...], seed: int
 ) -> noise.FlipModel:
   """The flip model of `config.flips`."""
-  flips = config.flips
-  return noise.FlipModel(
-    flips.kind, classes, flips.fraction, seed, tuple(flips.pair), flips.matrix
-  )
+  kind = config.flips.kind
+  settings = noise.NOISE_MODELS.take(kind, config.flips)
+  return noise.FlipModel(kind, classes, seed, settings)
 
 
 def evidence(

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 
 from gzjax.data import augment, builders, dataset, pixels
-from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.data.galaxy_catalog.fits_images import Stretch
-from gzjax.errors import UserError
+from gzjax.errors import UserError, naming
 from gzjax.evaluation import vote_tables
 from gzjax.files import write_json, write_whole
 from gzjax.morphology import labels, noise, splits, trees, vote_statistics
@@ -37,13 +36,14 @@ def run(experiment: Experiment) -> None:
   split = _split(experiment, data.table, label, found.classes)
   train = np.flatnonzero(split == splits.SPLITS.index("train"))
   train_label = label.copy()
-  train_label[train] = noise.flip_labels(
-    labels_and_flips.flip_model(config, found.classes, experiment.data_seed),
-    label[train],
-    labels_and_flips.evidence(config, everything, found).select(
-      found.kept[train]
-    ),
+  model = labels_and_flips.flip_model(
+    config, found.classes, experiment.data_seed
   )
+  known = labels_and_flips.evidence(config, everything, found)
+  with naming("flips"):
+    train_label[train] = noise.flip_labels(
+      model, label[train], known.select(found.kept[train])
+    )
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
   if config.target.kind == "branches":
     _say_branches(task.tree, task.votes[found.kept[train]])
@@ -192,51 +192,19 @@ def _split(
 
 
 def _builder(experiment: Experiment):
-  data = experiment.config.data
-  if data.builder == "galaxy_synthetic":
-    return builders.synthetic_builder(
-      galaxies=data.galaxies,
-      image_size=data.size,
-      class_fractions=tuple(data.class_fractions),
-      seed=experiment.data_seed,
-      data_dir=experiment.data_dir,
-      tree=data.tree or "gz2",
-    )
-  if data.builder == "galaxy_catalog":
-    return _catalog_builder(experiment)
-  return builders.zoo_builder(
-    data.builder,
-    experiment.manual_dir,
-    verify=data.verify,
-    samples=tuple(data.samples),
-    data_dir=experiment.data_dir,
-  )
-
-
-def _catalog_builder(experiment: Experiment):
   data, flips = experiment.config.data, experiment.config.flips
-  path, images = catalog_files(experiment, "data")
-  columns = Columns(
-    id=data.id_column,
-    file=data.file_column,
-    label=data.label_column,
-    votes=tuple(data.vote_columns),
-    tree=data.tree,
-    vote_form=data.vote_form,
-    crop=data.crop_column,
-    ra=data.ra_column,
-    dec=data.dec_column,
-    split=data.split_column,
-    given="" if flips.column == "votes" else flips.column,
-  )
-  return builders.catalog_builder(
-    path,
-    images,
-    columns,
-    tuple(data.classes),
+  settings = builders.READERS.take(data.builder, data)
+  if "catalog" in settings:
+    path, images = catalog_files(experiment, "data")
+    settings |= {"catalog": str(path), "images": str(images)}
+  place = builders.Place(
     experiment.data_dir,
-    stretch(experiment),
+    experiment.manual_dir,
+    experiment.data_seed,
+    data.size,
+    "" if flips.column == "votes" else flips.column,
   )
+  return builders.READERS[data.builder](place, **settings)
 
 
 def stretch(experiment: Experiment) -> Stretch:

@@ -165,7 +165,7 @@ def _galaxies(experiment: Experiment, min_votes: int) -> Galaxies:
   assert found is not None
   data, split = found
   assert data.votes is not None
-  four = labels.make(data.votes, "four", labels.Settings())
+  four = labels.make(data.votes, "four")
   return Galaxies(
     data,
     four,

@@ -1,6 +1,7 @@
 """Optimizers, schedules and the rates of single layers."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -9,100 +10,125 @@ import jax.numpy as jnp
 import optax
 
 from gzjax.errors import UserError
+from gzjax.registry import Table
 
 
-class Plateau(NamedTuple):
-  """Lowers the rate where the training loss stops falling.
+class Span(NamedTuple):
+  """What a schedule is made for."""
 
-  The rate is multiplied by `factor` after `patience` epochs in a row whose mean
-  loss was not below 0.9999 of the lowest before, down to the rate `least`.
-  """
-
-  factor: float
-  patience: int  # epochs
-  least: float  # learning rate
+  learning_rate: float  # the peak
+  steps: int  # all steps of the run
+  warmup_steps: int  # less than `steps`
+  epoch_steps: int = 0  # in an epoch
 
 
-def make_schedule(
-  *, learning_rate: float, steps: int, warmup_steps: int, decays: bool = True
-) -> optax.Schedule:
-  """A linear warm-up to `learning_rate`, then a cosine to 0 at `steps`.
+class Rates(NamedTuple):
+  """What a schedule does to an optimizer."""
 
-  Args:
-    learning_rate: the peak.
-    steps: all steps of the run.
-    warmup_steps: less than `steps`.
-    decays: False stays at the peak in place of the cosine.
-  """
-  start = 0.0 if warmup_steps else learning_rate
-  if not decays:
-    return optax.linear_schedule(start, learning_rate, max(warmup_steps, 1))
-  return optax.warmup_cosine_decay_schedule(
-    start, learning_rate, warmup_steps, steps
+  schedule: optax.Schedule  # step -> learning rate
+  # Around the whole optimizer; its update may take `value`, the loss.
+  wrap: Callable[
+    [optax.GradientTransformation], optax.GradientTransformation
+  ] = lambda tx: tx
+
+
+def cosine(span: Span) -> Rates:
+  """A linear warm-up to the peak, then a cosine to 0."""
+  return Rates(
+    optax.warmup_cosine_decay_schedule(
+      0.0 if span.warmup_steps else span.learning_rate,
+      span.learning_rate,
+      span.warmup_steps,
+      span.steps,
+    )
   )
 
 
-def make_optimizer(
-  name: str,
-  schedule: optax.Schedule,
+def constant(span: Span) -> Rates:
+  """A linear warm-up to the peak, which it keeps."""
+  start = 0.0 if span.warmup_steps else span.learning_rate
+  return Rates(
+    optax.linear_schedule(start, span.learning_rate, max(span.warmup_steps, 1))
+  )
+
+
+def plateau(
+  span: Span,
   *,
-  weight_decay: float = 0.0,
-) -> optax.GradientTransformation:
-  """Adam, AdamW or SGD (momentum 0.9) under a schedule.
+  plateau_factor: float = 0.5,
+  plateau_patience: int = 2,
+  min_learning_rate: float = 1e-6,
+) -> Rates:
+  """`constant`, lowered where the training loss stops falling.
 
   Args:
-    name: "adam", "adamw" or "sgd".
-    schedule: step -> learning rate.
-    weight_decay: AdamW: decoupled; Adam and SGD: added to the gradient, as in
-      torch. Tensors of one axis (BatchNorm, biases) are not decayed.
-
-  Raises:
-    KeyError: for another name.
+    span: see `Span`.
+    plateau_factor: of the rate after each plateau.
+    plateau_patience: epochs in a row whose mean loss was not below 0.9999 of
+      the lowest before.
+    min_learning_rate: that plateaus lower to.
   """
 
-  def matrices(params):
-    return jax.tree.map(lambda p: p.ndim > 1, params)
-
-  def decayed(optimizer):
-    if not weight_decay:
-      return optimizer
+  def wrap(tx):
     return optax.chain(
-      optax.add_decayed_weights(weight_decay, matrices), optimizer
+      tx,
+      optax.contrib.reduce_on_plateau(
+        factor=plateau_factor,
+        patience=plateau_patience,
+        accumulation_size=span.epoch_steps,
+        min_scale=min_learning_rate / span.learning_rate,
+      ),
     )
 
-  return {
-    "adam": lambda: decayed(optax.adam(schedule)),
-    "adamw": lambda: optax.adamw(
-      schedule, weight_decay=weight_decay, mask=matrices
-    ),
-    "sgd": lambda: decayed(optax.sgd(schedule, momentum=0.9)),
-  }[name]()
+  return Rates(constant(span).schedule, wrap)
 
 
-def with_plateau(
-  tx: optax.GradientTransformation,
-  plateau: Plateau,
-  *,
-  learning_rate: float,
-  steps: int,
-) -> optax.GradientTransformationExtraArgs:
-  """`tx` with its updates scaled down on plateaus; needs `value`, the loss.
+# (span, **settings) -> Rates
+SCHEDULES: Table[Callable[..., Rates]] = Table(
+  {"cosine": cosine, "constant": constant, "plateau": plateau}
+)
+
+
+def _matrices(params):
+  return jax.tree.map(lambda p: p.ndim > 1, params)
+
+
+def _decayed(make):
+  """An optimizer with weight decay in its gradients, as in torch."""
+
+  def build(
+    schedule: optax.Schedule, *, weight_decay: float = 1e-4
+  ) -> optax.GradientTransformation:
+    if not weight_decay:
+      return make(schedule)
+    return optax.chain(
+      optax.add_decayed_weights(weight_decay, _matrices), make(schedule)
+    )
+
+  return build
+
+
+def adamw(
+  schedule: optax.Schedule, *, weight_decay: float = 1e-4
+) -> optax.GradientTransformation:
+  """AdamW.
 
   Args:
-    tx: an optimizer at `learning_rate`.
-    plateau: see `Plateau`.
-    learning_rate: of `tx`.
-    steps: in an epoch.
+    schedule: step -> learning rate.
+    weight_decay: adamw: decoupled; adam and sgd: in the gradient. Not of
+      tensors of one axis (BatchNorm, biases).
   """
-  return optax.chain(
-    tx,
-    optax.contrib.reduce_on_plateau(
-      factor=plateau.factor,
-      patience=plateau.patience,
-      accumulation_size=steps,
-      min_scale=plateau.least / learning_rate,
-    ),
-  )
+  return optax.adamw(schedule, weight_decay=weight_decay, mask=_matrices)
+
+
+# (schedule, **settings) -> optax.GradientTransformation
+OPTIMIZERS: Table[Callable[..., optax.GradientTransformation]] = Table(
+  {
+    "adam": _decayed(optax.adam),
+    "adamw": adamw,
+    "sgd": _decayed(functools.partial(optax.sgd, momentum=0.9)),
+  }
+)
 
 
 def learning_rate(
@@ -216,47 +242,42 @@ def match_prefixes(
   return {layer: rate(layer) for layer in layers}
 
 
-def recipe_schedule(recipe: Any, steps: int) -> optax.Schedule:
+def recipe_rates(recipe: Any, steps: int) -> Rates:
   """The learning rate of a `train.Recipe` for epochs of so many steps."""
   every = recipe.epochs * steps
-  return make_schedule(
-    learning_rate=recipe.learning_rate,
-    steps=every,
-    warmup_steps=min(math.ceil(recipe.warmup_epochs * steps), every - 1),
-    decays=recipe.schedule == "cosine",
+  span = Span(
+    recipe.learning_rate,
+    every,
+    min(math.ceil(recipe.warmup_epochs * steps), every - 1),
+    steps,
   )
+  own = SCHEDULES.take(recipe.schedule, recipe.settings)
+  return SCHEDULES[recipe.schedule](span, **own)
 
 
 def recipe_optimizer(
-  recipe: Any, schedule: optax.Schedule, steps: int, layers: Sequence[str]
+  recipe: Any, rates: Rates, steps: int, layers: Sequence[str]
 ) -> optax.GradientTransformation:
   """The optimizer of a `train.Recipe`.
 
   Args:
     recipe: see there.
-    schedule: step -> learning rate.
+    rates: of `recipe_rates`.
     steps: in an epoch.
     layers: of the network, input to output.
   """
+  own = OPTIMIZERS.take(recipe.optimizer, recipe.settings)
 
   def make(start: int) -> optax.GradientTransformation:
-    return make_optimizer(
-      recipe.optimizer,
-      lambda step: schedule(step + start),
-      weight_decay=recipe.weight_decay,
+    return OPTIMIZERS[recipe.optimizer](
+      lambda step: rates.schedule(step + start), **own
     )
 
   by_name = match_prefixes(layers, dict(recipe.layer_rates))
   by_depth = decay_by_depth(layers, recipe.layer_decay)
-  tx = scale_rates(
-    freeze_backbone(make, recipe.frozen_epochs * steps),
-    {layer: by_name[layer] * by_depth[layer] for layer in layers},
-  )
-  if recipe.schedule != "plateau":
-    return tx
-  plateau = Plateau(
-    recipe.plateau_factor, recipe.plateau_patience, recipe.min_learning_rate
-  )
-  return with_plateau(
-    tx, plateau, learning_rate=recipe.learning_rate, steps=steps
+  return rates.wrap(
+    scale_rates(
+      freeze_backbone(make, recipe.frozen_epochs * steps),
+      {layer: by_name[layer] * by_depth[layer] for layer in layers},
+    )
   )

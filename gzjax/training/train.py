@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -53,6 +53,12 @@ class Recipe(NamedTuple):
   flip: bool = False
   zoom: float = 1.0
   shift: float = 0.0
+  own: Mapping[str, Any] = {}  # of optimizers, schedules, losses of your own
+
+  @property
+  def settings(self) -> dict[str, Any]:
+    """Those of all rows that are named."""
+    return {**self._asdict(), **self.own}
 
   @property
   def augmentation(self) -> Augmentation:
@@ -94,9 +100,9 @@ def train(
   label = entries["label"][rows]
   batches_of = partial(_rows, recipe, rows, label, problem.seed)
   steps = len(batches_of(epoch=0))
-  schedule = optim.recipe_schedule(recipe, steps)
+  rates = optim.recipe_rates(recipe, steps)
   layers = models.depth_order(problem.fresh[0])
-  tx = optim.recipe_optimizer(recipe, schedule, steps, layers)
+  tx = optim.recipe_optimizer(recipe, rates, steps, layers)
   step = make_train_step(
     problem.apply_fn,
     objective_of(problem, recipe, label),
@@ -128,7 +134,7 @@ def train(
     number = epoch + 1
     at = int(state.step), number
     loss = float(np.mean([output["loss"] for output in outputs]))
-    rate = optim.learning_rate(schedule, state.opt_state, at[0] - 1)
+    rate = optim.learning_rate(rates.schedule, state.opt_state, at[0] - 1)
     store.log(*at, "train", loss=loss, learning_rate=rate)
     scores = measure(state)
     if scores:
@@ -170,17 +176,12 @@ def objective_of(
   problem: Problem, recipe: Recipe, label: np.ndarray
 ) -> Objective:
   """The loss of a recipe; class weights are those of the labels i64[n]."""
-  target = problem.target
-  objective = {
-    "cross_entropy": target.objective,
-    "focal": losses.on_classes(
-      target.class_logits, losses.focal(recipe.focal_gamma)
-    ),
-  }[recipe.loss]
-  counts = np.bincount(label, minlength=len(target.classes))
-  weights = {
-    "none": lambda counts: None,
-    "balanced": losses.balanced_weights,
-    "effective": losses.effective_weights,
-  }[recipe.class_weights](counts)
+  settings = recipe.settings
+  objective = losses.LOSSES[recipe.loss](
+    problem.target.objective, **losses.LOSSES.take(recipe.loss, settings)
+  )
+  weights = losses.CLASS_WEIGHTS[recipe.class_weights](
+    np.bincount(label, minlength=len(problem.target.classes)),
+    **losses.CLASS_WEIGHTS.take(recipe.class_weights, settings),
+  )
   return objective if weights is None else losses.weighted(objective, weights)

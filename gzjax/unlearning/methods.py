@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
+from gzjax import registry
 from gzjax.evaluation import baselines
 from gzjax.objectives import losses
 from gzjax.problem import Network, Problem
+from gzjax.registry import Table
 from gzjax.training.store import Store
 from gzjax.training.train import train
 from gzjax.types import Method, Objective, PyTree
@@ -46,15 +48,25 @@ class Task(NamedTuple):
 
 
 class Driver(NamedTuple):
-  """How the driver runs a method; each field is also a config key."""
+  """How the driver runs a method; each field is also a config key.
+
+  Attributes:
+    epochs: passes over the retain set, or the forget set if it needs only that.
+    checks: readings of the vital signs in an epoch.
+    max_damage: stop rule: balanced accuracy lost; 1: no rule.
+    rewind: whether to end at the reading nearest to the target.
+    search: trial values of the setting that the method searches; 0: none.
+    train_mode: BatchNorm with the statistics of the batch.
+    fisher: estimator; "" is unlearn.fisher.estimator.
+  """
 
   epochs: int = 1
-  checks: int = 1  # readings of the vital signs in an epoch
-  max_damage: float = 1.0  # stop rule: balanced accuracy lost; 1: no rule
-  rewind: bool = False  # end at the reading nearest to the target
-  search: int = 0  # trial values of the setting `Row.strength`
-  train_mode: bool = False  # BatchNorm with the statistics of the batch
-  fisher: str = ""  # estimator; "" is unlearn.fisher.estimator
+  checks: int = 1
+  max_damage: float = 1.0
+  rewind: bool = False
+  search: int = 0
+  train_mode: bool = False
+  fisher: str = ""
 
 
 class Row(NamedTuple):
@@ -89,17 +101,17 @@ class Row(NamedTuple):
 
   def defaults(self) -> dict[str, Any]:
     """The settings of the method itself."""
-    return {} if self.make else _keyword_defaults(self.build)
+    return METHODS.settings(self.name)
 
 
-METHODS: dict[str, Row] = {}
+METHODS: Table[Row] = Table({}, shares_section=False)
 
 
 def register(name: str, row: Row) -> None:
   """Adds a method to the table; the config then has `unlearn.<name>`.
 
-  Call it before `defaults.get_config()`, such as on top of a config file. The
-  keyword-only arguments of `row.build` need defaults: they become config keys.
+  The keyword-only arguments of `row.build` need defaults: they become config
+  keys.
 
   Raises:
     ValueError: for a name that is taken, or a setting without a default or with
@@ -107,25 +119,26 @@ def register(name: str, row: Row) -> None:
   """
   if name in METHODS:
     raise ValueError(f"there is a method {name!r} already")
-  for setting, default in _keyword_defaults(row.build).items():
-    if default is inspect.Parameter.empty:
-      raise ValueError(f"{name}: the setting {setting!r} needs a default")
+  for setting in inspect.signature(row.build).parameters:
     if setting in Driver._fields:
       raise ValueError(f"{name}: {setting!r} is a setting of the driver")
-  METHODS[name] = row._replace(name=name)
+  METHODS.register(name, row._replace(name=name))
 
 
 def default_settings(name: str) -> dict[str, Any]:
   """The config keys of a method and their defaults, the driver's among them."""
   row = METHODS[name]
-  return {} if row.make else {**row.defaults(), **row.driver._asdict()}
+  if row.make:
+    return {}
+  return {**METHODS.settings(name), **row.driver._asdict()}
 
 
-def _keyword_defaults(build: Callable[..., Method]) -> dict[str, Any]:
+def meanings(name: str) -> dict[str, str]:
+  """The words about each of these keys."""
   return {
-    parameter.name: parameter.default
-    for parameter in inspect.signature(build).parameters.values()
-    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    "method": "the row of METHODS",
+    **METHODS.meanings(name),
+    **registry.arguments(Driver),
   }
 
 
@@ -178,6 +191,10 @@ def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
   min L_r by Adam. Cost: epochs over the retain set. Fails where the wrong
   labels are well memorised: their gradients are absent, so they fade slowly. A
   rate that is too high wrecks a network on stored BatchNorm statistics.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
   """
   return Method(_adam(learning_rate, task), task.loss, None, ())
 
@@ -198,6 +215,12 @@ def gradient_ascent(
   one reading where over `max_damage` of balanced accuracy is lost. Cost: epochs
   over the forget set, no retain data. Fails from its first step on galaxies
   like the wrongly labelled ones: it has nothing to hold them with.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam.
+    max_norm: the gradient is clipped to it.
+    radius: largest ||p - p0|| / ||p0||.
   """
   return Method(
     optax.chain(
@@ -245,6 +268,12 @@ def neggrad_plus(
   `retain_weight`. `surgery` takes the part of the ascent out that would raise
   L_r (`transforms.project_conflicts`). Cost: epochs over the retain set, both
   batches. Fails for small w: L_f has no bound, and in the end it wins.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    retain_weight: w, from 0 to 1.
+    surgery: whether to project conflicts out of the ascent.
   """
   transform = optax.chain(
     transforms.contrast_gradients(retain_weight), _adam(learning_rate, task)
@@ -271,6 +300,13 @@ def bounded_neggrad(
   among three classes). Each wrong label is pushed until it is improbable, then
   left alone. Cost: epochs over the retain set, both batches. Fails where the
   cap is so high that pushing one label away hurts its neighbours.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    retain_weight: w, from 0 to 1.
+    cap: of the forget loss of an example, nats.
+    surgery: whether to project conflicts out of the ascent.
   """
   method = neggrad_plus(
     task,
@@ -295,6 +331,12 @@ def negative_learning(
   wrong, not which one is right. Cost: epochs over the retain set, both batches.
   Fails mildly: pushed below retraining's forget accuracy, wrong labels that
   another galaxy would deserve become too improbable.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    forget_weight: w.
+    surgery: whether to project conflicts out of the forget gradient.
   """
   return Method(
     _descend_both(task, learning_rate, forget_weight, surgery),
@@ -313,6 +355,11 @@ def l1_sparse(
   by SGD with momentum 0.9. Cost: epochs over the retain set. Fails
   where `weight` is too small to reach the memory or so large that it prunes the
   network.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of SGD, at the start.
+    weight: g, at the start.
   """
   schedule = optax.linear_schedule(weight, 0.0, task.steps)
   rate = optax.cosine_decay_schedule(learning_rate, task.steps)
@@ -360,6 +407,12 @@ def salun(
   (Fan et al. 2024). Cost: that of `random_label` and one pass over the
   forget set. Fails like `random_label`: on memorised labels the mask changes
   little.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    forget_weight: w.
+    share: of the parameters that may move.
   """
   return Method(
     optax.chain(
@@ -390,6 +443,14 @@ def scrub(
   reading nearest to the target forget accuracy stands. Cost: epochs over the
   retain set, both batches and the teacher's forward passes. Fails on wrong
   labels when the teacher's errors are kept alive by b.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    ce_weight: a.
+    kl_weight: b.
+    temperature: divides the logits of KL.
+    ascent_share: of the steps in which it ascends, too.
   """
   student = losses.distillation("reference_logits", temperature)
   return Method(
@@ -433,6 +494,11 @@ def reinit_head(
   min L_r by Adam from p0 with fresh last layers: EU-k (Goel et al. 2022)
   without the freezing. Cost: epochs over the retain set. Fails where the memory
   sits in deep features; a larger k reaches it, up to real retraining.
+
+  Args:
+    task: see `Task`.
+    k: number of last layers.
+    learning_rate: of Adam, at the start.
   """
   del k
   return finetune(task, learning_rate=learning_rate)
@@ -470,6 +536,11 @@ def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
   train / forget cannot act; theirs (10) is for squares of batch means. Cost:
   one Fisher pass over the training set, and a reading a trial of `search`.
   Fails on random wrong labels: there are no weights that belong to them alone.
+
+  Args:
+    task: see `Task`.
+    threshold: least F_forget / F_train of what is shrunk.
+    strength: of the shrinking.
   """
   return Method(
     edits.dampen_by_fisher(threshold, strength),
@@ -483,6 +554,10 @@ def assd(task: Task, *, scale: float = 1.0) -> Method:
   """SSD that finds its threshold (Schoepf et al. 2024, made for label errors).
 
   See `edits.dampen_by_percentile`. Cost and failure as of `ssd`.
+
+  Args:
+    task: see `Task`.
+    scale: of the shrinking; 0: none.
   """
   return Method(
     edits.dampen_by_percentile(task.forget / task.train, scale),
@@ -507,6 +582,12 @@ def influence(
   `radius` ||p||. Cost: one Fisher pass over the retain set and one gradient
   pass over the forget set. Fails on memorised labels, whose gradient has
   vanished: the step is far outside of the region in which it holds.
+
+  Args:
+    task: see `Task`.
+    scale: s.
+    stabiliser: delta over the mean of F_r.
+    radius: longest step over ||p||.
   """
   weight = scale * task.forget / (task.train - task.forget)
   newton = optax.chain(
@@ -541,6 +622,12 @@ def fisher_forgetting(
   until the measured damage is at most `max_damage`. One draw, no training.
   Cost: one Fisher pass over the retain set, and a reading a trial. Fails to
   aim: it blurs all that was memorised, right or wrong.
+
+  Args:
+    task: see `Task`.
+    budget: predicted rise of the loss, nats.
+    stabiliser: delta over the mean of F_r.
+    cap: largest noise over the rms of a tensor.
   """
   return Method(
     edits.inject_fisher_noise(
@@ -560,6 +647,11 @@ def published_fisher_forgetting(
   p <- p + n noise_scale / sqrt(F + stabiliser), F the squares of batch-mean
   gradients over the number of examples: see `edits.published_noise_scale`.
   Collapses: the noise is thousands of times the weights.
+
+  Args:
+    task: see `Task`.
+    noise_scale: of the noise.
+    stabiliser: added to F.
   """
   return Method(
     edits.inject_noise(

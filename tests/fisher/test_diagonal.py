@@ -224,7 +224,7 @@ def _compiled(mesh, count):
   batch = networks.batch(count)
   batch["image"] = np.zeros((count, 32, 32, 3), np.float32)
   accumulate = diagonal.make_accumulate(apply_fn, spec, mesh)
-  tx = optim.make_optimizer("sgd", optax.constant_schedule(0.1))
+  tx = optim.OPTIMIZERS["sgd"](optax.constant_schedule(0.1), weight_decay=0.0)
   state = init_state(params, stats, tx)
   step = make_train_step(apply_fn, losses.cross_entropy, tx)
   return (

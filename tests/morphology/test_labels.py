@@ -6,7 +6,7 @@ import pytest
 
 from gzjax.errors import UserError
 from gzjax.morphology import answers, campaigns, labels, trees
-from gzjax.morphology.labels import LEFT_OUT, Settings
+from gzjax.morphology.labels import LEFT_OUT
 from gzjax.morphology.votes import from_counts, from_fractions
 from tests.real_data import KAGGLE, needs_real
 
@@ -47,7 +47,7 @@ _GALAXIES = [
 
 
 def test_seed_1_takes_the_largest_answer_of_the_first_question():
-  found = labels.make(_votes(campaigns.GZ2, _GALAXIES), "question", Settings())
+  found = labels.make(_votes(campaigns.GZ2, _GALAXIES), "question")
   assert found.classes == ("smooth", "featured", "artifact")
   np.testing.assert_array_equal(found.label, [0, 1, 2, LEFT_OUT, 0, 0])
   np.testing.assert_allclose(found.shares[0], (0.75, 0.225, 0.025))
@@ -58,7 +58,8 @@ def test_every_galaxy_that_is_left_out_is_counted_once():
   found = labels.make(
     _votes(campaigns.GZ2, _GALAXIES),
     "question",
-    Settings(threshold=0.6, min_votes=5),
+    threshold=0.6,
+    min_votes=5,
   )
   np.testing.assert_array_equal(
     found.label, [0, 1, 2, LEFT_OUT, LEFT_OUT, LEFT_OUT]
@@ -77,11 +78,11 @@ def test_another_question_needs_volunteers_who_are_asked():
     _first(40, 0, 0),
   ]
   votes = _votes(campaigns.GZ2, rows)
-  found = labels.make(votes, "question", Settings("bar", min_asked=0.715))
+  found = labels.make(votes, "question", question="bar", min_asked=0.715)
   assert found.classes == ("yes", "no")
   np.testing.assert_array_equal(found.label, [0, LEFT_OUT, LEFT_OUT])
   assert list(found.left_out.values()) == [1, 1]
-  everybody = labels.make(votes, "question", Settings("bar"))
+  everybody = labels.make(votes, "question", question="bar")
   np.testing.assert_array_equal(everybody.label, [0, 1, LEFT_OUT])
 
 
@@ -89,13 +90,11 @@ def test_debiased_fractions_are_used_when_asked_for():
   votes = _votes(
     campaigns.GZD_5, [_first(30, 10, 0)], debiased=[_first(0.2, 0.79, 0.01)]
   )
-  assert labels.make(votes, "question", Settings()).label == [0]
-  found = labels.make(votes, "question", Settings(debiased=True))
+  assert labels.make(votes, "question").label == [0]
+  found = labels.make(votes, "question", debiased=True)
   assert found.label == [1]
-  with pytest.raises(UserError, match=r"labels\.debiased"):
-    labels.make(
-      votes._replace(debiased=None), "question", Settings(debiased=True)
-    )
+  with pytest.raises(UserError, match=r"^debiased is"):
+    labels.make(votes._replace(debiased=None), "question", debiased=True)
 
 
 # Zhu et al. (2019), on cumulative fractions: just above and just below.
@@ -133,7 +132,7 @@ def test_clean_five_classes():
     trees.violation(campaigns.GZ2_KAGGLE, values), 0, atol=1e-12
   )
   votes = from_fractions(campaigns.GZ2_KAGGLE, values)
-  found = labels.make(votes, "clean_five", Settings())
+  found = labels.make(votes, "clean_five")
   names = [*found.classes, None]
   assert [names[k] for k in found.label] == [name for _, name in _CLEAN]
 
@@ -151,7 +150,7 @@ def test_seed_3s_four_classes():
     _first(20, 20, 0) | {"merging_none": 40},
     _first(0, 2, 38),
   ]
-  found = labels.make(_votes(campaigns.GZD_5, rows), "four", Settings())
+  found = labels.make(_votes(campaigns.GZD_5, rows), "four")
   names = [*found.classes, None]
   assert [names[k] for k in found.label] == [
     "spiral",
@@ -162,9 +161,7 @@ def test_seed_3s_four_classes():
     None,
   ]
   assert found.left_out["uncertain: no class reaches its threshold"] == 2
-  looser = labels.make(
-    _votes(campaigns.GZD_5, rows), "four", Settings(threshold=0.4)
-  )
+  looser = labels.make(_votes(campaigns.GZD_5, rows), "four", threshold=0.4)
   assert names[looser.label[4]] == "elliptical"
 
 
@@ -178,7 +175,7 @@ def test_every_scheme_works_on_every_tree(tree, kind):
     tree, rng.gamma(0.3, size=(400, len(tree.answers)))
   )
   votes = from_fractions(tree, trees.joint(tree, shares))
-  found = labels.make(votes, kind, Settings())
+  found = labels.make(votes, kind)
   assert set(found.label) <= set(range(LEFT_OUT, len(found.classes)))
   # All classes occur; the few irregular ones need a lower threshold.
   assert len(set(found.label[found.kept])) >= len(found.classes) - 1
@@ -197,7 +194,7 @@ def test_leaves():
     | {"disk-edge-on_no": 40, "bar_no": 40, "has-spiral-arms_no": 40},
     _first(20, 20, 0) | {"how-rounded_round": 20, "disk-edge-on_no": 20},
   ]
-  found = labels.make(_votes(campaigns.GZ2, rows), "leaf", Settings())
+  found = labels.make(_votes(campaigns.GZ2, rows), "leaf")
   names = [*found.classes, None]
   assert [names[k] for k in found.label] == [
     "smooth_inbetween",
@@ -214,7 +211,7 @@ def test_leaves_need_votes_on_the_questions_that_decide():
     _first(0, 40, 0) | {"disk-edge-on_no": 40},
     _first(0, 40, 0) | {"disk-edge-on_no": 40, "has-spiral-arms_yes": 40},
   ]
-  found = labels.make(_votes(campaigns.GZD_5, rows), "leaf", Settings())
+  found = labels.make(_votes(campaigns.GZD_5, rows), "leaf")
   assert list(found.label) == [LEFT_OUT] * 3
 
 
@@ -366,27 +363,27 @@ def test_the_hierarchy_of_every_tree_galaxy_by_galaxy(tree, min_votes):
 
 
 def test_some_classes_only():
-  found = labels.make(_votes(campaigns.GZ2, _GALAXIES), "question", Settings())
+  found = labels.make(_votes(campaigns.GZ2, _GALAXIES), "question")
   only = labels.only(found, ("featured", "smooth"))
   assert only.classes == ("featured", "smooth")
   np.testing.assert_array_equal(only.label, [1, 0, -1, -1, 1, 1])
   assert only.left_out["of a class that was not asked for"] == 1
   np.testing.assert_array_equal(only.shares, found.shares[:, [1, 0]])
   assert labels.only(found, ()) is found
-  with pytest.raises(UserError, match=r"labels\.classes names 'ring'"):
+  with pytest.raises(UserError, match=r"^classes names 'ring'"):
     labels.only(found, ("ring", "smooth"))
 
 
 def test_mistakes_are_named():
   votes = _votes(campaigns.GZ2, _GALAXIES)
-  with pytest.raises(UserError, match=r"labels\.kind is 'five': choose"):
-    labels.make(votes, "five", Settings())
-  with pytest.raises(UserError, match=r"labels\.question is 'colour': choose"):
-    labels.make(votes, "question", Settings("colour"))
+  with pytest.raises(UserError, match=r"^kind is 'five': choose"):
+    labels.make(votes, "five")
+  with pytest.raises(UserError, match=r"^question is 'colour': choose"):
+    labels.make(votes, "question", question="colour")
   with pytest.raises(UserError, match=r"without the number of volunteers"):
     answers.branches(votes._replace(counts=None), min_votes=5)
-  with pytest.raises(UserError, match=r"set labels\.min_votes to 0"):
-    labels.make(votes._replace(counts=None), "question", Settings(min_votes=5))
+  with pytest.raises(UserError, match=r"set min_votes to 0"):
+    labels.make(votes._replace(counts=None), "question", min_votes=5)
 
 
 @needs_real(KAGGLE)
@@ -395,6 +392,6 @@ def test_real_votes():
   values = table[list(campaigns.GZ2_KAGGLE.kaggle_columns())].to_numpy()
   votes = from_fractions(campaigns.GZ2_KAGGLE, values)
   np.testing.assert_allclose(votes.cumulative, values, atol=2e-6)
-  found = labels.make(votes, "question", Settings())
+  found = labels.make(votes, "question")
   np.testing.assert_array_equal(found.label, values[:, :3].argmax(axis=1))
   assert len(found.kept) == 80

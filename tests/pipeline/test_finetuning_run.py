@@ -104,7 +104,7 @@ def test_layers_learn_at_rates_of_their_own(tmp_path, weights):
     ({"train.layer_decay": 0.0}, "layer-wise decay is 0"),
     (
       {"model.name": "efficientnetv2_s", "model.zero_gamma": True},
-      "model.zero_gamma is True, which efficientnetv2_s does not have",
+      "zero_gamma is True, which model.name=efficientnetv2_s does not have",
     ),
   ],
 )

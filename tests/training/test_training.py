@@ -24,8 +24,8 @@ from tests import networks
 
 def _step_on(mesh, steps=3):
   apply_fn, params, stats = networks.tiny()
-  schedule = optim.make_schedule(learning_rate=0.05, steps=10, warmup_steps=0)
-  tx = optim.make_optimizer("sgd", schedule, weight_decay=1e-3)
+  schedule = optim.cosine(optim.Span(0.05, 10, 0)).schedule
+  tx = optim.OPTIMIZERS["sgd"](schedule, weight_decay=1e-3)
   state = sharding.replicate(mesh, init_state(params, stats, tx))
   step = make_train_step(apply_fn, losses.cross_entropy, tx)
   for i in range(steps):
@@ -80,7 +80,7 @@ def test_padding_has_no_gradient():
 
 def test_loss_falls_on_separable_blobs(mesh):
   apply_fn, params, stats = networks.tiny()
-  tx = optim.make_optimizer("adamw", optax.cosine_decay_schedule(0.02, 25))
+  tx = optim.OPTIMIZERS["adamw"](optax.cosine_decay_schedule(0.02, 25))
   state = sharding.replicate(mesh, init_state(params, stats, tx))
   step = make_train_step(apply_fn, losses.cross_entropy, tx)
   batch = networks.batch(24)
@@ -93,10 +93,10 @@ def test_loss_falls_on_separable_blobs(mesh):
   assert history[-1] < 0.3 * history[0]
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_schedule_warms_up_and_ends_at_zero(name):
-  schedule = optim.make_schedule(learning_rate=1.0, steps=10, warmup_steps=4)
-  tx = optim.make_optimizer(name, schedule)
+  schedule = optim.cosine(optim.Span(1.0, 10, 4)).schedule
+  tx = optim.OPTIMIZERS[name](schedule)
   params = jnp.ones(())
   state = tx.init(params)
   sizes = []
@@ -110,9 +110,7 @@ def test_schedule_warms_up_and_ends_at_zero(name):
 
 
 def test_weight_decay_spares_tensors_of_one_axis():
-  tx = optim.make_optimizer(
-    "adamw", optax.constant_schedule(0.1), weight_decay=0.5
-  )
+  tx = optim.OPTIMIZERS["adamw"](optax.constant_schedule(0.1), weight_decay=0.5)
   params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
   zeros = jax.tree.map(jnp.zeros_like, params)
   updates, _ = tx.update(zeros, tx.init(params), params)
@@ -295,15 +293,11 @@ def test_mean_gradient_is_that_of_all_valid_examples_together(mesh):
 def test_plateaus_halve_the_rate_down_to_the_least():
   """As a loop over epochs: two in a row without a new lowest mean loss."""
   rate, steps = 0.4, 3
-  schedule = optim.make_schedule(
-    learning_rate=rate, steps=99, warmup_steps=0, decays=False
+  found = optim.plateau(
+    optim.Span(rate, 99, 0, steps), plateau_factor=0.5, min_learning_rate=0.05
   )
-  tx = optim.with_plateau(
-    optim.make_optimizer("sgd", schedule),
-    optim.Plateau(factor=0.5, patience=2, least=0.05),
-    learning_rate=rate,
-    steps=steps,
-  )
+  schedule = found.schedule
+  tx = found.wrap(optim.OPTIMIZERS["sgd"](schedule))
   epochs = [5.0, 4.0, 4.5, 4.5, 3.0, 3.5, 3.0, 3.1, 3.2, 4, 5, 6, 7, 8, 9]
   wanted, lowest, bad, now = [], np.inf, 0, rate
   for loss in epochs:

@@ -298,7 +298,7 @@ def _mine(task, *, rate: float = 0.1):
 
 
 def test_a_registered_method_has_its_config_keys(monkeypatch):
-  monkeypatch.setattr(methods, "METHODS", dict(METHODS))
+  monkeypatch.setattr(METHODS, "_rows", dict(METHODS))
   methods.register("mine", Row(_mine, {"rate": 0.0}, Driver(epochs=7)))
   settings = methods.default_settings("mine")
   assert settings["rate"] == 0.1

@@ -1,0 +1,190 @@
+"""Tables of rows: whatever has a kind, and what a user may add to it.
+
+A row is a function, or holds one as `build`. Its keyword-only arguments are its
+settings: their defaults are those of the config, their annotations say which
+values are right (`Literal`, or `Annotated` with a `Rule`), and the `Args:` of
+its docstring say what they mean.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+import functools
+import inspect
+import re
+from typing import (
+  Annotated,
+  Any,
+  Generic,
+  Literal,
+  NamedTuple,
+  TypeVar,
+  get_args,
+  get_origin,
+)
+
+from gzjax.errors import SettingError
+
+T = TypeVar("T")
+
+
+class Rule(NamedTuple):
+  """What a value must be: in `Annotated[type, Rule(...)]`."""
+
+  holds: Callable[[Any], bool]
+  words: str  # what to do, after "NAME is VALUE: "
+
+
+Positive = Annotated[int, Rule(lambda x: x >= 1, "it must be at least 1")]
+Natural = Annotated[int, Rule(lambda x: x >= 0, "it must be at least 0")]
+Share = Annotated[
+  float, Rule(lambda x: 0 <= x <= 1, "give a share from 0 to 1")
+]
+
+
+def choose(choices: Mapping | tuple) -> str:
+  """The words of who may choose one of these."""
+  return f"choose one of {', '.join(map(str, choices))}"
+
+
+def check(argument: str, value: Any, annotation: Any) -> None:
+  """Raises SettingError for a value that the annotation does not allow."""
+  parts, rules = get_args(annotation), []
+  if get_origin(annotation) is Literal:
+    rules = [Rule(lambda x: x in parts, choose(parts))]
+  elif get_origin(annotation) is Annotated:
+    rules = [part for part in parts if isinstance(part, Rule)]
+  for rule in rules:
+    if not rule.holds(value):
+      raise SettingError(f"{argument} is {value!r}: {rule.words}.")
+
+
+class Table(Mapping[str, T], Generic[T]):
+  """Rows by their names, which users may add to."""
+
+  def __init__(
+    self,
+    rows: Mapping[str, T],
+    *,
+    common: Callable | None = None,
+    shares_section: bool = True,
+  ):
+    """Registers the rows.
+
+    Args:
+      rows: name -> row.
+      common: a function whose keyword-only arguments all rows have besides.
+      shares_section: whether the settings of all rows stand in one section of
+        the config, so that a setting has the same default wherever it is.
+    """
+    self._rows: dict[str, T] = {}
+    self._common = common
+    self._shares_section = shares_section
+    for name, row in rows.items():
+      self.register(name, row)
+
+  def __getitem__(self, name: str) -> T:
+    return self._rows[name]
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._rows)
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def register(self, name: str, row: T) -> None:
+    """Adds a row.
+
+    Raises:
+      ValueError: for a name that is taken, or a setting without a default or
+        with another one than a row has that shares the section.
+    """
+    if name in self:
+      raise ValueError(f"there is a row {name!r} already")
+    usual = self.all_settings() if self._shares_section else {}
+    for setting, default in _defaults(_build(row)).items():
+      if default is inspect.Parameter.empty:
+        raise ValueError(f"{name}: the setting {setting!r} needs a default")
+      if usual.get(setting, default) != default:
+        raise ValueError(
+          f"{name}: the setting {setting!r} is {usual[setting]!r} in other "
+          "rows: take this default, or another name"
+        )
+    self._rows[name] = row
+
+  def pick(self, argument: str, name: str) -> T:
+    """The row of a name; SettingError names the argument and the choices."""
+    if name not in self:
+      raise SettingError(f"{argument} is {name!r}: {choose(self)}.")
+    return self[name]
+
+  def settings(self, name: str) -> dict[str, Any]:
+    """The settings of a row and their defaults."""
+    return _merged(_defaults, self._functions(name))
+
+  def meanings(self, name: str) -> dict[str, str]:
+    """The words about each setting: its own, or those of another row."""
+    functions = [f for other in (*self, name) for f in self._functions(other)]
+    said = _merged(arguments, functions)
+    return {setting: said.get(setting, "") for setting in self.settings(name)}
+
+  def annotations(self, name: str) -> dict[str, Any]:
+    """The annotations of the settings."""
+    return _merged(
+      lambda f: {key: x.annotation for key, x in _keywords(f).items()},
+      self._functions(name),
+    )
+
+  def all_settings(self) -> dict[str, Any]:
+    """Those of all rows, as in the section that they share."""
+    return _merged(self.settings, self)
+
+  def take(self, name: str, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a row, out of a section with those of all rows."""
+    return {key: section[key] for key in self.settings(name) if key in section}
+
+  def check(self, name: str, settings: Mapping[str, Any]) -> None:
+    """Raises SettingError for the first value that the row does not allow."""
+    for key, annotation in self.annotations(name).items():
+      if key in settings:
+        check(key, settings[key], annotation)
+
+  def _functions(self, name: str) -> list[Callable]:
+    common = [self._common] if self._common else []
+    return [_build(self[name]), *common]
+
+
+def arguments(function: Callable) -> dict[str, str]:
+  """The words about each argument in the docstring of a function or class."""
+  while isinstance(function, functools.partial):
+    function = function.func
+  text = inspect.getdoc(function) or ""
+  section = re.search(
+    r"^(?:Args|Attributes):\n((?:[ ]+.*\n?|\n)*)", text, re.MULTILINE
+  )
+  entries = re.findall(
+    r"^[ ]{2}(\w+): ((?:.*\n?)(?:[ ]{3,}.*\n?)*)",
+    section[1] if section else "",
+    re.MULTILINE,
+  )
+  return {
+    name: " ".join(words.split()).removesuffix(".") for name, words in entries
+  }
+
+
+def _build(row: Any) -> Callable:
+  return getattr(row, "build", row)
+
+
+def _keywords(function: Callable) -> dict[str, inspect.Parameter]:
+  return {
+    name: parameter
+    for name, parameter in inspect.signature(function).parameters.items()
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+  }
+
+
+def _defaults(function: Callable) -> dict[str, Any]:
+  return {key: x.default for key, x in _keywords(function).items()}
+
+
+def _merged(of: Callable, parts: Any) -> dict[str, Any]:
+  return {key: value for part in parts for key, value in of(part).items()}
