@@ -9,7 +9,7 @@ Letters in the shapes: B examples, K logits, C classes, A answers of the tree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,7 @@ from gzjax.morphology.predictions import Predictions
 from gzjax.morphology.trees import Question, Tree
 from gzjax.morphology.votes import Votes
 from gzjax.objectives import likelihoods, losses
+from gzjax.registry import Natural, Table
 from gzjax.types import Objective
 
 # f32[...,K] -> f32[...,A]
@@ -263,14 +264,12 @@ class Kind(NamedTuple):
   needs_votes: bool = True
 
 
-def _shares_of_all(votes: Votes, tree: Tree, **settings):
-  del settings
+def _shares_of_all(votes: Votes, tree: Tree, **_):
   return votes.on(tree).cumulative, np.ones(len(votes.shares), bool)
 
 
-def _numbers(votes: Votes, tree: Tree, *, volunteers: int = 0, **settings):
+def _numbers(votes: Votes, tree: Tree, *, volunteers: int):
   """Numbers of votes; where only fractions are known, of so many people."""
-  del settings
   cut = votes.on(tree)
   known = np.ones(len(cut.shares), bool)
   if cut.counts is not None:
@@ -283,14 +282,13 @@ def _numbers(votes: Votes, tree: Tree, *, volunteers: int = 0, **settings):
   return volunteers * cut.cumulative, known
 
 
-def _right_or_wrong(votes: Votes, tree: Tree, **settings):
-  del settings
+def _right_or_wrong(votes: Votes, tree: Tree):
   _, right, known = several.multi_label(votes.on(tree), tree.answers)
   return right, known
 
 
-def _majorities(votes: Votes, tree: Tree, *, min_votes: int = 0, **settings):
-  del tree, settings
+def _majorities(votes: Votes, tree: Tree, *, min_votes: int):
+  del tree
   _, chosen = several.branch_answers(votes, min_votes)
   return chosen, np.ones(len(chosen), bool)
 
@@ -305,42 +303,70 @@ def _hierarchy(tree: Tree, questions: Sequence[str]) -> Tree:
   return campaigns.hierarchy(tree)
 
 
-def _build_classes(tree, class_answers, **settings):
-  del settings
+def _build_classes(tree: Tree, class_answers: Sequence[int]) -> Target:
   names = class_names(tree, int(tree.question_of[class_answers[0]]))
   return classes([names[k] for k in class_answers])
 
 
-TARGETS: dict[str, Kind] = {
-  "classes": Kind(_build_classes, _shares_of_all, needs_votes=False),
-  "fractions": Kind(
-    lambda tree, class_answers, *, head="sigmoid", **_: fractions(
-      tree, head, class_answers
-    ),
-    _shares_of_all,
-  ),
-  "counts": Kind(
-    lambda tree, class_answers, **_: counts(tree, class_answers), _numbers
-  ),
-  "answers": Kind(
-    lambda tree, class_answers, **_: answers(
-      tree, class_answers, expects_fractions=True
-    ),
-    _shares_of_all,
-  ),
-  "labels": Kind(
-    lambda tree, class_answers, **_: labels(tree, class_answers),
-    _right_or_wrong,
-    _ten_or_some,
-  ),
-  "branches": Kind(
-    lambda tree, class_answers, **_: answers(
-      tree, class_answers, expects_fractions=False
-    ),
-    _majorities,
-    _hierarchy,
-  ),
-}
+def _build_fractions(
+  tree: Tree,
+  class_answers: Sequence[int],
+  *,
+  head: Literal["sigmoid", "divisive", "softmax"] = "sigmoid",
+) -> Target:
+  """See `fractions`.
+
+  Args:
+    tree: the questions.
+    class_answers: those that are the classes.
+    head: fractions: how logits become shares, see targets.share_head.
+  """
+  return fractions(tree, head, class_answers)
+
+
+def _build_counts(
+  tree: Tree, class_answers: Sequence[int], *, volunteers: Natural = 0
+) -> Target:
+  """See `counts`.
+
+  Args:
+    tree: the questions.
+    class_answers: those that are the classes.
+    volunteers: counts, of data that have fractions only: how many people are
+      taken to have looked at each galaxy; 0: the data have counts.
+  """
+  del volunteers
+  return counts(tree, class_answers)
+
+
+def _build_answers(tree: Tree, class_answers: Sequence[int]) -> Target:
+  return answers(tree, class_answers, expects_fractions=True)
+
+
+def _build_branches(
+  tree: Tree, class_answers: Sequence[int], *, min_votes: Natural = 0
+) -> Target:
+  """See `answers`.
+
+  Args:
+    tree: the questions.
+    class_answers: those that are the classes.
+    min_votes: branches: least number of answers to learn from.
+  """
+  del min_votes
+  return answers(tree, class_answers, expects_fractions=False)
+
+
+TARGETS: Table[Kind] = Table(
+  {
+    "classes": Kind(_build_classes, _shares_of_all, needs_votes=False),
+    "fractions": Kind(_build_fractions, _shares_of_all),
+    "counts": Kind(_build_counts, _numbers),
+    "answers": Kind(_build_answers, _shares_of_all),
+    "labels": Kind(labels, _right_or_wrong, _ten_or_some),
+    "branches": Kind(_build_branches, _majorities, _hierarchy),
+  }
+)
 
 
 def interpret(target: Target, logits: np.ndarray) -> Prediction:

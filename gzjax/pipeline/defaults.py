@@ -17,13 +17,6 @@ from gzjax.training import optim
 from gzjax.unlearning import methods
 from gzjax.unlearning.methods import METHODS, default_settings
 
-_NO_TARGETS = Table(
-  dict.fromkeys(
-    ("classes", "fractions", "counts", "answers", "labels", "branches"),
-    lambda: None,
-  )
-)
-
 
 class Key(NamedTuple):
   """A key of the config."""
@@ -98,19 +91,10 @@ KEYS = {
   "target.kind": Key(
     "classes",
     "what the network learns; all but classes: of a decision tree",
-    table=getattr(targets, "TARGETS", _NO_TARGETS),
+    table=targets.TARGETS,
   ),
   "target.questions": Key(
     (), "of the tree; (): all, for labels those of seed 3's ten"
-  ),
-  "target.min_votes": Key(0, "branches: least number of answers to learn from"),
-  "target.head": Key(
-    "sigmoid", "fractions: see targets.share_head", Literal[targets.HEADS]
-  ),
-  "target.volunteers": Key(
-    0,
-    "counts, of data that have fractions only: how many people are taken to "
-    "have looked at each galaxy; 0: the data have counts",
   ),
   "model.name": Key("resnet34", "the network", table=models.NETWORKS),
   "model.weights": Key(

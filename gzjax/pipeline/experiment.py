@@ -142,7 +142,9 @@ class Experiment:
     """What the network learns."""
     config, task = self.config.target, self._task
     return targets.TARGETS[config.kind].build(
-      task.tree, task.class_answers, head=config.head
+      task.tree,
+      task.class_answers,
+      **targets.TARGETS.take(config.kind, config),
     )
 
   @cached_property

@@ -99,13 +99,9 @@ def task(
   question = tree.question(asked)
   names = labels.class_names(tree, question)
   first = tree.slices[question].start
+  own = targets.TARGETS.take(config.target.kind, config.target)
   try:
-    votes, known = kind.learn(
-      data.votes,
-      tree,
-      volunteers=config.target.volunteers,
-      min_votes=config.target.min_votes,
-    )
+    votes, known = kind.learn(data.votes, tree, **own)
   except ValueError as error:
     raise UserError(f"target.kind={config.target.kind}: {error}.") from None
   return VoteTask(
