@@ -185,8 +185,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.predict = ml_collections.ConfigDict()
   config.predict.catalog = ""  # their table
   config.predict.images = ""  # folder of the images; "" is the catalogue's own
-  config.predict.id_column = "id_str"
-  config.predict.file_column = "file_loc"
+  config.predict.id_column = ""  # this and the next two: "": as in the run
+  config.predict.file_column = ""
   config.predict.crop_column = ""  # see data.crop_column
   # See data.crop; other cut-outs may have another scale. -1: as in the run.
   config.predict.crop = -1
