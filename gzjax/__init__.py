@@ -1,1 +1,62 @@
 """Galaxy morphology in JAX: find wrong labels and unlearn them."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from gzjax import (
+    evaluation,
+    fisher,
+    models,
+    morphology,
+    objectives,
+    sky,
+    training,
+    unlearning,
+  )
+  from gzjax.pipeline.runs import load
+  from gzjax.problem import Problem
+
+__version__ = "0.1.0"
+
+# Where each name of the face lives. They are imported when first asked for, so
+# that `import gzjax` costs nothing.
+_NAMES = {"Problem": "gzjax.problem", "load": "gzjax.pipeline.runs"}
+_PACKAGES = (
+  "evaluation",
+  "fisher",
+  "models",
+  "morphology",
+  "objectives",
+  "sky",
+  "training",
+  "unlearning",
+)
+
+__all__ = [
+  "Problem",
+  "__version__",
+  "evaluation",
+  "fisher",
+  "load",
+  "models",
+  "morphology",
+  "objectives",
+  "sky",
+  "training",
+  "unlearning",
+]
+
+
+def __getattr__(name: str) -> Any:
+  if name in _PACKAGES:
+    return importlib.import_module(f"gzjax.{name}")
+  if name in _NAMES:
+    found = getattr(importlib.import_module(_NAMES[name]), name)
+    globals()[name] = found  # the next look-up is a plain one
+    return found
+  raise AttributeError(f"module 'gzjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})

@@ -195,9 +195,9 @@ KEYS = {
   "predict.images": Key(
     "", 'folder of their images; "" is the catalogue\'s own'
   ),
-  "predict.id_column": Key("id_str", "of their names"),
-  "predict.file_column": Key("file_loc", "of their image files"),
-  "predict.crop_column": Key("", "see data.crop_column"),
+  "predict.id_column": Key("", 'of their names; "": as in the run'),
+  "predict.file_column": Key("", 'of their image files; "": as in the run'),
+  "predict.crop_column": Key("", 'see data.crop_column; "": as in the run'),
   "predict.crop": Key(
     -1,
     "see data.crop; their cut-outs may have another scale; -1: as in the run",

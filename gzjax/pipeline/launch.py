@@ -1,108 +1,288 @@
-"""The command line: absl flags -> stages."""
+"""The command line: absl flags -> stages.
 
-from collections.abc import Sequence
+What is slow to import is imported where it is needed, so that `--help` and a
+mistake come at once.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+import difflib
 import errno
+import os
 from pathlib import Path
+import signal
 import sys
-from typing import NoReturn
-
-from absl import app, flags, logging
-import jax
-from ml_collections import config_flags
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gzjax.errors import UserError
-from gzjax.pipeline import stages
+from gzjax.pipeline import usage
 
-_STAGES = ("all", *stages.STAGES)
+if TYPE_CHECKING:
+  from absl import flags
+  import ml_collections
 
-_CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "Config file, as configs/demo.py or configs/demo.py:variant. Any key can be "
-  "set: --config.train.epochs=5.",
-  lock_config=True,
-)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_STAGE = flags.DEFINE_enum("stage", "all", _STAGES, "What to run.")
-_OVERWRITE = flags.DEFINE_bool(
-  "overwrite", False, "Start the stage, and those after it, anew."
-)
-_DATA_DIR = flags.DEFINE_string(
-  "data_dir", None, "TFDS folder [~/tensorflow_datasets]."
-)
-_MANUAL_DIR = flags.DEFINE_string(
-  "manual_dir", None, "Folder of files that you downloaded."
-)
+_TRY = "try --config=demo --workdir=runs/demo."
 
 
-_FLAGS = (_CONFIG, _WORKDIR, _STAGE, _OVERWRITE, _DATA_DIR, _MANUAL_DIR)
+class Command(NamedTuple):
+  """What the command line asks for."""
+
+  stage: str
+  workdir: str
+  config: "ml_collections.ConfigDict"
+  config_file: str | None  # see `config_files.identity`
+  overwrite: bool
+  data_dir: str | None
+  manual_dir: str | None
+  compilation_cache: str | None
+  print_config: bool
+  is_quiet: bool  # no --verbosity was given
 
 
 def main() -> None:
   """Entry point of launch.py and of the `gzjax` command.
 
-  Exit codes: 0 done, 2 the user can mend it (one line says how), 1 failed.
+  Exit codes: 0 done, 2 the user can mend it (one line says how), 1 failed, 130
+  and 143 stopped by Ctrl-C or SIGTERM.
   """
+  said = usage.answer(sys.argv[1:])
+  if said is not None:
+    print(said)
+    return
+  from absl import app, flags
+  import jax
+
   jax.config.config_with_absl()
-  for flag in _FLAGS:
-    # So that --help shows them: they are not defined in the main script.
-    flags.FLAGS.register_key_flag_for_module(
-      sys.argv[0], flags.FLAGS[flag.name]
-    )
-  app.run(_run, flags_parser=_parse)
+  app.run(_run, flags_parser=lambda arguments: read(arguments, flags.FLAGS))
 
 
-def _parse(arguments: Sequence[str]) -> Sequence[str]:
-  """Parses flags; a wrong one is one line and exit code 2."""
+def read(arguments: Sequence[str], flag_values: "flags.FlagValues") -> Any:
+  """The command; a mistake in it is one line and exit code 2.
+
+  Args:
+    arguments: with the name of the program.
+    flag_values: where our flags are defined.
+  """
+  with _one_line_for_mistakes():
+    _define(flag_values)
+    # absl's own: --helpfull, --helpxml.
+    helps = [x for x in arguments if x.lstrip("-").startswith("help")]
+    if helps:
+      return flag_values([arguments[0], *helps])
+    return _parse(arguments, flag_values)
+
+
+def _define(flag_values: "flags.FlagValues") -> None:
+  from absl import flags
+
+  def text(name, words):
+    flags.DEFINE_string(name, None, words, flag_values=flag_values)
+
+  def switch(name, words):
+    flags.DEFINE_bool(name, False, words, flag_values=flag_values)
+
+  text("workdir", "Folder of the run.")
+  flags.DEFINE_enum(
+    "stage", None, list(usage.STAGES), "What to run.", flag_values=flag_values
+  )
+  switch("overwrite", "Start the stage, and those after it, anew.")
+  text("data_dir", "TFDS folder [~/tensorflow_datasets].")
+  text("manual_dir", "Folder of files that you downloaded.")
+  text("compilation_cache", "Folder of compiled programs, or off.")
+  switch("print_config", "Show all keys with their values and meanings.")
+
+
+def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
+  """Finds the config, sets its keys and reads the flags."""
+  flag_values.set_gnu_getopt()  # flags may follow the stage
+  arguments = flag_values.read_flags_from_files(list(arguments))
+  name, arguments = _take(arguments, "config")
+  workdir, _ = _take(arguments, "workdir")
+  asks_for_config = any(x.lstrip("-") == "print_config" for x in arguments)
+  memory = _memory(name, workdir, optional=asks_for_config)
+  rest = _set_keys(arguments, memory.config, flag_values)
+  values = flag_values.flag_values_dict()
+  stage = _stage(rest[1:], values["stage"])
+  if workdir is None and not values["print_config"]:
+    raise UserError(f"--workdir is missing: {_TRY}")
+  return Command(
+    stage,
+    workdir or "",
+    memory.config,
+    memory.config_file,
+    values["overwrite"],
+    _expanded(values["data_dir"]) or memory.data_dir,
+    _expanded(values["manual_dir"]) or memory.manual_dir,
+    values["compilation_cache"],
+    values["print_config"],
+    "verbosity" not in flag_values or not flag_values["verbosity"].present,
+  )
+
+
+def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+  """The last value of a flag, and the arguments without it."""
+  value, rest = None, []
+  left = iter(arguments)
+  for argument in left:
+    flag, equals, given = argument.partition("=")
+    if flag not in (f"-{name}", f"--{name}"):
+      rest.append(argument)
+      continue
+    value = given if equals else next(left, "")
+    if not value:
+      raise UserError(f"--{name} has no value: {_TRY}")
+  return value, rest
+
+
+def _memory(name: str | None, workdir: str | None, *, optional: bool):
+  """The config that is asked for, or else the one that the run remembers."""
+  from gzjax.pipeline import config_files, defaults, runs
+
+  if name is not None and Path(name).suffix == ".json":
+    found = runs.read(Path(name).expanduser())
+    if found is None:
+      raise UserError(f"--config cannot be read: there is no file {name}.")
+    return found
+  if name is not None:
+    config, source = config_files.load(name), config_files.identity(name)
+    return runs.Memory(config, source, None, None)
+  found = runs.remembered(Path(workdir).expanduser()) if workdir else None
+  if found is not None:
+    return found
+  if optional and not workdir:
+    return runs.Memory(defaults.get_config(), None, None, None)
+  where = f" and {workdir} holds no run to go on with" if workdir else ""
+  raise UserError(f"--config is missing{where}: {_TRY}")
+
+
+def _set_keys(
+  arguments: Sequence[str],
+  config: "ml_collections.ConfigDict",
+  flag_values: "flags.FlagValues",
+) -> list[str]:
+  """Parses all flags, those of the config's keys too; returns the rest."""
+  from absl import flags
+  from ml_collections import config_flags
+
   try:
-    rest = flags.FLAGS(arguments)
-    if _help_asked(arguments):
-      return rest
-    if len(rest) > 1:
-      raise UserError(f"unknown argument {rest[1]!r}: flags start with --.")
-    for flag in (_CONFIG, _WORKDIR):
-      if flag.value is None:
-        raise UserError(
-          f"--{flag.name} is missing: try --config=configs/demo.py "
-          "--workdir=runs/demo."
-        )
-    _CONFIG.value.keys()  # a config file that cannot be read fails here
-    return rest
-  except UserError as error:
-    _exit(error)
-  except OSError as error:
-    _exit(UserError(f"--config cannot be read: {_last_line(error)}"))
+    config_flags.DEFINE_config_dict(
+      "config",
+      config,
+      "The config.",
+      flag_values=flag_values,
+      sys_argv=list(arguments),
+    )
+    return flag_values(list(arguments))
+  except flags.UnrecognizedFlagError as error:
+    hint = _hint(error.flagname, config, flag_values)
+    raise UserError(f"unknown flag --{error.flagname}: {hint}") from error
   except flags.Error as error:
-    is_config = "parsing config file" in str(error)
-    _exit(UserError(_last_line(error) if is_config else str(error)))
+    raise UserError(str(error)) from error
   except (KeyError, AttributeError, TypeError, ValueError) as error:
     # ml_collections: an unknown config key, with a suggestion.
     words = str(error).replace("\\n", " ").replace("\\", "").strip("\"'")
-    _exit(UserError(f"unknown or wrong config key '{words}"))
+    raise UserError(f"unknown or wrong config key '{words}") from error
 
 
-def _last_line(error: Exception) -> str:
-  """ml_collections puts a traceback into the message; its end is the reason."""
-  return str(error).strip().splitlines()[-1].strip()
+def _hint(name: str, config: Any, flag_values: "flags.FlagValues") -> str:
+  """What an unknown flag may have meant: a flag of ours, or a key."""
+  from gzjax.pipeline import print_config
+
+  name = name.removeprefix("no")
+  keys = sorted(
+    (key for key, _ in print_config.flat(config.to_dict())),
+    key=lambda x: x.count("."),
+  )
+  by_end = {key.rpartition(".")[2]: key for key in reversed(keys)}
+  if name in keys or name in by_end:
+    return f"did you mean --config.{name if name in keys else by_end[name]}?"
+  # JAX's flags are hundreds, and the first that comes to mind are ours.
+  ours = [x for x in flag_values if not x.startswith("jax_")]
+  for known, prefix in ((ours, ""), ([*by_end, *keys], "config.")):
+    if close := difflib.get_close_matches(name, known, 1, 0.75):
+      return f"did you mean --{prefix}{by_end.get(close[0], close[0])}?"
+  return "--help lists the flags, --print_config the keys."
 
 
-def _help_asked(arguments: Sequence[str]) -> bool:
-  return any(argument.lstrip("-").startswith("help") for argument in arguments)
-
-
-def _run(arguments: Sequence[str]) -> None:
-  del arguments
-  if not flags.FLAGS["verbosity"].present:
-    logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell a lot
-  try:
-    stages.run(
-      _CONFIG.value,
-      str(_WORKDIR.value),
-      _STAGE.value,
-      overwrite=_OVERWRITE.value,
-      data_dir=_expanded(_DATA_DIR.value),
-      manual_dir=_expanded(_MANUAL_DIR.value),
+def _stage(given: Sequence[str], flag: str | None) -> str:
+  """The stage, by its place or by its flag."""
+  if len(given) > 1:
+    raise UserError(f"unknown argument {given[1]!r}: flags start with --.")
+  if not given:
+    return flag or "all"
+  (stage,) = given
+  if stage not in usage.STAGES:
+    close = difflib.get_close_matches(stage, usage.STAGES, 1)
+    hint = f"did you mean {close[0]}?" if close else "choose one of "
+    raise UserError(
+      f"unknown stage {stage!r}: {hint}"
+      + ("" if close else f"{', '.join(usage.STAGES)}; flags start with --.")
     )
+  if flag not in (None, stage):
+    raise UserError(f"two stages, {stage} and --stage={flag}: choose one.")
+  return stage
+
+
+def _run(command: Command) -> None:
+  signal.signal(signal.SIGTERM, _terminate)
+  try:
+    execute(command)
+  except KeyboardInterrupt as error:
+    code = 143 if isinstance(error, _TerminatedError) else 130
+    print("stopped; the same command goes on", file=sys.stderr)
+    sys.exit(code)
+
+
+class _TerminatedError(KeyboardInterrupt):
+  """SIGTERM, which ends a run as Ctrl-C does."""
+
+
+def _terminate(*_: object) -> None:
+  raise _TerminatedError
+
+
+def execute(command: Command) -> None:
+  """Does what is asked for; a mistake is one line and exit code 2."""
+  with _one_line_for_mistakes():
+    if command.print_config:
+      _print_config(command.config)
+      return
+    from absl import logging
+
+    from gzjax.pipeline import compiled, stages
+
+    if command.is_quiet:
+      logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell a lot
+    compiled.use(command.compilation_cache)
+    stages.run(
+      command.config,
+      command.workdir,
+      command.stage,
+      overwrite=command.overwrite,
+      data_dir=command.data_dir,
+      manual_dir=command.manual_dir,
+      config_file=command.config_file,
+    )
+
+
+def _print_config(config: "ml_collections.ConfigDict") -> None:
+  from gzjax.pipeline import print_config
+
+  try:
+    print("\n".join(print_config.lines(config)), flush=True)
+  except BrokenPipeError:  # `| head` has seen enough
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _expanded(folder: str | None) -> str | None:
+  """The folder with ~ spelled out, which no shell does after --flag=."""
+  return folder and str(Path(folder).expanduser())
+
+
+@contextmanager
+def _one_line_for_mistakes() -> Generator[None, None, None]:
+  try:
+    yield
   except UserError as error:
     _exit(error)
   except OSError as error:
@@ -116,12 +296,7 @@ def _run(arguments: Sequence[str]) -> None:
     )
 
 
-def _expanded(folder: str | None) -> str | None:
-  """The folder with ~ spelled out, which no shell does after --flag=."""
-  return folder and str(Path(folder).expanduser())
-
-
-def _exit(error: UserError) -> NoReturn:
+def _exit(error: UserError) -> None:
   print(f"error: {error}", file=sys.stderr)
   sys.exit(2)
 

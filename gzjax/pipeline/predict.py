@@ -78,11 +78,11 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
   config = experiment.config
   path, images = prepare.catalog_files(experiment, "predict")
   columns = catalog.Columns(
-    id=config.predict.id_column,
-    file=config.predict.file_column,
-    crop=config.predict.crop_column,
+    id=config.predict.id_column or config.data.id_column,
+    file=config.predict.file_column or config.data.file_column,
+    crop=_crop_column(experiment),
   )
-  crop = _crop(experiment)
+  crop = 0 if columns.crop else _crop(experiment)
   rows = catalog.read_rows(path, columns, "predict")
   found = catalog.unlabelled(
     rows, images, columns, "predict", prepare.stretch(experiment)
@@ -96,21 +96,17 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
   return rows, data
 
 
+def _crop_column(experiment: Experiment) -> str:
+  """The column of each galaxy's own edge: as in the run, but for one edge."""
+  config = experiment.config.predict
+  as_in_the_run = experiment.config.data.crop_column
+  return config.crop_column or (as_in_the_run if config.crop < 0 else "")
+
+
 def _crop(experiment: Experiment) -> int:
-  """Edge of the central crop; 0 where each galaxy is cut out on its own."""
-  config, data = experiment.config.predict, experiment.config.data
-  if config.crop_column:
-    return 0
-  if config.crop >= 0:
-    return config.crop
-  if data.crop_column:
-    raise UserError(
-      "the run cut out each galaxy by the column "
-      f"{data.crop_column!r}: name such a column with "
-      "--config.predict.crop_column=NAME, or give one edge for all with "
-      "--config.predict.crop=PIXELS (0: the whole images)."
-    )
-  return experiment.crop
+  """Edge of the central crop, the same for all."""
+  given = experiment.config.predict.crop
+  return given if given >= 0 else experiment.crop
 
 
 def _write(experiment: Experiment, table: pd.DataFrame) -> None:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import ml_collections
 
+import gzjax
 from gzjax import report
 from gzjax.errors import UserError
-from gzjax.files import to_json, write_json
+from gzjax.files import read_json, to_json, write_json
 from gzjax.pipeline import (
   audit,
   checks,
@@ -44,6 +45,14 @@ class Stage(NamedTuple):
   # Whether it puts the run to use on files that the run does not watch: done
   # whenever it is asked for, and no part of what the run tells about itself.
   applies: bool = False
+
+
+class Sources(NamedTuple):
+  """What a run comes from, beside its config."""
+
+  config_file: str | None
+  data_dir: str | None
+  manual_dir: str | None
 
 
 def _report(experiment: Experiment) -> None:
@@ -123,6 +132,7 @@ def run(
   overwrite: bool = False,
   data_dir: str | None = None,
   manual_dir: str | None = None,
+  config_file: str | None = None,
 ) -> None:
   """Runs a stage, or all of them, and prints the scoreboard at the end.
 
@@ -133,25 +143,30 @@ def run(
     overwrite: start the asked stages, and those that need them, anew.
     data_dir: TFDS folder; None is TFDS's own default.
     manual_dir: folder of files that the user downloaded.
+    config_file: where the config comes from, see `config_files.identity`.
 
   Raises:
     UserError: for anything that the user can mend.
   """
+  sources = Sources(config_file, data_dir, manual_dir)
 
   def run_one(config, place):
-    _run_one(config, place, stage, overwrite, data_dir, manual_dir)
+    _run_one(config, place, stage, overwrite, sources)
 
   if "systems" in config:
     systems.check(config)
     for name in config.compared:
       checks.check_config(config.systems[name])
     compares = stage in ("all", "evaluate", "report")
-    systems.run(config, Workdir(workdir), run_one, compares=compares)
+    place = Workdir(workdir)
+    remember(config, place, stage, sources)
+    systems.run(config, place, run_one, compares=compares)
     return
   checks.check_config(config)
   place = Workdir(workdir)
   seeds.check_layout(place, config.seeds)
   if config.seeds:
+    remember(config, place, stage, sources)
     seeds.run(config, place, run_one)
   else:
     run_one(config, place)
@@ -165,8 +180,7 @@ def _run_one(
   place: Workdir,
   stage: str,
   overwrite: bool,
-  data_dir: str | None,
-  manual_dir: str | None,
+  sources: Sources,
 ) -> None:
   """Runs the asked stages of one seed that are not finished."""
   asked = [name for name in STAGES if stage in ("all", name)]
@@ -176,7 +190,7 @@ def _run_one(
     for name, other in STAGES.items():
       if name in asked or set(asked) & set(other.needs):
         place.clear(name, list(other.outputs))
-  experiment = Experiment(config, place, data_dir, manual_dir)
+  experiment = Experiment(config, place, sources.data_dir, sources.manual_dir)
   needed = STAGES[asked[0]].needs
   finished = {
     name: place.check(
@@ -206,12 +220,14 @@ def _run_one(
     and (place / "report.html").exists()
   ):
     to_do.append("report")  # that shows the new sweep
+  if to_do:
+    remember(config, place, to_do[0], sources)
   for name in to_do:
     say(f"stage {name}")
     place.start(name, _part(config, name))
     STAGES[name].run(experiment)
-    if name == to_do[0] and not STAGES[name].applies:
-      _write_config(experiment)
+    if name == "prepare":
+      remember(config, place, name, sources)  # the data set is known now
     place.finish(name)
 
 
@@ -226,20 +242,40 @@ def _plain(value: Any) -> Any:
   return value.to_dict() if is_dict else value
 
 
-def _write_config(experiment: Experiment) -> None:
+def remember(
+  config: ml_collections.ConfigDict,
+  place: Workdir,
+  stage: str,
+  sources: Sources,
+) -> None:
+  """Writes `config.json`, before anything is done: a killed run goes on by it.
+
+  A stage that is no part of `all` changes its own section only; one that puts
+  the run to use changes nothing.
+  """
+  path = place / "config.json"
+  before = read_json(path)
+  now = to_json(config.to_dict())
+  if before and stage != "all" and not STAGES[stage].in_all:
+    if STAGES[stage].applies:
+      return
+    now = {**before["config"], stage: now[stage]}
   packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+  data = read_json(place / "stages" / "dataset.json") or {}
   write_json(
-    experiment.workdir / "config.json",
+    path,
     {
-      "config": experiment.config.to_dict(),
+      "config": now,
+      **sources._asdict(),
       "command": sys.argv,
       "versions": {
+        "gzjax": gzjax.__version__,
         "python": sys.version.split()[0],
         **{name: importlib.metadata.version(name) for name in packages},
       },
       "device_kind": jax.devices()[0].device_kind,
       "device_count": jax.device_count(),
-      "dataset_fingerprint": experiment.dataset.fingerprint,
+      "dataset_fingerprint": data.get("fingerprint"),
       "git_revision": git_revision(),
     },
   )

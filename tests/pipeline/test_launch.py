@@ -1,21 +1,79 @@
 """The command line: a user's mistake is one line and exit code 2."""
 
+import json
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+from absl import flags
 import pandas as pd
 import pytest
 
-from tests.command_line import launch, tiny
+from configs import demo
+import gzjax
+from gzjax.errors import UserError
+from gzjax.pipeline import compiled, stages, usage
+from gzjax.pipeline import launch as command_line
+from gzjax.pipeline.workdir import Workdir
+from gzjax.unlearning import METHODS
+from tests.command_line import (
+  ROOT,
+  command,
+  environment,
+  launch,
+  tiny,
+)
 from tests.data.catalogs import write_catalog
 
 
-def _refused(*flags):
-  """The one line that a mistake ends in."""
-  done = launch(*flags)
-  assert done.returncode == 2, done.stderr
-  assert "Traceback" not in done.stderr
-  lines = done.stderr.strip().splitlines()
+@pytest.fixture
+def no_run(monkeypatch):
+  """Takes the place of the stages: what they would be called with."""
+  calls = []
+  monkeypatch.setattr(
+    stages, "run", lambda *args, **named: calls.append((args, named))
+  )
+  return calls
+
+
+def _launch(*arguments):
+  """The command line in this process, with flags of its own."""
+  found = flags.FlagValues()
+  command_line.execute(command_line.read(["gzjax", *arguments], found))
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch):
+  monkeypatch.chdir(ROOT)
+  # The store of compiled programs is one for the whole process.
+  monkeypatch.setattr(compiled, "use", lambda choice: None)
+
+
+def _one_error(said):
+  assert "Traceback" not in said
+  lines = said.strip().splitlines()
   assert lines[-1].startswith("error: ")
   assert sum(line.startswith("error: ") for line in lines) == 1
   return lines[-1]
+
+
+@pytest.fixture
+def refused(capsys):
+  """A function: the one line that a mistake ends in."""
+
+  def refused(*arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+      _launch(*arguments)
+    assert caught.value.code == 2
+    return _one_error(capsys.readouterr().err)
+
+  return refused
 
 
 @pytest.mark.parametrize(
@@ -33,33 +91,31 @@ def _refused(*flags):
     (["--no_such_flag=1"], ["no_such_flag"]),
     (["extra"], ["extra"]),
     (["--stage=train"], ["needs stage prepare"]),
-    (["--jax_num_cpu_devices=3"], ["batch_size=16", "3 devices"]),
-    (["--config.train.batch_size=200"], ["batch_size=200"]),
   ],
 )
-def test_mistakes_in_flags(tmp_path, changes, words):
-  line = _refused(*tiny(tmp_path, *changes))
+def test_mistakes_in_flags(refused, tmp_path, changes, words):
+  line = refused(*tiny(tmp_path, *changes))
   for word in words:
     assert word in line
 
 
-def test_missing_flags_and_files(tmp_path):
-  assert "--workdir is missing" in _refused("--config=configs/demo.py")
-  assert "--config is missing" in _refused(f"--workdir={tmp_path}")
-  line = _refused("--config=configs/nowhere.py", f"--workdir={tmp_path}")
+def test_missing_flags_and_files(refused, tmp_path):
+  assert "--workdir is missing" in refused("--config=configs/demo.py")
+  assert "--config is missing" in refused(f"--workdir={tmp_path}")
+  line = refused("--config=configs/nowhere.py", f"--workdir={tmp_path}")
   assert "nowhere.py" in line
-  line = _refused("--config=configs/demo.py:huge", f"--workdir={tmp_path}")
+  line = refused("--config=configs/demo.py:huge", f"--workdir={tmp_path}")
   assert "huge" in line
 
 
-def test_unwritable_workdir(tmp_path):
+def test_unwritable_workdir(refused, tmp_path):
   (tmp_path / "run").touch()
-  assert "cannot write" in _refused(*tiny(tmp_path))
+  assert "cannot write" in refused(*tiny(tmp_path))
 
 
-def test_unwritable_data_dir(tmp_path):
+def test_unwritable_data_dir(refused, tmp_path):
   (tmp_path / "tfds").touch()
-  assert "--data_dir" in _refused(*tiny(tmp_path))
+  assert "--data_dir" in refused(*tiny(tmp_path))
 
 
 def _catalog_flags(tmp_path, path):
@@ -71,32 +127,31 @@ def _catalog_flags(tmp_path, path):
   ]
 
 
-def test_catalogue_without_a_file(tmp_path):
-  line = _refused(*_catalog_flags(tmp_path, ""))
+def test_catalogue_without_a_file(refused, tmp_path):
+  line = refused(*_catalog_flags(tmp_path, ""))
   assert "--config.data.catalog" in line
 
 
-def test_mistakes_in_a_catalogue_lose_nothing(tmp_path):
+def test_mistakes_in_a_catalogue_lose_nothing(refused, tmp_path):
   path = write_catalog(tmp_path, 30)
   image = tmp_path / "images" / "7.png"
   whole = image.read_bytes()
   image.write_bytes(whole[:100])
-  line = _refused(*_catalog_flags(tmp_path, path))
+  line = refused(*_catalog_flags(tmp_path, path))
   assert "row 8 (id 1007)" in line
   assert "7.png" in line
   # Mended, the same command goes on.
   image.write_bytes(whole)
-  done = launch(
+  _launch(
     *_catalog_flags(tmp_path, path),
     "--stage=prepare",
     "--config.train.batch_size=8",
     "--config.unlearn.batch_size=8",
   )
-  assert done.returncode == 0, done.stderr
   split = pd.read_parquet(tmp_path / "run" / "split.parquet")
   assert len(split) == 30
   # Another config is refused, and what is there stays.
-  line = _refused(
+  line = refused(
     *_catalog_flags(tmp_path, path),
     "--config.flips.fraction=0.2",
     "--config.train.batch_size=8",
@@ -138,40 +193,352 @@ def _nameless(table):
     (_nameless, ["row 1 (id 1000)", "'label' is empty"]),
   ],
 )
-def test_mistakes_in_a_catalogue(tmp_path, mistake, words):
+def test_mistakes_in_a_catalogue(refused, tmp_path, mistake, words):
   path = write_catalog(tmp_path, 30)
   mistake(pd.read_csv(path, dtype=str)).to_csv(path, index=False)
-  line = _refused(*_catalog_flags(tmp_path, path))
+  line = refused(*_catalog_flags(tmp_path, path))
   assert "catalog.csv" in line
   for word in words:
     assert word in line
 
 
-def test_a_class_that_is_too_small(tmp_path):
+def test_a_class_that_is_too_small(refused, tmp_path):
   path = write_catalog(tmp_path, 20)
   table = pd.read_csv(path)
   table.loc[table["label"] == "artifact", "label"] = "smooth"
   table.loc[0, "label"] = "artifact"
   table.to_csv(path, index=False)
-  line = _refused(*_catalog_flags(tmp_path, path))
+  line = refused(*_catalog_flags(tmp_path, path))
   assert "'artifact' has 1 galaxies" in line
 
 
 def test_a_catalogue_in_the_manual_folder(tmp_path):
   write_catalog(tmp_path / "downloads", 30)
-  done = launch(
+  _launch(
     *_catalog_flags(tmp_path, "catalog.csv"),
     f"--manual_dir={tmp_path / 'downloads'}",
     "--stage=prepare",
     "--config.train.batch_size=8",
     "--config.unlearn.batch_size=8",
   )
-  assert done.returncode == 0, done.stderr
 
 
-def test_help_lists_the_stages():
-  done = launch("--help")
-  assert "--stage" in done.stdout
-  text = "".join(done.stdout.split())  # lines are wrapped
-  assert "<all|prepare|train|audit|unlearn|evaluate|report|" in text
-  assert "|stabiliser|discovery|predict>" in text
+def _small(tmp_path):
+  """Flags of a run that needs no sky to be drawn."""
+  return [
+    *_catalog_flags(tmp_path, write_catalog(tmp_path, 30)),
+    "--config.train.batch_size=8",
+    "--config.unlearn.batch_size=8",
+    "--config.model.name=resnet_tiny",
+    "--config.model.width=8",
+    "--config.data.size=16",
+  ]
+
+
+@pytest.mark.parametrize(
+  ("size", "words"),
+  [(12, ["batch_size=12", "8 devices"]), (200, ["batch_size=200"])],
+)
+def test_batches_that_do_not_fit(refused, tmp_path, size, words):
+  line = refused(*_small(tmp_path), f"--config.train.batch_size={size}")
+  for word in words:
+    assert word in line
+
+
+def test_a_mistake_in_a_process_of_its_own(tmp_path):
+  done = launch(*_small(tmp_path), "--jax_num_cpu_devices=3")
+  assert done.returncode == 2, done.stderr
+  line = _one_error(done.stderr)
+  assert "batch_size=8" in line
+  assert "3 devices" in line
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["--config=nope"], ["no config 'nope'", "catalog, decals,", "demo"]),
+    (["--config=dmeo"], ["no config 'dmeo'", "did you mean demo?"]),
+    (["--epochs=3"], ["--epochs", "--config.train.epochs?"]),
+    (["--train.epochs=3"], ["--config.train.epochs?"]),
+    (["--wrokdir=3"], ["did you mean --workdir?"]),
+    (["trian"], ["'trian'", "did you mean train?"]),
+    (["train", "--stage=audit"], ["two stages, train and --stage=audit"]),
+    (["train", "audit"], ["unknown argument 'audit'"]),
+    (["--config="], ["--config has no value"]),
+    (["--config=nowhere.json"], ["no file nowhere.json"]),
+  ],
+)
+def test_hints(refused, tmp_path, arguments, words):
+  line = refused(*tiny(tmp_path, *arguments))
+  for word in words:
+    assert word in line
+
+
+MISTAKES = {
+  "syntax": ("def get_config():\n  return (\n", "line 2: SyntaxError"),
+  "name": ("import os\n\nundefined\n", "line 3: NameError"),
+  "deep": (
+    "def deeper():\n  return {}['a']\n\ndef get_config():\n  deeper()\n",
+    "line 2: KeyError: 'a'",
+  ),
+  "attribute": (
+    "from gzjax.pipeline import defaults\ndef get_config():\n"
+    "  config = defaults.get_config()\n  config.train.epochs = 'x'\n",
+    "line 4: TypeError",
+  ),
+  "nothing": ("x = 1\n", "has no function get_config()"),
+  "none": ("def get_config():\n  pass\n", "returns NoneType"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_a_config_file_has_a_line(refused, tmp_path, name):
+  text, words = MISTAKES[name]
+  path = tmp_path / "mine.py"
+  path.write_text(text)
+  line = refused(f"--config={path}", f"--workdir={tmp_path / 'run'}")
+  assert str(path) in line
+  assert words in line
+
+
+def test_configs_are_found_from_any_folder(tmp_path, monkeypatch, no_run):
+  monkeypatch.chdir(tmp_path)
+  for name in ("demo:tiny", "configs/demo.py:tiny"):
+    _launch(f"--config={name}", "--workdir=run")
+  Path("demo.py").write_text(
+    "from gzjax.pipeline import defaults\n\n\ndef get_config():\n"
+    "  config = defaults.get_config()\n  config.seed = 7\n  return config\n"
+  )
+  _launch("--config=demo.py", "--workdir=run")
+  _launch("--config=decals:cpu", "--workdir=run")
+  (bare, _), (path, _), (own, sources), (decals, _) = no_run
+  assert bare[0].data.galaxies == path[0].data.galaxies == 200
+  assert own[0].seed == 7
+  assert sources["config_file"] == str(tmp_path / "demo.py")
+  assert "dirichlet" in decals[0].systems
+
+
+def test_a_stage_by_its_place(tmp_path, no_run):
+  _launch("train", *tiny(tmp_path))
+  _launch(*tiny(tmp_path, "--stage=train"))
+  _launch(*tiny(tmp_path), "train", "--config.train.epochs", "9")
+  assert [args[2] for args, _ in no_run] == ["train"] * 3
+  assert no_run[-1][0][0].train.epochs == 9
+
+
+def test_help_fits_a_screen_and_lists_the_stages():
+  # In a process that has none of what is slow to import.
+  code = """
+    import sys
+    from gzjax.pipeline import launch
+    sys.argv = ["gzjax", "train", "--help"]
+    launch.main()
+    assert not {"jax", "absl", "numpy", "pandas"} & set(sys.modules)
+  """
+  done = subprocess.run(
+    [sys.executable, "-c", textwrap.dedent(code)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  lines = done.stdout.splitlines()
+  assert 24 <= len(lines) <= 40
+  assert max(map(len, lines)) <= 80
+  for name in ("all", *stages.STAGES):
+    assert any(line.startswith(f"  {name} ") for line in lines), name
+  for flag in ("--workdir", "--overwrite", "--data_dir", "--manual_dir"):
+    assert flag in done.stdout
+  assert set(usage.STAGES) == {"all", *stages.STAGES}
+
+
+def test_version():
+  assert usage.answer(["--version"]) == f"gzjax {gzjax.__version__}"
+
+
+def test_print_config_can_be_pasted(tmp_path, capsys, no_run):
+  _launch("--config=demo:tiny", "--print_config", "--config.seed=5")
+  text = capsys.readouterr().out
+  assert not no_run
+  assert "--config.seed=5  # default 0" in text
+  assert '--config.data.split="(0.7, 0.15, 0.15)"\n' in text
+  keys = re.findall(r"^(--config\.[\w.]+)=", text, re.MULTILINE)
+  assert len(keys) == len(set(keys)) > 150
+  assert text.index("# data\n") < text.index("# train\n")
+
+
+def _record(folder):
+  return json.loads((folder / "config.json").read_text())
+
+
+def test_a_killed_run_goes_on_by_its_workdir_alone(tmp_path):
+  run = tmp_path / "run"
+  process = subprocess.Popen(
+    command(*_small(tmp_path), "--config.train.epochs=3", "--stage=prepare"),
+    cwd=ROOT,
+    env=environment(),
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+  while process.poll() is None and not (run / "config.json").exists():
+    time.sleep(0.01)
+  process.send_signal(signal.SIGTERM)
+  said = process.communicate()[1]
+  assert process.returncode == 143, said
+  assert said.splitlines()[-1] == "stopped; the same command goes on"
+  record = _record(run)
+  assert record["config"]["train"]["epochs"] == 3
+  assert record["dataset_fingerprint"] is None
+  _launch("prepare", f"--workdir={run}")
+  assert (tmp_path / "tfds").is_dir()  # that is remembered, too
+  assert len(pd.read_parquet(run / "split.parquet")) == 30
+  after = _record(run)
+  assert after["config"] == record["config"]
+  assert after["dataset_fingerprint"]
+
+
+def test_a_run_remembers_its_config(refused, tmp_path, no_run):
+  given = [
+    *tiny(tmp_path, "--config.train.layer_rates=(('stem', 0.5),)"),
+    "--config.data.class_fractions=(0.3, 0.3, 0.4)",
+  ]
+  _launch(*given)
+  (config, workdir, _), sources = no_run.pop()
+  del sources["overwrite"]
+  stages.remember(config, Workdir(workdir), "all", stages.Sources(**sources))
+  flag = f"--workdir={workdir}"
+  _launch(flag)
+  (again, _, stage), sources = no_run.pop()
+  assert stage == "all"
+  assert again.to_dict() == config.to_dict()  # tuples are tuples again
+  assert sources["config_file"] == "demo:tiny"
+  assert sources["data_dir"] == str(tmp_path / "tfds")
+  _launch("audit", flag, "--config.train.epochs=9")
+  (changed, _, stage), _ = no_run.pop()
+  assert (stage, changed.train.epochs) == ("audit", 9)
+  assert "epochz" in refused(flag, "--config.train.epochz=9")
+  run = gzjax.load(workdir)
+  assert run.config.to_dict() == config.to_dict()
+  with pytest.raises(UserError, match=r"no scoreboard\.csv yet"):
+    _ = run.scoreboard
+
+
+def test_a_comparison_shares_its_sections_again(tmp_path, no_run):
+  _launch("--config=decals:tiny", f"--workdir={tmp_path}")
+  (config, workdir, _), sources = no_run.pop()
+  del sources["overwrite"]
+  for config_file in ("decals:tiny", None):  # its file may be gone
+    found = stages.Sources(**{**sources, "config_file": config_file})
+    stages.remember(config, Workdir(workdir), "all", found)
+    _launch(f"--workdir={tmp_path}", "--config.data.galaxies=700")
+    (again, *_), _ = no_run.pop()
+    assert again.systems.multilabel.data.galaxies == 700
+    changed = again.to_dict()
+    changed["data"]["galaxies"] = 600
+    for system in changed["systems"].values():
+      system["data"]["galaxies"] = 600
+    assert changed == config.to_dict()
+
+
+METHOD = """
+from gzjax.pipeline import defaults
+from gzjax.unlearning import METHODS, register
+
+register("mine", METHODS["finetune"])
+
+
+def get_config():
+  config = defaults.get_config()
+  config.unlearn.methods = ("retrain", "mine")
+  return config
+"""
+
+
+def test_methods_of_the_run_are_registered_again(tmp_path, no_run, capsys):
+  path = tmp_path / "mine.py"
+  path.write_text(METHOD)
+  _launch(f"--config={path}", f"--workdir={tmp_path}")
+  (config, workdir, _), sources = no_run.pop()
+  del sources["overwrite"]
+  stages.remember(config, Workdir(workdir), "all", stages.Sources(**sources))
+  code = f"""
+    import gzjax
+    for _ in range(2):
+      gzjax.load({workdir!r})
+    print("mine" in gzjax.unlearning.METHODS)
+  """
+  done = subprocess.run(
+    [sys.executable, "-c", textwrap.dedent(code)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout == "True\n"
+  METHODS.pop("mine")
+  # Without its file the values are still there.
+  path.unlink()
+  capsys.readouterr()
+  found = gzjax.load(workdir).config
+  assert "mine.py" in capsys.readouterr().err
+  assert found.unlearn.to_dict() == config.unlearn.to_dict()
+
+
+def test_a_sweep_changes_its_own_section_only(tmp_path):
+  config = demo.get_config("tiny")
+  place, sources = Workdir(tmp_path), stages.Sources(None, None, None)
+  stages.remember(config, place, "all", sources)
+  config.train.epochs = 99
+  config.discovery.shares = (0.5,)
+  config.predict.shown = 3
+  stages.remember(config, place, "predict", sources)
+  assert _record(tmp_path)["config"]["predict"]["shown"] == 8
+  stages.remember(config, place, "discovery", sources)
+  found = _record(tmp_path)["config"]
+  assert found["discovery"]["shares"] == [0.5]
+  assert found["train"]["epochs"] == 5
+
+
+def test_the_least_used_programs_go_first(tmp_path):
+  for age, name in enumerate(("new", "middle", "old")):
+    (tmp_path / name).write_bytes(bytes(100))
+    os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+  compiled.prune(tmp_path, 250)
+  assert {x.name for x in tmp_path.iterdir()} == {"new", "middle"}
+
+
+@pytest.mark.parametrize(
+  ("arguments", "variable", "where"),
+  [
+    ([], None, "caches/gzjax/compiled/"),
+    (["given"], None, "given/"),
+    (["off"], None, "None"),
+    ([], "told", "told"),
+    (["off"], "told", "None"),
+  ],
+)
+def test_where_compiled_programs_are_kept(tmp_path, arguments, variable, where):
+  code = f"""
+    from gzjax.pipeline import compiled
+    import jax
+    compiled.use({(arguments or [None])[0]!r})
+    jax.jit(lambda x: x + 1)(1)
+    print(jax.config.jax_compilation_cache_dir)
+  """
+  variables = {**environment(), "XDG_CACHE_HOME": str(tmp_path / "caches")}
+  variables.pop("JAX_COMPILATION_CACHE_DIR", None)
+  if variable:
+    variables["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / variable)
+  done = subprocess.run(
+    [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
+    cwd=tmp_path,
+    env={**variables, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert not done.stderr
+  assert where in done.stdout
+  kept = [x for x in tmp_path.rglob("jit*") if x.is_file()]
+  assert bool(kept) == (where not in ("None", "told"))

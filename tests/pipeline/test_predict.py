@@ -349,21 +349,28 @@ def test_mistakes_in_rows_are_named(of_classes, tmp_path):
   _refused(of_classes, path, "row 6 (id 1005)")
 
 
-def test_a_run_with_a_crop_column_needs_one_again(tmp_path):
+def test_columns_are_called_as_in_the_run(tmp_path):
   path = write_catalog(tmp_path, 60)
   add_columns(path, {"edge": np.resize([10, 12, 16], 60)})
+  table = pd.read_csv(path, dtype=str)
+  table.columns = [
+    {"id_str": "name", "file_loc": "picture"}.get(x, x) for x in table
+  ]
+  table.to_csv(path, index=False)
   run = {
     "data.builder": "galaxy_catalog",
     "data.catalog": str(path),
+    "data.id_column": "name",
+    "data.file_column": "picture",
     "data.crop": 0,
     "data.crop_column": "edge",
     "train.epochs": 1,
     "predict.catalog": str(path),
   }
   _run(tmp_path, "prepare", "train", **run)
-  with pytest.raises(UserError, match=r"--config\.predict\.crop_column=NAME"):
-    _run(tmp_path, "predict", **run)
-  given = _predict(tmp_path, **run, **{"predict.crop_column": "edge"})
+  given = _predict(tmp_path, **run)
+  named = {"predict.crop_column": "edge", "predict.id_column": "name"}
+  pd.testing.assert_frame_equal(given, _predict(tmp_path, **run, **named))
   whole = _predict(tmp_path, **run, **{"predict.crop": 0})
   differ = abs(given["p_smooth"] - whole["p_smooth"]) > 1e-5
   cut = np.resize([True, True, False], 60)

@@ -1,0 +1,157 @@
+"""A run on disk: what it remembers, and how it is opened in Python."""
+
+from dataclasses import dataclass
+from functools import cached_property
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+import pandas as pd
+
+from gzjax.errors import UserError
+from gzjax.files import read_json
+from gzjax.pipeline import config_files, defaults
+from gzjax.progress import say
+
+
+class Memory(NamedTuple):
+  """What a run was started with."""
+
+  config: ml_collections.ConfigDict
+  config_file: str | None  # NAME[:variant], see `config_files.identity`
+  data_dir: str | None
+  manual_dir: str | None
+
+
+@dataclass(frozen=True)
+class Run:
+  """A run that was opened: its config and its tables."""
+
+  workdir: Path
+  config: ml_collections.ConfigDict
+
+  @cached_property
+  def split(self) -> pd.DataFrame:
+    """Every galaxy: its split, its labels, and whether they were flipped."""
+    return pd.read_parquet(self._file("split.parquet", "prepare"))
+
+  @cached_property
+  def scoreboard(self) -> pd.DataFrame:
+    """A row for each network."""
+    return pd.read_csv(self._file("scoreboard.csv", "evaluate"))
+
+  def _file(self, name: str, stage: str) -> Path:
+    path = self.workdir / name
+    if not path.exists():
+      raise UserError(
+        f"{self.workdir} has no {name} yet: run gzjax {stage} "
+        f"--workdir={self.workdir}."
+      )
+    return path
+
+
+def load(workdir: str | Path) -> Run:
+  """Opens a run.
+
+  Raises:
+    UserError: if the folder holds none.
+  """
+  folder = Path(workdir).expanduser()
+  memory = remembered(folder)
+  if memory is None:
+    raise UserError(f"{folder} holds no run: there is no config.json in it.")
+  return Run(folder, memory.config)
+
+
+def remembered(workdir: Path) -> Memory | None:
+  """What `config.json` remembers; None if there is no such file.
+
+  Raises:
+    UserError: if it cannot be read.
+  """
+  return read(workdir / "config.json")
+
+
+def read(path: Path) -> Memory | None:
+  """The same of a `config.json` by its own path."""
+  try:
+    record = read_json(path)
+    if record is None:
+      return None
+    source = record.get("config_file")
+    return Memory(
+      _restore(record["config"], source, path),
+      source,
+      record.get("data_dir"),
+      record.get("manual_dir"),
+    )
+  except (
+    OSError,
+    json.JSONDecodeError,
+    AttributeError,
+    KeyError,
+    TypeError,
+  ) as error:
+    raise UserError(
+      f"{path} is not what a run remembers ({error}): start it with "
+      "--config=NAME again."
+    ) from error
+
+
+def _restore(
+  values: dict[str, Any], source: str | None, path: Path
+) -> ml_collections.ConfigDict:
+  """The config as it was before it became JSON.
+
+  Its own file is run again, because it may register methods, and because it
+  knows which sections are one and the same; the values are those of the run.
+  """
+  template = _template(values, source, path)
+  with template.unlocked():
+    _update(template, values)
+  return template
+
+
+def _template(values, source, path):
+  is_comparison = "systems" in values
+  if source:
+    try:
+      name = source.split(":", 1)[0]
+      config_files.find(name)
+    except UserError:
+      say(f"note: {name}, which {path} was started with, is gone.")
+    else:
+      found = config_files.load(source)
+      if ("systems" in found) == is_comparison:
+        return found
+  if is_comparison:
+    return _shared(values)
+  return defaults.get_config()
+
+
+def _shared(values):
+  """A comparison whose sections of all systems are one again."""
+  config = ml_collections.ConfigDict(_tuples(values))
+  for system in config.systems.values():
+    for name, section in config.items():
+      if isinstance(section, ml_collections.ConfigDict) and name in system:
+        system[name] = section
+  return config
+
+
+def _update(config, values):
+  for name, value in values.items():
+    if isinstance(value, dict):
+      if name not in config:
+        config[name] = ml_collections.ConfigDict()
+      _update(config[name], value)
+    else:
+      config[name] = _tuples(value)
+
+
+def _tuples(value):
+  """JSON has lists only; our configs have tuples only."""
+  if isinstance(value, dict):
+    return {name: _tuples(item) for name, item in value.items()}
+  return tuple(map(_tuples, value)) if isinstance(value, list) else value

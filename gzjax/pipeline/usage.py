@@ -1,0 +1,59 @@
+"""What `gzjax --help` and `--version` print; imports nothing that is slow."""
+
+from collections.abc import Sequence
+
+import gzjax
+
+# Every stage, in half a line.
+STAGES = {
+  "all": "the six below, in this order [default]",
+  "prepare": "files of galaxies -> data set, labels, split",
+  "train": "the network, on labels of which some are wrong",
+  "audit": "which labels are probably wrong",
+  "unlearn": "each method, and real retraining beside them",
+  "evaluate": "the scoreboard: how good, how forgetful",
+  "report": "report.html, tables and pictures in one file",
+  "stabiliser": "sweep: Fisher forgetting by its stabiliser and noise",
+  "discovery": "sweep: what if only some wrong labels are known",
+  "predict": "galaxies without labels -> predictions.csv",
+}
+
+_HELP = """\
+gzjax finds wrong labels of galaxies and unlearns them.
+
+usage: gzjax [STAGE] --workdir=DIR [--config=NAME[:VARIANT]] [--config.KEY=X]
+
+stages
+{stages}
+
+flags
+  --workdir=DIR     folder of the run; it remembers its config: to go on, or to
+                    run a later stage, this flag is enough
+  --config=NAME     what to run: a shipped config, a .py file, or another run's
+                    config.json
+  --config.KEY=X    changes a key; --print_config shows them all
+  --overwrite       start the stage, and those after it, anew
+  --data_dir=DIR    TFDS folder [~/tensorflow_datasets]
+  --manual_dir=DIR  folder of files that you downloaded
+  --compilation_cache=DIR   of compiled programs [~/.cache/gzjax]; or off
+  --print_config, --version, --help; --helpfull lists JAX's flags, too
+
+examples
+  gzjax --config=demo:tiny --workdir=runs/tiny
+  gzjax predict --workdir=runs/tiny --config.predict.catalog=new.csv
+  gzjax --config=demo --print_config"""
+
+
+def answer(arguments: Sequence[str]) -> str | None:
+  """What to print at once; None if a run is asked for."""
+  flags = {"-h" if x == "-h" else x.lstrip("-") for x in _flags(arguments)}
+  if flags & {"-h", "help", "helpshort"}:
+    lines = (f"  {name:<12}{words}" for name, words in STAGES.items())
+    return _HELP.format(stages="\n".join(lines))
+  if "version" in flags:
+    return f"gzjax {gzjax.__version__}"
+  return None
+
+
+def _flags(arguments):
+  return [x for x in arguments if x.startswith("-")]
