@@ -155,15 +155,11 @@ class Experiment:
   def columns(self) -> Columns:
     """What is learned, what is right, and what to learn instead."""
     true = self._entries("true_label", np.arange(len(self.split)))
-    mended = true
-    if self.config.unlearn.suggestions == "audit":
-      # The audit suggests labels only; they are the answers to one question.
-      mended = {"label": self._suggested().astype(np.int32)}
     fractions = self._fractions
     return Columns(
       self._entries("train_label", self._donors),
       true,
-      mended,
+      true,
       fractions,
       fractions[self._donors],
     )
@@ -200,17 +196,23 @@ class Experiment:
       return self.votes.cumulative
     return np.eye(len(self.classes))[self.labels("true_label")]
 
-  def _suggested(self) -> np.ndarray:
-    found = pd.read_csv(
-      self.workdir / "audit" / "suspects.csv", dtype={"id_str": str}
-    ).set_index("id_str")["suggested_label"]
+  def _mended(self) -> Entries:
+    """The right labels and votes; or labels that the audit suggests, if any.
+
+    They are the answers to one question only.
+    """
+    path = self.workdir / "audit" / "suspects.csv"
+    if self.config.unlearn.suggestions != "audit" or not path.exists():
+      return self.columns.true
+    table = pd.read_csv(path, dtype={"id_str": str}).set_index("id_str")
+    found = table["suggested_label"]
     label = self.labels("train_label")
     suggested = self.split["id_str"].map(found)
     known = suggested.notna().to_numpy()
     label[known] = pd.Index(self.classes).get_indexer(
       pd.Index(suggested[known])
     )
-    return label
+    return {"label": label.astype(np.int32)}
 
   def feed_of(
     self, image: pixels.Images, columns: dict[str, np.ndarray]
@@ -226,9 +228,14 @@ class Experiment:
       ),
     )
 
-  @cached_property
+  @property
   def problem(self) -> Problem:
-    """Everything that methods, scores and studies may know."""
+    """Everything that methods, scores and studies may know by now."""
+    columns = self.columns._replace(mended=self._mended())
+    return self._problem._replace(columns=columns)
+
+  @cached_property
+  def _problem(self) -> Problem:
     config = self.config
     return Problem(
       apply_fn=self.apply_fn,
