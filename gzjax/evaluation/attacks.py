@@ -2,7 +2,6 @@
 
 import numpy as np
 from scipy import stats
-from sklearn import linear_model, model_selection
 
 from gzjax.evaluation import metrics
 
@@ -59,6 +58,8 @@ def attack_accuracy(
     folds: at most; fewer if a side is small.
     seed: of the shuffle.
   """
+  from sklearn import linear_model, model_selection  # slow to import
+
   folds = min(folds, len(member_loss), len(other_loss))
   if folds < 2:
     return float("nan")

@@ -11,7 +11,7 @@ from gzjax.data import builders
 from gzjax.errors import UserError, naming
 from gzjax.models import cnn
 from gzjax.morphology import noise
-from gzjax.objectives import targets
+from gzjax.objectives import kinds
 from gzjax.pipeline import defaults
 from gzjax.unlearning.methods import METHODS
 
@@ -59,7 +59,7 @@ def _check_methods(
       raise UserError(
         f"unlearn.methods names {name!r}: choose from {', '.join(rows)}."
       )
-    if targets.TARGETS[target].needs_votes and row.softmax_only:
+    if kinds.TARGETS[target].needs_votes and row.softmax_only:
       raise UserError(
         f"unlearn.methods names {name}, which compares softmax outputs and so "
         f"does not apply to target.kind={target}: leave it out."
@@ -144,7 +144,7 @@ _OF_VOTES = {
 
 def _check_target(config: ml_collections.ConfigDict) -> None:
   target = config.target
-  if not targets.TARGETS[target.kind].needs_votes:
+  if not kinds.TARGETS[target.kind].needs_votes:
     if config.model.per_question:
       raise UserError(
         "model.per_question needs the questions of a tree: use another "

@@ -11,11 +11,12 @@ import ml_collections
 from gzjax import models
 from gzjax.data import builders
 from gzjax.morphology import labels, noise, splits
-from gzjax.objectives import losses, targets
+from gzjax.objectives import kinds, losses
 from gzjax.registry import Natural, Positive, Rule, Table, choose
 from gzjax.training import optim
-from gzjax.unlearning import methods
-from gzjax.unlearning.methods import METHODS, default_settings
+from gzjax.unlearning import table
+from gzjax.unlearning.methods import METHODS
+from gzjax.unlearning.table import default_settings
 
 
 class Key(NamedTuple):
@@ -91,7 +92,7 @@ KEYS = {
   "target.kind": Key(
     "classes",
     "what the network learns; all but classes: of a decision tree",
-    table=targets.TARGETS,
+    table=kinds.TARGETS,
   ),
   "target.questions": Key(
     (), "of the tree; (): all, for labels those of seed 3's ten"
@@ -264,7 +265,7 @@ def meanings() -> dict[str, str]:
   return {name: key.words for name, key in keys().items()} | {
     f"unlearn.{name}.{key}": words
     for name in _methods()
-    for key, words in methods.meanings(name).items()
+    for key, words in table.meanings(name).items()
   }
 
 

@@ -19,7 +19,7 @@ from gzjax.models import pretrained
 from gzjax.morphology import noise, splits
 from gzjax.morphology.splits import SPLITS
 from gzjax.morphology.votes import Votes
-from gzjax.objectives import targets
+from gzjax.objectives import kinds, targets
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.checkpoint import Checkpoints
 from gzjax.pipeline.workdir import Workdir
@@ -141,10 +141,10 @@ class Experiment:
   def target(self) -> targets.Target:
     """What the network learns."""
     config, task = self.config.target, self._task
-    return targets.TARGETS[config.kind].build(
+    return kinds.TARGETS[config.kind].build(
       task.tree,
       task.class_answers,
-      **targets.TARGETS.take(config.kind, config),
+      **kinds.TARGETS.take(config.kind, config),
     )
 
   @cached_property

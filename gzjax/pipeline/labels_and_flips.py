@@ -15,7 +15,7 @@ from gzjax.errors import SettingError, UserError, naming
 from gzjax.morphology import campaigns, labels, noise
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes
-from gzjax.objectives import targets
+from gzjax.objectives import kinds, targets
 from gzjax.registry import choose
 
 
@@ -82,7 +82,7 @@ def task(
     UserError: for data without the votes that are needed, questions that the
       tree does not have, or classes that are no answers to one of them.
   """
-  kind = targets.TARGETS[config.target.kind]
+  kind = kinds.TARGETS[config.target.kind]
   everything = np.ones(len(data.table), bool)
   if not kind.needs_votes:
     tree = targets.classes(classes).tree
@@ -99,7 +99,7 @@ def task(
   question = tree.question(asked)
   names = labels.class_names(tree, question)
   first = tree.slices[question].start
-  own = targets.TARGETS.take(config.target.kind, config.target)
+  own = kinds.TARGETS.take(config.target.kind, config.target)
   try:
     votes, known = kind.learn(data.votes, tree, **own)
   except ValueError as error:
@@ -124,7 +124,7 @@ def _target_tree(
     )
   questions = tuple(target.questions)
   try:
-    return targets.TARGETS[target.kind].ask(votes.tree, questions)
+    return kinds.TARGETS[target.kind].ask(votes.tree, questions)
   except ValueError as error:
     raise UserError(
       f"target.questions is {questions} ({error}): choose of "

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from gzjax.evaluation import metrics
 from gzjax.evaluation.votes import rmse
@@ -45,8 +46,8 @@ def write_training(
   place = experiment.place(name)
   cost = ("wall_seconds", "compile_seconds")
   write_json(place / "cost.json", {key: getattr(network, key) for key in cost})
-  table = dynamics.table(rows)
-  table.insert(0, "id_str", experiment.split["id_str"].to_numpy()[rows])
+  ids = experiment.split["id_str"].to_numpy()[rows]
+  table = pd.DataFrame({"id_str": ids, **dynamics.means(rows)})
   write_whole(
     place / "dynamics.parquet", lambda part: table.to_parquet(part, index=False)
   )

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from gzjax.objectives import targets
 from gzjax.problem import Entries, Problem, example_losses
@@ -38,11 +37,12 @@ class Dynamics:
     for name, value in of_visits.items():
       np.add.at(self.arrays[name], row, value)
 
-  def table(self, rows: np.ndarray) -> pd.DataFrame:
-    """mean_loss (nats) and p_<class> of each of the galaxies `rows`."""
+  def means(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """mean_loss (nats) and p_<class> of each of the galaxies `rows`, f[n]."""
     visits = np.maximum(self.arrays["visits"][rows], 1)
     mean = self.arrays["probability"][rows] / visits[:, None]
-    table = pd.DataFrame({"mean_loss": self.arrays["loss"][rows] / visits})
-    for k, name in enumerate(self._problem.target.classes):
-      table[f"p_{name}"] = mean[:, k]
-    return table
+    names = [f"p_{name}" for name in self._problem.target.classes]
+    return {
+      "mean_loss": self.arrays["loss"][rows] / visits,
+      **dict(zip(names, mean.T, strict=True)),
+    }

@@ -1,0 +1,145 @@
+"""Methods that edit the weights by their Fisher; see `gradient_methods`."""
+
+import optax
+
+from gzjax.types import Method
+from gzjax.unlearning import edits, transforms
+from gzjax.unlearning.table import Task
+
+
+def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
+  """Selective Synaptic Dampening: shrinks what matters to the forget set.
+
+  p <- p min(strength F_train / F_forget, 1) where F_forget > threshold F_train
+  (Foster et al. 2024). F is per example, so a threshold above
+  train / forget cannot act; theirs (10) is for squares of batch means. Cost:
+  one Fisher pass over the training set, and a reading a trial of `search`.
+  Fails on random wrong labels: there are no weights that belong to them alone.
+
+  Args:
+    task: see `Task`.
+    threshold: least F_forget / F_train of what is shrunk.
+    strength: of the shrinking.
+  """
+  return Method(
+    edits.dampen_by_fisher(threshold, strength),
+    None,
+    None,
+    ("forget_fisher", "train_fisher"),
+  )
+
+
+def assd(task: Task, *, scale: float = 1.0) -> Method:
+  """SSD that finds its threshold (Schoepf et al. 2024, made for label errors).
+
+  See `edits.dampen_by_percentile`. Cost and failure as of `ssd`.
+
+  Args:
+    task: see `Task`.
+    scale: of the shrinking; 0: none.
+  """
+  return Method(
+    edits.dampen_by_percentile(task.forget / task.train, scale),
+    None,
+    None,
+    ("forget_fisher", "train_fisher"),
+  )
+
+
+def influence(
+  task: Task,
+  *,
+  scale: float = 1.0,
+  stabiliser: float = 1.0,
+  radius: float = 0.02,
+) -> Method:
+  """One Newton step that takes the forget set out, with a diagonal Hessian.
+
+  p <- p + s (n_f / n_r) g_f / (F_r + delta) with the mean gradient g_f of L_f
+  (influence functions, Koh and Liang 2017; Unlearn-Sparse's IU), where
+  delta is `stabiliser` times the mean of F_r and the step is shortened to
+  `radius` ||p||. Cost: one Fisher pass over the retain set and one gradient
+  pass over the forget set. Fails on memorised labels, whose gradient has
+  vanished: the step is far outside of the region in which it holds.
+
+  Args:
+    task: see `Task`.
+    scale: s.
+    stabiliser: delta over the mean of F_r.
+    radius: longest step over ||p||.
+  """
+  weight = scale * task.forget / (task.train - task.forget)
+  newton = optax.chain(
+    transforms.precondition_by_fisher(stabiliser),
+    # Not a gradient to descend any more: -g_f becomes the step along g_f.
+    optax.scale(-weight),
+    transforms.clip_to_trust_region(radius),
+  )
+  return Method(
+    optax.chain(
+      transforms.contrast_gradients(retain_weight=0.0),
+      transforms.accumulate(newton, task.steps),
+    ),
+    None,
+    task.loss,
+    ("retain_fisher",),
+  )
+
+
+def fisher_forgetting(
+  task: Task,
+  *,
+  budget: float = 0.1,
+  stabiliser: float = 0.1,
+  cap: float = 0.2,
+) -> Method:
+  """Noise scaled by the retain set's Fisher (Golatkar et al. 2020), budgeted.
+
+  p <- p + s n, n normal, s^2 = alpha / (F_r + delta), s <= cap rms(p), where
+  alpha spends `budget` nats of predicted loss: see
+  `edits.fisher_noise_scale`. With `search` the driver lowers the budget
+  until the measured damage is at most `max_damage`. One draw, no training.
+  Cost: one Fisher pass over the retain set, and a reading a trial. Fails to
+  aim: it blurs all that was memorised, right or wrong.
+
+  Args:
+    task: see `Task`.
+    budget: predicted rise of the loss, nats.
+    stabiliser: delta over the mean of F_r.
+    cap: largest noise over the rms of a tensor.
+  """
+  return Method(
+    edits.inject_fisher_noise(
+      task.key, budget=budget, stabiliser=stabiliser, cap=cap
+    ),
+    None,
+    None,
+    ("retain_fisher",),
+  )
+
+
+def published_fisher_forgetting(
+  task: Task, *, noise_scale: float = 0.01, stabiliser: float = 1e-8
+) -> Method:
+  """Fisher Forgetting as seed 1 ran it: a warning, not a tool.
+
+  p <- p + n noise_scale / sqrt(F + stabiliser), F the squares of batch-mean
+  gradients over the number of examples: see `edits.published_noise_scale`.
+  Collapses: the noise is thousands of times the weights.
+
+  Args:
+    task: see `Task`.
+    noise_scale: of the noise.
+    stabiliser: added to F.
+  """
+  return Method(
+    edits.inject_noise(
+      task.key,
+      lambda f, p: edits.published_noise_scale(
+        f, p, noise_scale=noise_scale, stabiliser=stabiliser
+      ),
+    ),
+    None,
+    None,
+    ("retain_fisher",),
+  )

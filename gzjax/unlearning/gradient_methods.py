@@ -1,0 +1,422 @@
+"""Methods that take steps along gradients.
+
+Notation: L_r and L_f are the mean losses of the retain and the forget batch: of
+CE, what the network was trained on (cross-entropy; of votes see `targets`), if
+nothing else is said. p are the parameters, p0 those of the original network, F
+is the mean per-example Fisher diagonal. An epoch is one pass over the retain
+set, or over the forget set where a method needs only that. A step with both
+batches costs one retain and one forget batch.
+"""
+
+from typing import Any
+
+import optax
+
+from gzjax.objectives import losses
+from gzjax.types import Method, PyTree
+from gzjax.unlearning import transforms
+from gzjax.unlearning.table import Task
+
+
+def _adam(
+  learning_rate: float, task: Task
+) -> optax.GradientTransformationExtraArgs:
+  """Adam, its rate falling to 0 over the run along a cosine."""
+  schedule = optax.cosine_decay_schedule(learning_rate, task.steps)
+  return optax.with_extra_args_support(optax.adam(schedule))
+
+
+def _with_surgery(
+  transform: optax.GradientTransformation, surgery: bool, *, ascends: bool
+) -> optax.GradientTransformationExtraArgs:
+  if surgery:
+    return transforms.project_conflicts(transform, ascends=ascends)
+  return optax.with_extra_args_support(transform)
+
+
+def _descend_both(
+  task: Task, learning_rate: float, forget_weight: float, surgery: bool = False
+) -> optax.GradientTransformationExtraArgs:
+  """Adam on g_retain + w g_forget."""
+  chain = optax.chain(
+    transforms.add_forget_gradients(forget_weight), _adam(learning_rate, task)
+  )
+  return _with_surgery(chain, surgery, ascends=False)
+
+
+def _last(layers: tuple[str, ...], k: int) -> tuple[str, ...]:
+  return layers[len(layers) - min(k, len(layers)) :]
+
+
+def _keep_moving(k: int, task: Task) -> optax.GradientTransformation:
+  """Freezes all but the last k layers."""
+  moving = _last(task.layers, k)
+  return transforms.freeze(lambda path: path.split("/")[0] not in moving)
+
+
+def reinitialise(
+  original: PyTree, fresh: PyTree, layers: tuple[str, ...], *, k: int, **_: Any
+) -> PyTree:
+  """`original` with its last k layers as they were before training."""
+  return {**original, **{name: fresh[name] for name in _last(layers, k)}}
+
+
+def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
+  """Goes on training on the retain set only: the baseline of all methods.
+
+  min L_r by Adam. Cost: epochs over the retain set. Fails where the wrong
+  labels are well memorised: their gradients are absent, so they fade slowly. A
+  rate that is too high wrecks a network on stored BatchNorm statistics.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+  """
+  return Method(_adam(learning_rate, task), task.loss, None, ())
+
+
+def gradient_ascent(
+  task: Task,
+  *,
+  learning_rate: float = 1e-5,
+  max_norm: float = 1.0,
+  radius: float = 0.1,
+) -> Method:
+  """Ascends the cross-entropy of the wrong labels (NegGrad), guarded.
+
+  max L_f by Adam (seed 1; Golatkar et al. 2020). -CE has no lowest
+  point, so plain ascent ends in collapse: here the gradient is clipped to
+  `max_norm`, ||p - p0|| <= `radius` ||p0||, and the driver reads the vital
+  signs `checks` times an epoch, stops where the target is reached and goes back
+  one reading where over `max_damage` of balanced accuracy is lost. Cost: epochs
+  over the forget set, no retain data. Fails from its first step on galaxies
+  like the wrongly labelled ones: it has nothing to hold them with.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam.
+    max_norm: the gradient is clipped to it.
+    radius: largest ||p - p0|| / ||p0||.
+  """
+  return Method(
+    optax.chain(
+      transforms.contrast_gradients(retain_weight=0.0),
+      optax.clip_by_global_norm(max_norm),
+      optax.adam(learning_rate),
+      transforms.project_to_ball(radius),
+    ),
+    None,
+    task.loss,
+    ("reference_params",),
+  )
+
+
+def published_gradient_ascent(
+  task: Task, *, learning_rate: float = 1e-4
+) -> Method:
+  """Gradient ascent as seed 1 ran it: a warning, not a tool.
+
+  max L_f by Adam at 1e-4, three epochs over the forget set, BatchNorm in
+  training mode, no clip, no ball, no stop rule. Collapses: see
+  `gradient_ascent`.
+  """
+  return Method(
+    optax.chain(
+      transforms.contrast_gradients(retain_weight=0.0),
+      optax.adam(learning_rate),
+    ),
+    None,
+    task.loss,
+    (),
+  )
+
+
+def neggrad_plus(
+  task: Task,
+  *,
+  learning_rate: float = 3e-4,
+  retain_weight: float = 0.95,
+  surgery: bool = False,
+) -> Method:
+  """Descends the retain loss while it ascends the forget loss.
+
+  min w L_r - (1 - w) L_f (Kurmanji et al. 2023) by Adam, w =
+  `retain_weight`. `surgery` takes the part of the ascent out that would raise
+  L_r (`transforms.project_conflicts`). Cost: epochs over the retain set, both
+  batches. Fails for small w: L_f has no bound, and in the end it wins.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    retain_weight: w, from 0 to 1.
+    surgery: whether to project conflicts out of the ascent.
+  """
+  transform = optax.chain(
+    transforms.contrast_gradients(retain_weight), _adam(learning_rate, task)
+  )
+  return Method(
+    _with_surgery(transform, surgery, ascends=True),
+    task.loss,
+    task.loss,
+    (),
+  )
+
+
+def bounded_neggrad(
+  task: Task,
+  *,
+  learning_rate: float = 3e-4,
+  retain_weight: float = 0.6,
+  cap: float = 2.0,
+  surgery: bool = True,
+) -> Method:
+  """NegGrad+ whose forget loss is capped, so that it cannot run away.
+
+  min w L_r - (1 - w) mean min(CE_f, cap), `cap` in nats (ln 3 = 1.1 is a guess
+  among three classes). Each wrong label is pushed until it is improbable, then
+  left alone. Cost: epochs over the retain set, both batches. Fails where the
+  cap is so high that pushing one label away hurts its neighbours.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    retain_weight: w, from 0 to 1.
+    cap: of the forget loss of an example, nats.
+    surgery: whether to project conflicts out of the ascent.
+  """
+  method = neggrad_plus(
+    task,
+    learning_rate=learning_rate,
+    retain_weight=retain_weight,
+    surgery=surgery,
+  )
+  return method._replace(forget_objective=losses.capped(task.loss, cap))
+
+
+def negative_learning(
+  task: Task,
+  *,
+  learning_rate: float = 3e-4,
+  forget_weight: float = 1.0,
+  surgery: bool = True,
+) -> Method:
+  """Teaches "it is not this" for every wrong label, and the retain set.
+
+  min L_r + w mean -log(1 - q_wrong), with q the network's probability (negative
+  learning, Kim et al. 2019) by Adam. It needs to know that a label is
+  wrong, not which one is right. Cost: epochs over the retain set, both batches.
+  Fails mildly: pushed below retraining's forget accuracy, wrong labels that
+  another galaxy would deserve become too improbable.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    forget_weight: w.
+    surgery: whether to project conflicts out of the forget gradient.
+  """
+  return Method(
+    _descend_both(task, learning_rate, forget_weight, surgery),
+    task.loss,
+    task.of_class(losses.complement),
+    (),
+  )
+
+
+def l1_sparse(
+  task: Task, *, learning_rate: float = 1e-3, weight: float = 3e-4
+) -> Method:
+  """Finetuning towards a sparse network, which has less room to memorise.
+
+  min L_r + g ||p||_1, g falling linearly from `weight` to 0 (Jia et al. 2023),
+  by SGD with momentum 0.9. Cost: epochs over the retain set. Fails
+  where `weight` is too small to reach the memory or so large that it prunes the
+  network.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of SGD, at the start.
+    weight: g, at the start.
+  """
+  schedule = optax.linear_schedule(weight, 0.0, task.steps)
+  rate = optax.cosine_decay_schedule(learning_rate, task.steps)
+  return Method(
+    optax.chain(
+      transforms.add_l1_decay(schedule), optax.sgd(rate, momentum=0.9)
+    ),
+    task.loss,
+    None,
+    (),
+  )
+
+
+def random_label(
+  task: Task,
+  *,
+  learning_rate: float = 3e-4,
+  forget_weight: float = 1.0,
+  surgery: bool = False,
+) -> Method:
+  """Gives the forget set random other labels (amnesiac unlearning).
+
+  min L_r + w mean CE(other class) (Graves et al. 2021), the other class drawn
+  once an example. Cost: epochs over the retain set, both batches. Fails by
+  teaching new wrong labels: of three classes, half of the draws are wrong.
+  """
+  return Method(
+    _descend_both(task, learning_rate, forget_weight, surgery),
+    task.loss,
+    task.of_class(losses.random_label(task.key)),
+    (),
+  )
+
+
+def salun(
+  task: Task,
+  *,
+  learning_rate: float = 3e-4,
+  forget_weight: float = 1.0,
+  share: float = 0.5,
+) -> Method:
+  """`random_label` on the weights that the forget loss is most sensitive to.
+
+  Only the `share` of the parameters with the largest |dL_f/dp| at p0 may move
+  (Fan et al. 2024). Cost: that of `random_label` and one pass over the
+  forget set. Fails like `random_label`: on memorised labels the mask changes
+  little.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    forget_weight: w.
+    share: of the parameters that may move.
+  """
+  return Method(
+    optax.chain(
+      transforms.add_forget_gradients(forget_weight),
+      transforms.mask_by_saliency(share),
+      _adam(learning_rate, task),
+    ),
+    task.loss,
+    task.of_class(losses.random_label(task.key)),
+    ("saliency",),
+  )
+
+
+def scrub(
+  task: Task,
+  *,
+  learning_rate: float = 3e-4,
+  ce_weight: float = 0.99,
+  kl_weight: float = 0.1,
+  temperature: float = 1.0,
+  ascent_share: float = 0.3,
+) -> Method:
+  """Obeys the original network on the retain set and defies it elsewhere.
+
+  min a CE_r + b KL_r(p0 || p), in turns with max KL_f(p0 || p) in the first
+  `ascent_share` of the steps (Kurmanji et al. 2023, who alternate by
+  epochs), KL at `temperature`. With `rewind` (SCRUB+R) the
+  reading nearest to the target forget accuracy stands. Cost: epochs over the
+  retain set, both batches and the teacher's forward passes. Fails on wrong
+  labels when the teacher's errors are kept alive by b.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    ce_weight: a.
+    kl_weight: b.
+    temperature: divides the logits of KL.
+    ascent_share: of the steps in which it ascends, too.
+  """
+  student = losses.distillation("reference_logits", temperature)
+  return Method(
+    optax.chain(
+      transforms.alternate_gradients(round(ascent_share * task.steps)),
+      _adam(learning_rate, task),
+    ),
+    losses.combined((ce_weight, losses.cross_entropy), (kl_weight, student)),
+    student,
+    ("reference_params",),
+  )
+
+
+def bad_teacher(
+  task: Task,
+  *,
+  learning_rate: float = 3e-4,
+  forget_weight: float = 1.0,
+  temperature: float = 1.0,
+) -> Method:
+  """Learns from the original on the retain set, from a fool on the forget set.
+
+  min KL_r(p0 || p) + w KL_f(random network || p) (Chundawat et al. 2023). The
+  fool is a fresh network, asked once a galaxy. Cost: epochs over the retain
+  set, both batches and the teacher's forward passes. Fails to correct:
+  it aims at ignorance, not at the truth.
+  """
+  return Method(
+    _descend_both(task, learning_rate, forget_weight),
+    losses.distillation("reference_logits", temperature),
+    losses.distillation("random_logits", temperature),
+    ("reference_params",),
+  )
+
+
+def reinit_head(
+  task: Task, *, k: int = 1, learning_rate: float = 3e-4
+) -> Method:
+  """Forgets the last k layers (1: the head), then finetunes all of them.
+
+  min L_r by Adam from p0 with fresh last layers: EU-k (Goel et al. 2022)
+  without the freezing. Cost: epochs over the retain set. Fails where the memory
+  sits in deep features; a larger k reaches it, up to real retraining.
+
+  Args:
+    task: see `Task`.
+    k: number of last layers.
+    learning_rate: of Adam, at the start.
+  """
+  del k
+  return finetune(task, learning_rate=learning_rate)
+
+
+def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
+  """Finetunes the last k layers and freezes the others.
+
+  Catastrophic forgetting of k layers (Goel et al. 2022): min L_r by
+  Adam. Cost: epochs over the retain set. Fails like `finetune`, and more so.
+  """
+  return Method(
+    optax.chain(_adam(learning_rate, task), _keep_moving(k, task)),
+    task.loss,
+    None,
+    (),
+  )
+
+
+def eu_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
+  """Trains the last k layers from scratch and freezes the others.
+
+  Exact unlearning of k layers (Goel et al. 2022): min L_r by Adam
+  from fresh last layers. Cost: epochs over the retain set. Fails where frozen
+  features separate the wrongly labelled galaxies.
+  """
+  return cf_k(task, k=k, learning_rate=learning_rate)
+
+
+def relabel(
+  task: Task, *, learning_rate: float = 3e-4, forget_weight: float = 1.0
+) -> Method:
+  """Goes on training with mended labels: the upper bound.
+
+  min L_r + w mean CE(suggested label), where the suggestion is the true label
+  or the audit's (`unlearn.suggestions`). Not unlearning: it needs to know which
+  label is right. Cost: epochs over the retain set, both batches. Fails with the
+  suggestions.
+  """
+  return Method(
+    _descend_both(task, learning_rate, forget_weight),
+    task.loss,
+    task.mended,
+    (),
+  )

@@ -1,0 +1,127 @@
+"""The table of rows that make networks, and what a row may say of itself."""
+
+from collections.abc import Callable, Mapping
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+
+from gzjax import registry
+from gzjax.objectives import losses
+from gzjax.problem import Network
+from gzjax.registry import Table
+from gzjax.types import Method, Objective, PyTree
+from gzjax.unlearning import edits
+
+
+class Task(NamedTuple):
+  """What a method may know of the run that it is built for."""
+
+  key: jax.Array  # of its random numbers
+  steps: int  # that it will take in all
+  forget: int  # examples
+  train: int  # examples, those to forget among them
+  layers: tuple[str, ...]  # tops of the parameter paths, input to output
+  loss: Objective = losses.cross_entropy  # that the network was trained with
+  mended: Objective = losses.mended_label  # the same on mended labels or votes
+  # What the network says of the classes: logits f32[B,K] -> f32[B,C].
+  class_logits: Callable[[jax.Array], jax.Array] = lambda logits: logits
+
+  def of_class(self, objective: Objective) -> Objective:
+    """An objective of the class, whatever else the network speaks of."""
+    return losses.on_classes(self.class_logits, objective)
+
+
+class Driver(NamedTuple):
+  """How the driver runs a method; each field is also a config key.
+
+  Attributes:
+    epochs: passes over the retain set, or the forget set if it needs only that.
+    checks: readings of the vital signs in an epoch.
+    max_damage: stop rule: balanced accuracy lost; 1: no rule.
+    rewind: whether to end at the reading nearest to the target.
+    search: trial values of the setting that the method searches; 0: none.
+    train_mode: BatchNorm with the statistics of the batch.
+    fisher: estimator; "" is unlearn.fisher.estimator.
+  """
+
+  epochs: int = 1
+  checks: int = 1
+  max_damage: float = 1.0
+  rewind: bool = False
+  search: int = 0
+  train_mode: bool = False
+  fisher: str = ""
+
+
+class Row(NamedTuple):
+  """A method of the table.
+
+  `build(task, **settings)` makes it; with the settings of `neutral` in place of
+  its own it changes no parameter, which a test checks.
+  """
+
+  build: Callable[..., Method]
+  neutral: Mapping[str, Any]
+  driver: Driver = Driver()
+  # (original, fresh parameters, layers, **settings) -> parameters to start at.
+  start: Callable[..., PyTree] | None = None
+  # (setting, its weakest value): what `Driver.search` looks for, between the
+  # weakest and the configured value.
+  strength: tuple[str, float] | None = None
+  # (retain Fisher, parameters, **settings) -> the noise that it adds.
+  noise: Callable[..., edits.NoiseScale] | None = None
+  # Whether it reads all logits as those of one softmax.
+  softmax_only: bool = False
+  # (problem, original, name=, store=, **settings) -> Network, of rows that are
+  # no steps from the original.
+  make: Callable[..., Network] | None = None
+  role: str = "method"  # or baseline, original, reference
+  name: str = ""  # in the table
+
+  @property
+  def given(self) -> bool:
+    """Whether every run has it, unasked."""
+    return self.role in ("baseline", "original")
+
+  def defaults(self) -> dict[str, Any]:
+    """The settings of the method itself."""
+    return METHODS.settings(self.name)
+
+
+METHODS: Table[Row] = Table({}, shares_section=False)
+
+
+def register(name: str, row: Row) -> None:
+  """Adds a method to the table; the config then has `unlearn.<name>`.
+
+  The keyword-only arguments of `row.build` need defaults: they become config
+  keys.
+
+  Raises:
+    ValueError: for a name that is taken, or a setting without a default or with
+      the name of a field of `Driver`.
+  """
+  if name in METHODS:
+    raise ValueError(f"there is a method {name!r} already")
+  for setting in inspect.signature(row.build).parameters:
+    if setting in Driver._fields:
+      raise ValueError(f"{name}: {setting!r} is a setting of the driver")
+  METHODS.register(name, row._replace(name=name))
+
+
+def default_settings(name: str) -> dict[str, Any]:
+  """The config keys of a method and their defaults, the driver's among them."""
+  row = METHODS[name]
+  if row.make:
+    return {}
+  return {**METHODS.settings(name), **row.driver._asdict()}
+
+
+def meanings(name: str) -> dict[str, str]:
+  """The words about each of these keys."""
+  return {
+    "method": "the row of METHODS",
+    **METHODS.meanings(name),
+    **registry.arguments(Driver),
+  }
