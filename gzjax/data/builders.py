@@ -1,4 +1,4 @@
-"""The builder of each kind of data set."""
+"""The builder of each kind of data set, see `READERS`."""
 
 from collections.abc import Callable
 import dataclasses
@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 import tensorflow_datasets as tfds
 
 from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
-from gzjax.data.galaxy_catalog import (
-  catalog as catalogs,
-)
+from gzjax.data.galaxy_catalog import catalog as catalogs
 from gzjax.data.galaxy_catalog import (
   fits_images,
   galaxy_catalog_dataset_builder,
@@ -63,80 +61,6 @@ def builder_of(
   )
 
 
-def synthetic_builder(
-  *,
-  galaxies: int,
-  image_size: int,
-  class_fractions: tuple[float, ...],
-  seed: int,
-  data_dir: str | None,
-  tree: str = campaigns.GZ2.name,
-) -> tfds.core.DatasetBuilder:
-  """The builder of a synthetic sky.
-
-  Args:
-    galaxies: how many.
-    image_size: edge of the pictures in pixels.
-    class_fractions: shares of `scene.CLASSES`.
-    seed: names the sky.
-    data_dir: TFDS folder; None is TFDS's own default.
-    tree: through which the volunteers vote, a key of `volunteers.CAMPAIGNS`.
-
-  Raises:
-    UserError: for any other tree.
-  """
-  config = galaxy_synthetic_dataset_builder.GalaxySyntheticConfig(
-    galaxies=galaxies,
-    image_size=image_size,
-    class_fractions=class_fractions,
-    seed=seed,
-    tree=tree,
-  )
-  return galaxy_synthetic_dataset_builder.Builder(
-    config=config, data_dir=data_dir
-  )
-
-
-def zoo_builder(
-  name: str,
-  manual_dir: str | None,
-  *,
-  data_dir: str | None,
-  **changes: Any,
-) -> tfds.core.DatasetBuilder:
-  """The builder of files of Galaxy Zoo; their fingerprint is in its name.
-
-  Otherwise a data set that was made from a part of the files would be taken for
-  that of all.
-
-  Args:
-    name: such as galaxy_zoo2/kaggle.
-    manual_dir: folder of the files that the user downloaded; None is TFDS's
-      own default.
-    data_dir: TFDS folder; None is TFDS's own default.
-    changes: of the builder's config: `verify`, and of hart16 `samples`.
-
-  Raises:
-    UserError: for a folder without the files.
-  """
-  family, _, config_name = name.partition("/")
-  folder = Path(manual_dir) if manual_dir else _default_manual_dir(data_dir)
-  files = _listing(folder)
-  if not files:
-    raise UserError(
-      f"there are none of Galaxy Zoo's files in the folder {folder}: "
-      f"{_ZOO[family].MANUAL_DOWNLOAD_INSTRUCTIONS}"
-    )
-  content = {key: x for key, x in changes.items() if key != "verify"}
-  known = repr((files, content)).encode()
-  config = dataclasses.replace(
-    _ZOO[family].builder_configs[config_name],
-    name=f"{config_name}-{hashlib.sha256(known).hexdigest()[:12]}",
-    **changes,
-  )
-  return _ZOO[family](config=config, data_dir=data_dir)
-
-
 _ZOO: dict[str, Any] = {
   "galaxy_zoo2": galaxy_zoo2.Builder,
   "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
@@ -154,21 +78,36 @@ class Place(NamedTuple):
 
 
 def _zoo(name: str, place: Place, *, verify: bool = True, **changes: Any):
-  """Galaxy Zoo's own files, in --manual_dir.
+  """Galaxy Zoo's own files, in --manual_dir; their fingerprint is in its name.
+
+  Otherwise a data set that was made from a part of the files would be taken for
+  that of all.
 
   Args:
-    name: of the release.
+    name: such as galaxy_zoo2/kaggle.
     place: see `Place`.
     verify: whether to compare the checksums that were published.
-    changes: see `zoo_builder`.
+    changes: of the builder's config.
+
+  Raises:
+    UserError: for a folder without the files.
   """
-  return zoo_builder(
-    name,
-    place.manual_dir,
-    data_dir=place.data_dir,
+  family, _, config_name = name.partition("/")
+  folder = Path(place.manual_dir or _default_manual_dir(place.data_dir))
+  files = _listing(folder)
+  if not files:
+    raise UserError(
+      f"there are none of Galaxy Zoo's files in the folder {folder}: "
+      f"{_ZOO[family].MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    )
+  known = repr((files, changes)).encode()
+  config = dataclasses.replace(
+    _ZOO[family].builder_configs[config_name],
+    name=f"{config_name}-{hashlib.sha256(known).hexdigest()[:12]}",
     verify=verify,
     **changes,
   )
+  return _ZOO[family](config=config, data_dir=place.data_dir)
 
 
 def _hart16(
@@ -267,13 +206,15 @@ def _synthetic(
     class_fractions: galaxy_synthetic: shares of smooth, featured, artifact.
     tree: gz2 ("") or gzd_5.
   """
-  return synthetic_builder(
+  config = galaxy_synthetic_dataset_builder.GalaxySyntheticConfig(
     galaxies=galaxies,
     image_size=place.size,
     class_fractions=tuple(class_fractions),
     seed=place.seed,
-    data_dir=place.data_dir,
     tree=tree or campaigns.GZ2.name,
+  )
+  return galaxy_synthetic_dataset_builder.Builder(
+    config=config, data_dir=place.data_dir
   )
 
 

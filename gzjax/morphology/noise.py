@@ -19,14 +19,6 @@ class FlipModel(NamedTuple):
   seed: int = 0  # of the NumPy generators
   settings: Mapping[str, Any] = MappingProxyType({})  # of the row
 
-  def propose(self, label: np.ndarray, evidence: "Evidence") -> "Proposals":
-    """What the row says of the true labels i[N], its settings checked."""
-    row = NOISE_MODELS.pick("kind", self.kind)
-    NOISE_MODELS.check(self.kind, self.settings)
-    own = {k: v for k, v in self.settings.items() if k != "fraction"}
-    rng = np.random.default_rng(self.seed)
-    return row(rng, label, evidence, self.class_names, **own)
-
 
 class Evidence(NamedTuple):
   """What else is known about N galaxies; None where it is not."""
@@ -83,7 +75,7 @@ def flip_labels(
     UserError: see `wrong_labels`; for a fraction that asks for more flips than
       there are candidates, and for no flip at all.
   """
-  found = model.propose(label, evidence)
+  found = wrong_labels(model, label, evidence)
   rng = np.random.default_rng([model.seed, 1])
   if found.flip:
     flipped = found.flip(rng)
@@ -144,7 +136,11 @@ def wrong_labels(
   Raises:
     UserError: for a setting that cannot be, or missing evidence.
   """
-  return model.propose(label, evidence)
+  row = NOISE_MODELS.pick("kind", model.kind)
+  NOISE_MODELS.check(model.kind, model.settings)
+  own = {k: v for k, v in model.settings.items() if k != "fraction"}
+  rng = np.random.default_rng(model.seed)
+  return row(rng, label, evidence, model.class_names, **own)
 
 
 def uniform(

@@ -13,12 +13,10 @@ COUNT = 130  # two chunks and a bit
 
 
 def _builder(folder, **changes):
-  return builders.synthetic_builder(
+  return builders.READERS["galaxy_synthetic"](
+    builders.Place(data_dir=str(folder), seed=5, size=16),
     galaxies=COUNT,
-    image_size=16,
     class_fractions=(0.4, 0.4, 0.2),
-    seed=5,
-    data_dir=str(folder),
     **changes,
   )
 

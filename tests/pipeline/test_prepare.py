@@ -229,8 +229,14 @@ def test_normalisation_of_the_training_set(tmp_path, path):
   [
     ({"labels.kind": "question"}, "needs votes, and this data set has none"),
     ({"data.tree": "gzd_5", "labels.kind": "five"}, "labels.kind is 'five'"),
-    ({"labels.threshold": 0.9}, "labels.threshold=0.9 does nothing with"),
-    ({"labels.min_votes": 5}, "labels.min_votes=5 does nothing with"),
+    (
+      {"labels.threshold": 0.9},
+      "labels.threshold is 0.9, which labels.kind=column",
+    ),
+    (
+      {"labels.min_votes": 5},
+      "labels.min_votes is 5, which labels.kind=column",
+    ),
     ({**VOTES, "labels.threshold": 80.0}, "a share from 0 to 1"),
     ({**VOTES, "labels.classes": ("smooth",)}, "two or more different"),
     ({**VOTES, "labels.classes": ("smooth", "smooth")}, "two or more"),
