@@ -7,11 +7,11 @@ import pandas as pd
 
 from gzjax.evaluation.dirichlet import ALL
 from gzjax.files import read_json
-from gzjax.pipeline.workdir import Workdir
+from pathlib import Path
 from gzjax.report import figures
 
 
-def collect(workdir: Workdir) -> dict[str, Any] | None:
+def collect(workdir: Path) -> dict[str, Any] | None:
   """What answer_section.html.jinja shows; None if there are no such tables.
 
   Args:
@@ -31,7 +31,7 @@ def collect(workdir: Workdir) -> dict[str, Any] | None:
   return found
 
 
-def uncertain(workdir: Workdir, classes: list[str]) -> dict[str, Any] | None:
+def uncertain(workdir: Path, classes: list[str]) -> dict[str, Any] | None:
   """Figures and numbers of evaluate/uncertain.json; None if there is none."""
   found = read_json(workdir / "evaluate" / "uncertain.json")
   if not found:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from gzjax.evaluation import scoreboard
 from gzjax.files import read_json, write_whole
-from gzjax.pipeline.workdir import Workdir
+from pathlib import Path
 from gzjax.report import (
   answer_section,
   cells,
@@ -29,7 +29,7 @@ class Card(NamedTuple):
   lines: list[str]
 
 
-def write(workdir: Workdir, image: Any, *, gallery: int) -> None:
+def write(workdir: Path, image: Any, *, gallery: int) -> None:
   """Writes `report.html`.
 
   Args:
@@ -118,7 +118,7 @@ def _more(row: dict[str, Any], name: str) -> str:
   return f"{value:.3g}"
 
 
-def write_seeds(workdir: Workdir, folders: list[Workdir]) -> None:
+def write_seeds(workdir: Path, folders: list[Path]) -> None:
   """Writes the `report.html` of several seeds, with links to each one's own."""
   rows = read_json(workdir / "scoreboard.json")
   lines = scoreboard.summary(rows)
@@ -139,7 +139,7 @@ def write_seeds(workdir: Workdir, folders: list[Workdir]) -> None:
       for row in rows
       if row["health"] and row["health"]["cause"]
     },
-    folders=[folder.root.name for folder in folders],
+    folders=[folder.name for folder in folders],
   )
   write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
@@ -153,7 +153,7 @@ def template(name: str) -> jinja2.Template:
   return environment.get_template(name)
 
 
-def _sweeps(workdir: Workdir) -> dict[str, str]:
+def _sweeps(workdir: Path) -> dict[str, str]:
   """The figures of the sweeps that were run, as SVG."""
   return {
     name: (workdir / name / "figure.svg").read_text()
@@ -186,7 +186,7 @@ def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
 
 
 def _votes(
-  workdir: Workdir, places: dict[str, list[int]]
+  workdir: Path, places: dict[str, list[int]]
 ) -> dict[str, Any] | None:
   """Figures and a table of the votes, if there are any."""
   if not places:
@@ -210,7 +210,7 @@ def _votes(
   }
 
 
-def _metrics(workdir: Workdir, folders: dict[str, str]):
+def _metrics(workdir: Path, folders: dict[str, str]):
   return {
     name: pd.read_json(workdir / folder / "metrics.jsonl", lines=True)
     for name, folder in folders.items()
@@ -218,7 +218,7 @@ def _metrics(workdir: Workdir, folders: dict[str, str]):
   }
 
 
-def _unlearning(workdir: Workdir, rows: list[dict[str, Any]]) -> str:
+def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
   judged = [row for row in rows if row["health"]]
   if not judged:
     return ""

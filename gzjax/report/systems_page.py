@@ -5,13 +5,13 @@ from typing import Any
 import pandas as pd
 
 from gzjax.files import read_json, write_whole
-from gzjax.pipeline.workdir import Workdir
+from pathlib import Path
 from gzjax.report import answer_section
 from gzjax.report.page import template
 
 
 def write(
-  workdir: Workdir,
+  workdir: Path,
   *,
   confusions: dict[str, Any],
   cards: list[dict[str, Any]],

@@ -10,7 +10,7 @@ from gzjax.evaluation.dirichlet import ALL
 from gzjax.evaluation.flags import FLAGGED_FROM
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
-from gzjax.pipeline.workdir import Workdir
+from pathlib import Path
 from gzjax.report import vote_figures
 
 _SHOWN = "original"  # the network of the figures
@@ -18,7 +18,7 @@ _DOTS = 1000
 
 
 def collect(
-  workdir: Workdir, tree: dict[str, Any] | None
+  workdir: Path, tree: dict[str, Any] | None
 ) -> dict[str, Any] | None:
   """What vote_section.html.jinja shows; None if no fractions are predicted.
 
@@ -96,7 +96,7 @@ def _likelihood_table(table: pd.DataFrame) -> str:
   return wide.to_html(border=0, float_format="{:.3f}".format, na_rep="")
 
 
-def _scatter(workdir: Workdir, tree: Tree) -> str:
+def _scatter(workdir: Path, tree: Tree) -> str:
   split = pd.read_parquet(workdir / "split.parquet", columns=["split"])
   rows = np.flatnonzero(split["split"] == "validation")
   if len(rows) > _DOTS:
