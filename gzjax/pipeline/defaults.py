@@ -105,7 +105,9 @@ KEYS = {
   ),
   "target.min_votes": Key(0, "branches: least number of answers to learn from"),
   "target.head": Key(
-    "sigmoid", "fractions: see targets.share_head", Literal[targets.HEADS]
+    "sigmoid",
+    "fractions: see targets.share_head",
+    Literal[targets.HEADS],  # pyrefly: ignore
   ),
   "target.volunteers": Key(
     0,
