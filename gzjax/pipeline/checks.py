@@ -23,12 +23,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     registry.check(name, get(config, name), key.annotation)
   _check_retraining(config)
   recipes = (config.train, {**config.train, **config.unlearn.retrain})
-  for name, key in defaults.KEYS.items():
-    section = name.partition(".")[0]
-    # Readers of data share a section with keys that others look at, too.
-    if key.table not in (None, builders.READERS):
-      of = recipes if section == "train" else [config[section]]
-      _check_unused(name, key.table, of)
   _check_model(config)
   _check_classes(tuple(config.data.classes))
   _check_target(config)
@@ -38,6 +32,12 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     registry.check("discovery.shares", share, noise.Known)
   for recipe in recipes:
     _check_balance(recipe["balanced_to"], recipe["batch_size"])
+  for name, key in defaults.KEYS.items():
+    section = name.partition(".")[0]
+    # Readers of data share a section with keys that others look at, too.
+    if key.table not in (None, builders.READERS):
+      of = recipes if section == "train" else [config[section]]
+      _check_unused(name, key.table, of)
 
 
 def _check_methods(

@@ -13,6 +13,7 @@ import ml_collections
 
 import gzjax
 from gzjax.errors import UserError
+from gzjax.pipeline import defaults
 
 
 def folder() -> Path:
@@ -65,7 +66,8 @@ def load(value: str) -> ml_collections.ConfigDict:
       f"{path}: get_config() returns {type(config).__name__}, not a "
       "ConfigDict: start from gzjax.pipeline.defaults.get_config()."
     )
-  return config
+  # Rows may have been registered after the file asked for the defaults.
+  return defaults.complete(config)
 
 
 def identity(value: str) -> str:

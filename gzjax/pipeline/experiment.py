@@ -106,7 +106,8 @@ class Experiment:
       return pd.Index(SPLITS).get_indexer(pd.Index(table["split"]))
     data = self.config.data
     if data.split_by == "id":
-      return splits.split_by_id(table["id_str"], data.split, self.data_seed)
+      with naming("data"):
+        return splits.split_by_id(table["id_str"], data.split, self.data_seed)
     return None
 
   @property

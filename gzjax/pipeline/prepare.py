@@ -184,9 +184,10 @@ def _split(
   """Indices of SPLITS: those of the data set if it has some, else drawn."""
   split = experiment.split_of(table)
   if split is None:
-    return splits.stratified_split(
-      label, experiment.config.data.split, experiment.data_seed, classes
-    )
+    with naming("data"):
+      return splits.stratified_split(
+        label, experiment.config.data.split, experiment.data_seed, classes
+      )
   splits.check_all_present(label, split, classes)
   return split
 

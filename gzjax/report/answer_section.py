@@ -1,5 +1,6 @@
 """The part of the report about answers, labels and what is uncertain."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,6 @@ import pandas as pd
 
 from gzjax.evaluation.dirichlet import ALL
 from gzjax.files import read_json
-from pathlib import Path
 from gzjax.report import figures
 
 

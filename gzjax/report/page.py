@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
@@ -11,7 +12,6 @@ from PIL import Image
 
 from gzjax.evaluation import scoreboard
 from gzjax.files import read_json, write_whole
-from pathlib import Path
 from gzjax.report import (
   answer_section,
   cells,

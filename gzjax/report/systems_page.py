@@ -1,11 +1,11 @@
 """The page that sets several systems side by side."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gzjax.files import read_json, write_whole
-from pathlib import Path
 from gzjax.report import answer_section
 from gzjax.report.page import template
 

@@ -1,5 +1,6 @@
 """The part of the report about networks that predict votes."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,6 @@ from gzjax.evaluation.dirichlet import ALL
 from gzjax.evaluation.flags import FLAGGED_FROM
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
-from pathlib import Path
 from gzjax.report import vote_figures
 
 _SHOWN = "original"  # the network of the figures
