@@ -1,6 +1,7 @@
 """Galaxy morphology in JAX: find wrong labels and unlearn them."""
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
   from gzjax.problem import Problem
 
 __version__ = "0.1.0"
+
+# The wheel holds configs/ as gzjax.configs; in a checkout they lie beside the
+# package, where a person looks.
+if not os.path.isdir(os.path.join(*__path__, "configs")):  # noqa: PTH112, PTH118
+  __path__.append(os.path.dirname(__path__[0]))  # noqa: PTH120
 
 # Where each name of the face lives. They are imported when first asked for, so
 # that `import gzjax` costs nothing.
