@@ -2,9 +2,9 @@
 
     python -m benchmarks.hierarchy
 
-Interleaved seconds of a training step and of a prediction of seed 3's hierarchy
-(configs/decals_hierarchical.py and its :shared) on random images; only the
-ratios mean something.
+Interleaved seconds of a training step and of a prediction of the slides'
+hierarchy (configs/decals_hierarchical.py and its :shared) on random images;
+only the ratios mean something.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-r"""All systems of seed 3 on the same galaxies of Galaxy Zoo DECaLS.
+r"""All systems of the slides on the same galaxies of Galaxy Zoo DECaLS.
 
     python launch.py --config=configs/decals.py:cpu --workdir=runs/decals
 
@@ -57,7 +57,7 @@ def get_config(variant: str = ""):
     config.systems[name] = system
   if variant == "tiny":
     _tiny(config)
-  # What the seed's slides and Walmsley et al. (2022, Table 1) print, on other
+  # What the slides and Walmsley et al. (2022, Table 1) print, on other
   # galaxies: accuracies of the answers on all and on confident ones.
   config.published = ml_collections.ConfigDict(
     {

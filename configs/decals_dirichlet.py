@@ -1,16 +1,16 @@
-r"""Votes of Galaxy Zoo DECaLS by Dirichlet-multinomial laws (seed 3, outlook).
+r"""Votes of Galaxy Zoo DECaLS by Dirichlet-multinomial laws (slides, outlook).
 
     python launch.py --config=configs/decals_dirichlet.py \
       --workdir=runs/dirichlet --manual_dir=FOLDER \
       --config.model.weights=efficientnet_v2_m.safetensors
 
-The comparison that seed 3 wishes for: the loss of Zoobot (Walmsley et al. 2022)
-on all ten questions, with the network of decals_efficientnetv2.py. It learns
-the numbers of votes, so galaxies with few volunteers teach it, too, and it says
-how sure it is. Published by Walmsley et al. for an EfficientNetB0, on galaxies
-with at least 34 votes, accuracy on all and on confident ones: smooth or
-featured 0.935 and 0.9997, edge-on 0.987 and 0.998, spiral arms 0.935 and 0.992,
-bar 0.819 and 0.995, merging 0.880 and 0.999.
+The comparison that the slides wish for: the loss of Zoobot (Walmsley et al.
+2022) on all ten questions, with the network of decals_efficientnetv2.py. It
+learns the numbers of votes, so galaxies with few volunteers teach it, too, and
+it says how sure it is. Published by Walmsley et al. for an EfficientNetB0, on
+galaxies with at least 34 votes, accuracy on all and on confident ones: smooth
+or featured 0.935 and 0.9997, edge-on 0.987 and 0.998, spiral arms 0.935 and
+0.992, bar 0.819 and 0.995, merging 0.880 and 0.999.
 
 `:cpu` is a tiny EfficientNetV2 without ImageNet weights on a synthetic sky of
 64 pixels, about 25 minutes on two busy cores; expect 0.91 of all galaxies and

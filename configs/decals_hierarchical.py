@@ -1,11 +1,11 @@
-r"""A CNN for each of five questions of GZ DECaLS (seed 3, hierarchical).
+r"""A CNN for each of five questions of GZ DECaLS (the slides, hierarchical).
 
     python launch.py --config=configs/decals_hierarchical.py \
       --workdir=runs/hierarchy --manual_dir=FOLDER
 
 FOLDER holds gz_decals_volunteers_5.csv and the images of Galaxy Zoo DECaLS.
-This is the recipe of seed 3: five networks, for the root (smooth, featured or
-artifact), the smooth branch (how round), the disks (edge-on) and the face-on
+This is the recipe of the slides: five networks, for the root (smooth, featured
+or artifact), the smooth branch (how round), the disks (edge-on) and the face-on
 disks (spiral arms; merging). Each learns the majority's answers about the
 galaxies that the majority leads to it, if at least 5 people answered. A
 prediction walks the tree:

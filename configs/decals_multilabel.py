@@ -1,14 +1,14 @@
-r"""Ten yes-or-no labels of Galaxy Zoo DECaLS (seed 3, multi-label).
+r"""Ten yes-or-no labels of Galaxy Zoo DECaLS (the slides, multi-label).
 
     python launch.py --config=configs/decals_multilabel.py \
       --workdir=runs/labels --manual_dir=FOLDER
 
 FOLDER holds gz_decals_volunteers_5.csv and the images of Galaxy Zoo DECaLS.
-This is the recipe of seed 3: the ten answers to smooth or featured, edge-on,
-spiral arms and bar are each right or wrong (a fraction over 0.5, debiased where
-the catalogue has that); three convolutions, 50% dropout, two dense layers,
-sigmoids and binary cross-entropy. Published there: exact match 0.03, macro-F1
-0.27, micro-F1 0.45.
+This is the recipe of the slides: the ten answers to smooth or featured,
+edge-on, spiral arms and bar are each right or wrong (a fraction over 0.5,
+debiased where the catalogue has that); three convolutions, 50% dropout, two
+dense layers, sigmoids and binary cross-entropy. Published there: exact match
+0.03, macro-F1 0.27, micro-F1 0.45.
 
 That approach does not know that answers exclude each other, nor that a question
 is asked only after others. `:tree` does: a softmax for each question, learned

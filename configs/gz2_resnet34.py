@@ -1,4 +1,4 @@
-r"""ResNet34 on Galaxy Zoo 2: smooth, featured, artifact (seed 1).
+r"""ResNet34 on Galaxy Zoo 2: smooth, featured, artifact (the preprint).
 
     python launch.py --config=configs/gz2_resnet34.py --workdir=runs/gz2 \
       --manual_dir=FOLDER

@@ -1,18 +1,18 @@
-r"""ResNet50 on the 37 vote fractions of Galaxy Zoo 2 (seed 2), and on counts.
+r"""ResNet50 on the 37 vote fractions of Galaxy Zoo 2, and on counts of votes.
 
     python launch.py --config=configs/gz2_votes.py --workdir=runs/votes \
       --manual_dir=FOLDER --config.model.weights=resnet50.safetensors
 
 FOLDER holds images_training_rev1.zip and training_solutions_rev1.zip of the
-Kaggle challenge "Galaxy Zoo", zipped or unpacked. This is the recipe of seed 2:
-the central 120 pixels, a dense layer on the flattened last maps of a ResNet50
-with ImageNet weights (leave `model.weights` out for a fresh network), sigmoids
-that the decision tree renormalises, root mean squared error, Adam at 1e-3 that
-halves on plateaus of two epochs, 36 epochs of 50 batches of 75, any rotation.
-Published there: 0.107 on validation; the challenge was won with 0.0749. Of the
-20% that are not trained on, half is validation and half is test. The other
-heads: --config.target.head=divisive or softmax; a mean over eight views:
---config.evaluate.views=8. A GPU is needed at this size.
+Kaggle challenge "Galaxy Zoo", zipped or unpacked. This is the recipe of the lab
+report: the central 120 pixels, a dense layer on the flattened last maps of a
+ResNet50 with ImageNet weights (leave `model.weights` out for a fresh network),
+sigmoids that the decision tree renormalises, root mean squared error, Adam at
+1e-3 that halves on plateaus of two epochs, 36 epochs of 50 batches of 75, any
+rotation. Published there: 0.107 on validation; the challenge was won with
+0.0749. Of the 20% that are not trained on, half is validation and half is test.
+The other heads: --config.target.head=divisive or softmax; a mean over eight
+views: --config.evaluate.views=8. A GPU is needed at this size.
 
 `gz2_votes.py:dirichlet` learns how many of 44 people (the median of Galaxy
 Zoo 2) gave each answer, by Dirichlet-multinomial laws (Walmsley et al. 2022),

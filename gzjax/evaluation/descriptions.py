@@ -57,7 +57,7 @@ def describe(
 
 
 def _speaks_of_labels(tree: Tree) -> bool:
-  """Whether the tree has seed 3's ten labels and nothing else."""
+  """Whether the tree has the slides' ten labels and nothing else."""
   few = len(tree.questions) == len(campaigns.TEN_LABELS)
   return few and label_scores.has_ten_labels(tree)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from gzjax.evaluation import intervals
 from gzjax.morphology.trees import Tree
 
-FLAGGED_FROM = 0.4  # seed 2, section 4.5
+FLAGGED_FROM = 0.4  # the lab report, section 4.5
 
 
 THRESHOLDS = tuple(k / 100 for k in range(1, 100))
@@ -30,8 +30,8 @@ def flag(
 ) -> pd.DataFrame:
   """How well a threshold on a prediction flags what the volunteers saw.
 
-  Seed 2 (section 4.5) takes galaxies with a predicted merger fraction of 0.4
-  or higher for mergers.
+  The lab report (section 4.5) takes galaxies with a predicted merger fraction
+  of 0.4 or higher for mergers.
 
   Args:
     tree: the questions.

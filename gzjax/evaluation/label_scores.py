@@ -166,7 +166,7 @@ def _ratio(part, whole):
 
 
 class Labelled(NamedTuple):
-  """Seed 3's ten labels of N galaxies."""
+  """The slides' ten labels of N galaxies."""
 
   names: tuple[str, ...]  # L
   truth: np.ndarray  # bool[N,L]
@@ -176,7 +176,7 @@ class Labelled(NamedTuple):
 
 
 def has_ten_labels(tree: Tree) -> bool:
-  """Whether the tree asks the questions of seed 3's ten labels."""
+  """Whether the tree asks the questions of the slides' ten labels."""
   names = [question.name for question in tree.questions]
   return set(campaigns.TEN_LABELS) <= set(names)
 
@@ -222,7 +222,7 @@ def question_tables(
 
   Returns:
     `questions`, see `questions.question_accuracy`; where the tree has them,
-    of seed 3's ten labels `scores` (see `label_scores.label_scores`; by
+    of the slides' ten labels `scores` (see `label_scores.label_scores`; by
     `thresholds`, "0.5" or "tuned") and `per_label` (by the tuned ones). The
     first column of all is `method`.
   """

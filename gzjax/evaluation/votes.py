@@ -42,8 +42,8 @@ def answers(
 ) -> pd.DataFrame:
   """How well each answer is predicted, and what the zero labels cost.
 
-  Seed 2 (section 4.4) lays most of its error to the many labels of exactly 0,
-  for which its network "generally guesses a value".
+  The lab report (section 4.4) lays most of its error to the many labels of
+  exactly 0, for which its network "generally guesses a value".
 
   Args:
     tree: the questions.

@@ -18,14 +18,15 @@ def multi_label(
 
   Args:
     votes: of N galaxies; the debiased fractions are used where there are any
-      (seed 3 does), else what was voted.
-    answers: full names; (): seed 3's ten, the answers of the questions smooth
+      (the slides do), else what was voted.
+    answers: full names; (): the slides' ten, the answers of the questions
+    smooth
       or featured, edge-on, bar and spiral arms.
     threshold: on the conditional share.
 
   Returns:
     (names, f32[N,L] of 0 and 1, bool[N] of the galaxies for which every one of
-    these shares is known). Seed 3 leaves out the others.
+    these shares is known). The slides leave out the others.
   """
   tree = votes.tree
   shares = votes.shares if votes.debiased is None else votes.debiased
@@ -44,7 +45,7 @@ class Branch(NamedTuple):
 
 
 def branches(votes: Votes, min_votes: int = 0) -> dict[str, Branch]:
-  """Seed 3's classifiers: one for each question, fed by its branch only.
+  """The slides' classifiers: one for each question, fed by its branch only.
 
   A galaxy is in a branch if the majority of the volunteers leads there and at
   least `min_votes` answered the question.

@@ -2,12 +2,12 @@
 
 from gzjax.morphology import trees
 
-# Seed 3's ten labels are the answers to these.
+# The slides' ten labels are the answers to these.
 TEN_LABELS = ("smooth-or-featured", "disk-edge-on", "bar", "has-spiral-arms")
 
 
 def hierarchy(tree: trees.Tree) -> trees.Tree:
-  """The five questions of seed 3, one for each of its networks.
+  """The five questions of the slides, one for each of their networks.
 
   Smooth galaxies are asked how round they are, featured ones whether they are
   edge-on, and those that are not for spiral arms and for merging (in Galaxy Zoo

@@ -199,7 +199,7 @@ def majority_answer(
   threshold: Share = 0.0,
   min_asked: Share = 0.0,
 ) -> Choice:
-  """The answer of most volunteers; seed 1: argmax of the first question.
+  """The answer of most volunteers; the preprint: argmax of the first question.
 
   Args:
     votes: on N galaxies.
@@ -258,7 +258,7 @@ def _clean_five(votes: Votes) -> Choice:
 
 
 def _four(votes: Votes, *, threshold: Share = 0.0) -> Choice:
-  """Seed 3's spiral, elliptical, irregular and lenticular galaxies.
+  """The slides' spiral, elliptical, irregular and lenticular galaxies.
 
   The seed sets its confidence thresholds by eye and prints none; here one
   threshold (0.6 if it is 0, under which the seed calls galaxies uncertain) is

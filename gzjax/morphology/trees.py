@@ -138,7 +138,7 @@ def part(tree: Tree, questions: Sequence[str]) -> Tree:
   return Tree(f"{tree.name}_{len(kept)}", kept)
 
 
-# What seed 3 calls the galaxies that reach a question of its hierarchy.
+# What the slides call the galaxies that reach a question of their hierarchy.
 BRANCHES = {
   "smooth-or-featured": "root",
   "how-rounded": "smooth",
@@ -236,7 +236,7 @@ def renormalise(tree: Tree, values: Array) -> Array:
   """Any numbers >= 0 to cumulative fractions that obey the tree, f[...,A].
 
   The answers of each question are divided by their sum and multiplied with the
-  share of volunteers who are asked (seed 2, section 3.5; the divisive
+  share of volunteers who are asked (the lab report, section 3.5; the divisive
   normalisation of Dieleman et al. 2015).
   """
   return joint(tree, conditional(tree, values))

@@ -1,4 +1,4 @@
-"""Studies of the votes themselves, as seed 2 has them in its section 3."""
+"""Numbers about the votes themselves, as in section 3 of the lab report."""
 
 from collections.abc import Sequence
 

@@ -112,7 +112,7 @@ def _same(x):
 
 
 def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
-  """All cumulative vote fractions, by least squares (seed 2; Dieleman 2015).
+  """All cumulative vote fractions, by least squares (Dieleman 2015).
 
   The objective is half the squared distance to `batch["votes"]`, cumulative
   fractions f32[B,A], which is a Gaussian law of unit variance; its summary is
@@ -216,7 +216,7 @@ def answers(
 
 
 def labels(tree: Tree, class_answers: Sequence[int]) -> Target:
-  """Each answer for itself: is it right, yes or no (seed 3, multi-label)?
+  """Each answer for itself: is it right, yes or no (the slides, multi-label)?
 
   The objective is the binary cross-entropy of `batch["votes"]`, f32[B,A] of 0
   and 1, summed over the answers; its summary is their mean. That answers
@@ -325,7 +325,7 @@ def _in_chunks(function, *arrays):
 def share_head(tree: Tree, head: str) -> Reading:
   """Logits -> conditional fractions: positive numbers, divided by their sum.
 
-  * sigmoid: of sigmoids (seed 2, section 3.5).
+  * sigmoid: of sigmoids (the lab report, section 3.5).
   * divisive: of max(z + 1, 0) (Dieleman et al. 2015). It says 0 and 1 exactly;
     the 1 lets a fresh network start alive and undecided.
   * softmax: of exponentials.

@@ -62,7 +62,7 @@ KEYS = {
   "data.size": Key(64, "edge of the network's input, pixels", Positive),
   "data.normalise": Key(
     "imagenet",
-    "whose mean and deviation the input's channels get (training: seed 2)",
+    "whose mean and deviation the input's channels get",
     Literal["imagenet", "training"],
   ),
   "data.split": Key(
@@ -87,7 +87,7 @@ KEYS = {
   "flips.kind": Key("uniform", "how labels go wrong", table=noise.NOISE_MODELS),
   # The network then never learns what it is to forget.
   "flips.after_training": Key(
-    False, "train on right labels and flip them afterwards, as seed 1 did"
+    False, "train on right labels and flip them afterwards, as the preprint did"
   ),
   "target.kind": Key(
     "classes",
@@ -95,7 +95,7 @@ KEYS = {
     table=kinds.TARGETS,
   ),
   "target.questions": Key(
-    (), "of the tree; (): all, for labels those of seed 3's ten"
+    (), "of the tree; (): all, for labels those of the slides' ten"
   ),
   "model.name": Key("resnet34", "the network", table=models.NETWORKS),
   "model.weights": Key(

@@ -87,7 +87,7 @@ def _only_known(found: labels.Labels, known: np.ndarray) -> labels.Labels:
 
 
 def _say_branches(tree: trees.Tree, votes: np.ndarray) -> None:
-  """How many training galaxies teach each question, as seed 3 tells them."""
+  """How many training galaxies teach each question, as the slides do."""
   sizes = np.sum(trees.sums(tree, votes) > 0, axis=0)
   branches = zip(tree.branches, sizes, strict=True)
   words = ", ".join(f"{name} {size:,}" for name, size in branches)
@@ -141,7 +141,7 @@ def _questions(data: dataset.Dataset) -> dict[str, tuple[int, int]]:
 
 
 def _study(experiment: Experiment, votes: Votes, split: np.ndarray) -> None:
-  """Writes what seed 2 looks at before training: data/*.csv."""
+  """Writes what the lab report looks at before training: data/*.csv."""
   folder = experiment.workdir / "data"
   folder.mkdir(exist_ok=True)
   values, names = votes.cumulative, votes.tree.answers

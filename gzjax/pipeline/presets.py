@@ -8,7 +8,7 @@ from gzjax.pipeline import defaults
 def split_variant(
   file: str, variant: str, others: tuple[str, ...] = ()
 ) -> tuple[str, bool]:
-  """The variant of a config file of seed 3, and whether it is the small one.
+  """The variant of a config file, and whether it is the small one.
 
   Args:
     file: its name, for the error message.
@@ -30,7 +30,7 @@ def split_variant(
 
 
 def decals(*, small: bool) -> ml_collections.ConfigDict:
-  """What the systems of seed 3 share: Galaxy Zoo DECaLS and how it is split.
+  """What the slides' systems share: Galaxy Zoo DECaLS and how it is split.
 
   Every galaxy has its split by its name, so that all systems are trained and
   judged on the same ones.
@@ -79,7 +79,7 @@ def decals(*, small: bool) -> ml_collections.ConfigDict:
 
 
 def four_classes(config: ml_collections.ConfigDict, *, small: bool) -> None:
-  """Seed 3's classes: balanced in training, and uncertain below 0.6."""
+  """The slides' classes: balanced in training, and uncertain below 0.6."""
   config.labels.kind = "four"
   config.train.balanced_to = 4000 if small else 9000
   config.evaluate.uncertain_below = 0.6

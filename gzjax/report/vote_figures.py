@@ -98,7 +98,7 @@ def splits(table: pd.DataFrame) -> str:
 def predicted_against_true(
   tree: Tree, truth: np.ndarray, predicted: np.ndarray
 ) -> str:
-  """A panel an answer, a dot a galaxy, as a data URI (seed 2, figure 7).
+  """A panel an answer, a dot a galaxy, as a data URI (lab report, figure 7).
 
   Args:
     tree: the questions.

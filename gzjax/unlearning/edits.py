@@ -222,7 +222,7 @@ def published_noise_scale(
   noise_scale: float,
   stabiliser: float,
 ) -> NoiseScale:
-  """The noise of seed 1: sigma = noise_scale / sqrt(F + stabiliser).
+  """The noise of the preprint: sigma = noise_scale / sqrt(F + stabiliser).
 
   An absolute stabiliser, no budget, no cap, every tensor. Where F is far below
   the stabiliser (1e-8 there, and F so small nearly everywhere) sigma is

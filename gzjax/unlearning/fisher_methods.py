@@ -121,7 +121,7 @@ def fisher_forgetting(
 def published_fisher_forgetting(
   task: Task, *, noise_scale: float = 0.01, stabiliser: float = 1e-8
 ) -> Method:
-  """Fisher Forgetting as seed 1 ran it: a warning, not a tool.
+  """Fisher Forgetting as the preprint ran it: a warning, not a tool.
 
   p <- p + n noise_scale / sqrt(F + stabiliser), F the squares of batch-mean
   gradients over the number of examples: see `edits.published_noise_scale`.

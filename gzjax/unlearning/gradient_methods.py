@@ -84,7 +84,7 @@ def gradient_ascent(
 ) -> Method:
   """Ascends the cross-entropy of the wrong labels (NegGrad), guarded.
 
-  max L_f by Adam (seed 1; Golatkar et al. 2020). -CE has no lowest
+  max L_f by Adam (the preprint; Golatkar et al. 2020). -CE has no lowest
   point, so plain ascent ends in collapse: here the gradient is clipped to
   `max_norm`, ||p - p0|| <= `radius` ||p0||, and the driver reads the vital
   signs `checks` times an epoch, stops where the target is reached and goes back
@@ -114,7 +114,7 @@ def gradient_ascent(
 def published_gradient_ascent(
   task: Task, *, learning_rate: float = 1e-4
 ) -> Method:
-  """Gradient ascent as seed 1 ran it: a warning, not a tool.
+  """Gradient ascent as the preprint ran it: a warning, not a tool.
 
   max L_f by Adam at 1e-4, three epochs over the forget set, BatchNorm in
   training mode, no clip, no ball, no stop rule. Collapses: see

@@ -46,7 +46,7 @@ _GALAXIES = [
 ]
 
 
-def test_seed_1_takes_the_largest_answer_of_the_first_question():
+def test_the_preprint_takes_the_largest_answer_of_the_first_question():
   found = labels.make(_votes(campaigns.GZ2, _GALAXIES), "question")
   assert found.classes == ("smooth", "featured", "artifact")
   np.testing.assert_array_equal(found.label, [0, 1, 2, LEFT_OUT, 0, 0])
@@ -137,7 +137,7 @@ def test_clean_five_classes():
   assert [names[k] for k in found.label] == [name for _, name in _CLEAN]
 
 
-def test_seed_3s_four_classes():
+def test_four_classes_of_the_slides():
   disk = {"disk-edge-on_no": 38, "merging_none": 40}
   rows = [
     _first(2, 38, 0) | disk | {"has-spiral-arms_yes": 37},

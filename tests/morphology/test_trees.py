@@ -178,7 +178,7 @@ def test_majority_path_walks_where_most_volunteers_go():
   np.testing.assert_array_equal(path, wanted)
 
 
-def test_the_hierarchy_of_seed_3():
+def test_the_hierarchy_of_the_slides():
   tree = campaigns.hierarchy(campaigns.GZD_5)
   face_on = ("disk-edge-on_no",)
   assert {question.name: question.after for question in tree.questions} == {

@@ -1,4 +1,4 @@
-"""Seed 3's systems through the whole pipeline, and side by side."""
+"""The slides' systems through the whole pipeline, and side by side."""
 
 import json
 import re
