@@ -154,25 +154,14 @@ class Problem(NamedTuple):
         or nothing to forget.
     """
     image, label = np.asarray(image), np.asarray(label, np.int32)
-    if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
-      raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
-    if label.shape != image.shape[:1]:
-      raise ValueError(f"label is {label.shape}: give one for each image")
     true = label if true_label is None else np.asarray(true_label, np.int32)
-    if true.shape != label.shape:
-      raise ValueError(f"true_label is {true.shape}: give one for each image")
+    _check_arrays(image, label, true)
     rng = np.random.default_rng(seed)
     ends = np.round(np.cumsum(split)[:2] * len(label)).astype(int)
     train, validation, test = map(
       np.sort, np.split(rng.permutation(len(label)), ends)
     )
-    found = np.flatnonzero(label != true) if forget is None else np.sort(forget)
-    found = np.intersect1d(found, train) if forget is None else found
-    if not len(found) or not np.isin(found, train).all():
-      raise ValueError(
-        "forget names no training galaxy, or others than those: give rows of "
-        "wrong labels, or true_label"
-      )
+    found = _to_forget(forget, np.flatnonzero(label != true), train)
     target = targets.classes(classes or int(max(label.max(), true.max())) + 1)
     learned = true.copy()  # validation and test are judged by what is right
     learned[train] = label[train]
@@ -200,6 +189,26 @@ class Problem(NamedTuple):
       seed=seed,
       batch_size=batch_size,
     )
+
+
+def _check_arrays(
+  image: np.ndarray, label: np.ndarray, true: np.ndarray
+) -> None:
+  if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
+    raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
+  for name, x in (("label", label), ("true_label", true)):
+    if x.shape != image.shape[:1]:
+      raise ValueError(f"{name} is {x.shape}: give one for each image")
+
+
+def _to_forget(forget: Rows | None, wrong: Rows, train: Rows) -> Rows:
+  found = np.intersect1d(wrong, train) if forget is None else np.sort(forget)
+  if not len(found) or not np.isin(found, train).all():
+    raise ValueError(
+      "forget names no training galaxy, or others than those: give rows of "
+      "wrong labels, or true_label"
+    )
+  return found
 
 
 class Network(NamedTuple):

@@ -103,6 +103,12 @@ def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   for name, rows in (("known", galaxies.known), ("unknown", unknown)):
     row[f"corrected_accuracy_{name}"] = metrics.accuracy(*on(true, rows))
   row["recalls"] = metrics.recalls(*on(true, galaxies.test), k).tolist()
+  row["intervals"] = _intervals(row, galaxies)
+  return row
+
+
+def _intervals(row: Mapping[str, Any], galaxies: Galaxies) -> dict[str, Any]:
+  """Wilson's 95% intervals of the shares and recalls of a row."""
   sizes = {
     "test_accuracy": len(galaxies.test),
     "retain_accuracy": len(galaxies.retain),
@@ -112,13 +118,14 @@ def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   intervals: dict[str, Any] = {
     name: wilson_interval(row[name] * n, n) for name, n in sizes.items()
   }
-  counts = np.bincount(true[galaxies.test], minlength=k)
+  counts = np.bincount(
+    galaxies.true_label[galaxies.test], minlength=len(row["recalls"])
+  )
   intervals["recalls"] = [
     wilson_interval(recall * n if n else 0, n)
     for recall, n in zip(row["recalls"], counts.tolist(), strict=True)
   ]
-  row["intervals"] = intervals
-  return row
+  return intervals
 
 
 def score_votes(

@@ -53,9 +53,8 @@ def _resnet(
       images of about 32 to 64 pixels.
     zero_gamma: ResNets: whether each block starts as the identity.
     dtype: of the computation; bfloat16 on GPUs and TPUs.
-    head: ResNets: what it gets, the mean of the last map, or all (the lab
-    report). dropout: share before the head, and before the hidden layer of the
-    cnn; -1:
+    head: ResNets: what it gets, the mean of the last map, or all of it.
+    dropout: share before the head, and before the hidden layer of the cnn; -1:
       as published.
     conv_form: how convolutions are computed, see models/layers.py.
   """

@@ -20,8 +20,7 @@ def multi_label(
     votes: of N galaxies; the debiased fractions are used where there are any
       (the slides do), else what was voted.
     answers: full names; (): the slides' ten, the answers of the questions
-    smooth
-      or featured, edge-on, bar and spiral arms.
+      smooth or featured, edge-on, bar and spiral arms.
     threshold: on the conditional share.
 
   Returns:

@@ -36,14 +36,7 @@ def run(experiment: Experiment) -> None:
   split = _split(experiment, data.table, label, found.classes)
   train = np.flatnonzero(split == splits.SPLITS.index("train"))
   train_label = label.copy()
-  model = labels_and_flips.flip_model(
-    config, found.classes, experiment.data_seed
-  )
-  known = labels_and_flips.evidence(config, everything, found)
-  with naming("flips"):
-    train_label[train] = noise.flip_labels(
-      model, label[train], known.select(found.kept[train])
-    )
+  train_label[train] = _flipped(experiment, everything, found, train)
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
   if config.target.kind == "branches":
     _say_branches(task.tree, task.votes[found.kept[train]])
@@ -67,15 +60,31 @@ def run(experiment: Experiment) -> None:
     data.table["id_str"], split, label, train_label, found.classes
   )
   if task.votes.size:
-    votes_of = table["id_str"].to_numpy().copy()
-    votes_of[train] = votes_of[train][
+    donors = np.arange(len(label))
+    donors[train] = train[
       noise.donors(label[train], train_label[train], experiment.data_seed)
     ]
-    table["votes_of"] = votes_of
+    table["votes_of"] = table["id_str"].to_numpy()[donors]
   write_whole(
     experiment.workdir / "split.parquet",
     lambda part: table.to_parquet(part, index=False),
   )
+
+
+def _flipped(
+  experiment: Experiment,
+  everything: dataset.Dataset,
+  found: labels.Labels,
+  train: np.ndarray,
+) -> np.ndarray:
+  """The labels of the training galaxies, some of them wrong on purpose."""
+  config, rows = experiment.config, found.kept[train]
+  model = labels_and_flips.flip_model(
+    config, found.classes, experiment.data_seed
+  )
+  known = labels_and_flips.evidence(config, everything, found)
+  with naming("flips"):
+    return noise.flip_labels(model, found.label[rows], known.select(rows))
 
 
 def _only_known(found: labels.Labels, known: np.ndarray) -> labels.Labels:

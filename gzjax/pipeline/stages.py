@@ -187,9 +187,7 @@ def _run_one(
   if stage == "all":
     asked = [name for name in asked if STAGES[name].in_all]
   if overwrite:
-    for name, other in STAGES.items():
-      if name in asked or set(asked) & set(other.needs):
-        place.clear(name, list(other.outputs))
+    _clear(place, asked)
   experiment = Experiment(config, place, sources.data_dir, sources.manual_dir)
   needed = STAGES[asked[0]].needs
   finished = {
@@ -229,6 +227,13 @@ def _run_one(
     if name == "prepare":
       remember(config, place, name, sources)  # the data set is known now
     place.finish(name)
+
+
+def _clear(place: Workdir, asked: list[str]) -> None:
+  """Deletes what the asked stages left, and all that was made of it."""
+  for name, other in STAGES.items():
+    if name in asked or set(asked) & set(other.needs):
+      place.clear(name, list(other.outputs))
 
 
 def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:

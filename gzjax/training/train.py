@@ -1,11 +1,12 @@
 """Training from scratch: the original network, and real retraining."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from gzjax import models, sharding
 from gzjax.data import feed
@@ -16,9 +17,9 @@ from gzjax.progress import say
 from gzjax.training import optim
 from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import fit
-from gzjax.training.step import init_state, make_train_step
+from gzjax.training.step import Step, init_state, make_train_step
 from gzjax.training.store import Memory, Store
-from gzjax.types import Objective, TrainState
+from gzjax.types import Batch, Objective, TrainState
 
 # Folded into the key for the network's own randomness; epochs count from 0.
 _NETWORK = 2**31 - 1
@@ -97,28 +98,10 @@ def train(
   entries = problem.columns.given if entries is None else entries
   store = store or Memory()
   dynamics = dynamics or Dynamics(problem, entries)
-  label = entries["label"][rows]
-  batches_of = partial(_rows, recipe, rows, label, problem.seed)
-  steps = len(batches_of(epoch=0))
-  rates = optim.recipe_rates(recipe, steps)
-  layers = models.depth_order(problem.fresh[0])
-  tx = optim.recipe_optimizer(recipe, rates, steps, layers)
-  step = make_train_step(
-    problem.apply_fn,
-    objective_of(problem, recipe, label),
-    tx,
-    summary=problem.target.summary,
-    key=jax.random.fold_in(problem.key, _NETWORK),
+  plan = _plan(problem, recipe, rows, entries)
+  state = sharding.replicate(
+    problem.feed.mesh, init_state(*problem.fresh, plan.tx)
   )
-  state = sharding.replicate(problem.feed.mesh, init_state(*problem.fresh, tx))
-
-  def batches(epoch):
-    return problem.feed.batches(
-      batches_of(epoch),
-      key=jax.random.fold_in(problem.key, epoch),
-      augmentation=recipe.augmentation,
-      extra=entries,
-    )
 
   def measure(state: TrainState) -> Mapping[str, float]:
     return validate(Network(name, *state[1:3])) if validate else {}
@@ -134,7 +117,7 @@ def train(
     number = epoch + 1
     at = int(state.step), number
     loss = float(np.mean([output["loss"] for output in outputs]))
-    rate = optim.learning_rate(rates.schedule, state.opt_state, at[0] - 1)
+    rate = optim.learning_rate(plan.rates.schedule, state.opt_state, at[0] - 1)
     store.log(*at, "train", loss=loss, learning_rate=rate)
     scores = measure(state)
     if scores:
@@ -147,9 +130,9 @@ def train(
 
   _, clock = fit(
     state,
-    step,
-    batches,
-    steps=steps,
+    plan.step,
+    plan.batches,
+    steps=plan.steps,
     epochs=range(done, recipe.epochs),
     title=name,
     after_epoch=after_epoch,
@@ -158,6 +141,44 @@ def train(
   kept = store.networks(best=recipe.select == "best")
   assert kept is not None
   return Network(name, *kept, clock.wall, clock.compile, role)
+
+
+class _Plan(NamedTuple):
+  """The steps of a recipe."""
+
+  steps: int  # in an epoch
+  rates: optim.Rates
+  tx: optax.GradientTransformation
+  step: Step
+  batches: Callable[[int], Iterable[Batch]]  # of an epoch
+
+
+def _plan(
+  problem: Problem, recipe: Recipe, rows: Rows, entries: Entries
+) -> _Plan:
+  label = entries["label"][rows]
+  batches_of = partial(_rows, recipe, rows, label, problem.seed)
+  steps = len(batches_of(epoch=0))
+  rates = optim.recipe_rates(recipe, steps)
+  layers = models.depth_order(problem.fresh[0])
+  tx = optim.recipe_optimizer(recipe, rates, steps, layers)
+  step = make_train_step(
+    problem.apply_fn,
+    objective_of(problem, recipe, label),
+    tx,
+    summary=problem.target.summary,
+    key=jax.random.fold_in(problem.key, _NETWORK),
+  )
+
+  def batches(epoch):
+    return problem.feed.batches(
+      batches_of(epoch),
+      key=jax.random.fold_in(problem.key, epoch),
+      augmentation=recipe.augmentation,
+      extra=entries,
+    )
+
+  return _Plan(steps, rates, tx, step, batches)
 
 
 def _rows(

@@ -107,31 +107,9 @@ def _fit(
   if method.forget_objective is not None:
     fields = forget_fields(problem)
 
-  def read(state: TrainState) -> health.Reading:
-    return diagnosis.read_vitals(problem, Network(name, *state[1:3]))
-
-  def keep(number, state, clock, reading):
-    score = reading.balanced_accuracy
-    if driver.rewind:
-      score = -abs(reading.forget_accuracy - goal.target)
-    store.save(number, state, clock, score, {})
-
-  def after_stride(stride, state, outputs, clock):
-    now = read(state)
-    decision = decide(plan, goal, now)
-    _log_stride(store, stride + 1, int(state.step), outputs, now, decision)
-    say(
-      f"{name} {stride + 1}/{plan.readings}: wrong labels still given "
-      f"{now.forget_accuracy:.3f}, balanced accuracy "
-      f"{now.balanced_accuracy:.3f}; {decision}"
-    )
-    if decision == "rewind":
-      return False
-    keep(stride + 1, state, clock, now)
-    return decision == "go on"
-
+  watch = _Watch(problem, name, plan, goal, store)
   # A run killed after its last step must not take another one.
-  stopped = done and decide(plan, goal, read(state)) != "go on"
+  stopped = done and decide(plan, goal, watch.read(state)) != "go on"
   fresh = sharding.replicate(problem.feed.mesh, state) if not done else None
   _, clock = fit(
     state,
@@ -140,15 +118,59 @@ def _fit(
     steps=plan.stride,
     epochs=range(done, done if stopped else plan.readings),
     title=name,
-    after_epoch=after_stride,
+    after_epoch=watch.after_stride,
     clock=clock,
   )
   if store.networks(best=False) is None:
     # The first steps were rewound: the parameters of the start stand.
-    keep(0, fresh, clock, goal.before)
+    watch.keep(0, fresh, clock, goal.before)
   kept = store.networks(best=driver.rewind)
   assert kept is not None
   return Network(name, *kept, clock.wall, clock.compile)
+
+
+class _Watch:
+  """Reads the vital signs between steps, keeps states, says when to stop."""
+
+  def __init__(
+    self,
+    problem: Problem,
+    name: str,
+    plan: plans.Plan,
+    goal: Goal,
+    store: Store,
+  ):
+    self._problem, self._name, self._store = problem, name, store
+    self._plan, self._goal = plan, goal
+
+  def read(self, state: TrainState) -> health.Reading:
+    network = Network(self._name, *state[1:3])
+    return diagnosis.read_vitals(self._problem, network)
+
+  def keep(
+    self, number: int, state: TrainState, clock: Clock, now: health.Reading
+  ) -> None:
+    score = now.balanced_accuracy
+    if self._plan.driver.rewind:
+      score = -abs(now.forget_accuracy - self._goal.target)
+    self._store.save(number, state, clock, score, {})
+
+  def after_stride(
+    self, stride: int, state: TrainState, outputs: list, clock: Clock
+  ) -> bool:
+    now = self.read(state)
+    decision = decide(self._plan, self._goal, now)
+    number = stride + 1
+    _log_stride(self._store, number, int(state.step), outputs, now, decision)
+    say(
+      f"{self._name} {number}/{self._plan.readings}: wrong labels still given "
+      f"{now.forget_accuracy:.3f}, balanced accuracy "
+      f"{now.balanced_accuracy:.3f}; {decision}"
+    )
+    if decision == "rewind":
+      return False
+    self.keep(number, state, clock, now)
+    return decision == "go on"
 
 
 def _first_state(
