@@ -15,9 +15,9 @@ import optax
 
 from benchmarks import timing
 from gzjax import models
+from gzjax.models.prediction import make_predict_step
 from gzjax.morphology import campaigns
 from gzjax.objectives import targets
-from gzjax.models.prediction import make_predict_step
 from gzjax.training.step import init_state, make_train_step
 
 _STEPS = 5  # at once, so that the clock's own time does not count

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gzjax.evaluation import health, metrics
+from gzjax.evaluation import health
+from gzjax.objectives import targets
 from gzjax.unlearning import diagnosis, edits
 
 CLASSES = ["smooth", "featured", "artifact"]
