@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from gzjax.evaluation import health
+from gzjax.objectives import targets
 from gzjax.unlearning import diagnosis, edits
 
 CLASSES = ["smooth", "featured", "artifact"]

@@ -5,6 +5,7 @@ import pytest
 from scipy import optimize, special, stats
 
 from gzjax.evaluation import attacks, intervals, metrics
+from gzjax.objectives import targets
 
 NAN_ROW = np.array([[np.nan, 1.0, 2.0], [0.0, 3.0, 1.0], [np.inf, 0.0, 0.0]])
 

@@ -48,7 +48,7 @@ def test_columns_are_the_agreed_ones():
 
 
 def test_a_network_that_memorised_its_labels():
-  row = scoreboard.score(_certain(TRAIN), GALAXIES)
+  row = scoreboard.score_one(_certain(TRAIN), GALAXIES)
   assert row["test_accuracy"] == row["retain_accuracy"] == 1
   assert row["forget_accuracy"] == 1
   assert row["corrected_accuracy"] == 0
@@ -56,14 +56,14 @@ def test_a_network_that_memorised_its_labels():
 
 
 def test_a_network_that_knows_the_truth():
-  row = scoreboard.score(_certain(TRUE), GALAXIES)
+  row = scoreboard.score_one(_certain(TRUE), GALAXIES)
   assert row["forget_accuracy"] == 0
   assert row["corrected_accuracy"] == 1
   assert row["attack_auc"] == 0.5
 
 
 def test_nan_predictions_are_right_about_nothing():
-  row = scoreboard.score(np.full((10, 3), np.nan), GALAXIES)
+  row = scoreboard.score_one(np.full((10, 3), np.nan), GALAXIES)
   for name in scoreboard.COLUMNS[2:8]:
     assert row[name] == 0, name
   assert row["attack_auc"] == 0.5
@@ -76,14 +76,14 @@ def test_distances_to_retrain():
   other = scoreboard.distance_to_retrain(two, one, GALAXIES)
   assert other["js_to_retrain_test"] == pytest.approx(0, abs=1e-12)
   assert 0 < other["js_to_retrain_forget"] <= np.log(2)
-  a, b = (scoreboard.score(p, GALAXIES) for p in (one, two))
+  a, b = (scoreboard.score_one(p, GALAXIES) for p in (one, two))
   # forget accuracy differs by 1, the attack by 0.5, the other two by 0.
   assert scoreboard.gap_to_retrain(b, a) == pytest.approx(1.5 / 4)
 
 
 def test_more_numbers_of_a_row():
   guess = np.where(np.arange(10) == 5, TRAIN, TRUE)  # row 4 is corrected
-  row = scoreboard.score(_certain(guess), GALAXIES)
+  row = scoreboard.score_one(_certain(guess), GALAXIES)
   assert row["corrected_accuracy"] == 0.5
   assert row["corrected_accuracy_known"] == 1
   assert row["corrected_accuracy_unknown"] == 0
@@ -123,10 +123,12 @@ def test_summary_table_shows_every_method():
 
 
 def _rows(kept, reference=None):
-  rows = [{"method": "original", **scoreboard.score(_certain(TRUE), GALAXIES)}]
+  row = scoreboard.score_one(_certain(TRUE), GALAXIES)
+  rows = [{"method": "original", "role": "original", **row}]
   rows[0]["forget_accuracy"] = kept
   if reference is not None:
-    rows.append({"method": "retrain", "forget_accuracy": reference})
+    rows.append({"method": "retrain", "role": "reference"})
+    rows[1]["forget_accuracy"] = reference
   return rows
 
 

@@ -93,10 +93,10 @@ def test_complement_of_a_certain_label_is_large_and_finite():
   assert np.isfinite(slope).all()
 
 
-def test_suggestion_takes_the_other_label():
-  batch = {**BATCH, "suggestion": np.array([2, 1, 0])}
-  wanted = losses.cross_entropy(LOGITS, {"label": batch["suggestion"]})
-  np.testing.assert_array_equal(losses.suggestion(LOGITS, batch), wanted)
+def test_mended_label_takes_the_other_label():
+  batch = {**BATCH, "mended_label": np.array([2, 1, 0])}
+  wanted = losses.cross_entropy(LOGITS, {"label": batch["mended_label"]})
+  np.testing.assert_array_equal(losses.mended_label(LOGITS, batch), wanted)
 
 
 def test_random_labels_are_other_classes_drawn_once_and_evenly():
