@@ -153,22 +153,26 @@ class Problem(NamedTuple):
       ValueError: for arrays of other shapes, rows outside of the training set,
         or nothing to forget.
     """
-    image, label = np.asarray(image), np.asarray(label, np.int32)
+    image = np.asarray(image)
     if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
       raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
-    if label.shape != image.shape[:1]:
-      raise ValueError(f"label is {label.shape}: give one for each image")
-    true = label if true_label is None else np.asarray(true_label, np.int32)
-    if true.shape != label.shape:
-      raise ValueError(f"true_label is {true.shape}: give one for each image")
+    count = classes if isinstance(classes, int) else len(classes)
+    label = _labels("label", label, len(image), count)
+    true = label
+    if true_label is not None:
+      true = _labels("true_label", true_label, len(image), count)
     rng = np.random.default_rng(seed)
     ends = np.round(np.cumsum(split)[:2] * len(label)).astype(int)
     train, validation, test = map(
       np.sort, np.split(rng.permutation(len(label)), ends)
     )
-    found = np.flatnonzero(label != true) if forget is None else np.sort(forget)
-    found = np.intersect1d(found, train) if forget is None else found
-    if not len(found) or not np.isin(found, train).all():
+    if forget is None:
+      found = np.intersect1d(np.flatnonzero(label != true), train)
+    else:
+      found = np.unique(forget)
+    if found.dtype.kind not in "iu" or not np.isin(found, train).all():
+      found = found[:0]
+    if not len(found):
       raise ValueError(
         "forget names no training galaxy, or others than those: give rows of "
         "wrong labels, or true_label"
@@ -200,6 +204,21 @@ class Problem(NamedTuple):
       seed=seed,
       batch_size=batch_size,
     )
+
+
+def _labels(name: str, label: Any, images: int, classes: int) -> np.ndarray:
+  """Labels i32[N]; ValueError for what are none (`classes` 0: any number)."""
+  label = np.asarray(label)
+  if label.shape != (images,) or label.dtype.kind not in "iu":
+    raise ValueError(
+      f"{name} is {label.dtype}{label.shape}: give whole numbers, one an image"
+    )
+  if label.min() < 0 or (classes and label.max() >= classes):
+    raise ValueError(
+      f"{name} goes from {label.min()} to {label.max()}: classes count from 0"
+      + (f" to {classes - 1}" if classes else "")
+    )
+  return label.astype(np.int32)
 
 
 class Network(NamedTuple):
