@@ -153,9 +153,14 @@ class Problem(NamedTuple):
       ValueError: for arrays of other shapes, rows outside of the training set,
         or nothing to forget.
     """
-    image, label = np.asarray(image), np.asarray(label, np.int32)
-    true = label if true_label is None else np.asarray(true_label, np.int32)
-    _check_arrays(image, label, true)
+    image = np.asarray(image)
+    if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
+      raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
+    count = classes if isinstance(classes, int) else len(classes)
+    label = _labels("label", label, len(image), count)
+    true = label
+    if true_label is not None:
+      true = _labels("true_label", true_label, len(image), count)
     rng = np.random.default_rng(seed)
     ends = np.round(np.cumsum(split)[:2] * len(label)).astype(int)
     train, validation, test = map(
@@ -191,19 +196,25 @@ class Problem(NamedTuple):
     )
 
 
-def _check_arrays(
-  image: np.ndarray, label: np.ndarray, true: np.ndarray
-) -> None:
-  if image.ndim != 4 or image.shape[-1] != 3 or image.dtype != np.uint8:
-    raise ValueError(f"image is {image.dtype}{image.shape}: give u8[N,S,S,3]")
-  for name, x in (("label", label), ("true_label", true)):
-    if x.shape != image.shape[:1]:
-      raise ValueError(f"{name} is {x.shape}: give one for each image")
+def _labels(name: str, label: Any, images: int, classes: int) -> np.ndarray:
+  """Labels i32[N]; ValueError for what are none (`classes` 0: any number)."""
+  label = np.asarray(label)
+  if label.shape != (images,) or label.dtype.kind not in "iu":
+    raise ValueError(
+      f"{name} is {label.dtype}{label.shape}: give whole numbers, one an image"
+    )
+  if label.min() < 0 or (classes and label.max() >= classes):
+    raise ValueError(
+      f"{name} goes from {label.min()} to {label.max()}: classes count from 0"
+      + (f" to {classes - 1}" if classes else "")
+    )
+  return label.astype(np.int32)
 
 
 def _to_forget(forget: Rows | None, wrong: Rows, train: Rows) -> Rows:
-  found = np.intersect1d(wrong, train) if forget is None else np.sort(forget)
-  if not len(found) or not np.isin(found, train).all():
+  found = np.intersect1d(wrong, train) if forget is None else np.unique(forget)
+  are_rows = found.dtype.kind in "iu" and len(found)
+  if not are_rows or not np.isin(found, train).all():
     raise ValueError(
       "forget names no training galaxy, or others than those: give rows of "
       "wrong labels, or true_label"

@@ -59,17 +59,17 @@ class Memory:
     """Keeps the last state and the best one."""
     del number, clock, extra
     kept = jax.tree.map(jnp.copy, (state.params, state.batch_stats))
-    best = max(self._kept, key=lambda pair: pair[0], default=None)
-    self._kept = [*([best] if best else []), (score, kept)]
+    self._kept = [*self._best()[:1], (score, kept)]
 
   def networks(self, *, best):
     """See `Store.networks`."""
     if not self._kept:
       return None
-    if best:
-      # Of equally good ones the later.
-      return max(reversed(self._kept), key=lambda pair: pair[0])[1]
-    return self._kept[-1][1]
+    return (self._best() if best else self._kept[::-1])[0][1]
+
+  def _best(self):
+    """What is kept, the best first; of equally good ones the later."""
+    return sorted(self._kept[::-1], key=lambda pair: pair[0], reverse=True)
 
   def log(self, step, epoch, split, /, **values):
     """Adds a line."""

@@ -25,15 +25,27 @@ def _no_steps(task: Task) -> Method:
   return Method(optax.with_extra_args_support(optax.identity()), None, None, ())
 
 
-def _constant(problem: Problem, original: Network, *, name: str, **_: Any):
+def _constant(
+  problem: Problem,
+  original: Network,
+  *,
+  name: str,
+  store: Store | None = None,
+):
   """Says what most volunteers say, whatever the image."""
-  del original
+  del original, store
   return baselines.constant(problem, name)
 
 
-def _original(problem: Problem, original: Network, *, name: str, **_: Any):
+def _original(
+  problem: Problem,
+  original: Network,
+  *,
+  name: str,
+  store: Store | None = None,
+):
   """What was trained on wrong labels, too."""
-  del problem
+  del problem, store
   return original._replace(name=name)
 
 
