@@ -28,6 +28,11 @@ def pytest_configure(config):
     folder = tempfile.TemporaryDirectory(prefix="gzjax-compiled-")
     config.add_cleanup(folder.cleanup)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    # Programs of less than a second, too: a run has hundreds of them.
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    # Without workers: jax has read the environment already.
+    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 @pytest.fixture(scope="module", autouse=True)

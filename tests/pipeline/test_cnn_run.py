@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 
 from configs import demo
+from gzjax.objectives import targets
 from gzjax.pipeline import stages
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.train import Dynamics
 from gzjax.pipeline.workdir import Workdir
+from gzjax.training.dynamics import Dynamics
 
 EPOCHS, BALANCED_TO, BATCH = 2, 96, 16
 
 
 @pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
+def experiment(tmp_path_factory, sky, on_one_device):
   """The tiny demo with a CNN on balanced epochs of uneven classes."""
   folder = tmp_path_factory.mktemp("cnn")
   config = demo.get_config("tiny")
@@ -27,10 +28,9 @@ def experiment(tmp_path_factory):
   config.train.epochs = EPOCHS
   config.train.batch_size = BATCH
   config.train.balanced_to = BALANCED_TO
-  data_dir = str(folder / "tfds")
   for stage in ("prepare", "train"):
-    stages.run(config, str(folder / "run"), stage, data_dir=data_dir)
-  return Experiment(config, Workdir(folder / "run"), data_dir=data_dir)
+    stages.run(config, str(folder / "run"), stage, data_dir=str(sky))
+  return Experiment(config, Workdir(folder / "run"))
 
 
 def test_steps_follow_from_the_size_of_the_epochs(experiment):
@@ -41,8 +41,8 @@ def test_steps_follow_from_the_size_of_the_epochs(experiment):
 
 def test_learned_classes_are_balanced(experiment):
   """Of an abundant class some are left out, of the others all are there."""
-  members = experiment.members("train")
-  label = experiment.columns("train")["label"][members]
+  members = experiment.sets.train
+  label = experiment.columns.given["label"][members]
   found = pd.read_parquet(experiment.workdir / "train" / "dynamics.parquet")
   visited = found["mean_loss"].to_numpy() > 0
   each = BALANCED_TO // 3
@@ -59,28 +59,29 @@ def test_repeated_visits_of_a_galaxy_are_all_counted():
   rng = np.random.default_rng(0)
   rows = np.array([[2, 0, 3], [2, 4, 2]])
   logits = rng.normal(size=(2, 3, 2)).astype(np.float32)
-  experiment = SimpleNamespace(
-    split=pd.DataFrame({"id_str": list("abcde")}),
-    classes=("smooth", "featured"),
-    example_losses=lambda logits, row, columns: logits[:, 0] + columns[row],
-    probabilities=np.exp,
-  )
-  dynamics = Dynamics(experiment, columns=np.arange(5.0))
+  target = targets.classes(("smooth", "featured"))
+  label = np.array([0, 1, 0, 1, 1])
+  problem = SimpleNamespace(count=5, target=target)
+  dynamics = Dynamics(problem, {"label": label})
   outputs = [{"id": i, "logits": x} for i, x in zip(rows, logits, strict=True)]
   for _ in range(2):
     dynamics.add(outputs)
   np.testing.assert_array_equal(dynamics.arrays["visits"], [2, 0, 6, 2, 2])
   table = dynamics.table(np.array([2, 4]))
-  assert list(table["id_str"]) == ["c", "e"]
-  of_two = logits[rows == 2]
+  p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+  of_two = p[rows == 2]
   assert len(of_two) == 3
   np.testing.assert_allclose(
     table["mean_loss"],
-    [2 + of_two[:, 0].mean(), 4 + logits[1, 1, 0]],
+    [-np.log(of_two[:, 0]).mean(), -np.log(p[1, 1, 1])],
     rtol=1e-5,
   )
   np.testing.assert_allclose(
-    table["p_featured"],
-    [np.exp(of_two[:, 1]).mean(), np.exp(logits[1, 1, 1])],
-    rtol=1e-5,
+    table["p_featured"], [of_two[:, 1].mean(), p[1, 1, 1]], rtol=1e-5
   )
+
+
+def test_the_table_of_a_training_names_its_galaxies(experiment):
+  found = pd.read_parquet(experiment.workdir / "train" / "dynamics.parquet")
+  train = experiment.sets.train
+  assert list(found["id_str"]) == list(experiment.split["id_str"].iloc[train])
