@@ -73,7 +73,7 @@ class Problem(NamedTuple):
   augmentation: Augmentation = NO_AUGMENTATION  # of unlearning
 
   @property
-  def count(self) -> int:
+  def size(self) -> int:
     """N, galaxies."""
     return len(self.columns.given["label"])
 

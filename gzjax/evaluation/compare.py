@@ -51,7 +51,7 @@ def ask_all(
   problem: Problem, networks: Sequence[Network], views: int = 1
 ) -> dict[str, Prediction]:
   """What networks say of all galaxies, by name."""
-  everything = np.arange(problem.count)
+  everything = np.arange(problem.size)
   return {x.name: ask(problem, x, everything, views) for x in networks}
 
 

@@ -23,7 +23,7 @@ _WIDTH = 64
 _Dtype = Literal["float32", "bfloat16"]
 
 
-def _dropout(share: float) -> dict[str, float]:
+def _dropout(share: float) -> dict[str, Any]:
   """The argument of a network; it is left out below 0."""
   return {"dropout": share} if share >= 0 else {}
 

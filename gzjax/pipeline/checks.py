@@ -35,7 +35,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   for name, key in defaults.KEYS.items():
     section = name.partition(".")[0]
     # Readers of data share a section with keys that others look at, too.
-    if key.table not in (None, builders.READERS):
+    if key.table is not None and key.table is not builders.READERS:
       of = recipes if section == "train" else [config[section]]
       _check_unused(name, key.table, of)
 
@@ -53,9 +53,10 @@ def _check_methods(
   rows = {name: row for name, row in METHODS.items() if not row.given}
   for name in names:
     section = config.get(name)
-    is_section = isinstance(section, ml_collections.ConfigDict)
-    row = rows.get(section.get("method", name)) if is_section else None
-    if row is None:
+    row = None
+    if isinstance(section, ml_collections.ConfigDict):
+      row = rows.get(str(section.get("method", name)))
+    if section is None or row is None:
       raise UserError(
         f"unlearn.methods names {name!r}: choose from {', '.join(rows)}."
       )
@@ -84,7 +85,7 @@ def _check_retraining(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_unused(
-  name: str, table: registry.Table, sections: list[Mapping[str, Any]]
+  name: str, table: registry.Table, sections: Sequence[Mapping[str, Any]]
 ) -> None:
   """Finds settings of other rows than those that are named."""
   section, _, kind = name.rpartition(".")

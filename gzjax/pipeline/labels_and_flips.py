@@ -88,8 +88,9 @@ def task(
     tree = targets.classes(classes).tree
     nothing = np.zeros((len(everything), 0), np.float32)
     return VoteTask(tree, list(range(len(classes))), nothing, everything)
-  tree = _target_tree(config, data.votes)
-  asked = config.labels.question or data.votes.tree.questions[0].name
+  voted = _voted(config, data)
+  tree = _target_tree(config, voted.tree)
+  asked = config.labels.question or voted.tree.questions[0].name
   if asked not in [question.name for question in tree.questions]:
     raise UserError(
       f"labels.question is {asked!r}, which target.kind={config.target.kind} "
@@ -101,7 +102,7 @@ def task(
   first = tree.slices[question].start
   own = kinds.TARGETS.take(config.target.kind, config.target)
   try:
-    votes, known = kind.learn(data.votes, tree, **own)
+    votes, known = kind.learn(voted, tree, **own)
   except ValueError as error:
     raise UserError(f"target.kind={config.target.kind}: {error}.") from None
   return VoteTask(
@@ -112,24 +113,25 @@ def task(
   )
 
 
-def _target_tree(
-  config: ml_collections.ConfigDict, votes: Votes | None
-) -> Tree:
-  target = config.target
-  if votes is None or votes.tree.name not in campaigns.TREES:
+def _voted(config: ml_collections.ConfigDict, data: Dataset) -> Votes:
+  if data.votes is None or data.votes.tree.name not in campaigns.TREES:
     raise UserError(
-      f"target.kind={target.kind} needs the votes on a decision tree, and this "
-      "data set has none: name it with --config.data.tree=TREE, or use "
-      "--config.target.kind=classes."
+      f"target.kind={config.target.kind} needs the votes on a decision tree, "
+      "and this data set has none: name it with --config.data.tree=TREE, or "
+      "use --config.target.kind=classes."
     )
-  questions = tuple(target.questions)
+  return data.votes
+
+
+def _target_tree(config: ml_collections.ConfigDict, tree: Tree) -> Tree:
+  questions = tuple(config.target.questions)
   try:
-    return kinds.TARGETS[target.kind].ask(votes.tree, questions)
+    return kinds.TARGETS[config.target.kind].ask(tree, questions)
   except ValueError as error:
     raise UserError(
       f"target.questions is {questions} ({error}): choose of "
-      f"{', '.join(q.name for q in votes.tree.questions)}, each with those "
-      "that lead to it."
+      f"{', '.join(q.name for q in tree.questions)}, each with those that lead "
+      "to it."
     ) from None
 
 

@@ -116,8 +116,8 @@ def _restore(
 def _template(values, source, path):
   is_comparison = "systems" in values
   if source:
+    name = source.split(":", 1)[0]
     try:
-      name = source.split(":", 1)[0]
       config_files.find(name)
     except UserError:
       say(f"note: {name}, which {path} was started with, is gone.")
@@ -132,7 +132,8 @@ def _template(values, source, path):
 
 def _shared(values):
   """A comparison whose sections of all systems are one again."""
-  config = ml_collections.ConfigDict(_tuples(values))
+  plain: Any = _tuples(values)
+  config = ml_collections.ConfigDict(plain)
   for system in config.systems.values():
     for name, section in config.items():
       if isinstance(section, ml_collections.ConfigDict) and name in system:

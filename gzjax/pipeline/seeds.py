@@ -60,7 +60,7 @@ def run(
   rows.sort(key=lambda row: order.index(row["method"]))
   evaluate.write_scoreboard(place, rows)
   write_json(place / "config.json", _config(folders, config))
-  report.write_seeds(place, list(folders.values()))
+  report.write_seeds(place.root, [x.root for x in folders.values()])
   evaluate.show_with(scoreboard.show_summary, place)
 
 

@@ -57,7 +57,7 @@ class Sources(NamedTuple):
 
 def _report(experiment: Experiment) -> None:
   report.write(
-    experiment.workdir,
+    experiment.workdir.root,
     experiment.dataset.image,
     gallery=experiment.config.report.gallery,
   )

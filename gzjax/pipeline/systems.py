@@ -152,7 +152,7 @@ def compare(
   )
   originals = {name: said[name, "original"] for name in experiments}
   report.write_systems(
-    place,
+    place.root,
     confusions=_confusions(experiments, originals, galaxies),
     cards=_cards(experiments, originals, galaxies, config.gallery),
     classes=list(galaxies.four.classes),

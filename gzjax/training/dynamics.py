@@ -18,7 +18,7 @@ class Dynamics:
     """For losses of what is learned: `entries` of all galaxies."""
     self._problem = problem
     self._entries = entries
-    count, classes = problem.count, len(problem.target.classes)
+    count, classes = problem.size, len(problem.target.classes)
     self.arrays = {
       "visits": np.zeros(count, np.float32),
       "loss": np.zeros(count, np.float32),

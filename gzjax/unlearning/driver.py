@@ -110,7 +110,7 @@ def _fit(
   watch = _Watch(problem, name, plan, goal, store)
   # A run killed after its last step must not take another one.
   stopped = done and decide(plan, goal, watch.read(state)) != "go on"
-  fresh = sharding.replicate(problem.feed.mesh, state) if not done else None
+  fresh = sharding.replicate(problem.feed.mesh, state)
   _, clock = fit(
     state,
     make_unlearn_step(problem.apply_fn, method, train=driver.train_mode),
@@ -218,7 +218,7 @@ def forget_fields(problem: Problem) -> dict[str, np.ndarray]:
   outside of the forget set).
   """
   forget = problem.sets.forget
-  random_logits = np.zeros((problem.count, problem.target.outputs), np.float32)
+  random_logits = np.zeros((problem.size, problem.target.outputs), np.float32)
   random_logits[forget] = predict(
     problem, Network("fresh", *problem.fresh), forget
   )
