@@ -133,15 +133,15 @@ def test_the_votes_are_studied(tmp_path, path):
     np.corrcoef(votes[:, 0], votes[:, 1])[0, 1]
   )
   splits = pd.read_csv(experiment.workdir / "data" / "splits.csv")
-  train = votes[experiment.members("train"), 0].mean()
+  train = votes[experiment.sets.train, 0].mean()
   assert splits["mean_train"][0] == pytest.approx(train)
   assert note["questions"]["merging"] == [30, 34]
 
 
 def test_the_split_of_the_catalogue_is_honoured(tmp_path, path):
   experiment, _ = _prepare(tmp_path, path, **{"data.split_column": "part"})
-  np.testing.assert_array_equal(experiment.members("train"), np.arange(36))
-  np.testing.assert_array_equal(experiment.members("test"), np.arange(48, 60))
+  np.testing.assert_array_equal(experiment.sets.train, np.arange(36))
+  np.testing.assert_array_equal(experiment.sets.test, np.arange(48, 60))
 
 
 def test_flips_are_the_labels_that_were_given(tmp_path, path):
@@ -212,16 +212,17 @@ def test_some_classes_only(tmp_path, path):
 
 def test_normalisation_of_the_training_set(tmp_path, path):
   experiment, _ = _prepare(tmp_path, path, **{"data.normalise": "training"})
-  train = experiment.members("train")
+  train = experiment.sets.train
   wanted = experiment.dataset.image[train] / 255
   mean, std = wanted.mean((0, 1, 2)), wanted.std((0, 1, 2))
-  (batch,) = experiment.feed.batches([(train[:8], np.ones(8, np.float32))])
+  feed = experiment.feed_of(experiment.dataset.image, {})
+  (batch,) = feed.batches([(train[:8], np.ones(8, np.float32))])
   np.testing.assert_allclose(
     batch["image"], (wanted[:8] - mean) / std, atol=1e-4
   )
   imagenet, note = _prepare(tmp_path / "other", path)
   assert note["normalisation"] == [list(x) for x in augment.IMAGENET]
-  assert imagenet.feed is not None
+  assert imagenet.feed_of(imagenet.dataset.image, {}) is not None
 
 
 @pytest.mark.parametrize(
@@ -404,7 +405,7 @@ def test_the_synthetic_sky_has_votes_to_learn_from(tmp_path):
     **{"flips.kind": "column", "flips.column": "votes"},
   )
   said = votes.counts[:, :3].argmax(axis=1)
-  train = given.members("train")
+  train = given.sets.train
   np.testing.assert_array_equal(given.labels("train_label")[train], said[train])
   assert 0 < np.mean(given.split["flipped"]) < 0.2
 

@@ -1,0 +1,134 @@
+"""Rows of the scoreboard against a few lines of NumPy and of Python."""
+
+import math
+
+import numpy as np
+import pytest
+
+from gzjax.evaluation import attacks, score
+from gzjax.problem import Network, probabilities
+from gzjax.training import train
+from gzjax.unlearning import METHODS, run
+from tests import problems
+
+
+@pytest.fixture(scope="module")
+def problem():
+  return problems.make()
+
+
+@pytest.fixture(scope="module")
+def networks(problem):
+  original = train(problem, recipe=problems.RECIPE)
+  return [
+    run(problem, METHODS["constant"], original),
+    original,
+    run(problem, METHODS["retrain"], original, recipe=problems.RECIPE),
+    Network("fresh", *problem.fresh),
+  ]
+
+
+@pytest.fixture(scope="module")
+def rows(problem, networks):
+  return {row["method"]: row for row in score(problem, networks)}
+
+
+def test_every_network_is_a_row(rows):
+  assert list(rows) == ["constant", "original", "retrain", "fresh"]
+  assert [row["role"] for row in rows.values()] == [
+    "baseline",
+    "original",
+    "reference",
+    "method",
+  ]
+  assert rows["original"]["forget_accuracy"] > 0.9
+  assert rows["original"]["seed"] == 0
+  assert rows["constant"]["verdict"] == "collapsed"
+  # What cost no time is not efficient.
+  assert "run_time_efficiency" not in rows["fresh"]
+  assert rows["retrain"]["run_time_efficiency"] == 1
+
+
+def _numbers(problem, network):
+  """(test, retain and forget accuracy, attack), p of test and forget set."""
+  p = probabilities(problem, network, np.arange(problem.count))
+  said, given, true = p.argmax(axis=1), problem.given, problem.true
+  test, wrong, right = problem.sets.test, problem.wrong, problem.right
+  member = p[wrong, given[wrong]]
+  other = p[problem.unseen.rows, problem.unseen.label]
+  wins = [(a > b) + (a == b) / 2 for a in member for b in other]
+  return (
+    np.array(
+      [
+        np.mean(said[test] == true[test]),
+        np.mean(said[right] == given[right]),
+        np.mean(said[wrong] == given[wrong]),
+        np.mean(wins),
+      ]
+    ),
+    (p[test], p[wrong]),
+  )
+
+
+def _divergence(p, q):
+  middle = (p + q) / 2
+  found = [
+    sum(a * math.log(a / m) for a, m in zip(x, y) if a) / 2
+    for one in (p, q)
+    for x, y in zip(one, middle)
+  ]
+  return 2 * np.mean(found)
+
+
+@pytest.mark.parametrize("name", ["constant", "original", "retrain", "fresh"])
+def test_distances_to_retraining(name, problem, networks, rows):
+  by_name = {network.name: network for network in networks}
+  numbers, said = _numbers(problem, by_name[name])
+  wanted, retrained = _numbers(problem, by_name["retrain"])
+  row = rows[name]
+  columns = ("test", "retain", "forget")
+  found = [row[f"{x}_accuracy"] for x in columns] + [row["attack_auc"]]
+  np.testing.assert_allclose(found, numbers)
+  gap = np.mean(np.abs(numbers - wanted))
+  np.testing.assert_allclose(row["gap_to_retrain"], gap)
+  js = np.mean([_divergence(p, q) for p, q in zip(said, retrained)])
+  np.testing.assert_allclose(row["js_to_retrain"], js, atol=1e-12)
+
+
+def test_without_retraining_nothing_is_compared(problem, networks):
+  (row,) = score(problem, networks[1:2])
+  assert "gap_to_retrain" not in row
+
+
+def test_without_the_original_there_is_no_scoreboard(problem, networks):
+  with pytest.raises(ValueError, match="no original"):
+    score(problem, networks[2:])
+
+
+def test_shadow_attacks_are_a_loop_over_runs():
+  rng = np.random.default_rng(0)
+  runs, count = 4, 7
+  wrong = rng.integers(0, 3, count)
+  said = rng.dirichlet(np.ones(3), (2, runs, count))
+  # Unlearned networks know more of their wrong labels than retrained ones.
+  said[0] = (said[0] + 2 * np.eye(3)[wrong]) / 3
+  found = attacks.shadow_attacks(*said, wrong)
+  p = said[:, :, np.arange(count), wrong]
+  logit = np.log(p) - np.log(1 - p)
+
+  def density(x, shadows):
+    mean = sum(shadows) / len(shadows)
+    variance = sum((s - mean) ** 2 for s in shadows) / (len(shadows) - 1)
+    variance = max(variance, 1e-2)
+    return -((x - mean) ** 2) / variance / 2 - math.log(variance) / 2
+
+  for i in range(runs):
+    others = [k for k in range(runs) if k != i]
+    right = []
+    for kind in (0, 1):
+      for n in range(count):
+        unlearned, retrained = (
+          density(logit[kind, i, n], [x[k, n] for k in others]) for x in logit
+        )
+        right.append((unlearned > retrained) == (kind == 0))
+    np.testing.assert_allclose(found[i], np.mean(right))
