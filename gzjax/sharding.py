@@ -39,7 +39,13 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
   A step may donate the result and the original stays. (`device_put` alone may
   alias, even with `may_alias=False`: JAX 0.12 on one device.)
   """
-  return jax.device_put(jax.tree.map(jnp.copy, tree), replicated(mesh))
+  return jax.device_put(copied(tree), replicated(mesh))
+
+
+@jax.jit  # one program, not one for each shape
+def copied(tree: PyTree) -> PyTree:
+  """The arrays of a tree in buffers of their own."""
+  return jax.tree.map(jnp.copy, tree)
 
 
 def shard_batch(mesh: Mesh, tree: PyTree) -> PyTree:

@@ -25,11 +25,13 @@ from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
 Estimator = Literal["exact", "vmap", "signs", "batch_mean"]
 
 
+@jax.jit  # one program, not one for each shape
 def merge(a: Fisher, b: Fisher) -> Fisher:
   """The Fisher of both sets of examples together."""
   return jax.tree.map(jnp.add, a, b)
 
 
+@jax.jit
 def mean(fisher: Fisher) -> PyTree:
   """The mean squared gradient of one example, like params."""
   count = jnp.maximum(fisher.count, 1)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gzjax import sharding
 from gzjax.objectives import losses
 from gzjax.types import ApplyFn, Batch, Objective, PyTree, TrainState
 
@@ -31,9 +32,7 @@ def init_state(
   """
   step = jnp.zeros((), jnp.int32)
   # All of it: optimizers may keep the parameters themselves.
-  return jax.tree.map(
-    jnp.copy, TrainState(step, params, batch_stats, tx.init(params))
-  )
+  return sharding.copied(TrainState(step, params, batch_stats, tx.init(params)))
 
 
 def make_train_step(

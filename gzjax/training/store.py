@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from gzjax import sharding
 from gzjax.training.loop import Clock
 from gzjax.types import PyTree, TrainState
 
@@ -58,7 +57,7 @@ class Memory:
   def save(self, number, state, clock, score, extra):
     """Keeps the last state and the best one."""
     del number, clock, extra
-    kept = jax.tree.map(jnp.copy, (state.params, state.batch_stats))
+    kept = sharding.copied((state.params, state.batch_stats))
     self._kept = [*self._best()[:1], (score, kept)]
 
   def networks(self, *, best):
