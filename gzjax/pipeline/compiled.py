@@ -26,7 +26,8 @@ def use(choice: str | None) -> None:
   if choice is not None and choice.lower() == "off":
     jax.config.update("jax_compilation_cache_dir", None)
     return
-  if choice is None and jax.config.read("jax_compilation_cache_dir"):
+  told = jax.config.jax_compilation_cache_dir  # pyrefly: ignore
+  if choice is None and told:
     return
   store = Path(choice).expanduser() if choice else _user_folder()
   try:

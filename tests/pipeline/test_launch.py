@@ -362,7 +362,7 @@ def test_print_config_can_be_pasted(tmp_path, capsys, no_run):
   text = capsys.readouterr().out
   assert not no_run
   assert "--config.seed=5  # default 0" in text
-  assert '--config.data.split="(0.7, 0.15, 0.15)"\n' in text
+  assert '--config.data.split="(0.7, 0.15, 0.15)"  # shares of train' in text
   keys = re.findall(r"^(--config\.[\w.]+)=", text, re.MULTILINE)
   assert len(keys) == len(set(keys)) > 150
   assert text.index("# data\n") < text.index("# train\n")
