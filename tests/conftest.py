@@ -5,6 +5,9 @@ import tempfile
 
 # Read when a backend starts; tests that launch processes set their own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests compile much and compute little. Level 1, because programs of level 0
+# run ten times as long. Launched processes inherit it.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 
 from absl import flags
 import jax
