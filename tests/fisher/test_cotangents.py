@@ -1,5 +1,6 @@
 """The kinds of Fisher against enumeration over every possible target."""
 
+import functools
 import itertools
 import math
 
@@ -29,6 +30,7 @@ def _vote_counts(logits, batch):
   )
 
 
+@functools.cache
 def _enumerated(objective, targets):
   """Sum over examples of E[(d loss / d theta)^2], target by target.
 
@@ -42,7 +44,9 @@ def _enumerated(objective, targets):
   total = jax.tree.map(np.zeros_like, truth.in_float64(params))
   with jax.enable_x64(True):
     wide = truth.in_float64((params, stats, batch))
-    logits, _ = apply_fn(*wide[:2], wide[2]["image"], train=False)
+    logits, _ = jax.jit(apply_fn, static_argnames="train")(
+      *wide[:2], wide[2]["image"], train=False
+    )
   loss = truth.loss_of_one(apply_fn, truth.in_float64(stats), objective)
   cases = [
     (p, {**jax.tree.map(lambda x, n=n: x[n], batch), **target})
@@ -68,12 +72,15 @@ def _batch():
   return batch
 
 
-def _fisher(mesh, key=None, **options):
+def _fisher(mesh, key=None, copies=1, **options):
+  """The sum over a batch that holds the examples so many times."""
   apply_fn, params, stats = networks.tiny()
+  batch = {k: np.concatenate([v] * copies) for k, v in _batch().items()}
+  batch["id"] = np.arange(len(batch["id"]), dtype=np.int32)
   return fisher.fisher_diagonal(
     apply_fn,
     {"params": params, "batch_stats": stats},
-    [_batch()],
+    [batch],
     spec=fisher.Spec(**options),
     mesh=mesh,
     key=key,
@@ -141,22 +148,20 @@ def test_true_is_the_expectation_over_all_targets(name, estimator, mesh):
 
 def test_true_of_a_regression_is_the_squared_jacobian(mesh):
   """A Gaussian of unit variance: F = J^T J, whatever the votes are."""
-  apply_fn, _, stats = networks.tiny()
+  apply_fn, params, stats = networks.tiny()
   got = _fisher(
     mesh, likelihood=likelihoods.gaussian(jax.nn.sigmoid), kind="true"
   )
 
-  def output(k):
-    def loss(logits, batch):
-      del batch
-      return jax.nn.sigmoid(logits[:, k])
+  def output(logits, example):
+    return jax.nn.sigmoid(jnp.take(logits, example["output"][0], axis=-1))
 
-    return truth.loss_of_one(apply_fn, truth.in_float64(stats), loss)
-
-  params = networks.tiny()[1]
-  wanted = jax.tree.map(
-    lambda *f: sum(f),
-    *(truth.sum_of_squares(output(k), params, _batch()) for k in range(3)),
+  examples = {k: np.repeat(v, 3, axis=0) for k, v in _batch().items()}
+  examples["output"] = np.tile(np.arange(3), 5)
+  wanted = truth.sum_of_squares(
+    truth.loss_of_one(apply_fn, truth.in_float64(stats), output),
+    params,
+    examples,
   )
   assert truth.relative_error(got, wanted) < 1e-5
 
@@ -196,19 +201,17 @@ SAMPLED = {
 
 @pytest.mark.parametrize("name", SAMPLED)
 def test_sampled_is_true_on_average(name, one_device):
+  """Over 400 draws for each example, in 80 sums of five."""
   objective, likelihood = SAMPLED[name]
   options = {"objective": objective, "likelihood": likelihood}
-  true = np.asarray(
-    _fisher(one_device, kind="true", **options)["head"]["kernel"]
-  )
-  draws = np.stack(
-    [
-      _fisher(one_device, kind="sampled", key=jax.random.key(i), **options)[
-        "head"
-      ]["kernel"]
-      for i in range(200)
-    ]
-  )
+
+  def of_head(**more):
+    found = _fisher(one_device, copies=5, **options, **more)
+    return np.asarray(found["head"]["kernel"])
+
+  true = of_head(kind="true")
+  keys = jax.random.split(jax.random.key(0), 80)
+  draws = np.stack([of_head(kind="sampled", key=key) for key in keys])
   error = draws.std(axis=0) / np.sqrt(len(draws))
   # The lone answer of a question tells nothing, whatever is drawn.
   np.testing.assert_array_equal(true[error == 0], 0)
@@ -222,9 +225,9 @@ def test_a_question_may_be_asked_with_a_probability():
   law = likelihoods.multinomial([[0, 1], [2, 3]])
   logits = jnp.array([0.3, -0.4, 1.0, 0.0])
   keys = jax.random.split(jax.random.key(0), 20_000)
-  drawn = jax.vmap(lambda k: law.sample(k, logits, {"votes": votes})["votes"])(
-    keys
-  )
+  drawn = jax.jit(
+    jax.vmap(lambda k: law.sample(k, logits, {"votes": votes})["votes"])
+  )(keys)
   p = np.concatenate(
     [_softmax(np.asarray(x)) for x in (logits[:2], logits[2:])]
   )
@@ -256,7 +259,7 @@ def test_true_of_many_classes(mesh):
   model = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(6)])
   apply_fn = models.make_apply_fn(model)
   batch = networks.batch(5)
-  params = model.init(jax.random.key(0), batch["image"])["params"]
+  params = jax.jit(model.init)(jax.random.key(0), batch["image"])["params"]
   logits, _ = apply_fn(params, {}, batch["image"], train=False)
   got = fisher.fisher_diagonal(
     model,

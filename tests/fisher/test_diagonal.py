@@ -40,6 +40,16 @@ def _batches(counts, padding=0):
   ]
 
 
+def _copies(batches, number):
+  """Each batch with its examples so many times, of different ids."""
+
+  def copied(batch):
+    many = {key: np.concatenate([x] * number) for key, x in batch.items()}
+    return {**many, "id": np.arange(len(many["id"]), dtype=np.int32)}
+
+  return [copied(batch) for batch in batches]
+
+
 def _compute(mesh, batches, form="auto", key=None, **options):
   apply_fn, params, stats = networks.tiny(conv_form=form)
   variables = {"params": params, "batch_stats": stats}
@@ -256,15 +266,19 @@ def test_no_gradient_for_each_example_and_no_talk_between_devices(mesh):
 
 
 def test_signs_are_right_on_average_and_know_their_error(one_device):
-  """Over many keys: unbiased, and of the spread that each one states."""
+  """Over many keys: unbiased, and of the spread that each one states.
+
+  A batch holds its examples several times, which all have their own signs: 1000
+  draws in 200 sums of five.
+  """
   apply_fn, params, stats = networks.tiny()
   variables = {"params": params, "batch_stats": stats}
-  batches = _batches((16, 16), padding=3)
-  wanted = np.asarray(
+  batches = _copies(_batches((16, 16), padding=3), 5)
+  wanted = 5 * np.asarray(
     _wanted((16, 16), padding=3)["stage1_block1"]["conv1"]["kernel"]
   )
   draws, errors = [], []
-  for key in jax.random.split(jax.random.key(0), 1000):
+  for key in jax.random.split(jax.random.key(0), 200):
     found, error = fisher.signs_with_error(
       apply_fn,
       variables,
@@ -273,7 +287,7 @@ def test_signs_are_right_on_average_and_know_their_error(one_device):
       mesh=one_device,
       key=key,
     )
-    assert found.count == 29
+    assert found.count == 5 * 29
     draws.append(found.sum_sq["stage1_block1"]["conv1"]["kernel"])
     errors.append(error["stage1_block1"]["conv1"]["kernel"])
   draws, errors = np.stack(draws), np.stack(errors)
@@ -295,22 +309,21 @@ def test_signs_of_one_example_are_exact(one_device):
 
 
 def test_signs_of_the_true_kind_need_one_pass_and_average_to_it(one_device):
-  true = _compute(one_device, _batches((16,)), kind="true").sum_sq["head"][
-    "bias"
-  ]
+  """Over 400 draws in 80 sums of five, each of sixteen examples at once."""
+  batches = _copies(_batches((16,)), 5)
+
+  def of_head(**options):
+    found = _compute(one_device, batches, kind="true", **options)
+    return np.asarray(found.sum_sq["head"]["bias"])
+
+  true = of_head()
   draws = np.stack(
     [
-      _compute(
-        one_device,
-        _batches((16,)),
-        kind="true",
-        estimator="signs",
-        key=jax.random.key(i),
-      ).sum_sq["head"]["bias"]
-      for i in range(300)
+      of_head(estimator="signs", microbatch=16, key=key)
+      for key in jax.random.split(jax.random.key(0), 80)
     ]
   )
-  off = (draws.mean(axis=0) - true) / (draws.std(axis=0) / np.sqrt(300))
+  off = (draws.mean(axis=0) - true) / (draws.std(axis=0) / np.sqrt(80))
   assert np.abs(off).max() < 4
 
 
@@ -325,16 +338,18 @@ def test_squares_of_batch_means_are_what_their_name_says(devices):
   mesh = sharding.make_mesh(jax.devices()[:devices])
   apply_fn, params, stats = networks.tiny()
 
-  def mean_loss(params, batch):
+  @jax.jit
+  @jax.grad
+  def gradient(params, batch):
     logits, _ = apply_fn(params, stats, batch["image"], train=False)
     loss = losses.cross_entropy(logits, batch)
     return jnp.sum(loss * batch["valid"]) / jnp.sum(batch["valid"])
 
   batches = _batches((16, 16), padding=5)
   got = _compute(mesh, batches, estimator="batch_mean")
-  squares = [
-    jax.tree.map(jnp.square, jax.grad(mean_loss)(params, b)) for b in batches
-  ]
-  wanted = jax.tree.map(jnp.add, *squares)
+  wanted = jax.tree.map(
+    lambda *g: sum(np.asarray(x) ** 2 for x in g),
+    *(gradient(params, batch) for batch in batches),
+  )
   assert got.count == 27
   assert truth.relative_error(got.sum_sq, wanted) < 1e-4

@@ -3,6 +3,7 @@
 import functools
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +15,7 @@ from gzjax.objectives import losses
 from gzjax.pipeline import defaults
 from gzjax.training.step import init_state
 from gzjax.types import Method, TrainState, UnlearnBatch
-from gzjax.unlearning import methods, transforms
+from gzjax.unlearning import gradient_methods, table, transforms
 from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 from gzjax.unlearning.step import make_unlearn_step
 from tests import networks
@@ -23,8 +24,27 @@ from tests import networks
 STEPPING = [name for name, row in METHODS.items() if row.make is None]
 
 
+class _Small(nn.Module):
+  """What a method may look at: layers, their order, stored statistics."""
+
+  @nn.compact
+  def __call__(self, image, train=False):
+    x = nn.Conv(4, (3, 3), (2, 2), name="stem_conv")(image)
+    x = nn.BatchNorm(use_running_average=not train, name="stem_norm")(x)
+    x = nn.Dense(6, name="stage1_block1")(nn.relu(x).mean((1, 2)))
+    return nn.Dense(networks.CLASSES, name="head")(nn.relu(x))
+
+
+@functools.cache
+def _network():
+  """(apply_fn, params, batch_stats), which compile fast."""
+  model = _Small()
+  params, stats = models.init_variables(model, jax.random.key(1), networks.SIZE)
+  return models.make_apply_fn(model), *jax.device_get((params, stats))
+
+
 def _settings(name):
-  settings = methods.default_settings(name)
+  settings = table.default_settings(name)
   return {k: v for k, v in settings.items() if k not in Driver._fields}
 
 
@@ -35,14 +55,14 @@ def _task(params, steps=3):
 @functools.cache
 def _method_and_step(name, **changes):
   """The same step for the same arguments, so that it compiles once."""
-  apply_fn, params, _ = networks.tiny()
+  apply_fn, params, _ = _network()
   method = METHODS[name].build(_task(params), **(_settings(name) | changes))
   return method, make_unlearn_step(apply_fn, method)
 
 
 def _start(name, mesh, **changes):
   """(step, state, batch, extras) of a method on the mesh."""
-  _, params, stats = networks.tiny()
+  _, params, stats = _network()
   row, settings = METHODS[name], _settings(name) | changes
   method, step = _method_and_step(name, **changes)
   if row.start is not None:
@@ -134,8 +154,8 @@ def test_leaves_the_stored_statistics_alone(run):
 
 
 @pytest.mark.parametrize("name", STEPPING)
-def test_changes_nothing_at_the_neutral_setting(name, mesh):
-  step, state, batch, extras = _start(name, mesh, **METHODS[name].neutral)
+def test_changes_nothing_at_the_neutral_setting(name, one_device):
+  step, state, batch, extras = _start(name, one_device, **METHODS[name].neutral)
   before = jax.device_get(state.params)
   for _ in range(2):
     state, _ = step(state, (batch, extras))
@@ -181,12 +201,12 @@ def test_docstring_tells_cost_and_failure(name):
 def test_every_setting_is_a_config_key(name):
   section = defaults.get_config().unlearn[name].to_dict()
   assert section.pop("method") == name
-  assert section == methods.default_settings(name)
+  assert section == table.default_settings(name)
 
 
 @pytest.mark.parametrize("name", ["cf_k", "eu_k"])
-def test_only_the_last_layers_move(name, mesh):
-  step, state, batch, extras = _start(name, mesh, k=2)
+def test_only_the_last_layers_move(name, one_device):
+  step, state, batch, extras = _start(name, one_device, k=2)
   before = jax.device_get(state.params)
   state, _ = step(state, (batch, extras))
   moved = {
@@ -207,7 +227,9 @@ def test_reinitialising_takes_the_last_layers_of_the_fresh_network():
   _, params, _ = networks.tiny()
   fresh = jax.tree.map(jnp.zeros_like, params)
   layers = models.depth_order(params)
-  got = methods.reinitialise(params, fresh, layers, k=1, learning_rate=1.0)
+  got = gradient_methods.reinitialise(
+    params, fresh, layers, k=1, learning_rate=1.0
+  )
   assert layers[-1] == "head"
   assert not np.any(got["head"]["kernel"])
   for name in layers[:-1]:
@@ -268,10 +290,10 @@ def test_directions(name, signs):
   np.testing.assert_array_equal(np.sign(_closed_form(name)), signs)
 
 
-def test_the_step_teaches_only_where_the_original_is_known(mesh):
+def test_the_step_teaches_only_where_the_original_is_known(one_device):
   """`reference_logits` are those of the reference, not of the student."""
   step, state, batch, extras = _start(
-    "scrub", mesh, kl_weight=1.0, ce_weight=0.0
+    "scrub", one_device, kl_weight=1.0, ce_weight=0.0
   )
   _, outputs = step(state, (batch, extras))
   # At the start student and teacher are one: no divergence.
@@ -302,8 +324,8 @@ def _mine(task, *, rate: float = 0.1):
 
 def test_a_registered_method_has_its_config_keys(monkeypatch):
   monkeypatch.setattr(METHODS, "_rows", dict(METHODS))
-  methods.register("mine", Row(_mine, {"rate": 0.0}, Driver(epochs=7)))
-  settings = methods.default_settings("mine")
+  table.register("mine", Row(_mine, {"rate": 0.0}, Driver(epochs=7)))
+  settings = table.default_settings("mine")
   assert settings["rate"] == 0.1
   assert settings["epochs"] == 7
 
@@ -319,5 +341,5 @@ def test_a_registered_method_has_its_config_keys(monkeypatch):
 )
 def test_a_bad_registration_is_refused(name, build, words):
   with pytest.raises(ValueError, match=words):
-    methods.register(name, Row(build, {}))
+    table.register(name, Row(build, {}))
   assert "mine" not in METHODS
