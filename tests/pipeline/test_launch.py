@@ -463,12 +463,12 @@ def test_methods_of_the_run_are_registered_again(tmp_path, no_run, capsys):
   (config, workdir, _), sources = no_run.pop()
   del sources["overwrite"]
   stages.remember(config, Workdir(workdir), "all", stages.Sources(**sources))
-  METHODS.pop("mine")
+  METHODS._rows.pop("mine")
   config_files._import.cache_clear()  # as in another process
   for _ in range(2):
     gzjax.load(workdir)
     assert "mine" in METHODS
-  METHODS.pop("mine")
+  METHODS._rows.pop("mine")
   # Without its file the values are still there.
   path.unlink()
   capsys.readouterr()
