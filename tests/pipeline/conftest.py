@@ -1,15 +1,37 @@
 """What whole runs share: a rendered sky, and a mesh of one device."""
 
+import fcntl
+import os
+
 import jax
 import pytest
 
+from configs import demo
 from gzjax import sharding
+from gzjax.data import builders, dataset
 
 
 @pytest.fixture(scope="session")
 def sky(tmp_path_factory):
-  """A TFDS folder, where each synthetic sky is rendered once."""
-  return tmp_path_factory.mktemp("tfds")
+  """A TFDS folder of all workers, with the sky of the tiny demo in it."""
+  folder = tmp_path_factory.getbasetemp()
+  if "PYTEST_XDIST_WORKER" in os.environ:
+    folder = folder.parent
+  folder = folder / "tfds"
+  folder.mkdir(exist_ok=True)
+  data = demo.get_config("tiny").data
+  with (folder / "lock").open("w") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # one renders, the others wait for it
+    dataset.prepare(
+      builders.synthetic_builder(
+        galaxies=data.galaxies,
+        image_size=data.size,
+        class_fractions=data.class_fractions,
+        seed=0,
+        data_dir=str(folder),
+      )
+    )
+  return folder
 
 
 @pytest.fixture(scope="module")

@@ -387,12 +387,14 @@ def test_an_unknown_builder_and_no_files_are_told(tmp_path):
 
 SKY = {
   "data.builder": "galaxy_synthetic",
-  "data.galaxies": 128,
+  "data.galaxies": 200,  # the sky of the tiny demo
+  "data.class_fractions": (0.4, 0.4, 0.2),
   "data.split": (0.6, 0.2, 0.2),
 }
 
 
-def test_the_synthetic_sky_has_votes_to_learn_from(tmp_path):
+def test_the_synthetic_sky_has_votes_to_learn_from(tmp_path, sky):
+  (tmp_path / "tfds").symlink_to(sky)
   experiment, note = _run(tmp_path, **SKY)
   votes = experiment.dataset.votes
   assert votes.tree is campaigns.GZ2
