@@ -1,6 +1,7 @@
 """Checkpoints on disk; the only module that imports orbax."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -166,16 +167,20 @@ class FolderStore:
   def __init__(self, folder: Path, mesh: Mesh):
     self._folder = folder
     self._mesh = mesh
-    self._checkpoints = Checkpoints(folder / "checkpoints")
     self._log: MetricsLog | None = None
     self._like: PyTree = None
 
+  @cached_property
+  def _checkpoints(self) -> Checkpoints:
+    # Made when first needed: a mistake in a recipe leaves no folder behind.
+    return Checkpoints(self._folder / "checkpoints")
+
   def __enter__(self) -> Self:
-    self._checkpoints.__enter__()
     return self
 
   def __exit__(self, *error: Any) -> None:
-    self._checkpoints.__exit__(*error)
+    if "_checkpoints" in self.__dict__:
+      self._checkpoints.__exit__(*error)
 
   def resume(
     self, state: TrainState, extra: Mapping[str, np.ndarray]

@@ -14,7 +14,7 @@ from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.training.dynamics import Dynamics
 
-EPOCHS, BALANCED_TO, BATCH = 2, 96, 16
+EPOCHS, BALANCED_TO, BATCH = 1, 96, 16
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,6 @@ def experiment(tmp_path_factory, sky, on_one_device):
   """The tiny demo with a CNN on balanced epochs of uneven classes."""
   folder = tmp_path_factory.mktemp("cnn")
   config = demo.get_config("tiny")
-  config.data.class_fractions = (0.7, 0.25, 0.05)
   config.model.name = "cnn"
   config.model.small_stem = False
   config.train.epochs = EPOCHS

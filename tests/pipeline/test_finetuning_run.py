@@ -15,6 +15,8 @@ from gzjax.pipeline import stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 
+pytestmark = pytest.mark.usefixtures("on_one_device")
+
 
 @pytest.fixture
 def weights(tmp_path):
@@ -49,20 +51,21 @@ def _config(path, **changes):
   return config
 
 
-def _train(tmp_path, config):
+def _train(tmp_path, sky, config):
   place = str(tmp_path / "run")
-  data_dir = str(tmp_path / "tfds")
   for stage in ("prepare", "train"):
-    stages.run(config, place, stage, data_dir=data_dir)
-  return Experiment(config, Workdir(place), data_dir=data_dir)
+    stages.run(config, place, stage, data_dir=str(sky))
+  return Experiment(config, Workdir(place))
 
 
-def test_a_frozen_backbone_keeps_the_weights_of_the_file(tmp_path, weights):
+def test_a_frozen_backbone_keeps_the_weights_of_the_file(
+  tmp_path, sky, weights
+):
   path, params = weights
   config = _config(path, **{"train.frozen_epochs": 1})
-  experiment = _train(tmp_path, config)
-  trained = jax.device_get(experiment.restore("train").params)
-  start = jax.device_get(experiment.initial_variables[0])
+  experiment = _train(tmp_path, sky, config)
+  trained = jax.device_get(experiment.network("original").params)
+  start = jax.device_get(experiment.problem.fresh[0])
   assert start["head"]["kernel"].shape == (16, 3)
   for layer in params:
     same = [
@@ -76,12 +79,12 @@ def test_a_frozen_backbone_keeps_the_weights_of_the_file(tmp_path, weights):
       jax.tree.map(np.testing.assert_array_equal, start[layer], params[layer])
 
 
-def test_layers_learn_at_rates_of_their_own(tmp_path, weights):
+def test_layers_learn_at_rates_of_their_own(tmp_path, sky, weights):
   path, params = weights
   changes = {"train.layer_decay": 0.5, "train.layer_rates": (("stem", 0.0),)}
-  experiment = _train(tmp_path, _config(path, **changes))
-  trained = jax.device_get(experiment.restore("train").params)
-  start = jax.device_get(experiment.initial_variables[0])
+  experiment = _train(tmp_path, sky, _config(path, **changes))
+  trained = jax.device_get(experiment.network("original").params)
+  start = jax.device_get(experiment.problem.fresh[0])
   moved = {
     layer: max(
       np.abs(a - b).max()
@@ -108,9 +111,9 @@ def test_layers_learn_at_rates_of_their_own(tmp_path, weights):
     ),
   ],
 )
-def test_what_does_not_fit_is_one_line(tmp_path, weights, changes, words):
+def test_what_does_not_fit_is_one_line(tmp_path, sky, weights, changes, words):
   config = _config(weights[0], **changes)
   with pytest.raises(UserError, match=re.escape(words)) as error:
-    _train(tmp_path, config)
+    _train(tmp_path, sky, config)
   assert "\n" not in str(error.value)
   assert not (tmp_path / "run" / "train" / "checkpoints").exists()

@@ -14,9 +14,10 @@ import tensorflow_datasets as tfds
 from configs import demo
 from gzjax.errors import UserError
 from gzjax.files import read_json
+from gzjax.models import prediction
 from gzjax.morphology.campaigns import GZ2
-from gzjax.pipeline import evaluate, stages
-from gzjax.training import step
+from gzjax.pipeline import stages
+from gzjax.pipeline.experiment import Experiment
 from tests.command_line import launch, tiny
 from tests.data.catalogs import add_columns, edit, write_catalog
 from tests.real_data import DECALS, needs_real
@@ -45,10 +46,18 @@ def _run(folder, *names, **changes):
     stages.run(config, str(folder / "run"), name, data_dir=str(folder / "tfds"))
 
 
-def _finished(folder, **changes):
+def _finished(folder, sky, **changes):
+  _with_sky(folder, sky)
   _run(folder, *STAGES, **changes)
   _write_images(folder)
   return folder
+
+
+def _with_sky(folder, sky):
+  """Shares the sky only: tables of the same name differ from test to test."""
+  (sky / "galaxy_synthetic").mkdir(exist_ok=True)
+  (folder / "tfds").mkdir()
+  (folder / "tfds" / "galaxy_synthetic").symlink_to(sky / "galaxy_synthetic")
 
 
 def _write_images(folder):
@@ -67,15 +76,15 @@ def _write_images(folder):
 
 
 @pytest.fixture(scope="module")
-def of_classes(tmp_path_factory):
+def of_classes(tmp_path_factory, sky, on_one_device):
   """Where a run on classes is finished, and its galaxies lie as files."""
-  return _finished(tmp_path_factory.mktemp("classes"))
+  return _finished(tmp_path_factory.mktemp("classes"), sky)
 
 
 @pytest.fixture(scope="module")
-def of_votes(tmp_path_factory):
+def of_votes(tmp_path_factory, sky, on_one_device):
   """The same of a run on counts."""
-  return _finished(tmp_path_factory.mktemp("votes"), **COUNTS)
+  return _finished(tmp_path_factory.mktemp("votes"), sky, **COUNTS)
 
 
 def _own(folder):
@@ -251,14 +260,14 @@ def test_galaxies_without_a_number_stay(name, request, monkeypatch, capsys):
   folder = request.getfixturevalue(name)
   changes = {**(COUNTS if name == "of_votes" else {}), **_own(folder)}
   whole = _predict(folder, **changes)
-  predict = step.predict
+  predict = prediction.predict
 
   def broken(*args):
     logits = np.array(predict(*args))
     logits[3, 1] = np.nan
     return logits
 
-  monkeypatch.setattr(step, "predict", broken)
+  monkeypatch.setattr(prediction, "predict", broken)
   found = _predict(folder, **changes)
   assert "of 1 of which the network says no number" in capsys.readouterr().err
   assert pd.isna(found["label"][3])
@@ -270,15 +279,15 @@ def test_galaxies_without_a_number_stay(name, request, monkeypatch, capsys):
 
 
 def test_a_network_without_any_number(of_classes, monkeypatch):
-  restore = evaluate.restore
+  restore = Experiment.network
 
   def broken(*args):
-    state = restore(*args)
-    return state._replace(
-      params=jax.tree.map(lambda x: x * np.nan, state.params)
+    network = restore(*args)
+    return network._replace(
+      params=jax.tree.map(lambda x: x * np.nan, network.params)
     )
 
-  monkeypatch.setattr(evaluate, "restore", broken)
+  monkeypatch.setattr(Experiment, "network", broken)
   found = _predict(of_classes, **_own(of_classes))
   assert found["label"].isna().all()
   assert found["id_str"].notna().all()
@@ -349,7 +358,7 @@ def test_mistakes_in_rows_are_named(of_classes, tmp_path):
   _refused(of_classes, path, "row 6 (id 1005)")
 
 
-def test_columns_are_called_as_in_the_run(tmp_path):
+def test_columns_are_called_as_in_the_run(tmp_path, on_one_device):
   path = write_catalog(tmp_path, 60)
   add_columns(path, {"edge": np.resize([10, 12, 16], 60)})
   table = pd.read_csv(path, dtype=str)
@@ -383,11 +392,11 @@ def test_prediction_needs_a_trained_network(tmp_path):
     _run(tmp_path, "predict", **{"predict.catalog": "own.csv"})
 
 
-def test_the_command_line_predicts_on_one_device(of_classes):
+def test_the_command_line_predicts_on_eight_devices(of_classes):
   found = _predict(of_classes, **_own(of_classes))
   flags = {**TINY, **_own(of_classes)}
   done = launch(
-    *tiny(of_classes, "--stage=predict"),
+    *tiny(of_classes, "--stage=predict", "--jax_num_cpu_devices=8"),
     *(f"--config.{name}={value}" for name, value in flags.items()),
   )
   assert done.returncode == 0, done.stderr

@@ -17,12 +17,14 @@ from configs import demo, gz2_resnet34
 from gzjax.errors import UserError
 from gzjax.evaluation import scoreboard
 from gzjax.evaluation.health import VERDICTS
-from gzjax.pipeline import evaluate, stages
+from gzjax.pipeline import stages
 from gzjax.pipeline.checkpoint import read_fisher_info
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.fisher import fisher_of
 from gzjax.pipeline.workdir import Workdir
 from gzjax.unlearning import methods
+from gzjax.unlearning import relearn as relearning
+from gzjax.unlearning.driver import forget_fields
 from tests.command_line import ROOT, command, environment, launch, tiny
 from tests.fisher import truth
 
@@ -40,19 +42,32 @@ METHODS = [
   "fisher_forgetting",
   "finetune",
 ]
+CNN = {"model.name": "cnn", "model.small_stem": False}
+# Relearning compiles a step of its own; for runs whose point it is not.
+NO_RELEARNING = {"evaluate.relearn_epochs": 0}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  """Where one tiny run on eight devices is finished."""
+def folder(tmp_path_factory, sky, on_one_device):
+  """Where one tiny run on one device is finished."""
   folder = tmp_path_factory.mktemp("stages")
-  _run(folder)
+  _run(_with_sky(folder, sky))
   return folder
 
 
-def _run(folder, stage="all", overwrite=False, **changes):
+def _with_sky(folder, sky):
+  (folder / "tfds").symlink_to(sky)
+  return folder
+
+
+def _config(**changes):
   config = demo.get_config("tiny")
   config.update_from_flattened_dict(changes)
+  return config
+
+
+def _run(folder, stage="all", overwrite=False, **changes):
+  config = _config(**changes)
   stages.run(
     config,
     str(folder / "run"),
@@ -152,34 +167,31 @@ def test_health_tells_verdict_reason_and_noise(folder):
 
 def test_fisher_is_kept_and_read_only_for_the_same_network(folder, capsys):
   config = demo.get_config("tiny")
-  experiment = Experiment(
-    config, Workdir(folder / "run"), data_dir=str(folder / "tfds")
-  )
-  original = experiment.restore("train")
+  experiment = Experiment(config, Workdir(folder / "run"))
+  original = experiment.network("original")
+  find = fisher_of(experiment)
   capsys.readouterr()
-  found, clock = fisher_of(experiment, original, "retain")
+  found, clock = find(original, "retain", "")
   assert "read from" in capsys.readouterr().err
-  assert found.count == len(experiment.members("retain"))
+  assert found.count == len(experiment.sets.retain)
   assert clock.wall > 0
   place = folder / "run" / "fisher" / "retain"
   record = read_fisher_info(place)["provenance"]
   assert (record["kind"], record["estimator"]) == ("empirical", "exact")
   # Computed anew it is the same; that of another network is refused.
   elsewhere = Experiment(
-    config,
-    Workdir(folder / "run"),
-    data_dir=str(folder / "tfds"),
-    results=folder / "elsewhere",
+    config, Workdir(folder / "run"), results=folder / "elsewhere"
   )
-  again, _ = fisher_of(elsewhere, original, "retain")
+  find_elsewhere = fisher_of(elsewhere)
+  again, _ = find_elsewhere(original, "retain", "")
   assert truth.relative_error(again.sum_sq, found.sum_sq) < 1e-6
-  other = experiment.restore("retrain")
+  other = experiment.network("retrain")
   before = place.stat().st_mtime_ns
   with pytest.raises(UserError, match="something else"):
-    fisher_of(experiment, other, "retain")
+    find(other, "retain", "")
   assert place.stat().st_mtime_ns == before
   # Squares of batch means have a folder of their own, and are much smaller.
-  published, _ = fisher_of(elsewhere, original, "retain", "batch_mean")
+  published, _ = find_elsewhere(original, "retain", "batch_mean")
   assert (folder / "elsewhere" / "fisher" / "retain_batch_mean").is_dir()
   assert sum(map(np.sum, jax.tree.leaves(published.sum_sq))) < 0.5 * sum(
     map(np.sum, jax.tree.leaves(found.sum_sq))
@@ -240,12 +252,16 @@ def test_another_config_is_refused_and_loses_nothing(
   assert _files(folder) == before
 
 
-def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
+def _copy(folder, tmp_path):
   shutil.copytree(folder / "run", tmp_path / "run")
   (tmp_path / "tfds").symlink_to(folder / "tfds")
+
+
+def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
+  _copy(folder, tmp_path)
   trained = tmp_path / "run" / "train" / "dynamics.parquet"
   before = trained.stat().st_mtime_ns
-  other = {"unlearn.methods": ("gradient_ascent",)}
+  other = {"unlearn.methods": ("gradient_ascent",), **NO_RELEARNING}
   _run(tmp_path, "unlearn", overwrite=True, **other)
   assert not (tmp_path / "run" / "report.html").exists()
   _run(tmp_path, **other)
@@ -259,11 +275,6 @@ def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
     table.iloc[:, :8], wanted.loc[table.index].iloc[:, :8]
   )
   assert "No retraining" in (tmp_path / "run" / "report.html").read_text()
-
-
-def _copy(folder, tmp_path):
-  shutil.copytree(folder / "run", tmp_path / "run")
-  (tmp_path / "tfds").symlink_to(folder / "tfds")
 
 
 def test_a_method_can_be_added_to_a_finished_run(folder, tmp_path, capsys):
@@ -310,6 +321,7 @@ def test_sweeps_write_their_tables_and_their_plots(folder, tmp_path):
   shares = {
     "discovery.shares": (0.5, 1.0),
     "discovery.methods": ("retrain", "finetune"),
+    **NO_RELEARNING,
   }
   _run(tmp_path, "discovery", **shares)
   table = pd.read_csv(tmp_path / "run" / "discovery" / "results.csv")
@@ -328,17 +340,15 @@ def test_sweeps_write_their_tables_and_their_plots(folder, tmp_path):
 
 
 def test_what_is_not_discovered_stays_in_the_retain_set(folder):
-  config = demo.get_config("tiny")
-  config.unlearn.discovered = 0.5
-  experiment = Experiment(config, Workdir(folder / "run"))
-  flipped, known = (experiment.members(n) for n in ("flipped", "forget"))
+  config = _config(**{"unlearn.discovered": 0.5})
+  problem = Experiment(config, Workdir(folder / "run")).problem
+  flipped, known = problem.wrong, problem.sets.forget
   assert len(known) == round(0.5 * len(flipped))
   assert set(known) < set(flipped)
   np.testing.assert_array_equal(
-    np.sort([*known, *experiment.members("retain")]),
-    experiment.members("train"),
+    np.sort([*known, *problem.sets.retain]), problem.sets.train
   )
-  assert not set(experiment.members("clean")) & set(flipped)
+  assert not set(problem.right) & set(flipped)
 
 
 @pytest.mark.parametrize(
@@ -358,8 +368,8 @@ def test_what_is_not_discovered_stays_in_the_retain_set(folder):
       r"balanced_to is 8: it must be 0, or at least train\.batch_size, 16",
     ),
     ({"train.balanced_to": -1}, "balanced_to is -1"),
-    ({"model.name": "cnn", "data.size": 7}, "cnn needs at least 8"),
-    ({"model.name": "cnn", "model.weights": "w.pth"}, "weights is 'w.pth'"),
+    ({**CNN, "data.size": 7}, "cnn needs at least 8"),
+    ({**CNN, "model.weights": "w.pth"}, "weights is 'w.pth'"),
     ({"discovery.shares": (0.5, 1.2)}, "discovery.shares"),
     ({"discovery.methods": ("nonsense",)}, "nonsense"),
     ({"seeds": (1, 1)}, "name each seed once"),
@@ -383,14 +393,11 @@ def test_unknown_keys_of_the_retraining_are_refused(tmp_path):
 def test_suggestions_are_the_true_labels_or_those_of_the_audit(folder):
   found = {}
   for kind in ("true", "audit"):
-    config = demo.get_config("tiny")
-    config.unlearn.suggestions = kind
-    experiment = Experiment(
-      config, Workdir(folder / "run"), data_dir=str(folder / "tfds")
-    )
-    fields = experiment.forget_fields
-    found[kind] = np.asarray(experiment.classes)[fields["suggestion"]]
-  split, train = experiment.split, experiment.members("train")
+    config = _config(**{"unlearn.suggestions": kind})
+    experiment = Experiment(config, Workdir(folder / "run"))
+    fields = forget_fields(experiment.problem)
+    found[kind] = np.asarray(experiment.classes)[fields["mended_label"]]
+  split, train = experiment.split, experiment.sets.train
   np.testing.assert_array_equal(found["true"], split["true_label"])
   audit = pd.read_csv(folder / "run" / "audit" / "suspects.csv")
   wanted = audit.set_index("id_str")["suggested_label"]
@@ -400,29 +407,32 @@ def test_suggestions_are_the_true_labels_or_those_of_the_audit(folder):
   # A fresh network's answers, for the forget set only.
   answered = np.any(fields["random_logits"] != 0, axis=1)
   np.testing.assert_array_equal(
-    np.flatnonzero(answered), experiment.members("forget")
+    np.flatnonzero(answered), experiment.sets.forget
   )
 
 
-def test_relearn_time_counts_steps_until_the_loss_of_the_original(folder):
-  config = demo.get_config("tiny")
-  config.evaluate.relearn_epochs = 3
-  experiment = Experiment(
-    config, Workdir(folder / "run"), data_dir=str(folder / "tfds")
-  )
-  state = experiment.restore("train")
-  everything = np.arange(len(experiment.split))
-  logits = experiment.predict(state, everything)
-  wrong = 50 * np.eye(3)[experiment.labels("train_label")]
-  steps = -(-len(experiment.members("flipped")) // 16)
-  relearn = evaluate.Relearn(experiment, evaluate.galaxies_of(experiment))
+def test_relearn_time_counts_steps_until_the_loss_of_the_original(
+  folder, monkeypatch
+):
+  experiment = Experiment(_config(), Workdir(folder / "run"))
+  problem, original = experiment.problem, experiment.network("original")
+  steps = -(-len(problem.wrong) // 16)
   # It starts at its own loss, so one pass is enough; and is not moved.
-  assert relearn.steps(state, logits) == {
+  before = jax.device_get(original.params)
+  relearn = relearning.Relearn(problem, original, epochs=3)
+  assert relearn.steps(original) == {
     "relearn_steps": steps,
     "relearned": True,
   }
+  jax.tree.map(np.testing.assert_array_equal, before, original.params)
   # A loss of 0.05 nats is out of reach in three passes.
-  found = relearn.steps(state, wrong)
+  monkeypatch.setattr(
+    relearning,
+    "predict",
+    lambda problem, network, rows: 50 * np.eye(3)[problem.given[rows]],
+  )
+  relearn = relearning.Relearn(problem, original, epochs=3)
+  found = relearn.steps(original)
   assert found == {"relearn_steps": 3 * steps, "relearned": False}
 
 
@@ -434,6 +444,7 @@ def test_a_threshold_that_cannot_act_is_told(folder, tmp_path, capsys):
       "unlearn.methods": ("ssd",),
       "unlearn.ssd.threshold": 50.0,
       "unlearn.ssd.search": 0,
+      **NO_RELEARNING,
     },
   )
   assert "nothing can be dampened" in capsys.readouterr().err
@@ -457,18 +468,19 @@ def test_forgetting_the_whole_training_set_is_refused(folder, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def three_seeds(tmp_path_factory):
+def three_seeds(tmp_path_factory, sky, on_one_device):
   """A finished run of three seeds that share their flips."""
   folder = tmp_path_factory.mktemp("seeds")
-  _run(folder, **THREE)
+  _run(_with_sky(folder, sky), **THREE)
   return folder
 
 
 THREE = {
   "seeds": (0, 1, 2),
-  "data.seed": 5,
+  "data.seed": 0,  # the sky of the other tests
   "train.epochs": 2,
   "unlearn.methods": ("retrain", "finetune"),
+  **NO_RELEARNING,
 }
 
 
@@ -517,7 +529,7 @@ def test_the_report_of_seeds_has_intervals_and_links(three_seeds, capsys):
     _run(three_seeds, **{**THREE, "seeds": ()})
 
 
-def _publish(tmp_path, **changes):
+def _publish(tmp_path, sky, **changes):
   config = gz2_resnet34.get_config("published_sky")
   config.update_from_flattened_dict(
     {
@@ -532,15 +544,15 @@ def _publish(tmp_path, **changes):
       **changes,
     }
   )
-  stages.run(config, str(tmp_path / "run"), data_dir=str(tmp_path / "tfds"))
+  stages.run(config, str(tmp_path / "run"), data_dir=str(sky))
   path = tmp_path / "run" / "unlearn" / "fisher_forgetting" / "health.json"
   return json.loads(path.read_text())
 
 
 def test_the_published_recipe_collapses_and_the_cause_is_named(
-  tmp_path, capsys
+  tmp_path, sky, on_one_device, capsys
 ):
-  found = _publish(tmp_path)
+  found = _publish(tmp_path, sky)
   assert found["verdict"] in ("collapsed", "non-finite")
   assert "times the weights" in found["cause"]
   said = capsys.readouterr()
@@ -564,12 +576,16 @@ def test_every_method_runs_to_its_row(folder, tmp_path):
   assert table["verdict"].isin(VERDICTS).all()
 
 
-def test_one_device_gives_the_same_scoreboard(folder, tmp_path):
+def test_eight_devices_give_the_same_scoreboard(
+  folder, tmp_path, on_all_devices
+):
   (tmp_path / "tfds").symlink_to(folder / "tfds")
-  done = launch(*tiny(tmp_path, "--jax_num_cpu_devices=1"))
-  assert done.returncode == 0, done.stderr
-  one = pd.DataFrame(_board(tmp_path)).set_index("method")
-  eight = pd.DataFrame(_board(folder)).set_index("method")
+  # A training, a method with its own batches, and one of the Fisher.
+  methods = ("retrain", "gradient_ascent", "fisher_forgetting")
+  _run(tmp_path, **{"unlearn.methods": methods})
+  eight = pd.DataFrame(_board(tmp_path)).set_index("method")
+  assert list(eight.index) == ["constant", "original", *methods]
+  one = pd.DataFrame(_board(folder)).set_index("method").loc[eight.index]
   assert list(one["verdict"]) == list(eight["verdict"])
   names = [n for n in scoreboard.COLUMNS if n in one and n != "verdict"]
   # One test galaxy of the rarest class is 0.06 of balanced accuracy.

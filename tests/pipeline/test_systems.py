@@ -23,6 +23,7 @@ from gzjax.morphology.campaigns import GZD_5, TEN_LABELS
 from gzjax.pipeline import checks, galaxies, labels_and_flips, stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
+from gzjax.problem import predict
 from tests.command_line import launch
 
 COMPARED = ("multiclass", "multilabel", "multilabel_tree", "hierarchical")
@@ -38,8 +39,8 @@ def _config(compared=COMPARED):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  """Where a comparison on eight devices is finished."""
+def folder(tmp_path_factory, on_one_device):
+  """Where a comparison on one device is finished."""
   folder = tmp_path_factory.mktemp("systems")
   stages.run(_config(), str(folder / "run"), data_dir=str(folder / "tfds"))
   return folder
@@ -98,18 +99,16 @@ def test_labels_are_votes_over_half(folder):
   shares = _votes(folder, "multilabel")[:, trees.places(GZD_5, TEN)]
   assert np.isfinite(shares).all()
   wanted = shares > 0.5
-  np.testing.assert_array_equal(experiment.columns("true")["votes"], wanted)
+  np.testing.assert_array_equal(experiment.columns.true["votes"], wanted)
   rows = pd.Index(split["id_str"]).get_indexer(split["votes_of"])
-  np.testing.assert_array_equal(
-    experiment.columns("train")["votes"], wanted[rows]
-  )
+  np.testing.assert_array_equal(experiment.columns.given["votes"], wanted[rows])
   assert split["flipped"].sum() > 5
 
 
 def test_branches_are_where_the_majority_leads(folder):
   experiment = _experiment(folder, "hierarchical")
   tree = experiment.target.tree
-  found = experiment.columns("true")["votes"]
+  found = experiment.columns.true["votes"]
   shares = _votes(folder, "hierarchical")
   counts = pd.read_parquet(
     folder / "run" / "hierarchical" / "data" / "votes.parquet"
@@ -144,7 +143,7 @@ def test_branches_are_where_the_majority_leads(folder):
 
 def test_a_network_for_each_question_shares_nothing(folder):
   experiment = _experiment(folder, "hierarchical")
-  params, _ = experiment.initial_variables
+  params, _ = experiment.problem.fresh
   assert list(params["head"]) == [f"net{i}" for i in range(5)]
   sizes = [net["bias"].shape[0] for net in params["head"].values()]
   assert sizes == [len(q.answers) for q in experiment.target.tree.questions]
@@ -205,10 +204,10 @@ def test_scores_of_labels_are_those_of_sklearn(folder):
   assert tuple(each["label"]) == TEN.answers
   experiment = _experiment(folder, "multilabel")
   test = np.flatnonzero(split["split"] == "test")
-  truth = experiment.columns("true")["votes"][test] > 0
+  truth = experiment.columns.true["votes"][test] > 0
   np.testing.assert_array_equal(each["positives"], truth.sum(axis=0))
   # The table has the shares; the labels' own probabilities are the sigmoids.
-  logits = experiment.predict(experiment.restore("train"), test)
+  logits = predict(experiment.problem, experiment.network("original"), test)
   p = 1 / (1 + np.exp(-logits.astype(np.float64)))
   shares = table[list(TEN.answers)].to_numpy()[test]
   np.testing.assert_allclose(

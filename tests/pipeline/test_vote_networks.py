@@ -13,11 +13,13 @@ from gzjax.data import augment, feed
 from gzjax.errors import UserError
 from gzjax.evaluation import scoreboard
 from gzjax.evaluation.votes import rmse
+from gzjax.models.prediction import make_predict_step
 from gzjax.morphology import noise, trees
 from gzjax.morphology.campaigns import GZ2
 from gzjax.pipeline import checks, stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
+from gzjax.problem import predict
 from tests.real_data import KAGGLE, needs_real
 
 COUNTS = {
@@ -47,18 +49,17 @@ def _run(folder, stage="all", **changes):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, sky, on_one_device):
   """Where a run on counts is finished."""
   folder = tmp_path_factory.mktemp("votes")
+  (folder / "tfds").symlink_to(sky)
   _run(folder)
   return folder
 
 
 @pytest.fixture(scope="module")
 def experiment(folder):
-  return Experiment(
-    _config(), Workdir(folder / "run"), data_dir=str(folder / "tfds")
-  )
+  return Experiment(_config(), Workdir(folder / "run"))
 
 
 def test_wrong_votes_are_those_of_a_galaxy_with_the_wrong_label(folder):
@@ -78,12 +79,12 @@ def test_batches_hold_the_votes_that_are_trained_on(folder, experiment):
   votes = pd.read_parquet(folder / "run" / "data" / "votes.parquet")
   votes = votes.set_index("id_str")[[f"{name}_votes" for name in GZ2.answers]]
   split = pd.read_parquet(folder / "run" / "split.parquet")
-  rows = experiment.members("train")
-  (batch,) = experiment.feed.batches(feed.ordered_rows(rows, 144))
+  rows = experiment.sets.train
+  (batch,) = experiment.problem.feed.batches(feed.ordered_rows(rows, 144))
   given = np.asarray(batch["votes"])[np.asarray(batch["valid"]) > 0]
   wanted = votes.loc[split["votes_of"].to_numpy()[rows]]
   np.testing.assert_array_equal(given, wanted)
-  true = experiment.columns("true")["votes"][rows]
+  true = experiment.columns.true["votes"][rows]
   np.testing.assert_array_equal(
     true, votes.loc[split["id_str"].to_numpy()[rows]]
   )
@@ -166,8 +167,9 @@ def test_the_log_holds_the_error_and_the_learning_rate(folder):
 
 
 def test_views_are_averaged(experiment):
-  state = experiment.restore("train")
-  rows = experiment.members("test")[:5]
+  network = experiment.network("original")
+  predict_step = make_predict_step(experiment.apply_fn)
+  rows = experiment.sets.test[:5]
   images = np.asarray(experiment.dataset.image[rows])
   wanted = 0
   for turn in range(4):
@@ -176,9 +178,9 @@ def test_views_are_averaged(experiment):
       np.ascontiguousarray(turned), {}, experiment.mesh,
       device_budget_bytes=1e9,
     ).batches(feed.ordered_rows(np.arange(5), 8))  # fmt: skip
-    logits = experiment.predict_step(state.params, state.batch_stats, batch)
+    logits = predict_step(network.params, network.batch_stats, batch)
     wanted = wanted + np.asarray(logits)[:5] / 4
-  found = experiment.predict(state, rows, views=4)
+  found = predict(experiment.problem, network, rows, views=4)
   np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
