@@ -22,15 +22,10 @@ def sky(tmp_path_factory):
   data = demo.get_config("tiny").data
   with (folder / "lock").open("w") as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)  # one renders, the others wait for it
-    dataset.prepare(
-      builders.synthetic_builder(
-        galaxies=data.galaxies,
-        image_size=data.size,
-        class_fractions=data.class_fractions,
-        seed=0,
-        data_dir=str(folder),
-      )
-    )
+    read = builders.READERS[data.builder]
+    place = builders.Place(data_dir=str(folder), size=data.size)
+    settings = builders.READERS.take(data.builder, data)
+    dataset.prepare(read(place, **settings))
   return folder
 
 
