@@ -7,6 +7,8 @@ from packaging.requirements import Requirement
 import pytest
 import yaml
 
+import gzjax
+
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
@@ -14,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 def test_the_citation_is_of_this_version():
   cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
   assert cited["title"] == PROJECT["name"]
-  assert str(cited["version"]) == PROJECT["version"]
+  assert str(cited["version"]) == gzjax.__version__
   assert cited["license"] == PROJECT["license"]
   found = "\n".join(
     path.read_text() for path in (ROOT / "gzjax/data").glob("*/CITATIONS.bib")

@@ -41,9 +41,9 @@ def test_tensorflow_is_not_imported_even_where_it_is_installed(tmp_path):
   program = f"""
 import sys
 from pathlib import Path
-from gzjax.data import dataset
+from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog.catalog import Columns
-builder = dataset.catalog_builder(
+builder = builders.catalog_builder(
   Path("{tmp_path}/catalog.csv"), Path("{tmp_path}"), Columns(), {CLASSES!r},
   "{tmp_path}/tfds",
 )

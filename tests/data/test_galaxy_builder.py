@@ -289,9 +289,9 @@ def test_no_galaxy_is_left(dots, monkeypatch):
 
 _SLOW = """
 import pathlib, sys
-from gzjax.data import builder
-from tests.data.test_builder import Dots
-builder.SHARD_GALAXIES = 10
+from gzjax.data import galaxy_builder
+from tests.data.test_galaxy_builder import Dots
+galaxy_builder.SHARD_GALAXIES = 10
 Dots.log = pathlib.Path(sys.argv[1]) / "read.txt"
 Dots.seconds = 0.02
 Dots(data_dir=sys.argv[1] + "/tfds").download_and_prepare()
@@ -338,9 +338,9 @@ class Noise(Dots):
 
 _GROWTH = """
 import json, pathlib, sys
-from gzjax.data import builder
-from tests.data.test_builder import Noise
-builder.SHARD_BYTES = 8 << 20
+from gzjax.data import galaxy_builder
+from tests.data.test_galaxy_builder import Noise
+galaxy_builder.SHARD_BYTES = 8 << 20
 def peak():
   lines = pathlib.Path("/proc/self/status").read_text().splitlines()
   (line,) = [line for line in lines if line.startswith("VmHWM")]

@@ -51,7 +51,7 @@ def test_every_network_is_a_row(rows):
 
 def _numbers(problem, network):
   """(test, retain and forget accuracy, attack), p of test and forget set."""
-  p = probabilities(problem, network, np.arange(problem.count))
+  p = probabilities(problem, network, np.arange(problem.size))
   said, given, true = p.argmax(axis=1), problem.given, problem.true
   test, wrong, right = problem.sets.test, problem.wrong, problem.right
   member = p[wrong, given[wrong]]

@@ -435,13 +435,13 @@ def test_study_has_all_tables_of_the_test_galaxies(crowd):
   tables = vote_tables.vote_tables(
     votes, predictions, colour, train=train, test=test
   )
-  rmse = tables["baselines"].set_index("method")["rmse"]
-  assert list(rmse.index) == [
+  found = tables["baselines"].set_index("method")["rmse"]
+  assert list(found.index) == [
     "mean vector", "central pixel", "original", "plain",
   ]  # fmt: skip
-  assert rmse["original"] < rmse["central pixel"] < rmse["mean vector"]
+  assert found["original"] < found["central pixel"] < found["mean vector"]
   truth = votes.cumulative
-  assert rmse["mean vector"] == rmse(truth[test], truth[train].mean(axis=0))
+  assert found["mean vector"] == rmse(truth[test], truth[train].mean(axis=0))
   nll = tables["likelihood"].set_index(["method", "question"])["nll"]
   assert set(nll.index.get_level_values(0)) == {"one law for all", "original"}
   assert nll["original"]["all"] < nll["one law for all"]["all"]

@@ -8,6 +8,7 @@ from scipy import special, stats
 from sklearn.metrics import log_loss
 
 from gzjax import fisher, models
+from gzjax.fisher import cotangents
 from gzjax.morphology import campaigns, trees
 from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE, GZD_5
 from gzjax.objectives import losses, targets
@@ -335,7 +336,7 @@ def test_the_fisher_of_networks_of_votes_is_that_of_a_loop(mesh, kind):
 def test_the_true_fisher_of_counts_points_to_the_sampled_one():
   target = targets.counts(GZ2, CLASSES)
   with pytest.raises(ValueError, match="sampled"):
-    fisher.kinds.make_cotangents("true", target.objective, target.likelihood)
+    cotangents.make_cotangents("true", target.objective, target.likelihood)
 
 
 @pytest.mark.parametrize("count", [0, 5, 256, 600])

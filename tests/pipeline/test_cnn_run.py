@@ -60,13 +60,13 @@ def test_repeated_visits_of_a_galaxy_are_all_counted():
   logits = rng.normal(size=(2, 3, 2)).astype(np.float32)
   target = targets.classes(("smooth", "featured"))
   label = np.array([0, 1, 0, 1, 1])
-  problem = SimpleNamespace(count=5, target=target)
+  problem = SimpleNamespace(size=5, target=target)
   dynamics = Dynamics(problem, {"label": label})
   outputs = [{"id": i, "logits": x} for i, x in zip(rows, logits, strict=True)]
   for _ in range(2):
     dynamics.add(outputs)
   np.testing.assert_array_equal(dynamics.arrays["visits"], [2, 0, 6, 2, 2])
-  table = dynamics.table(np.array([2, 4]))
+  table = dynamics.means(np.array([2, 4]))
   p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
   of_two = p[rows == 2]
   assert len(of_two) == 3

@@ -22,7 +22,7 @@ from gzjax import models
 from gzjax.morphology import labels, noise
 from gzjax.pipeline import defaults
 from gzjax.unlearning import Row, register
-from gzjax.unlearning.methods import finetune
+from gzjax.unlearning.gradient_methods import finetune
 
 
 class Tiny(nn.Module):
