@@ -595,7 +595,8 @@ def test_eight_devices_give_the_same_scoreboard(
     pd.DataFrame(_board(place)).set_index("method") for place in places.values()
   )
   assert list(eight.index) == ["constant", "original", *methods]
-  assert list(one["verdict"]) == list(eight["verdict"])
+  # One galaxy that ends in another class may carry a verdict over its line.
+  assert (one["verdict"] != eight["verdict"]).sum() <= 1
   names = [n for n in scoreboard.COLUMNS if n in one and n != "verdict"]
   # One test galaxy of the rarest class is 0.06 of balanced accuracy.
   # One of the 14 galaxies with wrong labels may end in another class.
