@@ -279,7 +279,11 @@ class Experiment:
     recipe = self.config.train.copy_and_resolve_references()
     if folder != "train":
       recipe.update(self.config.unlearn[folder])
-    return Recipe(**recipe.to_dict())
+    known, own = {}, {}
+    for key, value in recipe.to_dict().items():
+      # Optimizers, schedules and losses of a user's own add keys.
+      (known if key in Recipe._fields else own)[key] = value
+    return Recipe(**known, own=own)
 
   @cached_property
   def apply_fn(self) -> ApplyFn:
