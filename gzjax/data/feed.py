@@ -135,6 +135,7 @@ class Feed:
     normalisation: Normalisation = IMAGENET,
   ):
     self.mesh = mesh
+    self.size = len(image)  # N
     self._columns = dict(columns)
     self._image: Any = image
     self.on_device = image.nbytes <= device_budget_bytes

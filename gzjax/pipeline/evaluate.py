@@ -25,7 +25,6 @@ from gzjax.pipeline import galaxies as all_galaxies
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
-from gzjax.problem import logits_of
 from gzjax.unlearning.relearn import Relearn
 
 Said = Mapping[str, Prediction]
@@ -108,12 +107,9 @@ def _write_uncertain(
     return
   data, _ = galaxies
   feed = experiment.feed_of(data.image, {})
-  views, everything = config.evaluate.views, np.arange(len(data.image))
-  probabilities = {}
-  for name in of_methods:
-    network = experiment.network(name)
-    logits = logits_of(experiment.apply_fn, network, feed, everything, views)
-    probabilities[name] = targets.probabilities(experiment.target, logits)
+  probabilities = {
+    name: experiment.ask(name, feed).probabilities for name in of_methods
+  }
   label = labels_and_flips.find_labels(config, data).label
   below = config.evaluate.uncertain_below
   write_json(

@@ -23,7 +23,15 @@ from gzjax.objectives import kinds, targets
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.checkpoint import Checkpoints
 from gzjax.pipeline.workdir import Workdir
-from gzjax.problem import Columns, Entries, Network, Problem, Sets, Unseen
+from gzjax.problem import (
+  Columns,
+  Entries,
+  Network,
+  Problem,
+  Sets,
+  Unseen,
+  logits_of,
+)
 from gzjax.training import Recipe
 from gzjax.types import ApplyFn, PyTree
 from gzjax.unlearning.methods import METHODS, Row
@@ -214,6 +222,14 @@ class Experiment:
       pd.Index(suggested[known])
     )
     return {"label": label.astype(np.int32)}
+
+  def ask(self, name: str, source: feed.Feed) -> targets.Prediction:
+    """What a network of the run says of all galaxies of a feed."""
+    everything, views = np.arange(source.size), self.config.evaluate.views
+    logits = logits_of(
+      self.apply_fn, self.network(name), source, everything, views
+    )
+    return targets.interpret(self.target, logits)
 
   def feed_of(
     self, image: pixels.Images, columns: dict[str, np.ndarray]

@@ -20,10 +20,8 @@ from gzjax.evaluation import questions
 from gzjax.files import write_whole
 from gzjax.morphology import predictions, trees
 from gzjax.morphology.walks import walk, walk_lines
-from gzjax.objectives import targets
 from gzjax.pipeline import evaluate, prepare
 from gzjax.pipeline.experiment import Experiment
-from gzjax.problem import logits_of
 from gzjax.progress import say
 
 _TABLE = "predictions"
@@ -40,16 +38,7 @@ def run(experiment: Experiment) -> None:
   config = experiment.config.predict
   _check_method(experiment)
   rows, data = _galaxies(experiment)
-  found = targets.interpret(
-    experiment.target,
-    logits_of(
-      experiment.apply_fn,
-      experiment.network(config.method),
-      experiment.feed_of(data.image, {}),
-      np.arange(len(data.image)),
-      experiment.config.evaluate.views,
-    ),
-  )
+  found = experiment.ask(config.method, experiment.feed_of(data.image, {}))
   table = evaluate.predictions_table(
     data.table["id_str"], experiment.target, found
   ).rename(columns={"predicted": "label"})

@@ -29,7 +29,6 @@ from gzjax.pipeline import evaluate
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.galaxies import of_splits
 from gzjax.pipeline.workdir import Workdir
-from gzjax.problem import logits_of
 from gzjax.progress import say
 
 # As trained, on partly wrong labels; and without those that are wrong.
@@ -182,15 +181,7 @@ def _confident(galaxies: Galaxies) -> np.ndarray:
 def _ask(
   experiment: Experiment, method: str, galaxies: Galaxies
 ) -> targets.Prediction:
-  image = galaxies.data.image
-  logits = logits_of(
-    experiment.apply_fn,
-    experiment.network(method),
-    experiment.feed_of(image, {}),
-    np.arange(len(image)),
-    experiment.config.evaluate.views,
-  )
-  return targets.interpret(experiment.target, logits)
+  return experiment.ask(method, experiment.feed_of(galaxies.data.image, {}))
 
 
 def _cost(experiment: Experiment, method: str) -> dict[str, Any]:
