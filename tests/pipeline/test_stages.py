@@ -580,8 +580,9 @@ def test_every_method_runs_to_its_row(folder, tmp_path):
 def test_eight_devices_give_the_same_scoreboard(
   sky, tmp_path, on_one_device, monkeypatch
 ):
-  # A training, a method with its own batches, and one of the Fisher; two
-  # epochs, because every further one amplifies another order of summation.
+  # A training, a method with its own batches, and one of the Fisher. At this
+  # random seed no step magnifies another order of summation much (0.001; at
+  # seed 0 by 0.06, where the first steps are wild).
   methods = ("retrain", "gradient_ascent", "fisher_forgetting")
   places = {1: tmp_path / "one", 8: tmp_path / "eight"}
   for count, place in places.items():
@@ -589,14 +590,13 @@ def test_eight_devices_give_the_same_scoreboard(
     (place / "tfds").symlink_to(sky)
     mesh = sharding.make_mesh(jax.devices()[:count])
     monkeypatch.setattr(sharding, "make_mesh", lambda *_, mesh=mesh: mesh)
-    _run(place, **{"unlearn.methods": methods, "train.epochs": 2})
+    _run(place, **{"unlearn.methods": methods, "seed": 3, "data.seed": 0})
     monkeypatch.undo()
   one, eight = (
     pd.DataFrame(_board(place)).set_index("method") for place in places.values()
   )
   assert list(eight.index) == ["constant", "original", *methods]
-  # One galaxy that ends in another class may carry a verdict over its line.
-  assert (one["verdict"] != eight["verdict"]).sum() <= 1
+  assert list(one["verdict"]) == list(eight["verdict"])
   names = [n for n in scoreboard.COLUMNS if n in one and n != "verdict"]
   # One test galaxy of the rarest class is 0.06 of balanced accuracy.
   # One of the 14 galaxies with wrong labels may end in another class.
