@@ -25,19 +25,9 @@ __version__ = "0.1.0"
 if not os.path.isdir(os.path.join(*__path__, "configs")):  # noqa: PTH112, PTH118
   __path__.append(os.path.dirname(__path__[0]))  # noqa: PTH120
 
-# Where each name of the face lives. They are imported when first asked for, so
-# that `import gzjax` costs nothing.
+# Where the names live that are no packages. All are imported when first asked
+# for, so that `import gzjax` costs nothing.
 _NAMES = {"Problem": "gzjax.problem", "load": "gzjax.pipeline.runs"}
-_PACKAGES = (
-  "evaluation",
-  "fisher",
-  "models",
-  "morphology",
-  "objectives",
-  "sky",
-  "training",
-  "unlearning",
-)
 
 __all__ = [
   "Problem",
@@ -55,12 +45,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-  if name in _PACKAGES:
-    return importlib.import_module(f"gzjax.{name}")
   if name in _NAMES:
     found = getattr(importlib.import_module(_NAMES[name]), name)
     globals()[name] = found  # the next look-up is a plain one
     return found
+  if name in __all__:
+    return importlib.import_module(f"gzjax.{name}")
   raise AttributeError(f"module 'gzjax' has no attribute {name!r}")
 
 

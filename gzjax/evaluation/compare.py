@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gzjax.evaluation import health, metrics, scoreboard
+from gzjax.evaluation import health, metrics, scoreboard, vitals
 from gzjax.evaluation.scoreboard import Galaxies
 from gzjax.objectives.targets import Prediction
 from gzjax.problem import Network, Problem, ask
@@ -112,12 +112,8 @@ class Judge:
     """Takes the probabilities of the original network, f64[N,C]."""
     self._problem = problem
     self._original = self._read(original)
-    rows = problem.sets.validation
-    accuracy = metrics.accuracy(
-      problem.true[rows], metrics.predicted_class(original[rows])
-    )
-    self._target = health.expected_forget_accuracy(
-      accuracy, len(problem.target.classes)
+    self._target = vitals.expected_forget_accuracy(
+      problem, original[problem.sets.validation]
     )
 
   def diagnose(self, probabilities: np.ndarray) -> dict[str, Any]:
@@ -130,15 +126,9 @@ class Judge:
     )._asdict()
 
   def _read(self, probabilities: np.ndarray) -> health.Reading:
-    problem = self._problem
-    validation, forget = problem.sets.validation, problem.sets.forget
-    return health.take_reading(
-      None,
-      probabilities[validation],
-      problem.true[validation],
-      probabilities[forget],
-      problem.given[forget],
-    )
+    sets = self._problem.sets
+    said = (probabilities[rows] for rows in (sets.validation, sets.forget))
+    return vitals.read(self._problem, None, *said)
 
 
 def _compare_with_reference(

@@ -11,7 +11,7 @@ from gzjax.pipeline.fisher import fisher_of
 from gzjax.pipeline.train import validation_metrics, write_training
 from gzjax.progress import say
 from gzjax.training.dynamics import Dynamics
-from gzjax.unlearning import diagnosis, driver
+from gzjax.unlearning import diagnosis, driver, plan
 
 # Keys of config.unlearn that all methods share.
 SHARED = (
@@ -52,13 +52,7 @@ def _has_result(experiment: Experiment, name: str) -> bool:
 def run(experiment: Experiment) -> None:
   """Runs the methods of the config that are not finished yet."""
   problem = experiment.problem
-  size = experiment.config.unlearn.batch_size
-  if len(problem.sets.retain) < size:
-    raise UserError(
-      f"the retain set has {len(problem.sets.retain)} galaxies, fewer than "
-      f"unlearn.batch_size={size}: nothing can be kept if (nearly) all of the "
-      "training set is to be forgotten."
-    )
+  plan.check_retain(problem, "unlearn.batch_size")
   original = experiment.network("original")
   goal = diagnosis.make_goal(problem, original)
   warning = health.nothing_to_unlearn(goal.before)

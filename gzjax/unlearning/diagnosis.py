@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from gzjax.data import feed
-from gzjax.evaluation import health, metrics
+from gzjax.evaluation import health, metrics, vitals
 from gzjax.problem import (
   Network,
   Problem,
@@ -34,30 +34,25 @@ class Goal(NamedTuple):
 
 def make_goal(problem: Problem, original: Network) -> Goal:
   """The goal of all methods that start from `original`."""
-  validation = problem.sets.validation
-  accuracy = metrics.accuracy(
-    problem.true[validation],
-    metrics.predicted_class(probabilities(problem, original, validation)),
-  )
+  validation, forget = _said(problem, original)
   return Goal(
     original,
-    read_vitals(problem, original),
-    health.expected_forget_accuracy(accuracy, len(problem.target.classes)),
+    vitals.read(problem, original.params, validation, forget),
+    vitals.expected_forget_accuracy(problem, validation),
     mean_losses(problem, original),
   )
 
 
 def read_vitals(problem: Problem, network: Network) -> health.Reading:
   """The vital signs of a network on validation and on the forget set."""
+  return vitals.read(problem, network.params, *_said(problem, network))
+
+
+def _said(problem: Problem, network: Network) -> tuple[np.ndarray, np.ndarray]:
+  """Probabilities of the classes on the validation and the forget set."""
   validation, forget = problem.sets.validation, problem.sets.forget
   said = probabilities(problem, network, np.concatenate([validation, forget]))
-  return health.take_reading(
-    network.params,
-    said[: len(validation)],
-    problem.true[validation],
-    said[len(validation) :],
-    problem.given[forget],
-  )
+  return said[: len(validation)], said[len(validation) :]
 
 
 def mean_losses(problem: Problem, network: Network) -> dict[str, float]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gzjax import models
 from gzjax.data import feed
+from gzjax.errors import SettingError
 from gzjax.problem import Problem
 from gzjax.types import Method, PyTree, UnlearnBatch
 from gzjax.unlearning.methods import Driver, Row, Task
@@ -43,15 +44,10 @@ def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
     settings: of the method and of its driver; those left out are the row's.
 
   Raises:
-    ValueError: if the retain set is smaller than a batch.
+    SettingError: if the retain set is smaller than a batch.
     TypeError: for a setting that the method does not have.
   """
-  if len(problem.sets.retain) < problem.batch_size:
-    raise ValueError(
-      f"the retain set has {len(problem.sets.retain)} galaxies, fewer than "
-      f"batch_size={problem.batch_size}: nothing can be kept if (nearly) all of"
-      " the training set is to be forgotten."
-    )
+  check_retain(problem, "batch_size")
   own = {**row.defaults(), **settings}
   driver = row.driver._replace(
     **{key: own.pop(key) for key in Driver._fields if key in own}
@@ -71,6 +67,22 @@ def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
   task = task._replace(steps=max(steps * driver.epochs, 1))
   stride = -(-steps // max(driver.checks, 1))
   return Plan(row, driver, own, task, steps, stride)
+
+
+def check_retain(problem: Problem, argument: str) -> None:
+  """Raises SettingError for a retain set smaller than a batch.
+
+  Args:
+    problem: whose sets they are.
+    argument: what the caller calls the size of a batch.
+  """
+  count = len(problem.sets.retain)
+  if count < problem.batch_size:
+    raise SettingError(
+      f"the retain set has {count} galaxies, fewer than "
+      f"{argument}={problem.batch_size}: nothing can be kept if (nearly) all of"
+      " the training set is to be forgotten."
+    )
 
 
 def _steps(problem: Problem, method: Method) -> int:
