@@ -10,8 +10,8 @@ import optax
 
 from gzjax.evaluation import baselines
 from gzjax.problem import Network, Problem
+from gzjax.training.recipe import train
 from gzjax.training.store import Store
-from gzjax.training.train import train
 from gzjax.types import Method
 from gzjax.unlearning import edits, fisher_methods, gradient_methods
 from gzjax.unlearning.table import METHODS, Driver, Row, Task, register

@@ -110,7 +110,9 @@ def test_training_mode_equals_pytorch():
   params, stats = variables["params"], variables["batch_stats"]
   image = np.random.default_rng(1).normal(size=(8, 64, 64, 3)).astype("f")
   label = np.array([0, 1, 2, 0, 1, 2, 0, 1])
-  logits = peer.train()(torch.tensor(image).permute(0, 3, 1, 2))
+  # Its float32 gradients err by 3e-3 on some CPUs, where ours err by 3e-6.
+  peer = peer.double()
+  logits = peer.train()(torch.tensor(image).double().permute(0, 3, 1, 2))
   torch.nn.functional.cross_entropy(logits, torch.tensor(label)).backward()
 
   def loss_fn(params):

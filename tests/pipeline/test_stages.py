@@ -571,9 +571,10 @@ def test_the_published_recipe_collapses_and_the_cause_is_named(
 @pytest.mark.slow
 def test_every_method_runs_to_its_row(folder, tmp_path):
   _copy(folder, tmp_path)
-  _run(tmp_path, **{"unlearn.methods": ("retrain", *methods.METHODS)})
+  stepping = [name for name, row in methods.METHODS.items() if not row.make]
+  _run(tmp_path, **{"unlearn.methods": ("retrain", *stepping)})
   table = pd.read_csv(tmp_path / "run" / "scoreboard.csv")
-  assert list(table["method"])[3:] == list(methods.METHODS)
+  assert list(table["method"])[3:] == stepping
   assert table["verdict"].isin(VERDICTS).all()
 
 

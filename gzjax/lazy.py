@@ -1,0 +1,22 @@
+"""Faces of packages whose names are imported when they are first asked for."""
+
+from collections.abc import Callable, Mapping
+import importlib
+from typing import Any
+
+
+def getter(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+  """The `__getattr__` of a package.
+
+  Args:
+    package: its name.
+    homes: for each name of its face the module that has it; none of them may
+      be called as the name is, for importing it would take its place.
+  """
+
+  def get(name: str) -> Any:
+    if name not in homes:
+      raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(homes[name]), name)
+
+  return get
