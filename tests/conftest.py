@@ -1,6 +1,7 @@
 """A strict world for every test: eight devices, no rank promotion."""
 
 import os
+from pathlib import Path
 import tempfile
 
 # Read when a backend starts; tests that launch processes set their own.
@@ -37,9 +38,11 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="module", autouse=True)
 def few_programs():
-  """Frees the compiled programs of a module: a process may map only so many."""
+  """Frees compiled programs: a process may map 65,530 pieces of memory."""
   yield
-  jax.clear_caches()
+  maps = Path("/proc/self/maps")
+  if not maps.exists() or len(maps.read_text().splitlines()) > 30_000:
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
