@@ -19,7 +19,7 @@ import zipfile
 from absl import app, flags
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from gzjax.errors import UserError
 from gzjax.morphology import trees
@@ -108,34 +108,6 @@ def kaggle_fractions(counts: np.ndarray) -> np.ndarray:
   unasked = shares[:, GZ2.slices[odd]].sum(axis=1) == 0
   shares[unasked, GZ2.index("something-odd_no")] = 1
   return trees.joint(GZ2_KAGGLE, shares)
-
-
-def contact_sheet(
-  *, seed: int = 0, columns: int = 10, size: int = 64
-) -> Image.Image:
-  """Pictures for each of the 37 answers, the plainest of 4,096 galaxies.
-
-  Args:
-    seed: names the sky.
-    columns: pictures of each answer.
-    size: edge of each, in pixels.
-  """
-  label = sample_labels(seed, 4096, (0.35, 0.55, 0.1))
-  _, votes = volunteers.vote_all(seed, label)
-  given = trees.joint(GZ2, np.asarray(votes.perceived_shares))
-  margin, halves = 230, 2
-  rows = -(-len(GZ2.answers) // halves)
-  width = margin + columns * size
-  sheet = Image.new("RGB", (halves * width, rows * size), "white")
-  text = ImageDraw.Draw(sheet)
-  for i, answer in enumerate(GZ2.answers):
-    x, y = i // rows * width, i % rows * size
-    best = np.argsort(-given[:, i])[:columns]
-    images = render.pictures(seed, best, label[best], size)
-    strip = Image.fromarray(np.concatenate(list(images), axis=1))
-    sheet.paste(strip, (x + margin, y))
-    text.text((x + 8, y + size // 2 - 5), answer, fill="black")
-  return sheet
 
 
 def _check(folder, galaxies, shares, size, rendered):
