@@ -124,7 +124,7 @@ def render_batch(
 def pictures(
   seed: int, index: np.ndarray, label: np.ndarray, size: int, field: float = 1.0
 ) -> Iterator[np.ndarray]:
-  """Those of `render_batch`, of any number of galaxies and one by one."""
+  """Those of `render_batch` for any number of galaxies: u8[size,size,3] each."""
   for count, numbers, labels in sky.chunks(index, label):
     batch = render_batch(seed, numbers, labels, size, field)
     yield from np.asarray(batch)[:count]
@@ -264,7 +264,10 @@ def _transmission(scene, view, along, across):
 
 
 def _bulge(scene, details, along, across, soft):
-  """An ellipse, or the box of a bar; in the middle as bright from all sides."""
+  """A spheroid: an ellipse, or the box of a bar seen edge-on.
+
+  It is as bright in the middle from all sides.
+  """
   # Bulges of disks are rounder than the disks, and small.
   whole = scene.bulge_fraction**1.5
   rounder = jnp.maximum(scene.axis_ratio, 0.75)
