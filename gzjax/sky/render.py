@@ -124,7 +124,7 @@ def render_batch(
 def pictures(
   seed: int, index: np.ndarray, label: np.ndarray, size: int, field: float = 1.0
 ) -> Iterator[np.ndarray]:
-  """Those of `render_batch` for any number of galaxies: u8[size,size,3] each."""
+  """What `render_batch` draws, for any number of galaxies: u8[size,size,3]."""
   for count, numbers, labels in sky.chunks(index, label):
     batch = render_batch(seed, numbers, labels, size, field)
     yield from np.asarray(batch)[:count]
