@@ -19,7 +19,7 @@ from gzjax.evaluation.votes import rmse
 from gzjax.files import write_json
 from gzjax.morphology import trees
 from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE
-from gzjax.morphology.predictions import Predictions
+from gzjax.morphology.votes import Predictions
 from gzjax.sky import export, volunteers
 from tests.command_line import ROOT
 

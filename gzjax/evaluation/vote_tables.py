@@ -9,9 +9,8 @@ from gzjax.evaluation import dirichlet, flags
 from gzjax.evaluation.baselines import central_pixel, mean_vector
 from gzjax.evaluation.votes import answers, reliability, scores
 from gzjax.morphology import trees
-from gzjax.morphology.predictions import Predictions
 from gzjax.morphology.trees import Tree
-from gzjax.morphology.votes import Votes
+from gzjax.morphology.votes import Predictions, Votes
 
 
 def votes_table(votes: Votes) -> pd.DataFrame:

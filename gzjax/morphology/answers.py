@@ -25,7 +25,7 @@ def multi_label(
 
   Returns:
     (names, f32[N,L] of 0 and 1, bool[N] of the galaxies for which every one of
-    these shares is known). The slides leave out the others.
+    these shares is known; the slides leave out the others).
   """
   tree = votes.tree
   shares = votes.shares if votes.debiased is None else votes.debiased
@@ -47,11 +47,7 @@ def branches(votes: Votes, min_votes: int = 0) -> dict[str, Branch]:
   """The slides' classifiers: one for each question, fed by its branch only.
 
   A galaxy is in a branch if the majority of the volunteers leads there and at
-  least `min_votes` answered the question.
-
-  Args:
-    votes: of N galaxies.
-    min_votes: 0 for votes without counts.
+  least `min_votes` (0 for votes without counts) answered the question.
 
   Returns:
     For each question of `campaigns.hierarchy`, in its order, the name of
@@ -62,31 +58,27 @@ def branches(votes: Votes, min_votes: int = 0) -> dict[str, Branch]:
     UserError: if `min_votes` is set and the votes have no counts.
   """
   tree = campaigns.hierarchy(votes.tree)
-  shares = votes.shares[:, trees.places(votes.tree, tree)]
-  reached = walks.reached(tree, walks.majority_path(tree, shares))
-  return {
-    name: Branch(
-      question.name, _branch(votes, question.name, inside, min_votes)
-    )
-    for name, question, inside in zip(
-      tree.branches, tree.questions, reached.T, strict=True
-    )
-  }
+  path = walks.majority_path(tree, votes.on(tree).shares)
+  reached = walks.reached(tree, path)
+  found = {}
+  for q, name in enumerate(tree.branches):
+    question = tree.questions[q].name
+    choice = majority_answer(votes, question=question)
+    checks = {"the majority leads elsewhere": ~reached[:, q]}
+    if min_votes:
+      few = answered(votes, question) < min_votes
+      checks[f"fewer than {min_votes} answers"] = few
+    checks[f"nobody answered {question}"] = choice.unanswered
+    found[name] = Branch(question, sifted(choice, checks))
+  return found
 
 
 def branch_answers(votes: Votes, min_votes: int = 0) -> tuple[Tree, np.ndarray]:
-  """What the networks of `hierarchy` learn, side by side.
-
-  Args:
-    votes: of N galaxies.
-    min_votes: least number of answers to a question; 0 without counts.
+  """What the networks of `hierarchy` learn, side by side: see `branches`.
 
   Returns:
     (the tree of `campaigns.hierarchy`, f32[N,A]): 1 for the answer of most
     volunteers to the questions of the branches that a galaxy is in, else 0.
-
-  Raises:
-    UserError: if `min_votes` is set and the votes have no counts.
   """
   answers = []
   for branch in branches(votes, min_votes).values():
@@ -94,14 +86,3 @@ def branch_answers(votes: Votes, min_votes: int = 0) -> tuple[Tree, np.ndarray]:
     # The last row, all zeros, is that of LEFT_OUT.
     answers.append(np.eye(k + 1, k, dtype=np.float32)[branch.labels.label])
   return campaigns.hierarchy(votes.tree), np.concatenate(answers, axis=1)
-
-
-def _branch(votes, question, inside, min_votes):
-  choice = majority_answer(votes, question=question)
-  checks = {"the majority leads elsewhere": ~inside}
-  if min_votes:
-    checks[f"fewer than {min_votes} answers"] = (
-      answered(votes, question) < min_votes
-    )
-  checks[f"nobody answered {question}"] = choice.unanswered
-  return sifted(choice, checks)

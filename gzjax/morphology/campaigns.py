@@ -27,17 +27,9 @@ def hierarchy(tree: trees.Tree) -> trees.Tree:
 
 
 _SMOOTH = "smooth-or-featured_smooth"
-
-
 _FEATURED = "smooth-or-featured_featured-or-disk"
-
-
 _EDGE_ON = "disk-edge-on_yes"
-
-
 _FACE_ON = "disk-edge-on_no"
-
-
 _ARMS = "has-spiral-arms_yes"
 
 
@@ -48,20 +40,10 @@ def _all(question: str, *answers: str) -> tuple[str, ...]:
 # Willett et al. (2013), Table 2, in the order of the Kaggle columns; names as
 # in Zoobot, where it has one.
 _WINDINGS = ("tight", "medium", "loose")
-
-
 _BULGES = ("no", "just-noticeable", "obvious", "dominant")
-
-
 _ROUNDNESS = ("round", "in-between", "cigar")
-
-
 _BULGE_SHAPES = ("round", "boxy", "no-bulge")
-
-
 _ARM_COUNTS = ("1", "2", "3", "4", "more-than-4", "cant-tell")
-
-
 _GZ2_QUESTIONS = (
   trees.Question(
     "smooth-or-featured",
@@ -137,7 +119,6 @@ _GZ2_QUESTIONS = (
   ),
 )
 
-
 # Column stems of Hart et al. (2016); a35 does not exist and a38 is in task 8.
 _HART16_STEMS = (
   "t01_smooth_or_features_a01_smooth",
@@ -179,9 +160,7 @@ _HART16_STEMS = (
   "t11_arms_number_a37_cant_tell",
 )
 
-
 GZ2 = trees.Tree("gz2", _GZ2_QUESTIONS, _HART16_STEMS)
-
 
 # In the files of the Kaggle challenge "Is there anything odd?" sums to 1 for
 # every galaxy, although no volunteer who says "artifact" is asked it.
@@ -200,9 +179,11 @@ GZ2_KAGGLE = trees.Tree(
 def _decals_tree(name, *, bar, bulge_size, roundest, arm_counts, merging):
   """The tree of a DECaLS campaign; Walmsley et al. (2022), section 3."""
   texts = {question.name: question.text for question in _GZ2_QUESTIONS}
+  texts["edge-on-bulge"] = texts["bulge-shape"]
+  texts["merging"] = "Is the galaxy merging or disturbed?"
 
-  def question(name, answers, *after, text=""):
-    return trees.Question(name, text or texts[name], answers, after)
+  def question(name, answers, *after):
+    return trees.Question(name, texts[name], answers, after)
 
   questions = (
     question("smooth-or-featured", ("smooth", "featured-or-disk", "artifact")),
@@ -211,21 +192,10 @@ def _decals_tree(name, *, bar, bulge_size, roundest, arm_counts, merging):
     question("bar", bar, _FACE_ON),
     question("bulge-size", bulge_size, _FACE_ON),
     question("how-rounded", (roundest, "in-between", "cigar-shaped"), _SMOOTH),
-    question(
-      "edge-on-bulge",
-      ("boxy", "none", "rounded"),
-      _EDGE_ON,
-      text=texts["bulge-shape"],
-    ),
+    question("edge-on-bulge", ("boxy", "none", "rounded"), _EDGE_ON),
     question("spiral-winding", _WINDINGS, _ARMS),
     question("spiral-arm-count", arm_counts, _ARMS),
-    question(
-      "merging",
-      merging,
-      _SMOOTH,
-      _FEATURED,
-      text="Is the galaxy merging or disturbed?",
-    ),
+    question("merging", merging, _SMOOTH, _FEATURED),
   )
   # The release's own column names are the full names of the answers.
   return trees.Tree(name, questions)
@@ -240,7 +210,6 @@ GZD_5 = _decals_tree(
   merging=("none", "minor-disturbance", "major-disturbance", "merger"),
 )
 
-
 GZD_1_2 = _decals_tree(
   "gzd_1_2",
   bar=("yes", "no"),
@@ -249,6 +218,5 @@ GZD_1_2 = _decals_tree(
   arm_counts=_ARM_COUNTS[:-1],
   merging=("neither", "tidal-debris", "both", "merger"),
 )
-
 
 TREES = {tree.name: tree for tree in (GZ2, GZ2_KAGGLE, GZD_5, GZD_1_2)}

@@ -1,6 +1,6 @@
 """Votes to labels: the class of each galaxy, and which galaxies get none."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,22 +63,34 @@ def make(
   scheme = SCHEMES.pick("kind", kind)
   SCHEMES.check(kind, settings)
   if debiased:
-    votes = _debiased(votes)
+    if votes.debiased is None:
+      raise SettingError(
+        "debiased is True: these files hold no debiased fractions."
+      )
+    votes = votes._replace(shares=votes.debiased)
   choice = scheme(votes, **settings)
   checks = {}
   if min_votes:
-    first = votes.tree.questions[0].name
-    checks[f"fewer than {min_votes} volunteers"] = (
-      answered(votes, first) < min_votes
-    )
+    few = answered(votes, votes.tree.questions[0].name) < min_votes
+    checks[f"fewer than {min_votes} volunteers"] = few
   checks[f"nobody answered {choice.needs}"] = choice.unanswered
   checks["uncertain: no class reaches its threshold"] = choice.label == LEFT_OUT
   return sifted(choice, checks)
 
 
 def sifted(choice: Choice, checks: Mapping[str, np.ndarray]) -> Labels:
-  """The labels of a choice, without the galaxies that fail a check."""
-  keep, left_out = sieve(len(choice.label), checks)
+  """The labels of a choice, without the galaxies that fail a check.
+
+  Args:
+    choice: of N galaxies.
+    checks: reason -> bool[N], True for those to leave out; each of them counts
+      for the first reason only.
+  """
+  keep = np.ones(len(choice.label), bool)
+  left_out = {}
+  for why, bad in checks.items():
+    left_out[why] = int(np.sum(keep & bad))
+    keep &= ~bad
   label = np.where(keep, choice.label, LEFT_OUT)
   return Labels(choice.classes, label, choice.shares, left_out)
 
@@ -91,26 +103,21 @@ def only(found: Labels, classes: tuple[str, ...]) -> Labels:
   """
   if classes in ((), found.classes):
     return found
+  names = ", ".join(found.classes)
   if len(classes) < 2 or len(set(classes)) < len(classes):
     raise SettingError(
-      f"classes is {classes}: name two or more different classes of "
-      f"{', '.join(found.classes)}."
+      f"classes is {classes}: name two or more different classes of {names}."
     )
-  unknown = set(classes) - set(found.classes)
-  if unknown:
+  if unknown := set(classes) - set(found.classes):
     raise SettingError(
-      f"classes names {min(unknown)!r}: choose some of "
-      f"{', '.join(found.classes)}."
+      f"classes names {min(unknown)!r}: choose some of {names}."
     )
-  places = [
-    classes.index(name) if name in classes else LEFT_OUT
-    for name in found.classes
-  ]
+  order = [found.classes.index(name) for name in classes]
   # The last entry is for galaxies that had no label before.
-  place = np.asarray([*places, LEFT_OUT])
+  place = np.full(len(found.classes) + 1, LEFT_OUT)
+  place[order] = np.arange(len(classes))
   label = place[found.label]
   others = np.sum((found.label != LEFT_OUT) & (label == LEFT_OUT))
-  order = [found.classes.index(name) for name in classes]
   return Labels(
     classes,
     label,
@@ -119,42 +126,19 @@ def only(found: Labels, classes: tuple[str, ...]) -> Labels:
   )
 
 
-def sieve(
-  count: int, checks: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, dict[str, int]]:
-  """Who passes all checks, and how many fail each one first.
-
-  Args:
-    count: N, galaxies.
-    checks: reason -> bool[N], True for those to leave out.
-
-  Returns:
-    (bool[N] who is kept, reason -> galaxies that no check before left out).
-  """
-  keep = np.ones(count, bool)
-  left_out = {}
-  for why, bad in checks.items():
-    left_out[why] = int(np.sum(keep & bad))
-    keep &= ~bad
-  return keep, left_out
-
-
 def gz2_class(votes: Votes) -> np.ndarray:
   """The class strings of Willett et al. (2013), appendix A, such as SBc2m.
 
-  The way of the largest fractions through the tree of Galaxy Zoo 2; for a quick
-  look only, as its authors say, never for quantitative work.
-
-  Returns:
-    Text [N]; "" where nobody answered the first question.
+  The way of the largest fractions through the tree of Galaxy Zoo 2, text [N];
+  "" where nobody answered the first question. For a quick look only, as its
+  authors say, never for quantitative work.
   """
   path = walks.majority_path(votes.tree, votes.shares)
 
   def say(question, *words):
+    choice = path[:, votes.tree.question(question)]
     # The last entry is what -1, a question off the way, says.
-    return np.asarray([*words, ""], object)[
-      path[:, votes.tree.question(question)]
-    ]
+    return np.asarray([*words, ""], object)[choice]
 
   return (
     say("smooth-or-featured", "E", "S", "A")
@@ -168,16 +152,8 @@ def gz2_class(votes: Votes) -> np.ndarray:
   )
 
 
-def _debiased(votes):
-  if votes.debiased is None:
-    raise SettingError(
-      "debiased is True: these files hold no debiased fractions."
-    )
-  return votes._replace(shares=votes.debiased)
-
-
 def _largest(shares, threshold):
-  """Index of the largest share, LEFT_OUT where it is under the threshold."""
+  """Index of the first of the largest, LEFT_OUT if under the threshold."""
   known = np.nan_to_num(shares, nan=-1.0)
   label = known.argmax(axis=1)
   return np.where(known.max(axis=1) >= threshold, label, LEFT_OUT)
@@ -218,13 +194,8 @@ def majority_answer(
   shares = votes.shares[:, tree.slices[q]]
   label = _largest(shares, threshold)
   label[votes.asked[:, q] < min_asked] = LEFT_OUT
-  return Choice(
-    class_names(tree, q),
-    shares,
-    label,
-    np.all(np.isnan(shares), axis=1),
-    question,
-  )
+  unanswered = np.all(np.isnan(shares), axis=1)
+  return Choice(class_names(tree, q), shares, label, unanswered, question)
 
 
 def _clean_five(votes: Votes) -> Choice:
@@ -252,7 +223,7 @@ def _clean_five(votes: Votes) -> Choice:
   return _choice(
     ("round", "in_between", "cigar", "edge_on", "spiral"),
     np.stack([*roundness, edge_on, arms], axis=1),
-    _first_match(rules),
+    _largest(np.stack(rules, axis=1), True),
     votes,
   )
 
@@ -272,25 +243,14 @@ def _four(votes: Votes, *, threshold: Share = 0.0) -> Choice:
   """
   threshold = threshold or 0.6
   shares = four_shares(votes.tree, votes.cumulative)
+  irregular = shares[:, _IRREGULAR] >= threshold
   regular = np.where(np.arange(4) == _IRREGULAR, 0, shares)
-  return _choice(
-    FOUR,
-    shares,
-    np.where(
-      shares[:, _IRREGULAR] >= threshold,
-      _IRREGULAR,
-      _largest(regular, threshold),
-    ),
-    votes,
-  )
+  label = np.where(irregular, _IRREGULAR, _largest(regular, threshold))
+  return _choice(FOUR, shares, label, votes)
 
 
 FOUR = ("spiral", "elliptical", "irregular", "lenticular")
-
-
 _IRREGULAR = FOUR.index("irregular")
-
-
 # The answers, of all trees and of networks of these classes, whose shares add
 # up to that of each class.
 _ANSWERS_OF_FOUR = (
@@ -315,13 +275,8 @@ def four_shares(tree: Tree, cumulative: np.ndarray) -> np.ndarray:
 
   0 for a class whose answers the tree does not have.
   """
-  return np.stack(
-    [
-      cumulative[:, [name in answers for name in tree.answers]].sum(axis=1)
-      for answers in _ANSWERS_OF_FOUR
-    ],
-    axis=1,
-  )
+  columns = [np.isin(tree.answers, answers) for answers in _ANSWERS_OF_FOUR]
+  return np.stack([cumulative[:, a].sum(axis=1) for a in columns], axis=1)
 
 
 def _leaf(votes: Votes) -> Choice:
@@ -340,50 +295,29 @@ def _leaf(votes: Votes) -> Choice:
     return np.where(part.sum(axis=1) > 0, part.argmax(axis=1), LEFT_OUT)
 
   smooth, roundness = is_asked("how-rounded"), largest("how-rounded")
-  disk, arms, bar = (
-    is_asked("has-spiral-arms"),
-    largest("has-spiral-arms"),
-    largest("bar"),
-  )
+  disk, arms = is_asked("has-spiral-arms"), largest("has-spiral-arms")
+  spiral, bar = disk & (arms == 0), largest("bar")
   no_bar = len(tree.questions[tree.question("bar")].answers) - 1
-  rules = [
-    smooth & (roundness == 1),
-    smooth & (roundness == 0),
-    smooth & (roundness == 2),
-    # The question after "edge-on: yes" has two names.
-    is_asked("bulge-shape" if "gz2" in tree.name else "edge-on-bulge"),
-    disk & (arms == 0) & (bar == no_bar),
-    disk & (arms == 0) & (bar != no_bar) & (bar != LEFT_OUT),
-    disk & (arms == 1),
-  ]
-  return _choice(
-    (
-      "smooth_inbetween",
-      "smooth_round",
-      "smooth_cigar",
-      "edge_on_disk",
-      "unbarred_spiral",
-      "barred_spiral",
-      "featured_without_bar_or_spiral",
-    ),
-    np.stack(rules, axis=1).astype(np.float64),
-    _first_match(rules),
-    votes,
-  )
-
-
-def _first_match(rules: Sequence[np.ndarray]) -> np.ndarray:
-  """Index of the first rule bool[N] that holds, i64[N], or LEFT_OUT."""
-  matrix = np.stack(rules, axis=1)
-  return np.where(matrix.any(axis=1), matrix.argmax(axis=1), LEFT_OUT)
+  # The question after "edge-on: yes" has two names.
+  edge_on = is_asked("bulge-shape" if "gz2" in tree.name else "edge-on-bulge")
+  rules = {
+    "smooth_inbetween": smooth & (roundness == 1),
+    "smooth_round": smooth & (roundness == 0),
+    "smooth_cigar": smooth & (roundness == 2),
+    "edge_on_disk": edge_on,
+    "unbarred_spiral": spiral & (bar == no_bar),
+    "barred_spiral": spiral & (bar != no_bar) & (bar != LEFT_OUT),
+    "featured_without_bar_or_spiral": disk & (arms == 1),
+  }
+  shares = np.stack(list(rules.values()), axis=1).astype(np.float64)
+  return _choice(tuple(rules), shares, _largest(shares, 1), votes)
 
 
 def _choice(classes, shares, label, votes) -> Choice:
   """The choice of a scheme that starts from the first question."""
   unanswered = np.isnan(votes.shares[:, votes.tree.slices[0]]).all(axis=1)
-  return Choice(
-    classes, shares, label, unanswered, votes.tree.questions[0].name
-  )
+  needs = votes.tree.questions[0].name
+  return Choice(classes, shares, label, unanswered, needs)
 
 
 # (votes, **settings) -> Choice

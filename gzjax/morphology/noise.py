@@ -114,24 +114,12 @@ def _share(found, label, rng, kind, *, fraction: Fraction = 0.1):
   return flipped
 
 
-def _by_matrix(matrix, label, rng):
-  flipped = label.copy()
-  for k, row in enumerate(matrix):
-    members = rng.permutation(np.flatnonzero(label == k))
-    ends = np.round(np.cumsum(row) * len(members)).astype(int)
-    flipped[members] = np.searchsorted(ends, np.arange(len(members)), "right")
-  return flipped
-
-
 def wrong_labels(
   model: FlipModel, label: np.ndarray, evidence: Evidence
 ) -> Proposals:
   """Draws a wrong label for every example that the flip model may touch.
 
-  Args:
-    model: see `FlipModel`.
-    label: i[N], the true labels.
-    evidence: on the same galaxies.
+  The evidence is on the same galaxies as the true labels i[N].
 
   Raises:
     UserError: for a setting that cannot be, or missing evidence.
@@ -143,36 +131,27 @@ def wrong_labels(
   return row(rng, label, evidence, model.class_names, **own)
 
 
-def uniform(
-  rng: np.random.Generator,
-  label: np.ndarray,
-  evidence: Evidence,
-  classes: tuple[str, ...],
-) -> Proposals:
+def _uniform(rng, label, _evidence, classes):
   """Any class turns into any other one with equal probability."""
-  del evidence
   shift = rng.integers(1, len(classes), len(label))
   return Proposals(np.arange(len(label)), (label + shift) % len(classes))
 
 
-def confusable(
-  rng: np.random.Generator,
-  label: np.ndarray,
-  evidence: Evidence,
-  classes: tuple[str, ...],
+def _confusable(
+  _rng,
+  label,
+  _evidence,
+  classes,
   *,
   pair: tuple[str, ...] = ("smooth", "featured"),
-) -> Proposals:
+):
   """Two classes are swapped, as by volunteers who cannot tell them apart.
 
   Args:
-    rng: not needed.
     label: i[N], the true labels.
-    evidence: not needed.
     classes: K names.
     pair: confusable: two of the classes.
   """
-  del rng, evidence
   if len(set(pair)) != 2 or not set(pair) <= set(classes):
     raise SettingError(
       f"pair is {tuple(pair)}: give two different classes out of "
@@ -183,17 +162,11 @@ def confusable(
   return Proposals(rows, first + second - label[rows])
 
 
-def ambiguity(
-  rng: np.random.Generator,
-  label: np.ndarray,
-  evidence: Evidence,
-  classes: tuple[str, ...],
-) -> Proposals:
+def _ambiguity(rng, label, evidence, _classes):
   """Galaxies that volunteers disagree on go wrong more often.
 
   As the share of votes for other classes, to the class that others voted for.
   """
-  del classes
   if evidence.shares is None:
     raise SettingError(
       "kind=ambiguity needs the votes behind the labels, and this data set has "
@@ -202,48 +175,38 @@ def ambiguity(
   return _draw(rng, label, evidence.shares)
 
 
-def by_matrix(
-  rng: np.random.Generator,
-  label: np.ndarray,
-  evidence: Evidence,
-  classes: tuple[str, ...],
-  *,
-  matrix: tuple[tuple[float, ...], ...] = (),
-) -> Proposals:
+def _by_matrix(
+  rng, label, _evidence, classes, *, matrix: tuple[tuple[float, ...], ...] = ()
+):
   """Each class gets labels by probabilities; the numbers are exact (rounded).
 
   Args:
     rng: draws the galaxies.
     label: i[N], the true labels.
-    evidence: not needed.
     classes: K names.
     matrix: K rows of true classes: the probabilities of the K labels.
   """
-  del evidence
   found = _matrix(matrix, classes)
-  return _draw(rng, label, found[label])._replace(
-    flip=lambda rng: _by_matrix(found, label, rng)
-  )
+
+  def flip(rng):
+    flipped = label.copy()
+    for k, row in enumerate(found):
+      members = rng.permutation(np.flatnonzero(label == k))
+      ends = np.round(np.cumsum(row) * len(members)).astype(int)
+      flipped[members] = np.searchsorted(ends, np.arange(len(members)), "right")
+    return flipped
+
+  return _draw(rng, label, found[label])._replace(flip=flip)
 
 
-def by_column(
-  rng: np.random.Generator,
-  label: np.ndarray,
-  evidence: Evidence,
-  classes: tuple[str, ...],
-  *,
-  column: str = "",
-) -> Proposals:
+def _by_column(_rng, label, evidence, _classes, *, column: str = ""):
   """The labels as they were given, right or wrong, stand in the data.
 
   Args:
-    rng: not needed.
     label: i[N], the true labels.
     evidence: whose `given` they are.
-    classes: K names.
     column: a second label column; votes: most volunteers.
   """
-  del rng, classes
   given = evidence.given
   if given is None:
     raise SettingError(
@@ -257,11 +220,11 @@ def by_column(
 # (rng, label i[N], evidence, classes, **settings) -> Proposals
 NOISE_MODELS: Table[Callable[..., Proposals]] = Table(
   {
-    "uniform": uniform,
-    "confusable": confusable,
-    "ambiguity": ambiguity,
-    "matrix": by_matrix,
-    "column": by_column,
+    "uniform": _uniform,
+    "confusable": _confusable,
+    "ambiguity": _ambiguity,
+    "matrix": _by_matrix,
+    "column": _by_column,
   },
   common=_share,
 )
@@ -299,15 +262,8 @@ def donors(label: np.ndarray, train_label: np.ndarray, seed: int) -> np.ndarray:
 
   A galaxy with a wrong label gets the whole votes of a galaxy that has this
   label rightly, as where two records are mixed up: they obey the decision tree
-  and are wrong in every question.
-
-  Args:
-    label: i[N], true labels.
-    train_label: i[N], wrong where flipped.
-    seed: of the NumPy generator.
-
-  Returns:
-    i[N], rows: its own where the label is right.
+  and are wrong in every question. i[N] true and training labels make rows i[N],
+  its own where the label is right.
 
   Raises:
     UserError: if no galaxy has one of the wrong labels rightly.
@@ -329,12 +285,8 @@ def donors(label: np.ndarray, train_label: np.ndarray, seed: int) -> np.ndarray:
 def discovered(flipped: np.ndarray, share: float, seed: int) -> np.ndarray:
   """The wrong labels that somebody has found: a random part, sorted.
 
-  Larger shares of the same seed contain the smaller ones.
-
-  Args:
-    flipped: i[n], rows of the flipped examples.
-    share: the part that is known, in (0, 1].
-    seed: of the NumPy generator.
+  Of rows i[n] the share in (0, 1]; larger ones of the same seed contain the
+  smaller ones.
 
   Raises:
     UserError: for a share out of range, or one that finds nothing.

@@ -37,13 +37,13 @@ def stratified_split(
   split = np.empty(len(label), np.int8)
   for k, name in enumerate(class_names):
     members = np.flatnonzero(label == k)
-    sizes = _sizes(len(members), np.asarray(fractions))
-    if sizes is None:
+    if len(members) < len(SPLITS):
       raise UserError(
         f"class {name!r} has {len(members)} galaxies, too few to put one into "
         "each of train, validation and test: add galaxies of this class, or "
         "name the classes to keep with --config.labels.classes."
       )
+    sizes = _sizes(len(members), fractions)
     order = np.random.default_rng([seed, k]).permutation(members)
     split[order] = np.repeat(np.arange(len(SPLITS), dtype=np.int8), sizes)
   return split
@@ -56,14 +56,7 @@ def split_by_id(
 
   It stays there whatever labels are made of the votes and whichever galaxies
   are added, so that networks of other labels can be compared on the same ones.
-
-  Args:
-    ids: N names.
-    fractions: shares of train, validation and test; they sum to 1.
-    seed: other seeds draw other splits.
-
-  Returns:
-    i8[N], indices of `SPLITS`.
+  Returns i8[N], indices of `SPLITS`; other seeds draw other splits.
   """
   check("split", tuple(fractions), Shares)
   words = (
@@ -101,7 +94,7 @@ def check_all_present(
   Args:
     label: i[N], indices of `class_names`.
     split: i[N], indices of `SPLITS`.
-    class_names: K names.
+    class_names: for the error message.
 
   Raises:
     UserError: naming the first class and split without a galaxy.
@@ -117,11 +110,9 @@ def check_all_present(
         )
 
 
-def _sizes(n: int, fractions: np.ndarray) -> np.ndarray | None:
-  """Largest-remainder sizes, each at least 1; None if n is too small."""
-  if n < len(fractions):
-    return None
-  exact = n * fractions
+def _sizes(n: int, fractions: Sequence[float]) -> np.ndarray:
+  """Largest-remainder sizes, each at least 1."""
+  exact = n * np.asarray(fractions)
   sizes = np.floor(exact).astype(int)
   order = np.argsort(sizes - exact, kind="stable")
   sizes[order[: n - sizes.sum()]] += 1

@@ -1,16 +1,16 @@
 """The questions that Galaxy Zoo asks, and the arithmetic of their answers.
 
-A `Tree` is data: questions, answers, and after which answers a question is
-asked. Vote fractions come in two forms: *conditional*, where the answers of
-each question sum to 1, and *cumulative*, where they sum to the share of
-volunteers who were asked, as in the files of the Kaggle challenge. All
-functions take and return arrays of NumPy or JAX (traced ones, too), with the
-answers on the last axis, in the order of `Tree.answers`.
+Vote fractions are *conditional*, where the answers of each question sum to 1,
+or *cumulative*, where they sum to the share of volunteers who were asked, as in
+the files of the Kaggle challenge. All functions take and return arrays of NumPy
+or JAX (traced ones, too), answers on the last axis as in `Tree.answers`.
 """
 
 from collections.abc import Sequence
 import dataclasses
 from functools import cached_property
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,11 +48,9 @@ class Tree:
   @cached_property
   def slices(self) -> tuple[slice, ...]:
     """Where the answers of each question stand among all answers."""
-    ends = np.cumsum([len(question.answers) for question in self.questions])
-    return tuple(
-      slice(int(end) - len(question.answers), int(end))
-      for question, end in zip(self.questions, ends, strict=True)
-    )
+    sizes = [len(question.answers) for question in self.questions]
+    ends = np.cumsum([0, *sizes]).tolist()
+    return tuple(slice(start, end) for start, end in pairwise(ends))
 
   @cached_property
   def question_of(self) -> np.ndarray:
@@ -64,24 +62,17 @@ class Tree:
   def parents(self) -> tuple[tuple[int, ...], ...]:
     """For each question the answers (indices) after which it is asked."""
     return tuple(
-      tuple(self.index(name) for name in question.after)
-      for question in self.questions
+      tuple(map(self.index, question.after)) for question in self.questions
     )
 
   @cached_property
   def order(self) -> tuple[int, ...]:
     """Question indices, each after all the questions that lead to it."""
-    found: list[int] = []
-
-    def visit(q):
-      for answer in self.parents[q]:
-        visit(int(self.question_of[answer]))
-      if q not in found:
-        found.append(q)
-
-    for q in range(len(self.questions)):
-      visit(q)
-    return tuple(found)
+    asked_after = {
+      q: self.question_of[list(answers)].tolist()
+      for q, answers in enumerate(self.parents)
+    }
+    return tuple(TopologicalSorter(asked_after).static_order())
 
   @cached_property
   def branches(self) -> tuple[str, ...]:
@@ -89,24 +80,16 @@ class Tree:
 
     The names of `BRANCHES` where it knows all questions, else the questions'.
     """
-    names = [question.name for question in self.questions]
+    names = tuple(question.name for question in self.questions)
     known = all(name in BRANCHES for name in names)
-    return tuple(BRANCHES[name] if known else name for name in names)
+    return tuple(BRANCHES[name] for name in names) if known else names
 
   def index(self, answer: str) -> int:
-    """Index of an answer by its full name.
-
-    Raises:
-      ValueError: if the tree has no such answer.
-    """
+    """Index of an answer by its full name; ValueError if there is none."""
     return self.answers.index(answer)
 
   def question(self, name: str) -> int:
-    """Index of a question by its name.
-
-    Raises:
-      ValueError: if the tree has no such question.
-    """
+    """Index of a question by its name; ValueError if there is none."""
     return [question.name for question in self.questions].index(name)
 
   def kaggle_columns(self) -> tuple[str, ...]:
@@ -162,13 +145,11 @@ def to_json(tree: Tree) -> dict[str, Any]:
 
 def from_json(plain: dict[str, Any]) -> Tree:
   """The tree of `to_json`."""
-  return Tree(
-    plain["name"],
-    tuple(
-      Question(q["name"], q["text"], tuple(q["answers"]), tuple(q["after"]))
-      for q in plain["questions"]
-    ),
+  questions = tuple(
+    Question(q["name"], q["text"], tuple(q["answers"]), tuple(q["after"]))
+    for q in plain["questions"]
   )
+  return Tree(plain["name"], questions)
 
 
 def sums(tree: Tree, values: Array) -> Array:
@@ -190,7 +171,7 @@ def conditional(tree: Tree, values: Array, empty: float = 0.0) -> Array:
     where that sum is 0, too.
   """
   xp = values.__array_namespace__()
-  total = _per_answer(tree, sums(tree, values))
+  total = sums(tree, values)[..., tree.question_of]
   shares = values / xp.where(total > 0, total, 1)
   return xp.where(total > 0, shares, empty)
 
@@ -199,22 +180,16 @@ def asked(tree: Tree, shares: Array) -> Array:
   """Share of volunteers who are asked each question: f[...,A] -> f[...,Q].
 
   The forward weights of the tree: the sum over the parent answers of the
-  probability that a volunteer gets there.
-
-  Args:
-    tree: the questions.
-    shares: conditional fractions, all defined.
+  probability that a volunteer gets there. The shares are conditional, and all
+  of them defined.
   """
   xp = shares.__array_namespace__()
   reach: dict[int, Array] = {}
   for q in tree.order:
-    parents = tree.parents[q]
-    if parents:
-      reach[q] = sum(
-        reach[int(tree.question_of[a])] * shares[..., a] for a in parents
-      )
-    else:
-      reach[q] = xp.ones_like(shares[..., 0])
+    ways = [
+      reach[tree.question_of[a]] * shares[..., a] for a in tree.parents[q]
+    ]
+    reach[q] = sum(ways) if ways else xp.ones_like(shares[..., 0])
   return xp.stack([reach[q] for q in range(len(reach))], axis=-1)
 
 
@@ -224,7 +199,7 @@ def joint(tree: Tree, shares: Array) -> Array:
   The product of the conditional fractions up the tree, summed over the ways
   that lead there: f[...,A] -> f[...,A].
   """
-  return _per_answer(tree, asked(tree, shares)) * shares
+  return asked(tree, shares)[..., tree.question_of] * shares
 
 
 def joint_probability(tree: Tree, shares: Array, answer: str) -> Array:
@@ -256,10 +231,6 @@ def violation(tree: Tree, cumulative: Array) -> Array:
     for parents in tree.parents
   ]
   return sums(tree, cumulative) - xp.stack(wanted, axis=-1)
-
-
-def _per_answer(tree, per_question):
-  return per_question[..., tree.question_of]
 
 
 def column_key(name: str) -> str:

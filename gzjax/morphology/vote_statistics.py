@@ -12,12 +12,8 @@ from gzjax.morphology.splits import SPLITS
 def correlations(values: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
   """Pearson's correlation of every two answers over the galaxies.
 
-  Args:
-    values: f[N,A], such as cumulative vote fractions.
-    names: A answers.
-
-  Returns:
-    A x A; NaN for an answer that is the same for all galaxies.
+  Of values f[N,A], such as cumulative vote fractions, and A names: A x A; NaN
+  for an answer that is the same for all galaxies.
   """
   centred = values - values.mean(axis=0)
   spread = np.sqrt(np.sum(centred**2, axis=0))
@@ -43,14 +39,15 @@ def compare_splits(
     (`p_`). With 2A comparisons a p under 0.05 is nothing; one under 0.05 / 2A
     would be.
   """
-  parts = [values[split == k] for k in range(len(SPLITS))]
+  parts = {label: values[split == k] for k, label in enumerate(SPLITS)}
   rows = []
   for a, name in enumerate(names):
     row: dict[str, object] = {"answer": name}
-    for label, part in zip(SPLITS, parts, strict=True):
-      row[f"mean_{label}"] = part[:, a].mean()
-    for label, part in list(zip(SPLITS, parts, strict=True))[1:]:
-      found = stats.ks_2samp(parts[0][:, a], part[:, a], method="asymp")
+    column = {label: part[:, a] for label, part in parts.items()}
+    for label in SPLITS:
+      row[f"mean_{label}"] = column[label].mean()
+    for label in SPLITS[1:]:
+      found = stats.ks_2samp(column["train"], column[label], method="asymp")
       row[f"ks_{label}"], row[f"p_{label}"] = found.statistic, found.pvalue
     rows.append(row)
   return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""What volunteers said about galaxies."""
+"""What volunteers said about galaxies, and what networks say."""
 
 from typing import NamedTuple
 
@@ -36,10 +36,26 @@ class Votes(NamedTuple):
     return self._cut(tree, np.s_[:, trees.places(self.tree, tree)])
 
   def _cut(self, tree, at):
-    counts, debiased = (
-      None if x is None else x[at] for x in (self.counts, self.debiased)
-    )
-    return Votes(tree, self.shares[at], counts, debiased)
+    rest = (None if x is None else x[at] for x in self[2:])
+    return Votes(tree, self.shares[at], *rest)
+
+
+class Predictions(NamedTuple):
+  """What a network says about N galaxies, answers in the order of the tree."""
+
+  tree: Tree
+  shares: np.ndarray  # f64[N,A], conditional
+  concentration: np.ndarray | None = None  # f64[N,A], of Dirichlet laws
+
+  @property
+  def cumulative(self) -> np.ndarray:
+    """f64[N,A], shares of all volunteers."""
+    return trees.joint(self.tree, self.shares)
+
+  def select(self, rows: np.ndarray) -> "Predictions":
+    """The predictions for some of the galaxies."""
+    rest = (None if x is None else x[rows] for x in self[2:])
+    return Predictions(self.tree, self.shares[rows], *rest)
 
 
 def from_counts(
@@ -55,9 +71,7 @@ def from_fractions(
   tree: Tree, fractions: np.ndarray, debiased: np.ndarray | None = None
 ) -> Votes:
   """Votes from cumulative fractions f[N,A], as the Kaggle files have them."""
-  fractions = fractions.astype(np.float64)
-  shares = trees.conditional(tree, fractions, empty=np.nan)
-  return Votes(tree, shares, None, debiased)
+  return from_counts(tree, fractions, debiased)._replace(counts=None)
 
 
 def answered(votes: Votes, question: str) -> np.ndarray:

@@ -11,9 +11,7 @@ from gzjax.morphology import trees
 def majority_path(tree: trees.Tree, shares: np.ndarray) -> np.ndarray:
   """The way of the largest conditional fractions through the tree.
 
-  Args:
-    tree: the questions.
-    shares: f[N,A], conditional; NaN or 0 where nobody was asked.
+  The shares f[N,A] are conditional; NaN or 0 where nobody was asked.
 
   Returns:
     i64[N,Q]: the answer of each question that lies on the way, counted within
@@ -29,14 +27,9 @@ def majority_path(tree: trees.Tree, shares: np.ndarray) -> np.ndarray:
 
 
 def reached(tree: trees.Tree, path: np.ndarray) -> np.ndarray:
-  """The questions that the way of a galaxy leads to, answered or not.
+  """The questions that `majority_path` leads to, answered or not: bool[N,Q].
 
-  Args:
-    tree: the questions.
-    path: i64[N,Q], see `majority_path`.
-
-  Returns:
-    bool[N,Q]; True for questions that are always asked.
+  True for questions that are always asked.
   """
   questions = range(len(tree.questions))
   return np.stack([_leads_to(tree, path, q) for q in questions], axis=1)
@@ -55,13 +48,9 @@ class Step(NamedTuple):
 def walk(tree: trees.Tree, shares: np.ndarray) -> list[list[Step]]:
   """The way of the largest conditional fractions, galaxy by galaxy.
 
-  Args:
-    tree: the questions.
-    shares: f[N,A], conditional; the way ends at a question that is NaN or 0.
-
-  Returns:
-    For each of the N galaxies its steps, level by level; none where no question
-    is answered.
+  The shares f[N,A] are conditional; the way ends at a question where they are
+  NaN or 0. Each galaxy's steps come level by level; none where no question is
+  answered.
   """
   path = majority_path(tree, shares)
   return [_steps(tree, *galaxy) for galaxy in zip(path, shares, strict=True)]
@@ -99,9 +88,8 @@ def _leads_to(tree, choice, q):
   """Who is asked question `q` after the answers `choice` i64[N,Q], bool[N]."""
   if not tree.parents[q]:
     return np.ones(len(choice), bool)
-  return np.any([_chosen(tree, choice, a) for a in tree.parents[q]], axis=0)
-
-
-def _chosen(tree, choice, answer):
-  q = tree.question_of[answer]
-  return choice[:, q] == answer - tree.slices[q].start
+  given = [
+    choice[:, tree.question_of[a]] == a - tree.slices[tree.question_of[a]].start
+    for a in tree.parents[q]
+  ]
+  return np.any(given, axis=0)

@@ -18,8 +18,8 @@ from scipy import special
 
 from gzjax.morphology import trees
 from gzjax.morphology.labels import class_names
-from gzjax.morphology.predictions import Predictions
 from gzjax.morphology.trees import Question, Tree
+from gzjax.morphology.votes import Predictions
 from gzjax.objectives import likelihoods, losses
 from gzjax.types import Objective
 

@@ -18,7 +18,8 @@ from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError
 from gzjax.evaluation import questions
 from gzjax.files import write_whole
-from gzjax.morphology import predictions, trees
+from gzjax.morphology import trees
+from gzjax.morphology.votes import Predictions
 from gzjax.morphology.walks import walk, walk_lines
 from gzjax.pipeline import evaluate, prepare
 from gzjax.pipeline.experiment import Experiment
@@ -119,7 +120,7 @@ def _show_galaxies(experiment: Experiment, table: pd.DataFrame) -> None:
   _show("The first galaxies", table[["id_str", "label", *names]])
 
 
-def _show_walks(ids: pd.Series, votes: predictions.Predictions) -> None:
+def _show_walks(ids: pd.Series, votes: Predictions) -> None:
   """Prints the ways of the first galaxies through the tree."""
   walks = walk(votes.tree, votes.shares[: len(ids)])
   for galaxy, steps in zip(ids, walks, strict=True):
@@ -129,7 +130,7 @@ def _show_walks(ids: pd.Series, votes: predictions.Predictions) -> None:
 
 
 def _compare(
-  experiment: Experiment, rows: TableRows, found: predictions.Predictions
+  experiment: Experiment, rows: TableRows, found: Predictions
 ) -> None:
   """Ranks of the table's own votes beside those of the predicted shares."""
   path = experiment.workdir / _RANKS

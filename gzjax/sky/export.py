@@ -19,7 +19,7 @@ import zipfile
 from absl import app, flags
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from gzjax.errors import UserError
 from gzjax.morphology import trees
@@ -78,9 +78,8 @@ def export_kaggle(
     scenes, votes = volunteers.vote_all(seed, label)
     truth = _truth(ids, label, scenes, votes)
     _write_solutions(part, ids, votes.counts, zipped)
-    pictures = render.pictures(
-      seed, np.arange(galaxies), label, rendered, field=2.0
-    )
+    rows = np.arange(galaxies)
+    pictures = render.pictures(seed, rows, label, rendered, field=2.0)
     _write_images(part, ids, pictures, size, zipped)
     truth.to_parquet(part / "truth.parquet", index=False)
     part.rename(folder)
@@ -111,35 +110,7 @@ def kaggle_fractions(counts: np.ndarray) -> np.ndarray:
   return trees.joint(GZ2_KAGGLE, shares)
 
 
-def contact_sheet(
-  *, seed: int = 0, columns: int = 10, size: int = 64
-) -> Image.Image:
-  """Pictures for each of the 37 answers, the plainest of 4,096 galaxies.
-
-  Args:
-    seed: names the sky.
-    columns: pictures of each answer.
-    size: edge of each, in pixels.
-  """
-  label = sample_labels(seed, 4096, (0.35, 0.55, 0.1))
-  _, votes = volunteers.vote_all(seed, label)
-  given = trees.joint(GZ2, np.asarray(votes.perceived_shares))
-  margin, halves = 230, 2
-  rows = -(-len(GZ2.answers) // halves)
-  width = margin + columns * size
-  sheet = Image.new("RGB", (halves * width, rows * size), "white")
-  text = ImageDraw.Draw(sheet)
-  for i, answer in enumerate(GZ2.answers):
-    x, y = i // rows * width, i % rows * size
-    best = np.argsort(-given[:, i])[:columns]
-    images = render.pictures(seed, best, label[best], size)
-    strip = Image.fromarray(np.concatenate(list(images), axis=1))
-    sheet.paste(strip, (x + margin, y))
-    text.text((x + 8, y + size // 2 - 5), answer, fill="black")
-  return sheet
-
-
-def _check(folder, galaxies, class_fractions, size, rendered):
+def _check(folder, galaxies, shares, size, rendered):
   if folder.exists():
     raise UserError(
       f"{folder} exists: choose another --folder, or delete it first."
@@ -149,11 +120,7 @@ def _check(folder, galaxies, class_fractions, size, rendered):
     raise UserError(
       f"--galaxies={galaxies} is not possible: ask for 1 to {most} galaxies."
     )
-  if (
-    len(class_fractions) != len(CLASSES)
-    or min(class_fractions) < 0
-    or sum(class_fractions) <= 0
-  ):
+  if len(shares) != len(CLASSES) or min(shares) < 0 or sum(shares) <= 0:
     raise UserError(
       f"--class_fractions needs a share for each of {', '.join(CLASSES)}: "
       "try --class_fractions=0.43,0.56,0.01."
@@ -173,13 +140,14 @@ def _truth(ids, label, scenes, votes):
   return pd.DataFrame(columns)
 
 
-def _write_images(part, ids, pictures, size, zipped):
+def _write_images(folder, ids, pictures, size, zipped):
   encoded = bounded_map(partial(_jpeg, size=size), pictures)
-  with _image_writer(part, zipped) as write:
-    for number, data in zip(
-      ids, progress(encoded, len(ids), "drawing galaxies")
-    ):
-      write(f"{number}.jpg", data)
+  drawn = progress(encoded, len(ids), "drawing galaxies")
+  if not zipped:
+    (folder / IMAGES).mkdir()
+  with _writer(folder, IMAGES, zipped) as write:
+    for number, data in zip(ids, drawn):
+      write(f"{IMAGES}/{number}.jpg", data)
 
 
 def _jpeg(image: np.ndarray, size: int) -> bytes:
@@ -191,35 +159,27 @@ def _jpeg(image: np.ndarray, size: int) -> bytes:
 
 
 @contextmanager
-def _image_writer(
-  folder: Path, zipped: bool
+def _writer(
+  folder: Path, stem: str, zipped: bool, compression: int = zipfile.ZIP_STORED
 ) -> Iterator[Callable[[str, bytes], object]]:
-  """Gives `write(name, data)`."""
+  """Gives `write(name, data)`: to a file in `folder`, or in its `stem`.zip."""
   if zipped:
-    with zipfile.ZipFile(folder / f"{IMAGES}.zip", "w") as archive:
+    with zipfile.ZipFile(folder / f"{stem}.zip", "w") as archive:
       # A fixed date, so that the same sky is the same file.
       yield lambda name, data: archive.writestr(
-        zipfile.ZipInfo(f"{IMAGES}/{name}"), data
+        zipfile.ZipInfo(name), data, compression
       )
   else:
-    (folder / IMAGES).mkdir()
-    yield lambda name, data: (folder / IMAGES / name).write_bytes(data)
+    yield lambda name, data: (folder / name).write_bytes(data)
 
 
 def _write_solutions(folder, ids, counts, zipped):
-  table = pd.DataFrame(
-    kaggle_fractions(counts), columns=list(GZ2_KAGGLE.kaggle_columns())
-  )
+  columns = list(GZ2_KAGGLE.kaggle_columns())
+  table = pd.DataFrame(kaggle_fractions(counts), columns=columns)
   table.insert(0, "GalaxyID", ids)
   text = table.to_csv(index=False, float_format="%.6f")
-  name = f"{SOLUTIONS}.csv"
-  if zipped:
-    with zipfile.ZipFile(folder / f"{SOLUTIONS}.zip", "w") as archive:
-      archive.writestr(
-        zipfile.ZipInfo(name), text, compress_type=zipfile.ZIP_DEFLATED
-      )
-  else:
-    (folder / name).write_text(text)
+  with _writer(folder, SOLUTIONS, zipped, zipfile.ZIP_DEFLATED) as write:
+    write(f"{SOLUTIONS}.csv", text.encode())
 
 
 def _define_flags():

@@ -2,8 +2,6 @@
 
 Parameters are drawn first (`sample_scene`), pictures second (`render`), both
 as pure functions of a key, so that the truth behind each picture is known.
-Every answer of Galaxy Zoo 2's tree is a parameter of the scene.
-
 Lengths in a picture are in half-light radii of its galaxy, and surface
 brightness is in units of the noise of the sky in one pixel of the camera.
 """
@@ -14,36 +12,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 import numpy as np
 
-from gzjax.sky.scene import (
-  DISK_STARS,
-  LENSED,
-  OLD_STARS,
-  YOUNG_STARS,
-  Draws,
-  Scene,
-  View,
-  chunks,
-  draw_flux,
-  galaxy_keys,
-  observe,
-  sample_scenes,
+from gzjax.sky import scene as sky
+
+# Brightness in (i, r, g), shown as (red, green, blue).
+_COLOURS = (
+  (1.2, 1.0, 0.69),  # old stars
+  (1.08, 1.0, 0.84),  # of a disk
+  (0.95, 0.94, 1.15),  # young ones
+  (0.65, 0.85, 1.35),  # a lensed galaxy
 )
-
-# Of dust: it lets red light pass more easily.
-_OPACITY = (0.6, 1.0, 1.4)
-
-
+_OPACITY = (0.6, 1.0, 1.4)  # of dust: it lets red light pass more easily
 _CAMERA_PIXEL = 0.396  # arcsec
-
-
 _FULL_WELL = 2500.0  # brightness at which a pixel of the camera is full
-
-
 _GAIN = 27.5  # photons for one unit of brightness
-
-
 _SCALES = 1.678  # scale lengths in a half-light radius, exponential disk
 
 
@@ -61,7 +45,7 @@ class Details(NamedTuple):
   Directions are unit vectors f32[2], lengths are in half-light radii.
   """
 
-  view: View
+  view: sky.View
   centre: jax.Array  # f32[2], y and x
   major_axis: jax.Array
   bar_axis: jax.Array  # in the plane of the disk
@@ -91,7 +75,11 @@ class Details(NamedTuple):
 
 
 def render(
-  key: jax.Array, scene: Scene, details: Details, size: int, field: float = 1.0
+  key: jax.Array,
+  scene: sky.Scene,
+  details: Details,
+  size: int,
+  field: float = 1.0,
 ) -> jax.Array:
   """One picture, u8[size,size,3].
 
@@ -115,11 +103,7 @@ def render(
 
 
 def render_batch(
-  seed: int,
-  index: jax.typing.ArrayLike,
-  label: jax.typing.ArrayLike,
-  size: int,
-  field: float = 1.0,
+  seed: int, index: ArrayLike, label: ArrayLike, size: int, field: float = 1.0
 ) -> jax.Array:
   """Pictures i of a sky: u8[B,size,size,3], a function of (seed, i, label).
 
@@ -132,7 +116,7 @@ def render_batch(
   """
   # Programs of their own: in one, XLA would compute the parameters for each
   # pixel.
-  scenes = sample_scenes(seed, index, label)
+  scenes = sky.sample_scenes(seed, index, label)
   noise_keys, details = _sample_details(seed, index, scenes)
   return _render_all(noise_keys, scenes, details, size, field)
 
@@ -140,16 +124,8 @@ def render_batch(
 def pictures(
   seed: int, index: np.ndarray, label: np.ndarray, size: int, field: float = 1.0
 ) -> Iterator[np.ndarray]:
-  """The pictures of any number of galaxies, one by one: u8[size,size,3].
-
-  Args:
-    seed: names the sky.
-    index: i[N], number of each picture in the sky.
-    label: i[N], indices of `CLASSES`.
-    size: edge in pixels.
-    field: see `render`.
-  """
-  for count, numbers, labels in chunks(index, label):
+  """What `render_batch` draws, for any number of galaxies: u8[size,size,3]."""
+  for count, numbers, labels in sky.chunks(index, label):
     batch = render_batch(seed, numbers, labels, size, field)
     yield from np.asarray(batch)[:count]
 
@@ -157,7 +133,7 @@ def pictures(
 @jax.jit
 def _sample_details(seed, index, scenes):
   def one(i, scene):
-    details_key, noise_key = jax.random.split(galaxy_keys(seed, i)[1])
+    details_key, noise_key = jax.random.split(sky.galaxy_keys(seed, i)[1])
     return noise_key, sample_details(details_key, scene)
 
   return jax.vmap(one)(index, scenes)
@@ -169,10 +145,10 @@ def _render_all(keys, scenes, details, size, field):
   return jax.vmap(one)(keys, scenes, details)
 
 
-def sample_details(key: jax.Array, scene: Scene) -> Details:
+def sample_details(key: jax.Array, scene: sky.Scene) -> Details:
   """Draws what the scene leaves open."""
-  draw = Draws(key, 64)
-  view = observe(scene)
+  draw = sky.Draws(key, 64)
+  view = sky.observe(scene)
   return Details(
     view=view,
     centre=0.1 * draw.normal((2,)),
@@ -212,7 +188,7 @@ def _sample_sources(draw, view):
   # So many in a field of that many square arcseconds.
   seen = draw.uniform(0.0, 1.0, (count,)) < (view.edge * view.radius / 40) ** 2
   extent = jnp.maximum(draw.uniform(-0.7, 0.7, (count,)), 0) / view.radius
-  flux = seen * draw_flux(magnitudes) / view.radius**2
+  flux = seen * sky.draw_flux(magnitudes) / view.radius**2
   return Spots(
     places,
     jnp.hypot(view.blur, extent),
@@ -222,7 +198,7 @@ def _sample_sources(draw, view):
 
 def _sample_star(draw, view):
   """A star that fills the pixels of the camera."""
-  flux = draw_flux(draw.uniform(10.5, 13.0)) / view.radius**2
+  flux = sky.draw_flux(draw.uniform(10.5, 13.0)) / view.radius**2
   return Spots(
     0.2 * view.edge * draw.normal((1, 2)),
     1.5 * view.blur[None],
@@ -257,24 +233,16 @@ def _galaxy(scene, details, axis):
   disk, arms, bar = _disk(scene, details, u, v)
   companion = flux * scene.companion * _companion(details, y, x, soft)
   lensed = scene.lens * _arc(details, y, x)
-  polar = (
-    0.5 * scene.polar_ring * _ridge(jnp.hypot(across, along / 0.3) - 1.7, 0.35)
-  )
-  maps = [
-    bulge + bar + 0.6 * companion,
-    disk + 0.4 * companion + polar,
-    arms,
-    lensed,
-  ]
-  populations = _blur(jnp.stack(maps), details.view.blur / pixel)
-  colours = jnp.array((OLD_STARS, DISK_STARS, YOUNG_STARS, LENSED))
+  polar = _ridge(jnp.hypot(across, along / 0.3) - 1.7, 0.35)
+  old = bulge + bar + 0.6 * companion
+  disk = disk + 0.4 * companion + 0.5 * scene.polar_ring * polar
+  maps = jnp.stack([old, disk, arms, lensed])
+  populations = _blur(maps, details.view.blur / pixel)
+  colours = jnp.array(_COLOURS)
   colours *= 1 + scene.redness * jnp.array([[1.0, 0.0, -1.0]])
   light = jnp.einsum("pc,pyx->cyx", colours, populations)
-  return (
-    details.view.brightness
-    * light
-    * _transmission(scene, details.view, along, across)
-  )
+  passed = _transmission(scene, details.view, along, across)
+  return details.view.brightness * light * passed
 
 
 def _rotate(y, x, direction):
@@ -302,9 +270,8 @@ def _bulge(scene, details, along, across, soft):
   """
   # Bulges of disks are rounder than the disks, and small.
   whole = scene.bulge_fraction**1.5
-  ratio = scene.axis_ratio * whole + (1 - whole) * jnp.maximum(
-    scene.axis_ratio, 0.75
-  )
+  rounder = jnp.maximum(scene.axis_ratio, 0.75)
+  ratio = scene.axis_ratio * whole + (1 - whole) * rounder
   power = 2 + 3 * scene.boxiness
   y = jnp.hypot(across / ratio, soft)
   x = jnp.hypot(along, soft)
@@ -334,8 +301,7 @@ def _sersic_b(index):
 def _disk(scene, details, u, v):
   """Disk, arms and bar in the plane (u, v): three maps.
 
-  A disk without features has mean brightness 1 inside of its half-light
-  radius.
+  Inside of its half-light radius a plain disk has mean brightness 1.
   """
   # The cosine of the azimuth from the side that a disturbed disk leans to.
   leaning, aside = _rotate(v, u, details.side)
@@ -453,10 +419,8 @@ def _star(details, axis):
 def _fault(details, y, x):
   """A stripe, narrow or wider than the picture."""
   _, across = _rotate(y, x, details.fault_axis)
-  inside = jnp.minimum(
-    across - details.fault_start,
-    details.fault_start + details.fault_width - across,
-  )
+  end = details.fault_start + details.fault_width
+  inside = jnp.minimum(across - details.fault_start, end - across)
   return jax.nn.sigmoid(details.fault_sharpness * inside)
 
 

@@ -5,14 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 import numpy as np
 
 CLASSES = ("smooth", "featured", "artifact")
-
-
 _, _FEATURED, _ARTIFACT = range(3)
-
-
 # Fields of a scene, in the order of Galaxy Zoo 2's answers.
 ODD_FEATURES = (
   "ring",
@@ -23,30 +20,9 @@ ODD_FEATURES = (
   "companion",
   "dust_lane",
 )
-
-
-# Brightness in (i, r, g), shown as (red, green, blue).
-OLD_STARS = (1.2, 1.0, 0.69)
-
-
-DISK_STARS = (1.08, 1.0, 0.84)
-
-
-YOUNG_STARS = (0.95, 0.94, 1.15)
-
-
-LENSED = (0.65, 0.85, 1.35)
-
-
 _CHUNK = 64  # galaxies that are drawn at once
-
-
-SKY_NOISE = 24.5  # mag/arcsec^2, in a pixel of the camera
-
-
+_SKY_NOISE = 24.5  # mag/arcsec^2, in a pixel of the camera
 _HUBBLE_LENGTH = 4283.0  # Mpc, for 70 km/s/Mpc
-
-
 _EDGE = 5.8  # of a picture of a sharp galaxy, half-light radii
 
 
@@ -172,9 +148,7 @@ def observe(scene: Scene) -> View:
 
 
 @jax.jit
-def sample_scenes(
-  seed: int, index: jax.typing.ArrayLike, label: jax.typing.ArrayLike
-) -> Scene:
+def sample_scenes(seed: int, index: ArrayLike, label: ArrayLike) -> Scene:
   """What the pictures of `render_batch` show, fields f32[B]."""
 
   def one(i, k):
@@ -200,9 +174,7 @@ def chunks(
     )
 
 
-def galaxy_keys(
-  seed: jax.typing.ArrayLike, index: jax.typing.ArrayLike
-) -> jax.Array:
+def galaxy_keys(seed: ArrayLike, index: ArrayLike) -> jax.Array:
   """Keys of the scene, the picture and the votes of galaxy `index`, [3]."""
   return jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
 
@@ -265,4 +237,4 @@ def _sample_artifact(draw, artifact):
 
 def draw_flux(magnitude):
   """Magnitudes (per arcsec^2) to units of the noise of the sky."""
-  return 10 ** (0.4 * (SKY_NOISE - magnitude))
+  return 10 ** (0.4 * (_SKY_NOISE - magnitude))

@@ -73,7 +73,7 @@ def clear_sight() -> Sight:
 
 
 def sight(scene: Scene) -> Sight:
-  """How well the scene is seen from here."""
+  """How well a scene is seen from here."""
   view = observe(scene)
   sharp = jax.nn.sigmoid(-5 * jnp.log(view.blur / 0.24))
   bright = jax.nn.sigmoid(2.5 * jnp.log(view.brightness / 5))
@@ -106,11 +106,6 @@ def vote(key: jax.Array, scene: Scene, tree: Tree = GZ2) -> Tally:
   (2022), and no answer is impossible. 36 to 54 people look at each galaxy of
   Galaxy Zoo 2; in GZD-5 34 to 46 look at 40% of the galaxies, and 3 to 8 at the
   others, as its numbers of votes cluster around 5 or 40 (same source).
-
-  Args:
-    key: of the draws.
-    scene: what they look at.
-    tree: one of those in `CAMPAIGNS`.
   """
   crowd_key, agree_key, vote_key = jax.random.split(key, 3)
   agreement = jax.random.uniform(
@@ -153,10 +148,8 @@ def count_votes(
     jax.random.gumbel(answer_key, (most, len(tree.answers)))
   )
   answers = [
-    jax.nn.one_hot(
-      jnp.argmax(opinions[:, part], axis=1), part.stop - part.start
-    )
-    for part in tree.slices
+    jax.nn.one_hot(jnp.argmax(said, axis=1), said.shape[1])
+    for said in (opinions[:, part] for part in tree.slices)
   ]
   given = trees.joint(tree, jnp.concatenate(answers, axis=1))
   present = jnp.arange(most) < volunteers
@@ -168,27 +161,14 @@ def vote_all(
 ) -> tuple[Scene, Tally]:
   """The truth and the votes of a whole sky, fields f32[N,...] of NumPy.
 
-  Args:
-    seed: names the sky.
-    label: i[N], indices of `scene.CLASSES`.
-    tree: one of those in `CAMPAIGNS`.
+  The label i[N] are indices of `scene.CLASSES`, the tree is one of `CAMPAIGNS`.
   """
   parts = []
   for count, numbers, labels in chunks(np.arange(len(label)), label):
-    batch = vote_batch(seed, numbers, labels, tree)
+    scenes = sample_scenes(seed, numbers, labels)
+    batch = scenes, _vote_all(seed, numbers, scenes, tree)
     parts.append(jax.tree.map(lambda x, n=count: np.asarray(x)[:n], batch))
   return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
-def vote_batch(
-  seed: int,
-  index: jax.typing.ArrayLike,
-  label: jax.typing.ArrayLike,
-  tree: Tree = GZ2,
-) -> tuple[Scene, Tally]:
-  """The truth and the votes behind `render.render_batch`, fields f32[B,...]."""
-  scenes = sample_scenes(seed, index, label)
-  return scenes, _vote_all(seed, index, scenes, tree)
 
 
 @partial(jax.jit, static_argnames="tree")
@@ -236,41 +216,30 @@ def _plain_weak_none(strength):
 
 def _smooth_or_featured(scene, seen, ratio):
   in_disk = _visible(jnp.maximum(scene.arms, scene.bar), seen, ratio)
-  odd = jnp.max(
-    _visible(scene.odd_features() * jnp.array(_ODD_IS_FEATURE), seen)
-  )
+  odd = scene.odd_features() * jnp.array(_ODD_IS_FEATURE)
+  odd = jnp.max(_visible(odd, seen))
   # A disk from the edge is plain even where it is blurred.
   disk = 1 - scene.bulge_fraction
   thin = disk * jax.nn.sigmoid(16 * (0.33 - ratio)) * (0.3 + 0.7 * disk)
   featured = jnp.maximum(jnp.maximum(in_disk, odd), thin) + 0.1 * disk
   # The fainter the galaxy, the more of the picture is the artifact.
   artifact = jnp.maximum(jnp.maximum(scene.star, scene.trail), scene.fault)
-  return jax.nn.softmax(
-    jnp.stack(
-      [
-        jnp.float32(0),
-        _PLAIN * (featured - _SEEN_HALF),
-        -4 + 11 * artifact + 0.8 * (1 - seen.contrast),
-      ]
-    )
-  )
+  logits = [
+    jnp.float32(0),
+    _PLAIN * (featured - _SEEN_HALF),
+    -4 + 11 * artifact + 0.8 * (1 - seen.contrast),
+  ]
+  return jax.nn.softmax(jnp.stack(logits))
 
 
 def _bulge_size(scene, seen, fractions):
   """Shares of answers whose bulges have these fractions of the light."""
-  steps = jnp.interp(
-    scene.bulge_fraction,
-    jnp.array(fractions),
-    jnp.arange(float(len(fractions))),
-  )
+  places = jnp.arange(float(len(fractions)))
+  steps = jnp.interp(scene.bulge_fraction, jnp.array(fractions), places)
   # Blurred middles look like bulges.
   fuzzy = 1 - seen.contrast
-  middle = (len(fractions) - 1) / 2
-  return _nearest(
-    steps + 0.4 * fuzzy * (middle - steps),
-    tuple(range(len(fractions))),
-    0.4 + 0.3 * fuzzy,
-  )
+  steps += 0.4 * fuzzy * ((len(fractions) - 1) / 2 - steps)
+  return _nearest(steps, places, 0.4 + 0.3 * fuzzy)
 
 
 def _seen_companion(scene, seen):
@@ -281,11 +250,8 @@ def _seen_companion(scene, seen):
 def _seen_odd(scene, seen):
   """Strengths of the odd features as seen, f32[7]."""
   merger = GZ2.questions[GZ2.question("odd-feature")].answers.index("merger")
-  return (
-    _visible(scene.odd_features(), seen)
-    .at[merger]
-    .set(_seen_companion(scene, seen))
-  )
+  strengths = _visible(scene.odd_features(), seen)
+  return strengths.at[merger].set(_seen_companion(scene, seen))
 
 
 def _is_odd(strength):
@@ -299,14 +265,10 @@ def _bulge_shape(scene, seen):
 
 
 def _arm_count(scene, seen):
-  known = _nearest(
-    jnp.minimum(scene.arm_count, 5.0),
-    (1.0, 2.0, 3.0, 4.0, 5.0),
-    0.45 + 0.5 * (1 - seen.contrast),
-  )
-  doubt = jax.nn.sigmoid(
-    7 * (scene.flocculence + 0.6 * (1 - seen.contrast) - 0.6)
-  )
+  fuzzy = 1 - seen.contrast
+  count = jnp.minimum(scene.arm_count, 5.0)
+  known = _nearest(count, (1.0, 2.0, 3.0, 4.0, 5.0), 0.45 + 0.5 * fuzzy)
+  doubt = jax.nn.sigmoid(7 * (scene.flocculence + 0.6 * fuzzy - 0.6))
   return jnp.append((1 - doubt) * known, doubt)
 
 

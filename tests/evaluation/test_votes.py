@@ -11,10 +11,9 @@ from gzjax.evaluation import baselines, dirichlet, flags, intervals, vote_tables
 from gzjax.evaluation.votes import answers, reliability, rmse, rmse_interval
 from gzjax.morphology import trees
 from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE, GZD_5, TREES
-from gzjax.morphology.predictions import Predictions
 from gzjax.morphology.trees import Question
 from gzjax.morphology.trees import Tree as Questions
-from gzjax.morphology.votes import from_counts, from_fractions
+from gzjax.morphology.votes import Predictions, from_counts, from_fractions
 from gzjax.sky.volunteers import count_votes
 
 # Two questions: three answers, and two for those who gave the first.

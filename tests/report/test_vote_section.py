@@ -12,9 +12,9 @@ import pytest
 
 from gzjax.evaluation import flags, vote_tables
 from gzjax.evaluation.dirichlet import mean_shares
-from gzjax.morphology import predictions, trees
+from gzjax.morphology import trees
 from gzjax.morphology.campaigns import GZ2, GZD_5
-from gzjax.morphology.votes import from_counts
+from gzjax.morphology.votes import Predictions, from_counts
 from gzjax.pipeline.workdir import Workdir
 from gzjax.report import figures, page, vote_figures, vote_section
 
@@ -45,9 +45,7 @@ def _fake(folder, tree, *, counts=True, broken=False, seed=0):
   if broken:
     alpha = np.full_like(alpha, np.nan)
   law = 0.5 * alpha + 2
-  said = predictions.Predictions(
-    tree, mean_shares(tree, law), law if counts else None
-  )
+  said = Predictions(tree, mean_shares(tree, law), law if counts else None)
   for name in ("data", "evaluate/votes", "stages"):
     (folder / name).mkdir(parents=True)
   ids = pd.DataFrame({"id_str": [f"g{i}" for i in range(len(SPLIT))]})

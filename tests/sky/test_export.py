@@ -167,12 +167,3 @@ def test_command_line(tmp_path):
     wrong = run(*arguments)
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: ")
-
-
-def test_contact_sheet_shows_each_answer():
-  sheet = np.asarray(export.contact_sheet(columns=2, size=24))
-  assert sheet.shape == (19 * 24, 2 * (230 + 48), 3)
-  strips = np.concatenate([sheet[:, 230:278], sheet[:, 508:]])
-  strips = strips.reshape(2 * 19, -1)[:37]
-  assert len(np.unique(strips, axis=0)) > 25
-  assert np.all(strips.max(axis=1) > 60)
