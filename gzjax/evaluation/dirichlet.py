@@ -50,14 +50,8 @@ def coverage(
   Votes are whole numbers, and no interval of those has a probability of, say,
   0.9. So a vote count k is placed at random between P(fewer than k) and P(at
   most k) (the randomised probability integral transform, Smith 1985): the true
-  law is inside exactly as often as the level says.
-
-  Args:
-    tree: the questions.
-    counts: f[N,A], votes; questions with none are left out.
-    alpha: f[N,A], concentrations.
-    levels: nominal probabilities within.
-    seed: of the random places.
+  law is inside exactly as often as the level says. Of votes and concentrations,
+  f[N,A]; questions without votes are left out.
 
   Returns:
     A row for each level and question, and over all questions: `question`,

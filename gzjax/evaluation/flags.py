@@ -29,15 +29,9 @@ def flag(
   """How well thresholds on a prediction flag what the volunteers saw.
 
   The lab report (section 4.5) takes galaxies with a predicted merger fraction
-  of 0.4 or higher for mergers.
-
-  Args:
-    tree: the questions.
-    truth: f[N,A], cumulative fractions.
-    predicted: f[N,A], cumulative fractions.
-    answer: full name; "" for mergers.
-    thresholds: galaxies with at least this prediction are flagged.
-    meant_from: galaxies with at least this true fraction are meant.
+  of 0.4 or higher for mergers. Of cumulative fractions f[N,A] of an answer (its
+  full name; "": mergers): galaxies with a prediction of at least the threshold
+  are flagged, those with a truth of at least `meant_from` are meant.
 
   Returns:
     A row for each threshold and reading of what is meant (`meant`: "fraction",

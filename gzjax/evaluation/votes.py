@@ -40,13 +40,8 @@ def answers(
   """How well each answer is predicted, and what the zero labels cost.
 
   The lab report (section 4.4) lays most of its error to the many labels of
-  exactly 0, for which its network "generally guesses a value".
-
-  Args:
-    tree: the questions.
-    truth: f[N,A], cumulative fractions.
-    predicted: f[N,A], cumulative fractions.
-    mean: f[A], what to beat: the `mean_vector` of the training set.
+  exactly 0, for which its network "generally guesses a value". Of cumulative
+  fractions f[N,A]; `mean`, f[A], is what to beat, that of the training set.
 
   Returns:
     A rows and one over all answers: `question`, `answer`, `mean_true`,
