@@ -176,7 +176,8 @@ def _read_runs(workdirs):
       raise UserError(
         f"--workdirs names two folders {workdir.name}: rename one of them."
       )
-    tree = (read_json(workdir / "stages" / "dataset.json") or {}).get("tree")
+    record = read_json(workdir / "stages" / "dataset.json") or {}
+    tree = record.get("tree", {}).get("name")
     if tree not in (GZ2.name, GZ2_KAGGLE.name):
       raise UserError(
         f"{workdir} predicts no votes of Galaxy Zoo 2 (its tree is {tree!r}): "
@@ -202,7 +203,7 @@ def _read_truth(path: Path) -> pd.DataFrame:
   if not path.is_file():
     raise UserError(
       f"--truth={path} is no file: export a sky with python -m "
-      "gzjax.data.export."
+      "gzjax.sky.export."
     )
   return pd.read_parquet(path)
 

@@ -82,7 +82,8 @@ def _write_run(folder, tree, ids, alpha):
   predictions = Predictions(tree, shares, law)
   table = vote_tables.predictions_table(predictions)
   table.to_parquet(folder / "evaluate" / "original.parquet")
-  write_json(folder / "stages" / "dataset.json", {"tree": tree.name})
+  record = {"tree": trees.to_json(tree)}
+  write_json(folder / "stages" / "dataset.json", record)
 
 
 def _compare(sky, *runs, pictures=None):

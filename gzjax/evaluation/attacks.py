@@ -18,12 +18,7 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
   return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
 
 
-def attack_auc(
-  forget_probabilities: np.ndarray,
-  forget_label: np.ndarray,
-  unseen_probabilities: np.ndarray,
-  unseen_label: np.ndarray,
-) -> float:
+def attack_auc(member_loss: np.ndarray, other_loss: np.ndarray) -> float:
   """How well the loss tells memorised wrong labels from unseen wrong ones.
 
   The population membership attack on the loss (Yeom et al. 2018) with a fair
@@ -32,35 +27,20 @@ def attack_auc(
   wrong labels about 1. (Against unseen galaxies with their true labels, even
   real retraining would look suspicious: its loss on wrong labels is high.)
   """
-  return auc(
-    -metrics.cross_entropy(forget_probabilities, forget_label),
-    -metrics.cross_entropy(unseen_probabilities, unseen_label),
-  )
+  return auc(-member_loss, -other_loss)
 
 
-def attack_accuracy(
-  member_loss: np.ndarray,
-  other_loss: np.ndarray,
-  *,
-  folds: int = 10,
-  seed: int = 0,
-) -> float:
+def attack_accuracy(member_loss: np.ndarray, other_loss: np.ndarray) -> float:
   """Balanced accuracy of a membership attack on the loss, cross-validated.
 
   A logistic regression on the loss (clipped to 20 nats), trained on nine
   stratified folds and tested on the tenth, the classes weighted equally (the
   attack of the NeurIPS 2023 unlearning challenge). 0.5: members cannot be told.
-  NaN where a side has fewer than two examples.
-
-  Args:
-    member_loss: nats, f[M].
-    other_loss: nats of examples that were not trained on, f[N].
-    folds: at most; fewer if a side is small.
-    seed: of the shuffle.
+  Fewer folds where a side is small; NaN where it has fewer than two examples.
   """
   from sklearn import linear_model, model_selection  # slow to import
 
-  folds = min(folds, len(member_loss), len(other_loss))
+  folds = min(10, len(member_loss), len(other_loss))
   if folds < 2:
     return float("nan")
   loss = np.concatenate([member_loss, other_loss])
@@ -69,7 +49,7 @@ def attack_accuracy(
     linear_model.LogisticRegression(class_weight="balanced"),
     np.clip(np.nan_to_num(loss, nan=20.0), 0, 20)[:, None],
     is_member,
-    cv=model_selection.StratifiedKFold(folds, shuffle=True, random_state=seed),
+    cv=model_selection.StratifiedKFold(folds, shuffle=True, random_state=0),
   )
   return metrics.balanced_accuracy(is_member, found, 2)
 
@@ -79,8 +59,8 @@ def scaled_confidence(
 ) -> np.ndarray:
   """The logit of the label, log p - log(1 - p), f64[N], within +-30.
 
-  Normal enough for a Gaussian fit (Carlini et al. 2022). A row that
-  is not finite gives -30.
+  Normal enough for a Gaussian fit (Carlini et al. 2022). A row that is not
+  finite gives -30.
   """
   p = probabilities[np.arange(len(label)), label]
   rest = np.sum(probabilities, axis=1) - p
@@ -95,13 +75,10 @@ def u_lira(
   """U-LiRA: log-likelihood ratio of "was unlearned" over "was never seen".
 
   Two Gaussians for each example, fitted to shadow models (Hayes et al. 2024),
-  with a variance floor of 1e-2. Positive: the attacker says that
-  the example was in the training set.
-
-  Args:
-    target: scaled confidences of the network under attack, f[N].
-    unlearned: of S >= 2 shadow networks that unlearned the examples, f[S,N].
-    retrained: of S >= 2 that never saw them, f[S,N].
+  with a variance floor of 1e-2. Positive: the attacker says that the example
+  was in the training set. All arguments are scaled confidences: of the network
+  under attack, f[N], and of S >= 2 shadow networks that unlearned the examples
+  and as many that never saw them, f[S,N].
 
   Raises:
     ValueError: for fewer than two shadow networks of a kind.
@@ -121,13 +98,9 @@ def shadow_attacks(
 ) -> np.ndarray:
   """U-LiRA (Hayes et al. 2024) on each of S runs, the others as its shadows.
 
-  Args:
-    unlearned: f[S,n,K], what S unlearned networks say of n wrong labels.
-    retrained: f[S,n,K], what networks say that never saw them.
-    wrong: i[n], the labels.
-
-  Returns:
-    f64[S]: balanced accuracy of telling an unlearned network from a retrained.
+  Of what S unlearned and S retrained networks say, f[S,n,K], of the galaxies
+  with the wrong labels i[n]: the balanced accuracy of telling one kind from the
+  other, f64[S].
   """
   confidence = [
     np.stack([scaled_confidence(p, wrong) for p in runs])

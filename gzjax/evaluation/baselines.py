@@ -52,11 +52,10 @@ def constant(problem: Problem, name: str) -> Network:
 
 
 def central_colour(image: Images, pixels: int = CENTRE) -> np.ndarray:
-  """Mean colour of the central square of each image, f64[N,3].
+  """Mean colour of the central square of each image u8[N,S,S,3], f64[N,3].
 
-  Args:
-    image: u8[N,S,S,3]; of a memory map only the centres are read.
-    pixels: edge of the square, at most S.
+  The square has an edge of so many pixels, at most S; of a memory map nothing
+  else is read.
   """
   start = (image.shape[1] - pixels) // 2
   centre = np.s_[start : start + pixels]
@@ -74,15 +73,10 @@ def central_pixel(
 ) -> np.ndarray:
   """The challenge's central pixel benchmark, f64[N,A].
 
-  The training galaxies are clustered by the colour of their centres (k-means);
-  every galaxy gets the mean vector of the cluster whose colour is nearest.
-
-  Args:
-    colour: f[N,3], see `central_colour`.
-    fractions: f[N,A], cumulative; only those of `train` are looked at.
-    train: i[n], rows of the training galaxies.
-    clusters: at most; fewer if there are fewer colours.
-    seed: of the clusters' first centres.
+  The training galaxies, rows i[n], are clustered by the `central_colour` f[N,3]
+  (k-means; fewer clusters if there are fewer colours); every galaxy gets the
+  mean of the cumulative fractions f[N,A] of the cluster whose colour is
+  nearest. Only the fractions of `train` are looked at.
   """
   from sklearn import cluster  # slow to import
 

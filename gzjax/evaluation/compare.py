@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from gzjax.evaluation import health, metrics, scoreboard, vitals
+from gzjax.evaluation import health, metrics, scoreboard
 from gzjax.evaluation.scoreboard import Galaxies
 from gzjax.objectives.targets import Prediction
 from gzjax.problem import Network, Problem, ask
 
-_JUDGED = ("verdict", "reason")
+_TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 
 
 def score(
@@ -33,14 +33,13 @@ def score(
   Raises:
     ValueError: if there is no original network.
   """
-  said = said or ask_all(problem, networks)
-  originals = [x for x in networks if x.role == "original"]
-  if not originals:
+  original = next((x.name for x in networks if x.role == "original"), None)
+  if original is None:
     raise ValueError("networks hold no original: give the one that was trained")
-  galaxies = galaxies_of(problem)
-  judge = Judge(problem, said[originals[0].name].probabilities)
+  said = said or ask_all(problem, networks)
+  galaxies = _galaxies(problem)
   rows = [
-    _row(problem, network, said[network.name], galaxies, judge)
+    _row(problem, network, said[network.name], said[original], galaxies)
     for network in networks
   ]
   _compare_with_reference(rows, said, galaxies)
@@ -55,8 +54,7 @@ def ask_all(
   return {x.name: ask(problem, x, everything, views) for x in networks}
 
 
-def galaxies_of(problem: Problem) -> Galaxies:
-  """The galaxies that networks are compared on."""
+def _galaxies(problem: Problem) -> Galaxies:
   return Galaxies(
     true_label=problem.true,
     train_label=problem.given,
@@ -73,11 +71,11 @@ def _row(
   problem: Problem,
   network: Network,
   said: Prediction,
+  original: Prediction,
   galaxies: Galaxies,
-  judge: "Judge",
 ) -> dict[str, Any]:
   p = said.probabilities
-  judged = network.report or judge.diagnose(p)
+  judged = network.report or _diagnose(problem, p, original.probabilities)
   votes = {}
   if problem.target.expects_fractions:
     votes = scoreboard.score_votes(
@@ -97,7 +95,8 @@ def _row(
     "seed": problem.seed,
     **scoreboard.score_one(p, galaxies),
     **votes,
-    **{key: judged[key] for key in _JUDGED},
+    "verdict": judged["verdict"],
+    "reason": judged["reason"],
     "wall_seconds": network.wall_seconds,
     "compile_seconds": network.compile_seconds,
     "health": network.report,
@@ -105,30 +104,19 @@ def _row(
   }
 
 
-class Judge:
-  """Verdicts on networks that no method judged itself."""
-
-  def __init__(self, problem: Problem, original: np.ndarray):
-    """Takes the probabilities of the original network, f64[N,C]."""
-    self._problem = problem
-    self._original = self._read(original)
-    self._target = vitals.expected_forget_accuracy(
-      problem, original[problem.sets.validation]
-    )
-
-  def diagnose(self, probabilities: np.ndarray) -> dict[str, Any]:
-    """`verdict` and `reason` of a network, by f64[N,C]."""
-    return health.diagnose(
-      self._read(probabilities),
-      self._original,
-      self._target,
-      self._problem.target.classes,
-    )._asdict()
-
-  def _read(self, probabilities: np.ndarray) -> health.Reading:
-    sets = self._problem.sets
-    said = (probabilities[rows] for rows in (sets.validation, sets.forget))
-    return vitals.read(self._problem, None, *said)
+def _diagnose(
+  problem: Problem, said: np.ndarray, original: np.ndarray
+) -> dict[str, str]:
+  """`verdict` and `reason` of a network that no method judged itself."""
+  sets = problem.sets
+  after, before = (
+    health.read(problem, None, p[sets.validation], p[sets.forget])
+    for p in (said, original)
+  )
+  target = health.target_of(problem, original[sets.validation])
+  return health.diagnose(
+    after, before, target, problem.target.classes
+  )._asdict()
 
 
 def _compare_with_reference(
@@ -145,7 +133,9 @@ def _compare_with_reference(
     row |= scoreboard.distance_to_retrain(
       said[row["method"]].probabilities, best, galaxies
     )
-    row["tug_of_war"] = scoreboard.tug_of_war(row, reference)
+    row["tug_of_war"] = metrics.tug_of_war(
+      *([x[name] for name in _TUG_OF_WAR] for x in (row, reference))
+    )
     row["gap_to_retrain"] = scoreboard.gap_to_retrain(row, reference)
     row["cost_vs_retrain"] = row["wall_seconds"] / max(
       reference["wall_seconds"], 1e-9

@@ -6,7 +6,6 @@ import numpy as np
 
 from gzjax.evaluation import label_scores, uncertain
 from gzjax.morphology import campaigns, walks
-from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes
 from gzjax.objectives.targets import Prediction, Target
 
@@ -37,7 +36,7 @@ def describe(
   """
   if target.learns == "label" or votes is None:
     return [
-      class_lines(
+      _class_lines(
         target.classes,
         found.probabilities[row],
         None if shares is None else shares[row],
@@ -46,36 +45,20 @@ def describe(
       for row in rows
     ]
   tree = found.votes.tree
-  if _speaks_of_labels(tree):
+  # The slides' ten labels and nothing else.
+  few = len(tree.questions) == len(campaigns.TEN_LABELS)
+  if few and label_scores.has_ten_labels(tree):
     given = label_scores.label(votes.on(tree), found, validation)
     return [
-      label_lines(given.names, given.said[row], given.truth[row])
+      _label_lines(given.names, given.said[row], given.truth[row])
       for row in rows
     ]
   steps = walks.walk(tree, found.votes.shares[list(rows)])
   return [walks.walk_lines(galaxy) for galaxy in steps]
 
 
-def _speaks_of_labels(tree: Tree) -> bool:
-  """Whether the tree has the slides' ten labels and nothing else."""
-  few = len(tree.questions) == len(campaigns.TEN_LABELS)
-  return few and label_scores.has_ten_labels(tree)
-
-
-def class_lines(
-  classes: tuple[str, ...],
-  probabilities: np.ndarray,
-  shares: np.ndarray | None,
-  below: float,
-) -> list[str]:
-  """What a network of classes says of one galaxy, beside the volunteers.
-
-  Args:
-    classes: C names.
-    probabilities: f64[C].
-    shares: f64[C], of the volunteers; None where nobody knows.
-    below: largest probability under which it is uncertain.
-  """
+def _class_lines(classes, probabilities, shares, below) -> list[str]:
+  """What a network of classes says of one galaxy, beside the volunteers."""
   (said,) = uncertain.with_uncertain(probabilities[None], below)
   lines = []
   for k, name in enumerate(classes):
@@ -86,16 +69,8 @@ def class_lines(
   return [f"→ {[*classes, 'uncertain'][said]}", *lines]
 
 
-def label_lines(
-  names: tuple[str, ...], said: np.ndarray, true: np.ndarray
-) -> list[str]:
-  """The labels that a network or the volunteers give to one galaxy.
-
-  Args:
-    names: L labels.
-    said: bool[L].
-    true: bool[L].
-  """
+def _label_lines(names, said, true) -> list[str]:
+  """The labels that a network or the volunteers give to one galaxy."""
   mark = {True: "✓", False: "✗"}
   return [
     f"{name}: predicted {mark[bool(p)]}, true {mark[bool(t)]}"

@@ -11,20 +11,14 @@ from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
 
 ALL = "all"  # the row over all questions or answers
-
-
 CONSTANT = "one law for all"  # the baseline of the Dirichlet laws
-
-
 LEVELS = tuple(k / 20 for k in range(1, 20))
 
 
 def mean_shares(tree: Tree, alpha: np.ndarray) -> np.ndarray:
-  """Means of Dirichlet laws, f64[N,A]; NaN for laws that are not finite.
+  """Means of Dirichlet laws of concentrations f[N,A], f64[N,A].
 
-  Args:
-    tree: the questions.
-    alpha: f[N,A], concentrations.
+  NaN for laws that are not finite.
   """
   return trees.conditional(tree, _law(alpha), empty=np.nan)
 
@@ -34,47 +28,14 @@ def credible_interval(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Central interval of each share, (f64[N,A], f64[N,A]).
 
-  Of the marginal Beta(alpha, A - alpha) of a Dirichlet law with the sum A: what
-  all volunteers of the world would say.
-
-  Args:
-    tree: the questions.
-    alpha: f[N,A], concentrations.
-    level: probability within.
+  Of the marginal Beta(alpha, A - alpha) of a Dirichlet law of concentrations
+  alpha f[N,A] with the sum A: what all volunteers of the world would say. The
+  level is the probability within.
   """
   alpha, rest = _beta(tree, alpha)
   tail = (1 - level) / 2
   low, high = (special.betaincinv(alpha, rest, p) for p in (tail, 1 - tail))
   return low, high
-
-
-def predictive_interval(
-  tree: Tree, alpha: np.ndarray, asked: np.ndarray, level: float = 0.9
-) -> tuple[np.ndarray, np.ndarray]:
-  """Central interval of each share that `asked` volunteers give.
-
-  Of the beta-binomial law of k / n; wider than `credible_interval`, since few
-  volunteers are a small sample.
-
-  Args:
-    tree: the questions.
-    alpha: f[N,A], concentrations.
-    asked: [N,Q], numbers of volunteers n.
-    level: probability within, at least: votes come in whole numbers.
-
-  Returns:
-    (f64[N,A], f64[N,A]); NaN where nobody is asked or alpha is not finite.
-  """
-  alpha, rest = _beta(tree, alpha)
-  tail = (1 - level) / 2
-  ends = np.full((2, *alpha.shape), np.nan)
-  for a, q in enumerate(tree.question_of):
-    valid = (asked[:, q] > 0) & np.isfinite(alpha[:, a] + rest[:, a])
-    n = np.rint(asked[valid, q]).astype(int)
-    upto = _vote_law(n, alpha[valid, a], rest[valid, a]).cumsum(axis=1)
-    for end, p in zip(ends, (tail, 1 - tail)):
-      end[valid, a] = np.sum(upto < p, axis=1).clip(max=n) / n
-  return ends[0], ends[1]
 
 
 def coverage(
@@ -89,14 +50,8 @@ def coverage(
   Votes are whole numbers, and no interval of those has a probability of, say,
   0.9. So a vote count k is placed at random between P(fewer than k) and P(at
   most k) (the randomised probability integral transform, Smith 1985): the true
-  law is inside exactly as often as the level says.
-
-  Args:
-    tree: the questions.
-    counts: f[N,A], votes; questions with none are left out.
-    alpha: f[N,A], concentrations.
-    levels: nominal probabilities within.
-    seed: of the random places.
+  law is inside exactly as often as the level says. Of votes and concentrations,
+  f[N,A]; questions without votes are left out.
 
   Returns:
     A row for each level and question, and over all questions: `question`,
@@ -121,14 +76,10 @@ def negative_log_likelihood(
 ) -> np.ndarray:
   """-log P(votes) of Dirichlet-multinomial laws in nats, f64[N,Q].
 
-  Walmsley et al. (2022), the questions taken as independent given how many
-  volunteers are asked each. Exactly 0 where nobody is, infinite where somebody
+  Of votes f[N,A] and concentrations f[N,A], or f[A] for the same law everywhere
+  (Walmsley et al. 2022, the questions taken as independent given how many
+  volunteers are asked each). Exactly 0 where nobody is, infinite where somebody
   is and alpha is not finite.
-
-  Args:
-    tree: the questions.
-    counts: f[N,A], votes.
-    alpha: f[N,A], or f[A] for the same law everywhere; concentrations > 0.
   """
   counts = np.asarray(counts, np.float64)
   alpha = np.broadcast_to(_law(alpha), counts.shape)
@@ -141,14 +92,10 @@ def negative_log_likelihood(
 
 
 def fit_concentration(tree: Tree, counts: np.ndarray) -> np.ndarray:
-  """The likeliest Dirichlet laws of all galaxies together, f64[A].
+  """The likeliest Dirichlet laws of all votes f[N,A] together, f64[A].
 
   What can be said of votes without an image: the baseline of
   `negative_log_likelihood`. Concentrations are sought from 1e-3 to 1e4.
-
-  Args:
-    tree: the questions.
-    counts: f[N,A], votes.
   """
   counts = np.asarray(counts, np.float64)
   return np.concatenate([_fit(counts[:, part]) for part in tree.slices])
@@ -178,17 +125,11 @@ def likelihood(
   alpha: Mapping[str, np.ndarray],
   seed: int = 0,
 ) -> pd.DataFrame:
-  """Mean negative log-likelihood per galaxy of the votes, in nats.
+  """Mean `negative_log_likelihood` per galaxy of the votes.
 
-  Args:
-    tree: the questions.
-    counts: f[N,A], votes.
-    alpha: method -> concentrations, f[N,A] or f[A].
-    seed: of the bootstrap.
-
-  Returns:
-    A row for each method and question, and their sum: `method`, `question`,
-    `nll` and its 95% interval `nll_low` to `nll_high`.
+  A row for each method (by its concentrations) and question, and for the sum of
+  the questions: `method`, `question`, `nll` and its 95% interval, a bootstrap,
+  `nll_low` to `nll_high`.
   """
   tables = []
   for name, found in alpha.items():
@@ -236,10 +177,9 @@ def _log_likelihood(counts, alpha):
   """Dirichlet-multinomial log P of counts [N,K], f64[N]."""
   n, total = counts.sum(axis=1), alpha.sum(axis=1)
   log_gamma = special.gammaln
-  each = (
-    log_gamma(counts + alpha) - log_gamma(alpha) - log_gamma(counts + 1)
-  ).sum(axis=1)
-  return log_gamma(total) + log_gamma(n + 1) - log_gamma(n + total) + each
+  each = log_gamma(counts + alpha) - log_gamma(alpha) - log_gamma(counts + 1)
+  of_all = log_gamma(total) + log_gamma(n + 1) - log_gamma(n + total)
+  return of_all + each.sum(axis=1)
 
 
 def _law(alpha):

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from gzjax.evaluation import intervals
+from gzjax.evaluation import intervals, metrics
 from gzjax.morphology.trees import Tree
 
 FLAGGED_FROM = 0.4  # the lab report, section 4.5
-
-
 THRESHOLDS = tuple(k / 100 for k in range(1, 100))
 
 
@@ -25,27 +23,21 @@ def flag(
   predicted: np.ndarray,
   *,
   answer: str = "",
-  threshold: float = FLAGGED_FROM,
+  thresholds: Sequence[float] = (FLAGGED_FROM,),
   meant_from: float = FLAGGED_FROM,
 ) -> pd.DataFrame:
-  """How well a threshold on a prediction flags what the volunteers saw.
+  """How well thresholds on a prediction flag what the volunteers saw.
 
   The lab report (section 4.5) takes galaxies with a predicted merger fraction
-  of 0.4 or higher for mergers.
-
-  Args:
-    tree: the questions.
-    truth: f[N,A], cumulative fractions.
-    predicted: f[N,A], cumulative fractions.
-    answer: full name; "" for mergers.
-    threshold: galaxies with at least this prediction are flagged.
-    meant_from: galaxies with at least this true fraction are meant.
+  of 0.4 or higher for mergers. Of cumulative fractions f[N,A] of an answer (its
+  full name; "": mergers): galaxies with a prediction of at least the threshold
+  are flagged, those with a truth of at least `meant_from` are meant.
 
   Returns:
-    A row for each reading of what is meant (`meant`: "fraction", as above, or
-    "most voted", where no other answer of the question has more votes):
-    `threshold`, `flagged`, `positives`, `hits` (galaxies), `precision` and
-    `recall` (NaN of nothing), each with `_low` and `_high`, the 95% Wilson
+    A row for each threshold and reading of what is meant (`meant`: "fraction",
+    as above, or "most voted", where no other answer of the question has more
+    votes): `threshold`, `flagged`, `positives`, `hits` (galaxies), `precision`
+    and `recall` (NaN of nothing), each with `_low` and `_high`, the 95% Wilson
     interval.
   """
   a = tree.index(answer or merger(tree) or "")
@@ -57,33 +49,10 @@ def flag(
   return pd.DataFrame(
     [
       {"meant": name, **_flag(meant, predicted[:, a], threshold)}
+      for threshold in thresholds
       for name, meant in meanings.items()
     ]
   )
-
-
-def precision_recall(
-  tree: Tree,
-  truth: np.ndarray,
-  predicted: np.ndarray,
-  *,
-  answer: str = "",
-  thresholds: Sequence[float] = THRESHOLDS,
-  meant_from: float = FLAGGED_FROM,
-) -> pd.DataFrame:
-  """The rows of `flag` for many thresholds."""
-  tables = [
-    flag(
-      tree,
-      truth,
-      predicted,
-      answer=answer,
-      threshold=threshold,
-      meant_from=meant_from,
-    )
-    for threshold in thresholds
-  ]
-  return pd.concat(tables, ignore_index=True)
 
 
 def _flag(meant, score, threshold) -> dict[str, float]:
@@ -96,11 +65,6 @@ def _flag(meant, score, threshold) -> dict[str, float]:
     "hits": hits,
   }
   for name, n in (("precision", row["flagged"]), ("recall", row["positives"])):
-    row[name] = ratio(hits, n)
+    row[name] = metrics.ratio(hits, n)
     row[f"{name}_low"], row[f"{name}_high"] = intervals.wilson_interval(hits, n)
   return row
-
-
-def ratio(part, whole) -> float:
-  """The part of the whole; NaN of nothing."""
-  return float(part / whole) if whole else np.nan

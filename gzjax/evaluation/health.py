@@ -7,36 +7,24 @@ import jax
 import numpy as np
 
 from gzjax.evaluation import metrics
+from gzjax.problem import Problem
 from gzjax.types import PyTree
 
 VERDICTS = ("ok", "weak", "collapsed", "non-finite")
 
-
 # A prediction is constant if one class has this share of it.
 CONSTANT_SHARE = 0.95
-
-
 # Share of the original's balanced accuracy above chance that must survive.
 LEAST_SKILL = 0.5
-
-
 # Share of the way from the original's forget accuracy to the target.
 LEAST_FORGETTING = 0.5
-
-
 # Largest loss of balanced accuracy of a healthy network.
 LARGEST_DAMAGE = 0.05
-
-
 # A gap between the original's forget accuracy and the target below which there
 # was nothing to unlearn.
 LEAST_LEARNED = 0.1
-
-
 # Forget accuracy of an original that has learned its wrong labels.
 WELL_LEARNED = 0.5
-
-
 # Loss of the wrong labels, nats, that tells of an ascent without bound.
 RUNAWAY_LOSS = 5.0
 
@@ -67,19 +55,17 @@ def take_reading(
 ) -> Reading:
   """Takes the reading of a network from its predictions.
 
-  Args:
-    params: its parameters; None if it has none.
-    validation: probabilities f64[N,K].
-    validation_label: i[N], true labels.
-    forget: probabilities f64[M,K].
-    forget_label: i[M], the wrong labels.
+  Of its parameters (None: they are not looked at), probabilities f64[N,K] with
+  true labels i[N], and probabilities f64[M,K] with wrong labels i[M].
   """
   num_classes = validation.shape[1]
   predicted = metrics.predicted_class(validation)
-  bad_rows = np.sum(predicted == metrics.INVALID_CLASS)
   finite = predicted[predicted != metrics.INVALID_CLASS]
+  bad_params = (~np.isfinite(np.asarray(p)) for p in jax.tree.leaves(params))
   return Reading(
-    nonfinite=int(bad_rows) + _count_nonfinite(params),
+    nonfinite=len(predicted)
+    - len(finite)
+    + sum(int(x.sum()) for x in bad_params),
     histogram=np.bincount(finite, minlength=num_classes) / len(predicted),
     balanced_accuracy=metrics.balanced_accuracy(
       validation_label, predicted, num_classes
@@ -91,6 +77,20 @@ def take_reading(
   )
 
 
+def read(
+  problem: Problem, params: PyTree, validation: np.ndarray, forget: np.ndarray
+) -> Reading:
+  """The reading by the probabilities f64[n,C] of both sets of a problem."""
+  sets = problem.sets
+  return take_reading(
+    params,
+    validation,
+    problem.true[sets.validation],
+    forget,
+    problem.given[sets.forget],
+  )
+
+
 def expected_forget_accuracy(accuracy: float, num_classes: int) -> float:
   """How often a network that never saw a wrong label gives it: the target.
 
@@ -98,6 +98,13 @@ def expected_forget_accuracy(accuracy: float, num_classes: int) -> float:
   given wrong class out of K - 1. Known without retraining.
   """
   return (1 - accuracy) / (num_classes - 1)
+
+
+def target_of(problem: Problem, validation: np.ndarray) -> float:
+  """The target, by what the original says of validation, f64[n,C]."""
+  label = problem.true[problem.sets.validation]
+  accuracy = metrics.accuracy(label, metrics.predicted_class(validation))
+  return expected_forget_accuracy(accuracy, len(problem.target.classes))
 
 
 def diagnose(
@@ -115,11 +122,7 @@ def diagnose(
   | under `LEAST_FORGETTING` of the way to the target            | weak       |
   | otherwise                                                    | ok         |
 
-  Args:
-    after: the network to judge.
-    original: the network trained on the wrong labels.
-    target: see `expected_forget_accuracy`.
-    class_names: K names.
+  The target is that of `expected_forget_accuracy`.
   """
   chance = 1 / len(class_names)
   largest = int(after.histogram.argmax())
@@ -149,17 +152,13 @@ def diagnose(
     return Diagnosis("weak", f"hurt: lost {damage:.3f} of balanced accuracy")
   if learned < LEAST_LEARNED:
     return Diagnosis("ok", "the original had not learned its wrong labels")
-  if forgotten < LEAST_FORGETTING * learned:
-    return Diagnosis(
-      "weak",
-      f"still gives {after.forget_accuracy:.0%} of the wrong labels (original "
-      f"{original.forget_accuracy:.0%}, target {target:.0%})",
-    )
-  return Diagnosis(
-    "ok",
+  gives = (
     f"gives {after.forget_accuracy:.0%} of the wrong labels (original "
-    f"{original.forget_accuracy:.0%}, target {target:.0%})",
+    f"{original.forget_accuracy:.0%}, target {target:.0%})"
   )
+  if forgotten < LEAST_FORGETTING * learned:
+    return Diagnosis("weak", f"still {gives}")
+  return Diagnosis("ok", gives)
 
 
 def nothing_to_unlearn(original: Reading) -> str:
@@ -176,17 +175,15 @@ def nothing_to_unlearn(original: Reading) -> str:
 def cause(report: Mapping[str, Any]) -> str:
   """Why a network was hurt, in words; empty if it was not or nobody knows.
 
-  Args:
-    report: `verdict`, `balanced_accuracy_drop`, `forget_loss` (before, after)
-      and, of noise, `noise` with the fields of `noise_report` and
-      `measured_loss_change`.
+  By its `verdict`, `balanced_accuracy_drop`, `forget_loss` (before, after) and,
+  of noise, `noise` with the fields of `noise_report` and
+  `measured_loss_change`.
   """
   hurt = report["balanced_accuracy_drop"] > LARGEST_DAMAGE
   if report["verdict"] not in ("collapsed", "non-finite") and not hurt:
     return ""
-  noise = report.get("noise")
-  if noise:
-    return _cause_of_noise(noise)
+  if report.get("noise"):
+    return _cause_of_noise(report["noise"])
   before, after = (report["forget_loss"][key] for key in ("before", "after"))
   if after is not None and after > max(10 * before, RUNAWAY_LOSS):
     return (
@@ -238,9 +235,3 @@ def ascent_verdict(
   if now.nonfinite or damage > max_damage:
     return "rewind"
   return "done" if now.forget_accuracy <= target else "go on"
-
-
-def _count_nonfinite(params) -> int:
-  return sum(
-    int(np.sum(~np.isfinite(np.asarray(p)))) for p in jax.tree.leaves(params)
-  )

@@ -1,22 +1,32 @@
-"""Intervals of shares, means and resampled numbers."""
+"""95% intervals of shares, means and resampled numbers."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
 
+_CONFIDENCE = 0.95
 
-def wilson_interval(
-  hits: float, n: int, confidence: float = 0.95
-) -> tuple[float, float]:
+
+def wilson_interval(hits: float, n: int) -> tuple[float, float]:
   """Wilson score interval of a share (Wilson 1927); (0, 1) for n = 0."""
   if n == 0:
     return 0.0, 1.0
-  z = stats.norm.ppf(0.5 + confidence / 2)
+  z = stats.norm.ppf(0.5 + _CONFIDENCE / 2)
   p = hits / n
   centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
   half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
   return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
+  """(mean, low, high): Student's t interval over runs; NaN ends for one run."""
+  runs = np.asarray(values, np.float64)
+  centre = float(runs.mean())
+  if len(runs) < 2:
+    return centre, float("nan"), float("nan")
+  half = stats.t.ppf(0.5 + _CONFIDENCE / 2, len(runs) - 1) * stats.sem(runs)
+  return centre, float(centre - half), float(centre + half)
 
 
 def resampled_interval(
@@ -25,7 +35,6 @@ def resampled_interval(
   seed: int = 0,
   *,
   draws: int = 1000,
-  confidence: float = 0.95,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Percentile interval of a statistic of galaxies (Efron 1979).
 
@@ -35,7 +44,6 @@ def resampled_interval(
     count: N > 0, galaxies.
     seed: of the draws; equal seeds draw equal galaxies.
     draws: samples of N galaxies, with replacement.
-    confidence: of the interval.
 
   Returns:
     (f64[...], f64[...]), NaN where the statistic of a sample is.
@@ -44,7 +52,7 @@ def resampled_interval(
   found = np.array(
     [statistic(rng.integers(count, size=count)) for _ in range(draws)]
   )
-  tail = (1 - confidence) / 2
+  tail = (1 - _CONFIDENCE) / 2
   # No interpolation: it would make NaN of infinite values.
   low, high = np.quantile(
     found, [tail, 1 - tail], axis=0, method="inverted_cdf"
@@ -52,37 +60,18 @@ def resampled_interval(
   return low, high
 
 
-def mean_interval(
-  values: Sequence[float], confidence: float = 0.95
+def with_interval(
+  statistic: Callable[[np.ndarray], float], count: int, seed: int
 ) -> tuple[float, float, float]:
-  """(mean, low, high): Student's t interval over runs; NaN ends for one run."""
-  runs = np.asarray(values, np.float64)
-  centre = float(runs.mean())
-  if len(runs) < 2:
-    return centre, float("nan"), float("nan")
-  half = stats.t.ppf(0.5 + confidence / 2, len(runs) - 1) * stats.sem(runs)
-  return centre, float(centre - half), float(centre + half)
+  """(value, low, high): of all galaxies, and its `resampled_interval`."""
+  low, high = resampled_interval(statistic, count, seed)
+  return float(statistic(np.arange(count))), float(low), float(high)
 
 
 def bootstrap_interval(
-  values: np.ndarray,
-  seed: int = 0,
-  *,
-  draws: int = 1000,
-  confidence: float = 0.95,
+  values: np.ndarray, seed: int = 0, *, draws: int = 1000
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Percentile interval of the mean over the first axis (Efron 1979).
-
-  Args:
-    values: f[N,...], a galaxy a row.
-    seed: of the draws; equal seeds draw equal galaxies.
-    draws: samples of N galaxies, with replacement.
-    confidence: of the interval.
-  """
+  """`resampled_interval` of the mean of f[N,...], a galaxy a row."""
   return resampled_interval(
-    lambda rows: values[rows].mean(axis=0),
-    len(values),
-    seed,
-    draws=draws,
-    confidence=confidence,
+    lambda rows: values[rows].mean(axis=0), len(values), seed, draws=draws
   )

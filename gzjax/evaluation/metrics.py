@@ -35,9 +35,19 @@ def confusion_matrix(
   return matrix
 
 
+def mean_or_nan(values: np.ndarray) -> float:
+  """The mean of all values; NaN of nothing."""
+  return float(values.mean()) if values.size else float("nan")
+
+
+def ratio(part: float, whole: float) -> float:
+  """The part of the whole; NaN of nothing."""
+  return float(part / whole) if whole else float("nan")
+
+
 def accuracy(label: np.ndarray, predicted: np.ndarray) -> float:
   """Share of equal entries; NaN for no entries."""
-  return float(np.mean(label == predicted)) if len(label) else float("nan")
+  return mean_or_nan(label == predicted)
 
 
 def recalls(
@@ -45,10 +55,7 @@ def recalls(
 ) -> np.ndarray:
   """Recall of each class, f64[K]; NaN for a class that does not occur."""
   return np.array(
-    [
-      accuracy(label[label == k], predicted[label == k])
-      for k in range(num_classes)
-    ]
+    [mean_or_nan(predicted[label == k] == k) for k in range(num_classes)]
   )
 
 
@@ -123,9 +130,6 @@ def tug_of_war(
 ) -> float:
   """Product of 1 - |a - a of retraining| (Zhao et al. 2024): 1 is best.
 
-  Args:
-    accuracies: on the forget, retain and test set, 0 to 1.
-    retrained: those of real retraining.
+  Of the accuracies (0 to 1) on the forget, retain and test set.
   """
-  gaps = np.abs(np.subtract(accuracies, retrained))
-  return float(np.prod(1 - gaps))
+  return float(np.prod(1 - np.abs(np.subtract(accuracies, retrained))))

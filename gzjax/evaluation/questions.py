@@ -61,35 +61,25 @@ def question_accuracy_difference(
   votes: Votes,
   one: np.ndarray,
   other: np.ndarray,
-  min_asked: float = 0.5,
   seed: int = 0,
 ) -> tuple[float, float, float]:
   """By how much the accuracy over all questions is above that of `other`.
 
-  Args:
-    tree: see `question_accuracy`.
-    votes: on N galaxies.
-    one: f[N,A], predicted, conditional.
-    other: f[N,A], likewise.
-    min_asked: see `question_accuracy`.
-    seed: of the bootstrap over galaxies, which are drawn for both together.
-
-  Returns:
-    (difference, low, high), the ends of its 95% interval.
+  (difference, low, high) of the shares f[N,A], see `question_accuracy`; the
+  interval (95%) is a bootstrap over galaxies, drawn for both together.
   """
-  right, counted = _right_answers(tree, votes, one, min_asked)
-  others, _ = _right_answers(tree, votes, other, min_asked)
+  right, counted = _right_answers(tree, votes, one)
+  others, _ = _right_answers(tree, votes, other)
   gain = np.sum((right.astype(int) - others) * counted, axis=1)
   pairs = counted.sum(axis=1)
 
   def difference(rows):
     return gain[rows].sum() / max(pairs[rows].sum(), 1)
 
-  low, high = intervals.resampled_interval(difference, len(gain), seed)
-  return float(difference(np.arange(len(gain)))), float(low), float(high)
+  return intervals.with_interval(difference, len(gain), seed)
 
 
-def _right_answers(tree, votes, shares, min_asked):
+def _right_answers(tree, votes, shares, min_asked=0.5):
   """Whether each question is answered rightly, and whether that counts.
 
   (bool[N,Q], bool[N,Q])
@@ -112,15 +102,10 @@ def _accuracy(right: np.ndarray, of: str = "") -> dict[str, float]:
   low, high = intervals.wilson_interval(right.sum(), len(right))
   return {
     f"{of}galaxies": len(right),
-    f"{of}accuracy": mean_or_nan(right),
+    f"{of}accuracy": metrics.mean_or_nan(right),
     f"{of}accuracy_low": low,
     f"{of}accuracy_high": high,
   }
-
-
-def mean_or_nan(values) -> float:
-  """The mean of an array; NaN of nothing."""
-  return float(values.mean()) if values.size else np.nan
 
 
 def rank_correlations(
@@ -129,19 +114,13 @@ def rank_correlations(
   predicted: np.ndarray,
   seed: int = 0,
 ) -> pd.DataFrame:
-  """Spearman's rank correlation of each answer over the galaxies.
+  """Spearman's rank correlation of each of A answers over the galaxies.
 
-  Args:
-    names: of the A answers.
-    truth: f[N,A], shares; NaN where nobody was asked.
-    predicted: f[N,A].
-    seed: of the bootstrap over galaxies.
-
-  Returns:
-    A row for each answer: `answer`, `galaxies` (those with a finite truth and
-    prediction; the others are left out), `spearman` and its 95% interval `low`
-    to `high`. NaN where all values of a side are equal; for the interval, where
-    they are in any of its samples.
+  Of true and predicted shares, f[N,A]. A row for each answer: `answer`,
+  `galaxies` (those with a finite truth and prediction; the others are left
+  out), `spearman` and its 95% interval (a bootstrap) `low` to `high`. NaN where
+  all values of a side are equal; for the interval, where they are in any of its
+  samples.
   """
   known = np.isfinite(truth) & np.isfinite(predicted)
   rows = [
@@ -166,11 +145,9 @@ def _spearman(x, y, seed) -> tuple[float, float, float]:
     xx, yy, xy = (np.sum(times * c) for c in (a * a, b * b, a * b))
     return xy / np.sqrt(xx * yy) if xx and yy else np.nan
 
-  found = correlation(np.arange(len(x)))
-  if np.isnan(found):
+  if np.isnan(correlation(np.arange(len(x)))):
     return np.nan, np.nan, np.nan
-  low, high = intervals.resampled_interval(correlation, len(x), seed)
-  return float(found), float(low), float(high)
+  return intervals.with_interval(correlation, len(x), seed)
 
 
 def _centred_ranks(place, times):

@@ -67,44 +67,39 @@ def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
     labels that were known and of those that were not; `recalls` of the test
     set's classes; `intervals` (Wilson, 95%) of shares and recalls.
   """
-  k = probabilities.shape[1]
   predicted = metrics.predicted_class(probabilities)
-
-  def on(label, rows):
-    return label[rows], predicted[rows]
-
   true, wrong = galaxies.true_label, galaxies.train_label
-  row: dict[str, Any] = {
-    "test_accuracy": metrics.accuracy(*on(true, galaxies.test)),
-    "test_balanced_accuracy": metrics.balanced_accuracy(
-      *on(true, galaxies.test), k
-    ),
-    "test_macro_f1": metrics.macro_f1(*on(true, galaxies.test), k),
-    "retain_accuracy": metrics.accuracy(*on(true, galaxies.retain)),
-    "forget_accuracy": metrics.accuracy(*on(wrong, galaxies.forget)),
-    "corrected_accuracy": metrics.accuracy(*on(true, galaxies.forget)),
-    "attack_auc": attacks.attack_auc(
-      probabilities[galaxies.forget],
-      wrong[galaxies.forget],
-      probabilities[galaxies.unseen],
-      galaxies.unseen_label,
-    ),
-  }
-  row["attack_accuracy"] = attacks.attack_accuracy(
-    *(
-      metrics.cross_entropy(probabilities[rows], label)
-      for rows, label in (
-        (galaxies.forget, wrong[galaxies.forget]),
-        (galaxies.unseen, galaxies.unseen_label),
-      )
+
+  def accuracy(label, rows):
+    return metrics.accuracy(label[rows], predicted[rows])
+
+  of_test = (
+    true[galaxies.test],
+    predicted[galaxies.test],
+    probabilities.shape[1],
+  )
+  member_loss, other_loss = (
+    metrics.cross_entropy(probabilities[rows], label)
+    for rows, label in (
+      (galaxies.forget, wrong[galaxies.forget]),
+      (galaxies.unseen, galaxies.unseen_label),
     )
   )
   unknown = np.setdiff1d(galaxies.forget, galaxies.known)
-  for name, rows in (("known", galaxies.known), ("unknown", unknown)):
-    row[f"corrected_accuracy_{name}"] = metrics.accuracy(*on(true, rows))
-  row["recalls"] = metrics.recalls(*on(true, galaxies.test), k).tolist()
-  row["intervals"] = _intervals(row, galaxies)
-  return row
+  row: dict[str, Any] = {
+    "test_accuracy": accuracy(true, galaxies.test),
+    "test_balanced_accuracy": metrics.balanced_accuracy(*of_test),
+    "test_macro_f1": metrics.macro_f1(*of_test),
+    "retain_accuracy": accuracy(true, galaxies.retain),
+    "forget_accuracy": accuracy(wrong, galaxies.forget),
+    "corrected_accuracy": accuracy(true, galaxies.forget),
+    "attack_auc": attacks.attack_auc(member_loss, other_loss),
+    "attack_accuracy": attacks.attack_accuracy(member_loss, other_loss),
+    "corrected_accuracy_known": accuracy(true, galaxies.known),
+    "corrected_accuracy_unknown": accuracy(true, unknown),
+    "recalls": metrics.recalls(*of_test).tolist(),
+  }
+  return row | {"intervals": _intervals(row, galaxies)}
 
 
 def _intervals(row: Mapping[str, Any], galaxies: Galaxies) -> dict[str, Any]:
@@ -115,17 +110,16 @@ def _intervals(row: Mapping[str, Any], galaxies: Galaxies) -> dict[str, Any]:
     "forget_accuracy": len(galaxies.forget),
     "corrected_accuracy": len(galaxies.forget),
   }
-  intervals: dict[str, Any] = {
-    name: wilson_interval(row[name] * n, n) for name, n in sizes.items()
-  }
   counts = np.bincount(
     galaxies.true_label[galaxies.test], minlength=len(row["recalls"])
   )
-  intervals["recalls"] = [
-    wilson_interval(recall * n if n else 0, n)
-    for recall, n in zip(row["recalls"], counts.tolist(), strict=True)
-  ]
-  return intervals
+  return {
+    **{name: wilson_interval(row[name] * n, n) for name, n in sizes.items()},
+    "recalls": [
+      wilson_interval(recall * n if n else 0, n)
+      for recall, n in zip(row["recalls"], counts.tolist(), strict=True)
+    ],
+  }
 
 
 def score_votes(
@@ -136,11 +130,8 @@ def score_votes(
 ) -> dict[str, float]:
   """The numbers of `VOTE_COLUMNS`.
 
-  Args:
-    predicted: cumulative fractions f64[N,A].
-    fractions: the true ones f64[N,A].
-    train_fractions: as trained on, wrong where flipped, f64[N,A].
-    galaxies: see `Galaxies`.
+  Of cumulative fractions, f64[N,A] each: predicted, true, and as trained on,
+  which are wrong where flipped.
   """
   parts = {
     "test_rmse": (galaxies.test, fractions),
@@ -186,14 +177,6 @@ def gap_to_retrain(
   return float(np.mean([abs(row[name] - retrain[name]) for name in _GAP]))
 
 
-def tug_of_war(row: Mapping[str, float], retrain: Mapping[str, float]) -> float:
-  """See `metrics.tug_of_war`; of the accuracies of two rows."""
-  names = ("forget_accuracy", "retain_accuracy", "test_accuracy")
-  return metrics.tug_of_war(
-    *([r[name] for name in names] for r in (row, retrain))
-  )
-
-
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
   """The table of `columns`; what a row lacks (no retraining) is empty."""
   return pd.DataFrame(rows).reindex(columns=list(columns(rows)))
@@ -216,20 +199,18 @@ def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   if retrain is None:
     return [*lines, "No retraining was run: nothing to compare with."]
   kept, reference = original["forget_accuracy"], retrain["forget_accuracy"]
-  start = (
-    f"The original still gives {kept:.0%} of the wrong labels, real "
-    f"retraining {reference:.0%} (the target, not 0%)"
-  )
+  learned = "it learned its wrong labels."
   if kept <= health.WELL_LEARNED:
-    learned = "never" if kept - reference < health.LEAST_LEARNED else "hardly"
-    lines.append(
-      f"{start}: the original {learned} learned its wrong labels, so there is "
-      "nothing to unlearn. More epochs or less augmentation would make it "
-      "memorise them."
+    how = "never" if kept - reference < health.LEAST_LEARNED else "hardly"
+    learned = (
+      f"the original {how} learned its wrong labels, so there is nothing to "
+      "unlearn. More epochs or less augmentation would make it memorise them."
     )
-  else:
-    lines.append(f"{start}: it learned its wrong labels.")
-  return lines
+  return [
+    *lines,
+    f"The original still gives {kept:.0%} of the wrong labels, real retraining "
+    f"{reference:.0%} (the target, not 0%): {learned}",
+  ]
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -259,7 +240,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def summary_cell(name: str, value: Any) -> str:
-  """A number of the summary as people read it: the mean and half the width."""
+  """A number of the summary as people read it: mean ± half the interval."""
   if not isinstance(value, tuple):
     return str(value) if value is not None else ""
   mean, low, high = value
@@ -288,12 +269,8 @@ def _table(
 ) -> Table:
   table, names = Table(title=title), columns(rows)
   for name in names:
-    text = name in ("method", "verdict")
-    table.add_column(
-      name.replace("_", "\n"),
-      justify="left" if text else "right",
-      no_wrap=True,
-    )
+    justify = "left" if name in ("method", "verdict") else "right"
+    table.add_column(name.replace("_", "\n"), justify=justify, no_wrap=True)
   for row in rows:
     table.add_row(*(to_text(name, row.get(name)) for name in names))
   return table

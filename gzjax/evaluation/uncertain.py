@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gzjax.evaluation import metrics, questions
-from gzjax.morphology import labels
+from gzjax.evaluation import metrics
 from gzjax.morphology.labels import LEFT_OUT
 
 
@@ -28,10 +27,7 @@ def confusion_with_uncertain(
 ) -> np.ndarray:
   """i64[C+1,C+1]: rows are labels, columns predictions, uncertain is last.
 
-  Args:
-    true_label: i[N]; -1 where volunteers are uncertain.
-    probabilities: f[N,C].
-    below: see `with_uncertain`.
+  The labels are i[N], LEFT_OUT where volunteers are uncertain.
   """
   uncertain = probabilities.shape[1]
   return metrics.confusion_matrix(
@@ -46,20 +42,14 @@ def coverage_accuracy(
 ) -> dict[str, float]:
   """How many galaxies get a class, and how many of those the right one.
 
-  Args:
-    true_label: i[N]; galaxies with -1, which have no class, are left out.
-    probabilities: f[N,C].
-    below: see `with_uncertain`.
-
-  Returns:
-    `coverage` (share of the galaxies that get a class) and `accuracy` (among
-    them); NaN of no galaxies.
+  `coverage` (share of the galaxies that get a class) and `accuracy` (among
+  them); NaN of no galaxies. Those with the label LEFT_OUT do not count.
   """
   known = true_label != LEFT_OUT
   label, found = true_label[known], with_uncertain(probabilities, below)[known]
   covered = found != probabilities.shape[1]
   return {
-    "coverage": questions.mean_or_nan(covered),
+    "coverage": metrics.mean_or_nan(covered),
     "accuracy": metrics.accuracy(label[covered], found[covered]),
   }
 
@@ -72,26 +62,23 @@ def compare_confusions(
   Args:
     label: i[N], index of a class or LEFT_OUT.
     probabilities: method -> f64[N,C].
-    below: see `uncertain.with_uncertain`.
+    below: see `with_uncertain`.
 
   Returns:
-    By method: `common`, the confusion of all galaxies, rows and columns the
-    classes and uncertain; `balanced`, that of the galaxies with a label as
-    shares of their class, so that each class weighs the same; `coverage` and
-    `accuracy` of those, see `uncertain.coverage_accuracy`, and `forced`,
-    the accuracy if the network has to choose.
+    By method: `common`, see `confusion_with_uncertain`; `balanced`, that of the
+    galaxies with a label as shares of their class, so that each class weighs
+    the same; `coverage` and `accuracy` of those, see `coverage_accuracy`, and
+    `forced`, the accuracy if the network has to choose.
   """
-  known = label != labels.LEFT_OUT
+  known = label != LEFT_OUT
   found = {}
   for method, p in probabilities.items():
     common = confusion_with_uncertain(label, p, below)
-    balanced = common[:-1] / np.maximum(
-      common[:-1].sum(axis=1, keepdims=True), 1
-    )
+    sizes = np.maximum(common[:-1].sum(axis=1, keepdims=True), 1)
     forced = metrics.accuracy(label[known], metrics.predicted_class(p[known]))
     found[method] = {
       "common": common.tolist(),
-      "balanced": balanced.tolist(),
+      "balanced": (common[:-1] / sizes).tolist(),
       **coverage_accuracy(label, p, below),
       "forced": forced,
     }

@@ -1,31 +1,32 @@
-"""Votes and their predictions as tables."""
+"""Votes, answers and their predictions as tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
-from gzjax.evaluation import dirichlet, flags
+from gzjax.evaluation import dirichlet, flags, label_scores
 from gzjax.evaluation.baselines import central_pixel, mean_vector
+from gzjax.evaluation.questions import question_accuracy
 from gzjax.evaluation.votes import answers, reliability, scores
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Predictions, Votes
+from gzjax.objectives.targets import Prediction
 
 
 def votes_table(votes: Votes) -> pd.DataFrame:
   """Columns of votes.parquet: `<answer>`, and `<answer>_votes` if known."""
-  columns = _named(votes.tree, "{}", votes.shares)
+  columns = _named(votes.tree, votes.shares)
   if votes.counts is not None:
-    columns |= _named(votes.tree, "{}_votes", votes.counts)
+    columns |= _named(votes.tree, votes.counts, "_votes")
   return pd.DataFrame(columns)
 
 
 def votes_of(tree: Tree, table: pd.DataFrame) -> Votes:
   """The votes in the columns of `votes_table`."""
-  return Votes(
-    tree, _values(tree, "{}", table), _values_if_any(tree, "{}_votes", table)
-  )
+  counts = _values_if_any(tree, table, "_votes")
+  return Votes(tree, _values(tree, table), counts)
 
 
 def predictions_table(
@@ -34,32 +35,26 @@ def predictions_table(
   """Columns of evaluate/<method>.parquet that speak of votes.
 
   `<answer>` (share), `p_asked_<question>`, and for Dirichlet laws
-  `<answer>_concentration`, `<answer>_lo` and `<answer>_hi`.
-
-  Args:
-    predictions: of a network.
-    level: of the credible intervals.
+  `<answer>_concentration` and the ends of the credible intervals of a level,
+  `<answer>_lo` and `<answer>_hi`.
   """
   tree, shares, alpha = predictions
-  columns = _named(tree, "{}", shares)
+  columns = _named(tree, shares)
   for question, reach in zip(
     tree.questions, trees.asked(tree, shares).T, strict=True
   ):
     columns[f"p_asked_{question.name}"] = reach
   if alpha is not None:
     low, high = dirichlet.credible_interval(tree, alpha, level)
-    columns |= _named(tree, "{}_concentration", alpha)
-    columns |= _named(tree, "{}_lo", low) | _named(tree, "{}_hi", high)
+    columns |= _named(tree, alpha, "_concentration")
+    columns |= _named(tree, low, "_lo") | _named(tree, high, "_hi")
   return pd.DataFrame(columns)
 
 
 def predictions_of(tree: Tree, table: pd.DataFrame) -> Predictions:
   """The predictions in the columns of `predictions_table`."""
-  return Predictions(
-    tree,
-    _values(tree, "{}", table),
-    _values_if_any(tree, "{}_concentration", table),
-  )
+  concentration = _values_if_any(tree, table, "_concentration")
+  return Predictions(tree, _values(tree, table), concentration)
 
 
 def vote_tables(
@@ -71,7 +66,7 @@ def vote_tables(
   test: np.ndarray,
   seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
-  """All tables about the test galaxies, by their names.
+  """All tables about the votes on the test galaxies, by their names.
 
   Args:
     votes: on all N galaxies.
@@ -94,63 +89,114 @@ def vote_tables(
   found = {name: p.select(test) for name, p in predictions.items()}
   given = {name: p.cumulative for name, p in found.items()}
   baselines = {"mean vector": mean, "central pixel": centre}
-  asked = seen.asked
-  if seen.counts is not None:
-    asked = trees.sums(tree, seen.counts)
+  asked = seen.asked if seen.counts is None else trees.sums(tree, seen.counts)
   tables = {
     "baselines": scores(truth, {**baselines, **given}, seed),
-    "answers": _each(given, lambda p: answers(tree, truth, p, mean)),
-    "reliability": _each(
-      found, lambda p: reliability(tree, seen.shares, p.shares, asked)
+    "answers": _by_method(
+      {name: answers(tree, truth, p, mean) for name, p in given.items()}
+    ),
+    "reliability": _by_method(
+      {
+        name: reliability(tree, seen.shares, p.shares, asked)
+        for name, p in found.items()
+      }
     ),
   }
   if flags.merger(tree):
-    tables["flag"] = _each(given, lambda p: flags.flag(tree, truth, p))
-    tables["precision_recall"] = _each(
-      given, lambda p: flags.precision_recall(tree, truth, p)
-    )
+    for name, thresholds in (
+      ("flag", [flags.FLAGGED_FROM]),
+      ("precision_recall", flags.THRESHOLDS),
+    ):
+      tables[name] = _by_method(
+        {
+          method: flags.flag(tree, truth, p, thresholds=thresholds)
+          for method, p in given.items()
+        }
+      )
   laws = {
     name: p.concentration
     for name, p in found.items()
     if p.concentration is not None
   }
-  if votes.counts is None or not laws:
-    return tables
-  counts = votes.counts[test]
-  constant = {
-    dirichlet.CONSTANT: dirichlet.fit_concentration(tree, votes.counts[train])
-  }
+  if laws and votes.counts is not None:
+    tables |= _law_tables(tree, votes.counts[train], seen.counts, laws, seed)
+  return tables
+
+
+def _law_tables(tree, train_counts, counts, laws, seed):
+  """Of Dirichlet laws, method -> concentrations, and one law for all."""
+  constant = dirichlet.fit_concentration(tree, train_counts)
   return {
-    **tables,
-    "coverage": _each(
-      laws, lambda alpha: dirichlet.coverage(tree, counts, alpha, seed=seed)
+    "coverage": _by_method(
+      {
+        name: dirichlet.coverage(tree, counts, alpha, seed=seed)
+        for name, alpha in laws.items()
+      }
     ),
     "likelihood": dirichlet.likelihood(
-      tree, counts, {**constant, **laws}, seed
+      tree, counts, {dirichlet.CONSTANT: constant, **laws}, seed
     ),
   }
 
 
-def _each(
-  values: Mapping[str, object], table: Callable[..., pd.DataFrame]
-) -> pd.DataFrame:
-  tables = []
-  for name, value in values.items():
-    found = table(value)
-    found.insert(0, "method", name)
-    tables.append(found)
-  return pd.concat(tables, ignore_index=True)
+def question_tables(
+  votes: Votes,
+  predictions: Mapping[str, Prediction],
+  *,
+  validation: np.ndarray,
+  test: np.ndarray,
+) -> dict[str, pd.DataFrame]:
+  """All tables about the answers on the test galaxies, by their names.
+
+  Args:
+    votes: on all N galaxies, on the tree of the networks.
+    predictions: method -> of all N galaxies.
+    validation: i[n], rows on which thresholds are chosen.
+    test: i[m], rows to judge on.
+
+  Returns:
+    `questions`, see `questions.question_accuracy`; where the tree has them,
+    of the slides' ten labels `scores` (see `label_scores.label_scores`; by
+    `thresholds`, "0.5" or "tuned") and `per_label` (by the tuned ones). The
+    first column of all is `method`.
+  """
+  tree, seen = votes.tree, votes.select(test)
+  questions, scores, per_label = {}, [], {}
+  for method, found in predictions.items():
+    said = found.votes.shares[test]
+    questions[method] = question_accuracy(tree, seen, said)
+    if not label_scores.has_ten_labels(tree):
+      continue
+    for name, chosen_on in (("0.5", None), ("tuned", validation)):
+      given = label_scores.label(votes, found, chosen_on)
+      rows = test[given.known[test]]
+      pair = given.truth[rows], given.said[rows]
+      line = {"method": method, "thresholds": name}
+      scores.append({**line, **label_scores.label_scores(*pair)})
+    table = label_scores.per_label(given.names, *pair)
+    per_label[method] = table.assign(threshold=given.thresholds)
+  tables = {"questions": _by_method(questions)}
+  if scores:
+    tables["scores"] = pd.DataFrame(scores)
+    tables["per_label"] = _by_method(per_label)
+  return tables
 
 
-def _named(tree, form, values):
-  names = [form.format(name) for name in tree.answers]
+def _by_method(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+  """One below the other, the method first."""
+  table = pd.concat(tables, names=["method"]).reset_index("method")
+  return table.reset_index(drop=True)
+
+
+def _named(tree, values, suffix=""):
+  names = [f"{answer}{suffix}" for answer in tree.answers]
   return dict(zip(names, values.T, strict=True))
 
 
-def _values(tree, form, table):
-  return table[[form.format(name) for name in tree.answers]].to_numpy(float)
+def _values(tree, table, suffix=""):
+  return table[[f"{name}{suffix}" for name in tree.answers]].to_numpy(float)
 
 
-def _values_if_any(tree, form, table):
-  present = form.format(tree.answers[0]) in table
-  return _values(tree, form, table) if present else None
+def _values_if_any(tree, table, suffix):
+  present = f"{tree.answers[0]}{suffix}" in table
+  return _values(tree, table, suffix) if present else None

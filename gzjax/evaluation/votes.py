@@ -12,20 +12,17 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from gzjax.evaluation import dirichlet, flags, intervals
+from gzjax.evaluation import dirichlet, intervals, metrics
 from gzjax.morphology.trees import Tree
 
 
 def rmse(truth: np.ndarray, predicted: np.ndarray) -> float:
   """Root mean squared error over all galaxies and answers.
 
-  The Kaggle challenge's score.
-
-  Args:
-    truth: f[N,A], cumulative fractions.
-    predicted: f[N,A], or f[A] for the same prediction everywhere.
+  The Kaggle challenge's score, of cumulative fractions f[N,A] and a prediction
+  f[N,A], or f[A] for the same everywhere.
   """
-  return _rms(_errors(truth, predicted))
+  return float(np.sqrt(np.mean(np.square(_errors(truth, predicted)))))
 
 
 def rmse_interval(
@@ -43,13 +40,8 @@ def answers(
   """How well each answer is predicted, and what the zero labels cost.
 
   The lab report (section 4.4) lays most of its error to the many labels of
-  exactly 0, for which its network "generally guesses a value".
-
-  Args:
-    tree: the questions.
-    truth: f[N,A], cumulative fractions.
-    predicted: f[N,A], cumulative fractions.
-    mean: f[A], what to beat: the `mean_vector` of the training set.
+  exactly 0, for which its network "generally guesses a value". Of cumulative
+  fractions f[N,A]; `mean`, f[A], is what to beat, that of the training set.
 
   Returns:
     A rows and one over all answers: `question`, `answer`, `mean_true`,
@@ -79,18 +71,18 @@ def _answer(truth, predicted, mean) -> dict[str, float]:
   zero, finite = truth == 0, np.isfinite(predicted)
   return {
     "mean_true": truth.mean(),
-    "mean_predicted": _mean(predicted[finite]),
+    "mean_predicted": metrics.mean_or_nan(predicted[finite]),
     "rmse": np.sqrt(squares.mean()),
     "rmse_of_mean": of_mean,
-    "skill": 1 - flags.ratio(squares.mean(), of_mean**2),
+    "skill": 1 - metrics.ratio(squares.mean(), of_mean**2),
     "correlation": _correlation(
       (truth - mean)[finite], (predicted - mean)[finite]
     ),
     "zero_share": zero.mean(),
-    "predicted_where_zero": _mean(predicted[zero & finite]),
-    "rmse_where_zero": np.sqrt(_mean(squares[zero])),
-    "rmse_elsewhere": np.sqrt(_mean(squares[~zero])),
-    "error_from_zeros": flags.ratio(squares[zero].sum(), squares.sum()),
+    "predicted_where_zero": metrics.mean_or_nan(predicted[zero & finite]),
+    "rmse_where_zero": np.sqrt(metrics.mean_or_nan(squares[zero])),
+    "rmse_elsewhere": np.sqrt(metrics.mean_or_nan(squares[~zero])),
+    "error_from_zeros": metrics.ratio(squares[zero].sum(), squares.sum()),
   }
 
 
@@ -138,13 +130,7 @@ def reliability(
 def scores(
   truth: np.ndarray, predicted: Mapping[str, np.ndarray], seed: int = 0
 ) -> pd.DataFrame:
-  """`method`, `rmse` and its interval `rmse_low` to `rmse_high`.
-
-  Args:
-    truth: f[N,A], cumulative fractions.
-    predicted: method -> f[N,A] or f[A], cumulative fractions.
-    seed: of the bootstrap.
-  """
+  """`method`, `rmse` and its `rmse_interval`, `rmse_low` to `rmse_high`."""
   rows = [
     (name, rmse(truth, found), *rmse_interval(truth, found, seed))
     for name, found in predicted.items()
@@ -157,14 +143,6 @@ def _errors(truth, predicted):
   truth = np.asarray(truth, np.float64)
   worst = np.where(truth < 0.5, 1.0, 0.0)
   return np.where(np.isfinite(predicted), predicted, worst) - truth
-
-
-def _rms(values) -> float:
-  return float(np.sqrt(np.mean(np.square(values))))
-
-
-def _mean(values) -> float:
-  return float(values.mean()) if values.size else np.nan
 
 
 def _correlation(x, y) -> float:

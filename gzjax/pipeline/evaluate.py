@@ -11,7 +11,6 @@ from rich.console import Console
 from gzjax.evaluation import (
   baselines,
   descriptions,
-  label_scores,
   metrics,
   scoreboard,
   uncertain,
@@ -88,7 +87,7 @@ def _write_question_tables(
   """Writes the tables about questions and labels to evaluate/labels/."""
   del of_methods
   sets = experiment.problem.sets
-  tables = label_scores.question_tables(
+  tables = vote_tables.question_tables(
     experiment.votes, said, validation=sets.validation, test=sets.test
   )
   _write_tables(experiment.place("evaluate") / "labels", tables)

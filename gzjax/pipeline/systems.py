@@ -19,6 +19,7 @@ from gzjax.evaluation import (
   metrics,
   questions,
   uncertain,
+  vote_tables,
 )
 from gzjax.files import read_json, write_json, write_whole
 from gzjax.morphology import labels, walks
@@ -207,7 +208,7 @@ def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
     `four`: of the four classes on galaxies that volunteers are confident of
     (accuracy with its 95% Wilson interval, and balanced accuracy);
     `questions` and `labels`: rows of the tables `questions` and `scores` of
-    `label_scores.question_tables`; None where the system does not speak of
+    `vote_tables.question_tables`; None where the system does not speak of
     them.
   """
   rows = _confident(galaxies)
@@ -216,7 +217,7 @@ def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
   accuracy = metrics.accuracy(label, said)
   tables = {}
   if galaxies.were_asked(found.votes.tree):
-    tables = label_scores.question_tables(
+    tables = vote_tables.question_tables(
       galaxies.votes(found.votes.tree),
       {"": found},
       validation=galaxies.validation,

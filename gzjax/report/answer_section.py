@@ -14,9 +14,7 @@ from gzjax.report import figures
 def collect(workdir: Path) -> dict[str, Any] | None:
   """What answer_section.html.jinja shows; None if there are no such tables.
 
-  Args:
-    workdir: with the tables of `label_scores.question_tables` in
-      evaluate/labels/.
+  Those are `vote_tables.question_tables`, in evaluate/labels/.
   """
   folder = workdir / "evaluate" / "labels"
   if not folder.exists():
@@ -42,9 +40,7 @@ def uncertain(workdir: Path, classes: list[str]) -> dict[str, Any] | None:
 def confusions(studies: dict[str, Any], classes: list[str]) -> str:
   """The matrices of `uncertain.compare_confusions` as a figure.
 
-  Args:
-    studies: name -> study.
-    classes: without uncertain.
+  Of studies by their names; the classes are those without uncertain.
   """
   matrices = {}
   for name, study in studies.items():
@@ -60,16 +56,10 @@ def confusions(studies: dict[str, Any], classes: list[str]) -> str:
 def questions_table(table: pd.DataFrame, by: str) -> str:
   """Accuracy of each question, on all and on confident galaxies, as HTML.
 
-  Args:
-    table: rows of `questions.question_accuracy` and what the columns are.
-    by: the name of the latter.
+  Of rows of `questions.question_accuracy`; `by` has what the columns are.
   """
-  cells = table.assign(
-    cell=[
-      _pair(*pair)
-      for pair in table[["accuracy", "confident_accuracy"]].to_numpy(float)
-    ]
-  )
+  pairs = table[["accuracy", "confident_accuracy"]].to_numpy(float)
+  cells = table.assign(cell=[_pair(*pair) for pair in pairs])
   wide = cells.pivot(index="question", columns=by, values="cell").fillna("")
   # All of them last, also where other tables have more questions.
   order = sorted(table["question"].unique(), key=lambda name: name == ALL)
@@ -84,8 +74,12 @@ def _pair(accuracy: float, confident: float) -> str:
   return f"{accuracy:.3f} / {sure}"
 
 
-def plain_table(table: pd.DataFrame) -> str:
-  """A table of numbers as HTML."""
+def plain_table(table: pd.DataFrame, css: str | None = None) -> str:
+  """A table of numbers as HTML, of a class of the style sheet."""
   return table.rename(columns=lambda name: name.replace("_", " ")).to_html(
-    border=0, index=False, float_format="{:.3f}".format, na_rep=""
+    border=0,
+    classes=css,
+    index=False,
+    float_format="{:.3f}".format,
+    na_rep="",
   )

@@ -16,17 +16,21 @@ from gzjax.report import cells
 
 # Okabe and Ito (2008): told apart by colour-blind readers, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+VERDICT_COLOURS = {
+  "ok": "#009E73",
+  "weak": "#E69F00",
+  "collapsed": "#D55E00",
+  "non-finite": "#000000",
+}
+# Words in the middle of their place.
+CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
 
 def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
-  """Loss and quality of trainings, from their metrics.jsonl.
+  """Loss and quality of trainings, by their names and metrics.jsonl.
 
   The quality is the RMSE of the vote fractions where there is one, else the
   balanced accuracy. The learning rate, where it is written, has its own axis.
-
-  Args:
-    runs: name -> lines with epoch, split, loss and rmse or balanced_accuracy;
-      learning_rate in those of split train.
   """
   figure = Figure(figsize=(9, 3.2), layout="constrained")
   columns = set().union(*runs.values())
@@ -42,9 +46,8 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
     right.plot(part["epoch"], part[quality], color=colour, label=name)
     if rate and "learning_rate" in lines:
       part = lines[lines["split"] == "train"]
-      rate.plot(
-        part["epoch"], part["learning_rate"], ":", color=colour, linewidth=1
-      )
+      x, y = part["epoch"], part["learning_rate"]
+      rate.plot(x, y, ":", color=colour, linewidth=1)
   for axes in (left, right):
     axes.xaxis.get_major_locator().set_params(integer=True)
   _leave_out_spikes(left)
@@ -80,19 +83,12 @@ def _leave_out_spikes(axes: Axes) -> None:
   bottom, top = values.min(), values[~is_spike].max()
   margin = 0.05 * (top - bottom or abs(top) or 1)
   axes.set_ylim(bottom - margin, top + margin)
-  spikes = values[is_spike]
-  note = (
-    f"above the axis: {len(spikes)} of {len(values)}, up to {spikes.max():.3g}"
-  )
-  axes.set_title(note, fontsize=8, loc="left")
+  note = f"{is_spike.sum()} of {len(values)}, up to {values.max():.3g}"
+  axes.set_title(f"above the axis: {note}", fontsize=8, loc="left")
 
 
 def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
-  """Forget accuracy against balanced accuracy, epoch by epoch.
-
-  Args:
-    runs: name -> lines with forget_accuracy and balanced_accuracy.
-  """
+  """Forget accuracy against balanced accuracy of runs, epoch by epoch."""
   figure = Figure(figsize=(9, 4.8), layout="constrained")
   axes = figure.subplots()
   for (marker, colour), (name, lines) in zip(
@@ -114,58 +110,35 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   return to_svg(figure)
 
 
-VERDICT_COLOURS = {
-  "ok": "#009E73",
-  "weak": "#E69F00",
-  "collapsed": "#D55E00",
-  "non-finite": "#000000",
-}
-
-
 def stabiliser(table: pd.DataFrame) -> str:
   """Verdict of the published noise against stabiliser and noise scale.
 
-  Args:
-    table: fisher, stabiliser, noise_scale, verdict, balanced_accuracy and
-      noise_over_weight of each trial.
+  Of fisher, stabiliser, noise_scale, verdict, balanced_accuracy and
+  noise_over_weight of each trial.
   """
   kinds = list(dict.fromkeys(table["fisher"]))
-  figure = Figure(figsize=(5.2 * len(kinds), 4), layout="constrained")
-  for axes, kind in zip(
-    figure.subplots(1, len(kinds), squeeze=False)[0], kinds
-  ):
+  figure, grid = panels(len(kinds), len(kinds), (5.2, 4))
+  for axes, kind in zip(grid, kinds):
     part = table[table["fisher"] == kind]
     for verdict, colour in VERDICT_COLOURS.items():
       some = part[part["verdict"] == verdict]
       axes.scatter(
-        some["stabiliser"],
-        some["noise_scale"],
-        s=900,
-        marker="s",
-        color=colour,
-        label=verdict,
-      )
+        some["stabiliser"], some["noise_scale"],
+        s=900, marker="s", color=colour, label=verdict,
+      )  # fmt: skip
     for row in part.itertuples():
       ratio = row.noise_over_weight
       times = "" if pd.isna(ratio) else f"{ratio:,.{0 if ratio > 10 else 3}f}x"
-      axes.annotate(
-        f"{cells.number(row.balanced_accuracy, '%.2f')}\n{times}",
-        (row.stabiliser, row.noise_scale),
-        ha="center",
-        va="center",
-        color="white",
-        fontsize=7,
-      )
+      words = f"{cells.number(row.balanced_accuracy, '%.2f')}\n{times}"
+      place = row.stabiliser, row.noise_scale
+      axes.annotate(words, place, color="white", fontsize=7, **CENTRED)
     axes.set(xscale="log", yscale="log", title=f"Fisher: {kind}")
     axes.margins(0.15)
     finish(axes, "stabiliser", "noise scale")
-    legend = axes.legend(
-      frameon=False,
-      fontsize=8,
-      ncols=4,
-      loc="upper center",
-      bbox_to_anchor=(0.5, -0.15),
-    )
+    legend: Any = axes.legend(
+      frameon=False, fontsize=8, ncols=4,
+      loc="upper center", bbox_to_anchor=(0.5, -0.15),
+    )  # fmt: skip
     for handle in legend.legend_handles:
       handle.set_sizes([40])
   return to_svg(figure)
@@ -174,8 +147,7 @@ def stabiliser(table: pd.DataFrame) -> str:
 def discovery(table: pd.DataFrame) -> str:
   """Corrected and balanced accuracy against the share discovered.
 
-  Args:
-    table: discovered, method, corrected_accuracy, test_balanced_accuracy.
+  Of discovered, method, corrected_accuracy and test_balanced_accuracy.
   """
   figure = Figure(figsize=(9, 3.6), layout="constrained")
   columns = ("corrected_accuracy", "test_balanced_accuracy")
@@ -183,27 +155,16 @@ def discovery(table: pd.DataFrame) -> str:
     for colour, (name, part) in zip(
       itertools.cycle(COLOURS), table.groupby("method", sort=False)
     ):
-      axes.plot(
-        part["discovered"],
-        part[column],
-        ":" if name == "original" else ".-",
-        color=colour,
-        label=name,
-      )
-    finish(
-      axes,
-      "share of the wrong labels that is known",
-      column.replace("_", " "),
-    )
+      style = ":" if name == "original" else ".-"
+      x, y = part["discovered"], part[column]
+      axes.plot(x, y, style, color=colour, label=name)
+    known = "share of the wrong labels that is known"
+    finish(axes, known, column.replace("_", " "))
   return to_svg(figure)
 
 
 def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
-  """Corrected and balanced accuracy of every method, a dot a seed.
-
-  Args:
-    rows: of the scoreboard, several seeds.
-  """
+  """Corrected and balanced accuracy, and cost, of methods: a dot a seed."""
   names = list(dict.fromkeys(row["method"] for row in rows))
   figure = Figure(figsize=(10, 0.3 * len(names) + 1.2), layout="constrained")
   columns = ("corrected_accuracy", "test_balanced_accuracy", "cost_vs_retrain")
@@ -233,17 +194,10 @@ def confusion_matrices(
 ) -> str:
   """Confusion matrices of the test set, rows normalised, counts written in.
 
-  Args:
-    matrices: method -> i64[K,K], rows are true classes; or f64[K,K], shares
-      of the rows.
-    classes: K names.
+  Of each method i64[K,K], rows are true classes; or f64[K,K], shares of the
+  rows.
   """
-  columns = min(len(matrices), 4)
-  rows = math.ceil(len(matrices) / columns)
-  figure = Figure(figsize=(3 * columns, 2.8 * rows), layout="constrained")
-  grid = figure.subplots(rows, columns, squeeze=False).ravel()
-  for axes in grid[len(matrices) :]:
-    axes.axis("off")
+  figure, grid = panels(len(matrices), min(len(matrices), 4), (3, 2.8))
   for axes, (name, matrix) in zip(grid, matrices.items()):
     is_counts = matrix.dtype.kind == "i"
     shares = matrix
@@ -253,18 +207,28 @@ def confusion_matrices(
     for (i, j), value in np.ndenumerate(matrix):
       if np.isnan(value):
         continue
-      axes.text(
-        j,
-        i,
-        str(value) if is_counts else f"{value:.2f}",
-        ha="center",
-        va="center",
-        color="white" if shares[i, j] > 0.5 else "black",
-      )
+      text = str(value) if is_counts else f"{value:.2f}"
+      colour = "white" if shares[i, j] > 0.5 else "black"
+      axes.text(j, i, text, color=colour, **CENTRED)
     axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
     axes.set_yticks(range(len(classes)), classes)
     axes.set(title=name, xlabel="predicted", ylabel="true")
   return to_svg(figure)
+
+
+def panels(
+  count: int, columns: int, size: tuple[float, float], **options: Any
+) -> tuple[Figure, list[Axes]]:
+  """A figure of panels, each of a width and height in inches, row by row."""
+  rows = math.ceil(count / columns)
+  width, height = size
+  figure = Figure(
+    figsize=(columns * width, rows * height), layout="constrained"
+  )
+  grid = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+  for axes in grid[count:]:
+    axes.axis("off")
+  return figure, list(grid[:count])
 
 
 def finish(axes: Axes, x: str, y: str) -> None:

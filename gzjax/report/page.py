@@ -20,6 +20,15 @@ from gzjax.report import (
   vote_section,
 )
 
+_MORE = (
+  "activation_distance",
+  "agreement",
+  "tug_of_war",
+  "attack_accuracy",
+  "relearn_steps",
+  "run_time_efficiency",
+)
+
 
 class Card(NamedTuple):
   """A galaxy of a gallery."""
@@ -42,14 +51,12 @@ def write(workdir: Path, image: Any, *, gallery: int) -> None:
   config = read_json(workdir / "config.json")
   dataset = read_json(workdir / "stages" / "dataset.json")
   classes = dataset["classes"]
-  roles = {row["method"]: row["role"] for row in rows}
-  text = template("page.html.jinja").render(
+  render(
+    workdir,
+    "page.html.jinja",
     config=config,
     config_text=json.dumps(config["config"], indent=2),
-    rows=rows,
-    footer=scoreboard.footer(rows),
-    table=_cells(rows),
-    columns=scoreboard.columns(rows),
+    **_scores(rows, classes),
     counts=_counts(split, classes),
     left_out={why: n for why, n in dataset["left_out"].items() if n},
     votes=_votes(workdir, dataset["questions"]),
@@ -61,52 +68,46 @@ def write(workdir: Path, image: Any, *, gallery: int) -> None:
     uncertain=answer_section.uncertain(workdir, classes),
     said=_said(workdir, split, image),
     unlearning=_unlearning(workdir, rows),
-    confusion=figures.confusion_matrices(
-      {
-        row["method"]: np.asarray(row["confusion"])
-        for row in rows
-        if row["role"] != "baseline"
-      },
-      classes,
-    ),
     audit=read_json(workdir / "audit" / "quality.json"),
     suspects=_suspects(workdir, split, image, gallery),
     changed={
-      name: _changed(workdir, split, image, name, gallery)
-      for name in roles
-      if roles[name] in ("reference", "method")
-    },
-    health={row["method"]: row["health"] for row in rows if row["health"]},
-    recalls=[
-      (
-        row["method"],
-        [
-          cells.number(value, "%.2f", "none") + f" ({low:.2f} to {high:.2f})"
-          for value, (low, high) in zip(
-            row["recalls"], row["intervals"]["recalls"], strict=True
-          )
-        ],
-      )
+      row["method"]: _changed(workdir, split, image, row["method"], gallery)
       for row in rows
-    ],
-    classes=classes,
-    more=[
-      (row["method"], [_more(row, name) for name in _MORE]) for row in rows
-    ],
-    more_columns=_MORE,
+      if row["role"] in ("reference", "method")
+    },
     sweeps=_sweeps(workdir),
   )
-  write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
 
-_MORE = (
-  "activation_distance",
-  "agreement",
-  "tug_of_war",
-  "attack_accuracy",
-  "relearn_steps",
-  "run_time_efficiency",
-)
+def _scores(rows: list[dict[str, Any]], classes: list[str]) -> dict[str, Any]:
+  """What the page shows of the scoreboard."""
+  matrices = {
+    row["method"]: np.asarray(row["confusion"])
+    for row in rows
+    if row["role"] != "baseline"
+  }
+  return {
+    "rows": rows,
+    "footer": scoreboard.footer(rows),
+    "table": _cells(rows),
+    "columns": scoreboard.columns(rows),
+    "classes": classes,
+    "recalls": [(row["method"], _recalls(row)) for row in rows],
+    "more_columns": _MORE,
+    "more": [(r["method"], [_more(r, name) for name in _MORE]) for r in rows],
+    "health": {row["method"]: row["health"] for row in rows if row["health"]},
+    "confusion": figures.confusion_matrices(matrices, classes),
+  }
+
+
+def _recalls(row: dict[str, Any]) -> list[str]:
+  """Of each class, with its interval."""
+  return [
+    cells.number(value, "%.2f", "none") + f" ({low:.2f} to {high:.2f})"
+    for value, (low, high) in zip(
+      row["recalls"], row["intervals"]["recalls"], strict=True
+    )
+  ]
 
 
 def _more(row: dict[str, Any], name: str) -> str:
@@ -121,17 +122,12 @@ def _more(row: dict[str, Any], name: str) -> str:
 def write_seeds(workdir: Path, folders: list[Path]) -> None:
   """Writes the `report.html` of several seeds, with links to each one's own."""
   rows = read_json(workdir / "scoreboard.json")
-  lines = scoreboard.summary(rows)
-  text = template("seeds.html.jinja").render(
+  render(
+    workdir,
+    "seeds.html.jinja",
     config=read_json(workdir / "config.json"),
     columns=scoreboard.columns(rows),
-    summary=[
-      {
-        name: scoreboard.summary_cell(name, line[name])
-        for name in scoreboard.columns(rows)
-      }
-      for line in lines
-    ],
+    summary=_cells(scoreboard.summary(rows), scoreboard.summary_cell),
     table=_cells(rows),
     figure=figures.methods_over_seeds(rows),
     causes={
@@ -141,6 +137,11 @@ def write_seeds(workdir: Path, folders: list[Path]) -> None:
     },
     folders=[folder.name for folder in folders],
   )
+
+
+def render(workdir: Path, name: str, **values: Any) -> None:
+  """Writes the `report.html` that one of our templates makes of the values."""
+  text = template(name).render(**values)
   write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
 
@@ -162,13 +163,10 @@ def _sweeps(workdir: Path) -> dict[str, str]:
   }
 
 
-def _cells(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _cells(rows, to_text=scoreboard.cell) -> list[dict[str, str]]:
+  names = scoreboard.columns(rows)
   return [
-    {
-      name: scoreboard.cell(name, row.get(name))
-      for name in scoreboard.columns(rows)
-    }
-    for row in rows
+    {name: to_text(name, row.get(name)) for name in names} for row in rows
   ]
 
 
@@ -219,14 +217,12 @@ def _metrics(workdir: Path, folders: dict[str, str]):
 
 
 def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
-  judged = [row for row in rows if row["health"]]
+  judged = {row["method"]: row["health"] for row in rows if row["health"]}
   if not judged:
     return ""
-  start = pd.DataFrame([judged[0]["health"]["original"]])
+  start = pd.DataFrame([next(iter(judged.values()))["original"]])
   runs = {"original": start}
-  found = _metrics(
-    workdir, {row["method"]: f"unlearn/{row['method']}" for row in judged}
-  )
+  found = _metrics(workdir, {name: f"unlearn/{name}" for name in judged})
   for name, lines in found.items():
     kept = lines[(lines["split"] == "validation") & (lines["rewound"] != 1)]
     runs[name] = pd.concat([start, kept])
@@ -240,13 +236,14 @@ def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
   return figures.unlearning_curves(runs)
 
 
+def _card(split, image, row: int, *lines: str) -> Card:
+  return Card(picture(image[row]), split["id_str"].iloc[row], list(lines))
+
+
 def _said(workdir, split, image) -> list[Card]:
   """What the original network says about some galaxies of validation."""
-  ids = split["id_str"]
-  return [
-    Card(picture(image[card["row"]]), ids.iloc[card["row"]], card["lines"])
-    for card in read_json(workdir / "evaluate" / "cards.json")
-  ]
+  said = read_json(workdir / "evaluate" / "cards.json")
+  return [_card(split, image, card["row"], *card["lines"]) for card in said]
 
 
 def _suspects(workdir, split, image, count) -> list[Card]:
@@ -257,19 +254,15 @@ def _suspects(workdir, split, image, count) -> list[Card]:
   cards = []
   for suspect in table.itertuples():
     row = int(row_of[suspect.id_str])
-    flipped = split["flipped"].iloc[row]
-    cards.append(
-      Card(
-        picture(image[row]),
-        str(suspect.id_str),
-        [
-          f"labelled {suspect.train_label}",
-          f"suggested {cells.or_else(suspect.suggested_label, 'none')}",
-          f"{'was flipped' if flipped else 'not flipped'}, score "
-          + cells.number(suspect.score, "%.2f"),
-        ],
-      )
+    flipped = "was flipped" if split["flipped"].iloc[row] else "not flipped"
+    suggested = cells.or_else(suspect.suggested_label, "none")
+    score = cells.number(suspect.score, "%.2f")
+    lines = (
+      f"labelled {suspect.train_label}",
+      f"suggested {suggested}",
+      f"{flipped}, score {score}",
     )
+    cards.append(_card(split, image, row, *lines))
   return cards
 
 
@@ -287,20 +280,9 @@ def _changed(workdir, split, image, method, count) -> list[Card]:
     label = f"true {galaxy['true_label']}"
     if galaxy["flipped"]:
       label += f", labelled {galaxy['train_label']}"
-    cards.append(
-      Card(
-        picture(image[row]),
-        galaxy["id_str"],
-        [
-          " → ".join(
-            cells.or_else(predicted.iloc[row], "not finite")
-            for predicted in (before, after)
-          ),
-          label,
-          cells.or_else(galaxy["set"], galaxy["split"]),
-        ],
-      )
-    )
+    said = (cells.or_else(x.iloc[row], "not finite") for x in (before, after))
+    where = cells.or_else(galaxy["set"], galaxy["split"])
+    cards.append(_card(split, image, row, " → ".join(said), label, where))
   return cards
 
 

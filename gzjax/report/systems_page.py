@@ -1,13 +1,14 @@
 """The page that sets several systems side by side."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gzjax.files import read_json, write_whole
+from gzjax.files import read_json
 from gzjax.report import answer_section
-from gzjax.report.page import template
+from gzjax.report.page import render
 
 
 def write(
@@ -20,15 +21,18 @@ def write(
   """Writes `report.html` of a comparison.
 
   Args:
-    workdir: with systems.csv and systems.json, see `stages.systems`.
-    confusions: system -> study of `consensus`, of those of the four classes.
+    workdir: with systems.csv and systems.json, see `pipeline.systems`.
+    confusions: system -> study of `uncertain.compare_confusions`, of those of
+      the four classes.
     cards: galaxies: `id_str`, `image` (data URI) and `lines` by system.
     classes: the four.
   """
   found = read_json(workdir / "systems.json")
   table = pd.read_csv(workdir / "systems.csv")
   rows = found["rows"]
-  text = template("systems.html.jinja").render(
+  render(
+    workdir,
+    "systems.html.jinja",
     **{name: found[name] for name in ("galaxies", "confident", "differences")},
     config=found["config"],
     systems=list(dict.fromkeys(table["system"])),
@@ -39,7 +43,6 @@ def write(
     confusions=answer_section.confusions(confusions, classes),
     cards=cards,
   )
-  write_whole(workdir / "report.html", lambda part: part.write_text(text))
 
 
 def cell(name: str, value: Any) -> str:
@@ -56,15 +59,14 @@ def cell(name: str, value: Any) -> str:
 def _cells(table, rows, published) -> list[dict[str, str]]:
   """The lines of the table, each system's published numbers below its own."""
   lines = []
-  records = table.to_dict("records")
-  for i, (record, row) in enumerate(zip(records, rows, strict=True)):
-    line = {name: cell(name, value) for name, value in record.items()}
-    low, high = row["four"]["interval"]
-    line["four_accuracy"] += f" ({low:.3f} to {high:.3f})"
-    lines.append(line)
-    system = record["system"]
-    is_last = records[i + 1 : i + 2] == [] or records[i + 1]["system"] != system
-    if is_last and system in published:
+  pairs = zip(table.to_dict("records"), rows, strict=True)
+  for system, group in itertools.groupby(pairs, lambda x: x[0]["system"]):
+    for record, row in group:
+      line = {name: cell(name, value) for name, value in record.items()}
+      low, high = row["four"]["interval"]
+      line["four_accuracy"] += f" ({low:.3f} to {high:.3f})"
+      lines.append(line)
+    if system in published:
       numbers = {name: cell(name, x) for name, x in published[system].items()}
       lines.append({"system": system, "method": "published", **numbers})
   return lines
@@ -76,19 +78,11 @@ def _questions(rows, published) -> str:
     for row in rows
     if row["method"] == "retrain" and row["questions"]
   ]
-  tables.append(
-    pd.DataFrame(
-      [
-        {
-          "system": "published",
-          "question": name,
-          "accuracy": accuracy,
-          "confident_accuracy": sure,
-        }
-        for name, (accuracy, sure) in published.items()
-      ]
-    )
+  slides = pd.DataFrame(
+    [(name, *numbers) for name, numbers in published.items()],
+    columns=["question", "accuracy", "confident_accuracy"],
   )
+  tables.append(slides.assign(system="published"))
   return answer_section.questions_table(pd.concat(tables), "system")
 
 

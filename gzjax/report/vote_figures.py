@@ -1,7 +1,6 @@
 """Figures of votes: what volunteers say, and what networks predict."""
 
 from collections.abc import Mapping, Sequence
-import math
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,7 +11,14 @@ import pandas as pd
 from gzjax.evaluation.dirichlet import ALL
 from gzjax.evaluation.votes import rmse
 from gzjax.morphology.trees import Tree
-from gzjax.report.figures import COLOURS, finish, to_png, to_svg
+from gzjax.report.figures import (
+  CENTRED,
+  COLOURS,
+  finish,
+  panels,
+  to_png,
+  to_svg,
+)
 
 
 def _heatmap(axes: Axes, table: pd.DataFrame):
@@ -22,9 +28,8 @@ def _heatmap(axes: Axes, table: pd.DataFrame):
 def correlations(table: pd.DataFrame, questions: Mapping[str, slice]) -> str:
   """The correlations of all answers, the questions divided by lines.
 
-  Args:
-    table: A x A, see `gzjax.data.studies.correlations`.
-    questions: name -> where its answers stand.
+  Of the table of `vote_statistics.correlations`, and where the answers of each
+  question stand in it.
   """
   figure = Figure(figsize=(9, 8.2), layout="constrained")
   axes = figure.subplots()
@@ -43,12 +48,7 @@ def correlations_by_question(
   table: pd.DataFrame, questions: Mapping[str, slice]
 ) -> str:
   """The correlations of the answers of each question, with their numbers."""
-  columns = 4
-  rows = math.ceil(len(questions) / columns)
-  figure = Figure(figsize=(11, 2.7 * rows), layout="constrained")
-  grid = figure.subplots(rows, columns, squeeze=False).ravel()
-  for axes in grid[len(questions) :]:
-    axes.axis("off")
+  figure, grid = panels(len(questions), 4, (2.75, 2.7))
   for axes, (name, part) in zip(grid, questions.items()):
     block = table.iloc[part, part]
     _heatmap(axes, block)
@@ -59,36 +59,23 @@ def correlations_by_question(
     axes.set_title(name, fontsize=9)
     for (i, j), value in np.ndenumerate(block.to_numpy()):
       if i != j and np.isfinite(value):
-        axes.text(
-          j,
-          i,
-          f"{value:.2f}",
-          ha="center",
-          va="center",
-          fontsize=6,
-          color="white" if abs(value) > 0.6 else "black",
-        )
+        colour = "white" if abs(value) > 0.6 else "black"
+        axes.text(j, i, f"{value:.2f}", fontsize=6, color=colour, **CENTRED)
   return to_svg(figure)
 
 
 def splits(table: pd.DataFrame) -> str:
   """Mean vote fraction of each answer in each split.
 
-  Args:
-    table: see `gzjax.data.studies.compare_splits`.
+  Of the table of `vote_statistics.compare_splits`.
   """
   figure = Figure(figsize=(9, 3.8), layout="constrained")
   axes = figure.subplots()
   marks = {"train": "_", "validation": "o", "test": "x"}
   for colour, (name, mark) in zip(COLOURS, marks.items()):
-    axes.plot(
-      table["answer"],
-      table[f"mean_{name}"],
-      mark,
-      color=colour,
-      label=name,
-      markersize=9 if mark == "_" else 4,
-    )
+    size = 9 if mark == "_" else 4
+    x, y = table["answer"], table[f"mean_{name}"]
+    axes.plot(x, y, mark, color=colour, label=name, markersize=size)
   axes.tick_params(axis="x", labelrotation=90, labelsize=6)
   axes.margins(x=0.01)
   finish(axes, "", "mean vote fraction")
@@ -100,10 +87,7 @@ def predicted_against_true(
 ) -> str:
   """A panel an answer, a dot a galaxy, as a data URI (lab report, figure 7).
 
-  Args:
-    tree: the questions.
-    truth: f[N,A], cumulative fractions.
-    predicted: f[N,A], cumulative fractions.
+  Of cumulative fractions f[N,A].
   """
   names = [
     f"{tree.questions[q].name}\n"
@@ -128,22 +112,9 @@ def predicted_against_true(
 def _unit_squares(
   names: Sequence[str], columns: int, size: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
-  """A panel for each name, from 0 to 1 with a diagonal.
-
-  Args:
-    names: titles.
-    columns: panels in a row.
-    size: width and height of each, inches.
-  """
-  rows = math.ceil(len(names) / columns)
-  figure = Figure(
-    figsize=(columns * size[0], rows * size[1] + 0.3), layout="constrained"
-  )
-  grid = figure.subplots(
-    rows, columns, sharex=True, sharey=True, squeeze=False
-  ).ravel()
-  for axes in grid[len(names) :]:
-    axes.axis("off")
+  """A panel for each name, from 0 to 1 with a diagonal; see `panels`."""
+  figure, grid = panels(len(names), columns, size, sharex=True, sharey=True)
+  figure.set_figheight(figure.get_figheight() + 0.3)
   for i, (axes, name) in enumerate(zip(grid, names)):
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.7)
     axes.set_title(name, fontsize=8, pad=4, linespacing=1.1)
@@ -153,15 +124,13 @@ def _unit_squares(
     axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     axes.spines[["top", "right"]].set_visible(False)
-  return figure, list(grid[: len(names)])
+  return figure, grid
 
 
 def precision_recall(table: pd.DataFrame, marked: float) -> str:
   """Precision against recall, and both against the threshold.
 
-  Args:
-    table: rows of one meaning, see `gzjax.vote_metrics.precision_recall`.
-    marked: the threshold with a dot.
+  Of rows of one meaning of `flags.flag`; the threshold `marked` has a dot.
   """
   figure = Figure(figsize=(9, 3.2), layout="constrained")
   left, right = figure.subplots(1, 2)
@@ -186,11 +155,7 @@ def precision_recall(table: pd.DataFrame, marked: float) -> str:
 
 
 def reliability(table: pd.DataFrame) -> str:
-  """Observed against predicted shares, a panel a question.
-
-  Args:
-    table: see `gzjax.vote_metrics.reliability`.
-  """
+  """Observed against predicted shares of `votes.reliability`, by question."""
   parts = {
     str(name): part for name, part in table.groupby("question", sort=False)
   }
@@ -208,9 +173,7 @@ def reliability(table: pd.DataFrame) -> str:
 def coverage(table: pd.DataFrame) -> str:
   """Share of the votes inside of intervals, and that less their level.
 
-  Args:
-    table: see `gzjax.vote_metrics.coverage`; the question that is farthest off
-      is named.
+  Of `dirichlet.coverage`; the question that is farthest off is named.
   """
   figure = Figure(figsize=(9, 3.4), layout="constrained")
   left, right = figure.subplots(1, 2)

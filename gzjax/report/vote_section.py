@@ -12,6 +12,7 @@ from gzjax.evaluation.flags import FLAGGED_FROM
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
 from gzjax.report import vote_figures
+from gzjax.report.answer_section import plain_table
 
 _SHOWN = "original"  # the network of the figures
 _DOTS = 1000
@@ -22,15 +23,13 @@ def collect(
 ) -> dict[str, Any] | None:
   """What vote_section.html.jinja shows; None if no fractions are predicted.
 
-  Args:
-    workdir: with the tables of `vote_tables.vote_tables` in evaluate/votes/.
-    tree: of the network, see `trees.to_json`; None: it has none.
+  Of `vote_tables.vote_tables`, in evaluate/votes/, and the tree of the network,
+  see `trees.to_json`.
   """
   folder = workdir / "evaluate" / "votes"
   if not tree or not folder.exists():
     return None
-  paths = folder.glob("*.csv")
-  tables = {path.stem: pd.read_csv(path) for path in paths}
+  tables = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
   shown = {
     name: table[table["method"] == _SHOWN].drop(columns="method")
     for name, table in tables.items()
@@ -38,7 +37,7 @@ def collect(
   answers, reliability = shown["answers"], shown["reliability"]
   found: dict[str, Any] = {
     "baselines": tables["baselines"].to_dict("records"),
-    "answers": _answers_table(answers),
+    "answers": plain_table(answers, "answers"),
     "whole": answers.iloc[-1].to_dict(),
     "zeros": _costliest_zeros(answers),
     "scatter": _scatter(workdir, trees.from_json(tree)),
@@ -46,7 +45,10 @@ def collect(
   if "flag" in shown:
     found["flag"] = shown["flag"].set_index("meant").to_dict("index")
     found["flagged_from"] = FLAGGED_FROM
-    found["precision_recall"] = _precision_recall(shown["precision_recall"])
+    curve = shown["precision_recall"]
+    found["precision_recall"] = vote_figures.precision_recall(
+      curve[curve["meant"] == "fraction"], FLAGGED_FROM
+    )
   if len(reliability):  # the network's predictions are finite
     found["reliability"] = vote_figures.reliability(reliability)
     found["miscalibration"] = _miscalibration(reliability)
@@ -59,28 +61,11 @@ def collect(
   return found
 
 
-def _answers_table(answers: pd.DataFrame) -> str:
-  shown = answers.rename(columns=lambda name: name.replace("_", " "))
-  return shown.to_html(
-    border=0,
-    classes="answers",
-    index=False,
-    float_format="{:.3f}".format,
-    na_rep="",
-  )
-
-
 def _costliest_zeros(answers: pd.DataFrame) -> dict[Any, Any]:
   """The answer whose zero labels have the largest squared error of all."""
   single = answers.iloc[:-1]
   cost = single["zero_share"] * single["rmse_where_zero"].fillna(0) ** 2
   return single.loc[cost.idxmax()].to_dict()
-
-
-def _precision_recall(table: pd.DataFrame) -> str:
-  return vote_figures.precision_recall(
-    table[table["meant"] == "fraction"], FLAGGED_FROM
-  )
 
 
 def _miscalibration(table: pd.DataFrame) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from gzjax.data import feed
-from gzjax.evaluation import health, metrics, vitals
+from gzjax.evaluation import health, metrics
 from gzjax.problem import (
   Network,
   Problem,
@@ -37,15 +37,15 @@ def make_goal(problem: Problem, original: Network) -> Goal:
   validation, forget = _said(problem, original)
   return Goal(
     original,
-    vitals.read(problem, original.params, validation, forget),
-    vitals.expected_forget_accuracy(problem, validation),
+    health.read(problem, original.params, validation, forget),
+    health.target_of(problem, validation),
     mean_losses(problem, original),
   )
 
 
 def read_vitals(problem: Problem, network: Network) -> health.Reading:
   """The vital signs of a network on validation and on the forget set."""
-  return vitals.read(problem, network.params, *_said(problem, network))
+  return health.read(problem, network.params, *_said(problem, network))
 
 
 def _said(problem: Problem, network: Network) -> tuple[np.ndarray, np.ndarray]:

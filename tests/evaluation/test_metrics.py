@@ -68,8 +68,11 @@ def test_attack_finds_memorised_wrong_labels_and_not_unseen_ones():
   clean = rng.dirichlet(np.ones(3), 200)
   memorised = np.eye(3)[label] * 0.9 + 0.1 / 3
   unseen = rng.dirichlet(np.ones(3), 200)
-  assert attacks.attack_auc(memorised, label, unseen, label) > 0.9
-  assert abs(attacks.attack_auc(clean, label, unseen, label) - 0.5) < 0.1
+  memorised, clean, unseen = (
+    metrics.cross_entropy(p, label) for p in (memorised, clean, unseen)
+  )
+  assert attacks.attack_auc(memorised, unseen) > 0.9
+  assert abs(attacks.attack_auc(clean, unseen) - 0.5) < 0.1
 
 
 def test_wilson_interval_is_scipys():

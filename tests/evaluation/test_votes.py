@@ -203,7 +203,7 @@ def test_flag_by_hand():
     pytest.approx(list(wanted))
   )
   assert most[["flagged", "positives", "hits"]].tolist() == [4, 2, 2]
-  nothing = flags.flag(SMALL, truth, predicted, threshold=0.99)
+  nothing = flags.flag(SMALL, truth, predicted, thresholds=[0.99])
   assert nothing["precision"].isna().all()
   assert (nothing["precision_high"] == 1).all()
   other = flags.flag(
@@ -216,7 +216,7 @@ def test_precision_and_recall_are_those_of_scikit_learn():
   rng = np.random.default_rng(6)
   truth = rng.random((300, 5))
   predicted = np.clip(truth + 0.3 * rng.normal(size=truth.shape), 0, 1)
-  table = flags.precision_recall(
+  table = flags.flag(
     SMALL, truth, predicted, thresholds=(0.1, 0.5, 0.9), meant_from=0.6
   )
   meant = truth[:, 3] >= 0.6
@@ -251,23 +251,6 @@ def test_a_credible_interval_holds_its_share_of_dirichlet_draws():
       np.testing.assert_allclose(
         (draws < end[0, part]).mean(axis=0), share, atol=0.01
       )
-
-
-def test_a_predictive_interval_is_that_of_scipys_beta_binomial_law():
-  rng = np.random.default_rng(9)
-  alpha, asked = _laws(rng, 20), rng.integers(1, 50, (20, 2))
-  asked[0, 1] = 0
-  alpha[1, 0] = np.inf
-  low, high = dirichlet.predictive_interval(SMALL, alpha, asked, 0.9)
-  for i in range(20):
-    for a, q in enumerate(SMALL.question_of):
-      n, part = asked[i, q], alpha[i, SMALL.slices[q]]
-      if n == 0 or np.isinf(part).any():
-        assert np.isnan([low[i, a], high[i, a]]).all()
-        continue
-      law = stats.betabinom(n, alpha[i, a], part.sum() - alpha[i, a])
-      assert low[i, a] == law.ppf(0.05) / n
-      assert high[i, a] == law.ppf(0.95) / n
 
 
 def test_the_true_law_covers_as_often_as_it_says(crowd):

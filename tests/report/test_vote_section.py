@@ -191,7 +191,7 @@ def test_a_network_that_is_not_finite_has_a_section_that_says_so(tmp_path):
 def test_a_sky_without_mergers(dirichlet):
   *_, found = dirichlet
   truth = np.zeros((30, 37))
-  table = flags.precision_recall(GZ2, truth, truth + 0.5)
+  table = flags.flag(GZ2, truth, truth + 0.5, thresholds=flags.THRESHOLDS)
   assert "<svg" in vote_figures.precision_recall(
     table[table["meant"] == "fraction"], 0.4
   )
