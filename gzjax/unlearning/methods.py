@@ -22,15 +22,11 @@ __all__ = ["METHODS", "Driver", "Row", "Task", "register"]
 def _no_steps(task: Task) -> Method:
   """The empty chain: nothing is learned and nothing forgotten."""
   del task
-  return Method(optax.with_extra_args_support(optax.identity()), None, None, ())
+  return Method(optax.with_extra_args_support(optax.identity()))
 
 
 def _constant(
-  problem: Problem,
-  original: Network,
-  *,
-  name: str,
-  store: Store | None = None,
+  problem: Problem, original: Network, *, name: str, store: Store | None = None
 ):
   """Says what most volunteers say, whatever the image."""
   del original, store
@@ -38,11 +34,7 @@ def _constant(
 
 
 def _original(
-  problem: Problem,
-  original: Network,
-  *,
-  name: str,
-  store: Store | None = None,
+  problem: Problem, original: Network, *, name: str, store: Store | None = None
 ):
   """What was trained on wrong labels, too."""
   del problem, store

@@ -84,10 +84,6 @@ class Row(NamedTuple):
     """Whether every run has it, unasked."""
     return self.role in ("baseline", "original")
 
-  def defaults(self) -> dict[str, Any]:
-    """The settings of the method itself."""
-    return METHODS.settings(self.name)
-
 
 METHODS: Table[Row] = Table({}, shares_section=False)
 
