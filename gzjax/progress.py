@@ -22,10 +22,7 @@ def progress(
 ) -> Generator[T, None, None]:
   """Yields `items` and tells how far it got and how long it still takes.
 
-  Args:
-    items: any.
-    total: how many; None if nobody knows.
-    title: what is being done.
+  `total` is how many there are; None if nobody knows.
   """
   if _CONSOLE.is_terminal:
     yield from track(items, title, total, console=_CONSOLE, transient=True)

@@ -144,9 +144,7 @@ def learning_rate(
 
 
 def freeze_backbone(
-  make_optimizer: Callable[[int], optax.GradientTransformation],
-  steps: int,
-  head: str = "head",
+  make_optimizer: Callable[[int], optax.GradientTransformation], steps: int
 ) -> optax.GradientTransformation:
   """At first only the head learns.
 
@@ -160,7 +158,6 @@ def freeze_backbone(
     make_optimizer: of the step at which its learning-rate schedule begins, so
       that both are at the same place in it.
     steps: updates of the head alone; 0 gives `make_optimizer(0)`.
-    head: the layer that learns from the start.
   """
   if steps == 0:
     return make_optimizer(0)
@@ -169,7 +166,7 @@ def freeze_backbone(
   )
   return optax.partition(
     {True: make_optimizer(0), False: backbone},
-    lambda params: {layer: layer == head for layer in params},
+    lambda params: {layer: layer == "head" for layer in params},
   )
 
 

@@ -80,14 +80,9 @@ def gradient(
   batch: Batch,
   summary: Callable[[jax.Array], jax.Array] = lambda loss: loss,
 ) -> tuple[PyTree, jax.Array, jax.Array, PyTree]:
-  """The gradient of the mean loss of a batch, like params.
+  """The gradient of the loss of a batch, like params; see `make_train_step`.
 
-  Args:
-    apply_fn: an `ApplyFn` with its `train` and `key`.
-    objective: the loss of each example.
-    state: where the gradient is taken, with its stored statistics.
-    batch: see `Batch`.
-    summary: see `make_train_step`.
+  `apply_fn` is an `ApplyFn` that has its `train` and `key`.
 
   Returns:
     The gradient, the loss f32[], logits f32[B,K] and the new batch_stats.

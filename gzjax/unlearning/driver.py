@@ -1,7 +1,6 @@
 """Runs a method on a problem: its Fisher, search, steps and stop rule."""
 
 from collections.abc import Callable, Mapping
-import time
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -12,7 +11,7 @@ from gzjax.data import feed
 from gzjax.evaluation import health
 from gzjax.problem import Network, Problem, predict
 from gzjax.progress import say
-from gzjax.training.loop import Clock, fit
+from gzjax.training.loop import Clock, fit, timed
 from gzjax.training.step import init_state, mean_gradient
 from gzjax.training.store import Memory, Store
 from gzjax.types import Fisher, PyTree, TrainState
@@ -211,9 +210,8 @@ def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
     rows = feed.ordered_rows(members, problem.batch_size)
     variables = {"params": network.params, "batch_stats": network.batch_stats}
 
-    def timed(rows):
-      start = time.perf_counter()
-      found = fisher.fisher_diagonal(
+    def compute(rows):
+      return fisher.fisher_diagonal(
         problem.apply_fn,
         variables,
         problem.feed.batches(rows),
@@ -222,10 +220,9 @@ def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
         key=problem.key,
         total=len(rows),
       )
-      return jax.block_until_ready(found), time.perf_counter() - start
 
-    _, compile_seconds = timed(rows[:1])
-    found, seconds = timed(rows)
+    _, compile_seconds = timed(compute, rows[:1])
+    found, seconds = timed(compute, rows)
     return found, Clock(seconds, compile_seconds)
 
   return find
@@ -241,8 +238,14 @@ def _extras(
   if "reference_params" in wanted:
     extras["reference_params"] = original.params
   if "saliency" in wanted:
-    extras["saliency"], seconds = _saliency(problem, original)
-    wall += seconds
+    rows = feed.ordered_rows(problem.sets.forget, problem.batch_size)
+    extras["saliency"], wall = timed(
+      mean_gradient,
+      problem.apply_fn,
+      original.state,
+      problem.feed.batches(rows),
+      problem.target.objective,
+    )
   sets: dict[str, Fisher] = {}
   for name in ("retain", "forget"):
     if f"{name}_fisher" in wanted or "train_fisher" in wanted:
@@ -254,16 +257,3 @@ def _extras(
     if f"{name}_fisher" in wanted:
       extras[f"{name}_fisher"] = fisher.mean(found)
   return extras, Clock(wall, compiling)
-
-
-def _saliency(problem: Problem, original: Network) -> tuple[PyTree, float]:
-  """The mean gradient of the forget loss at the original, and the seconds."""
-  start = time.perf_counter()
-  rows = feed.ordered_rows(problem.sets.forget, problem.batch_size)
-  total = mean_gradient(
-    problem.apply_fn,
-    original.state,
-    problem.feed.batches(rows),
-    problem.target.objective,
-  )
-  return jax.block_until_ready(total), time.perf_counter() - start

@@ -154,11 +154,7 @@ def inject_noise(
 
 
 def published_noise_scale(
-  mean_fisher: PyTree,
-  params: PyTree,
-  *,
-  noise_scale: float,
-  stabiliser: float,
+  mean_fisher: PyTree, params: PyTree, *, noise_scale: float, stabiliser: float
 ) -> NoiseScale:
   """The noise of the preprint: sigma = noise_scale / sqrt(F + stabiliser).
 

@@ -1,32 +1,18 @@
 """One step of any unlearning method."""
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from gzjax.training.step import gradient
-from gzjax.types import (
-  ApplyFn,
-  Batch,
-  Method,
-  Objective,
-  PyTree,
-  TrainState,
-  UnlearnBatch,
-)
-
-UnlearnStep = Callable[
-  [TrainState, tuple[UnlearnBatch, dict[str, PyTree]]],
-  tuple[TrainState, dict[str, jax.Array]],
-]
+from gzjax.training.step import Step, gradient
+from gzjax.types import ApplyFn, Method, TrainState, UnlearnBatch
 
 
 def make_unlearn_step(
   apply_fn: ApplyFn, method: Method, *, train: bool = False
-) -> UnlearnStep:
+) -> Step:
   """A jitted step (state, (batch, extras)) that consumes the state.
 
   `extras` holds the arrays that `method.extras` names; the gradient of the
@@ -43,13 +29,13 @@ def make_unlearn_step(
       them: for presets that repeat publications.
   """
 
-  def learn(objective: Objective, state: TrainState, batch: Batch):
+  def learn(objective, state, batch):
     grads, loss, _, batch_stats = gradient(
       partial(apply_fn, train=train), objective, state, batch
     )
     return grads, loss, state._replace(batch_stats=batch_stats)
 
-  def taught(batch: Batch, state: TrainState, extras) -> Batch:
+  def taught(batch, state, extras):
     if "reference_params" not in extras:
       return batch
     logits, _ = apply_fn(
