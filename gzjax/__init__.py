@@ -46,9 +46,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
   if name in _NAMES:
-    found = getattr(importlib.import_module(_NAMES[name]), name)
-    globals()[name] = found  # the next look-up is a plain one
-    return found
+    return getattr(importlib.import_module(_NAMES[name]), name)
   if name in __all__:
     return importlib.import_module(f"gzjax.{name}")
   raise AttributeError(f"module 'gzjax' has no attribute {name!r}")

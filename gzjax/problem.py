@@ -13,7 +13,7 @@ import numpy as np
 
 from gzjax import models, sharding
 from gzjax.data import feed as feeds
-from gzjax.data.augment import IMAGENET, NO_AUGMENTATION, Augmentation
+from gzjax.data.augment import NO_AUGMENTATION, Augmentation
 from gzjax.models import prediction
 from gzjax.objectives import losses, targets
 from gzjax.objectives.targets import Prediction, Target
@@ -115,10 +115,7 @@ class Problem(NamedTuple):
       return losses.with_entry(learns, f"mended_{learns}")(
         self.target.objective
       )
-    return losses.on_classes(
-      self.target.class_logits,
-      losses.mended_label,
-    )
+    return losses.on_classes(self.target.class_logits, losses.mended_label)
 
   @classmethod
   def from_arrays(
@@ -162,35 +159,20 @@ class Problem(NamedTuple):
     if true_label is not None:
       true = _labels("true_label", true_label, len(image), count)
     rng = np.random.default_rng(seed)
-    ends = np.round(np.cumsum(split)[:2] * len(label)).astype(int)
-    train, validation, test = map(
-      np.sort, np.split(rng.permutation(len(label)), ends)
-    )
-    found = _to_forget(forget, np.flatnonzero(label != true), train)
+    sets = _draw_sets(rng, split, label != true, forget)
     target = targets.classes(classes or int(max(label.max(), true.max())) + 1)
-    learned = true.copy()  # validation and test are judged by what is right
-    learned[train] = label[train]
-    given = {"label": learned}
-    shift = rng.integers(1, target.outputs, len(test))
+    columns = _columns(label, true, sets.train, target.outputs)
+    shift = rng.integers(1, target.outputs, len(sets.test))
     mesh = sharding.make_mesh()
+    fresh = models.init_variables(network, jax.random.key(seed), image.shape[1])
     return cls(
       apply_fn=models.make_apply_fn(network),
       target=target,
-      feed=feeds.Feed(
-        image, given, mesh, device_budget_bytes=2**32, normalisation=IMAGENET
-      ),
-      columns=Columns(
-        given,
-        {"label": true},
-        {"label": true},
-        *(np.eye(target.outputs)[x] for x in (true, learned)),
-      ),
-      sets=Sets(train, validation, test, np.setdiff1d(train, found), found),
-      fresh=sharding.replicate(
-        mesh,
-        models.init_variables(network, jax.random.key(seed), image.shape[1]),
-      ),
-      unseen=Unseen(test, (true[test] + shift) % target.outputs),
+      feed=feeds.Feed(image, columns.given, mesh, device_budget_bytes=2**32),
+      columns=columns,
+      sets=sets,
+      fresh=sharding.replicate(mesh, fresh),
+      unseen=Unseen(sets.test, (true[sets.test] + shift) % target.outputs),
       seed=seed,
       batch_size=batch_size,
     )
@@ -211,15 +193,35 @@ def _labels(name: str, label: Any, images: int, classes: int) -> np.ndarray:
   return label.astype(np.int32)
 
 
-def _to_forget(forget: Rows | None, wrong: Rows, train: Rows) -> Rows:
-  found = np.intersect1d(wrong, train) if forget is None else np.unique(forget)
+def _draw_sets(
+  rng: np.random.Generator,
+  split: Sequence[float],
+  wrong: np.ndarray,
+  forget: Rows | None,
+) -> Sets:
+  """Sets of N galaxies; ValueError where there is nothing to forget."""
+  ends = np.round(np.cumsum(split)[:2] * len(wrong)).astype(int)
+  train, validation, test = map(
+    np.sort, np.split(rng.permutation(len(wrong)), ends)
+  )
+  found = train[wrong[train]] if forget is None else np.unique(forget)
   are_rows = found.dtype.kind in "iu" and len(found)
   if not are_rows or not np.isin(found, train).all():
     raise ValueError(
       "forget names no training galaxy, or others than those: give rows of "
       "wrong labels, or true_label"
     )
-  return found
+  return Sets(train, validation, test, np.setdiff1d(train, found), found)
+
+
+def _columns(
+  label: np.ndarray, true: np.ndarray, train: Rows, classes: int
+) -> Columns:
+  learned = true.copy()  # validation and test are judged by what is right
+  learned[train] = label[train]
+  given, right = {"label": learned}, {"label": true}
+  one_hot = np.eye(classes)
+  return Columns(given, right, right, one_hot[true], one_hot[learned])
 
 
 class Network(NamedTuple):
@@ -247,14 +249,7 @@ class Network(NamedTuple):
 def predict(
   problem: Problem, network: Network, rows: Rows, views: int = 1
 ) -> np.ndarray:
-  """Logits f32[n,K] of the galaxies `rows`, in order.
-
-  Args:
-    problem: the galaxies.
-    network: any.
-    rows: which of them.
-    views: over so many views of each galaxy the mean is taken.
-  """
+  """Logits f32[n,K] of the galaxies `rows`, in order: the mean over `views`."""
   return logits_of(
     network.apply_fn or problem.apply_fn, network, problem.feed, rows, views
   )
@@ -299,11 +294,8 @@ def example_losses(
 ) -> np.ndarray:
   """The target's objective, f64[n], nats; infinite where it is not finite.
 
-  Args:
-    problem: whose target it is.
-    logits: f32[n,K].
-    rows: the galaxies.
-    entries: of all galaxies, what the objective compares with.
+  It compares logits f32[n,K] of the galaxies `rows` with their `entries`, given
+  for all galaxies.
   """
   batch = {name: x[rows] for name, x in entries.items()}
   return targets.example_losses(problem.target, logits, batch)

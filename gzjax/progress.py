@@ -12,11 +12,6 @@ _CONSOLE = Console(stderr=True)
 _SECONDS_BETWEEN_LINES = 15.0
 
 
-def on_terminal() -> bool:
-  """Whether somebody can watch a bar move."""
-  return _CONSOLE.is_terminal
-
-
 def say(text: str) -> None:
   """Tells the person at the terminal how far the run is."""
   _CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -27,12 +22,9 @@ def progress(
 ) -> Generator[T, None, None]:
   """Yields `items` and tells how far it got and how long it still takes.
 
-  Args:
-    items: any.
-    total: how many; None if nobody knows.
-    title: what is being done.
+  `total` is how many there are; None if nobody knows.
   """
-  if on_terminal():
+  if _CONSOLE.is_terminal:
     yield from track(items, title, total, console=_CONSOLE, transient=True)
     return
   start = last = time.monotonic()

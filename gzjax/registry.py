@@ -47,11 +47,10 @@ def choose(choices: Mapping | tuple) -> str:
 
 def check(argument: str, value: Any, annotation: Any) -> None:
   """Raises SettingError for a value that the annotation does not allow."""
-  parts, rules = get_args(annotation), []
+  parts = get_args(annotation)
+  rules = [part for part in parts if isinstance(part, Rule)]
   if get_origin(annotation) is Literal:
     rules = [Rule(lambda x: x in parts, choose(parts))]
-  elif get_origin(annotation) is Annotated:
-    rules = [part for part in parts if isinstance(part, Rule)]
   for rule in rules:
     if not rule.holds(value):
       raise SettingError(f"{argument} is {value!r}: {rule.words}.")
@@ -100,8 +99,9 @@ class Table(Mapping[str, T], Generic[T]):
     if name in self:
       raise ValueError(f"there is a row {name!r} already")
     usual = self.all_settings() if self._shares_section else {}
-    for setting, default in _defaults(_build(row)).items():
-      if default is inspect.Parameter.empty:
+    for setting, keyword in _keywords(_build(row)).items():
+      default = keyword.default
+      if default is keyword.empty:
         raise ValueError(f"{name}: the setting {setting!r} needs a default")
       if usual.get(setting, default) != default:
         raise ValueError(
@@ -118,7 +118,7 @@ class Table(Mapping[str, T], Generic[T]):
 
   def settings(self, name: str) -> dict[str, Any]:
     """The settings of a row and their defaults."""
-    return _merged(_defaults, self._functions(name))
+    return {key: x.default for key, x in self._keywords(name).items()}
 
   def meanings(self, name: str) -> dict[str, str]:
     """The words about each setting: its own, or those of another row."""
@@ -128,10 +128,7 @@ class Table(Mapping[str, T], Generic[T]):
 
   def annotations(self, name: str) -> dict[str, Any]:
     """The annotations of the settings."""
-    return _merged(
-      lambda f: {key: x.annotation for key, x in _keywords(f).items()},
-      self._functions(name),
-    )
+    return {key: x.annotation for key, x in self._keywords(name).items()}
 
   def all_settings(self) -> dict[str, Any]:
     """Those of all rows, as in the section that they share."""
@@ -141,11 +138,18 @@ class Table(Mapping[str, T], Generic[T]):
     """The settings of a row, out of a section with those of all rows."""
     return {key: section[key] for key in self.settings(name) if key in section}
 
+  def with_settings(self, name: str, section: Mapping[str, Any]) -> Callable:
+    """The function of a row with its settings out of such a section."""
+    return functools.partial(_build(self[name]), **self.take(name, section))
+
   def check(self, name: str, settings: Mapping[str, Any]) -> None:
     """Raises SettingError for the first value that the row does not allow."""
     for key, annotation in self.annotations(name).items():
       if key in settings:
         check(key, settings[key], annotation)
+
+  def _keywords(self, name: str) -> dict[str, inspect.Parameter]:
+    return _merged(_keywords, self._functions(name))
 
   def _functions(self, name: str) -> list[Callable]:
     common = [self._common] if self._common else []
@@ -180,10 +184,6 @@ def _keywords(function: Callable) -> dict[str, inspect.Parameter]:
     for name, parameter in inspect.signature(function).parameters.items()
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY
   }
-
-
-def _defaults(function: Callable) -> dict[str, Any]:
-  return {key: x.default for key, x in _keywords(function).items()}
 
 
 def _merged(of: Callable, parts: Any) -> dict[str, Any]:

@@ -75,6 +75,6 @@ class Method(NamedTuple):
   """
 
   transform: optax.GradientTransformationExtraArgs
-  retain_objective: Objective | None
-  forget_objective: Objective | None
-  extras: tuple[str, ...]
+  retain_objective: Objective | None = None
+  forget_objective: Objective | None = None
+  extras: tuple[str, ...] = ()

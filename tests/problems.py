@@ -11,7 +11,12 @@ from gzjax.training import Recipe
 
 COUNT, CLASSES = 96, 3
 # Enough for the network to memorise its wrong labels.
-RECIPE = Recipe(epochs=25, batch_size=16, learning_rate=0.01, weight_decay=0.0)
+RECIPE = Recipe(
+  epochs=25,
+  batch_size=16,
+  learning_rate=0.01,
+  settings={"weight_decay": 0.0},
+)
 
 
 class Net(nn.Module):

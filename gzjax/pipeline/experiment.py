@@ -295,11 +295,9 @@ class Experiment:
     recipe = self.config.train.copy_and_resolve_references()
     if folder != "train":
       recipe.update(self.config.unlearn[folder])
-    known, own = {}, {}
-    for key, value in recipe.to_dict().items():
-      # Optimizers, schedules and losses of a user's own add keys.
-      (known if key in Recipe._fields else own)[key] = value
-    return Recipe(**known, own=own)
+    section = recipe.to_dict()
+    known = {key: section[key] for key in Recipe._fields if key in section}
+    return Recipe(**known, settings=section)
 
   @cached_property
   def apply_fn(self) -> ApplyFn:

@@ -22,11 +22,16 @@ class Clock(NamedTuple):
     return {"wall_seconds": self.wall, "compile_seconds": self.compile}
 
 
+def timed(function: Callable, *args: Any) -> tuple[Any, float]:
+  """`function(*args)`, and the seconds that it took the devices."""
+  start = time.perf_counter()
+  found = jax.block_until_ready(function(*args))
+  return found, time.perf_counter() - start
+
+
 def compiled(step: Any, *args: Any) -> tuple[Any, float]:
   """`step` compiled for `args`, and the seconds that it took."""
-  start = time.perf_counter()
-  function = step.lower(*args).compile()
-  return function, time.perf_counter() - start
+  return timed(lambda: step.lower(*args).compile())
 
 
 def fit(

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
-import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,12 +33,10 @@ class Rates(NamedTuple):
 
 def cosine(span: Span) -> Rates:
   """A linear warm-up to the peak, then a cosine to 0."""
+  start = 0.0 if span.warmup_steps else span.learning_rate
   return Rates(
     optax.warmup_cosine_decay_schedule(
-      0.0 if span.warmup_steps else span.learning_rate,
-      span.learning_rate,
-      span.warmup_steps,
-      span.steps,
+      start, span.learning_rate, span.warmup_steps, span.steps
     )
   )
 
@@ -147,9 +144,7 @@ def learning_rate(
 
 
 def freeze_backbone(
-  make_optimizer: Callable[[int], optax.GradientTransformation],
-  steps: int,
-  head: str = "head",
+  make_optimizer: Callable[[int], optax.GradientTransformation], steps: int
 ) -> optax.GradientTransformation:
   """At first only the head learns.
 
@@ -163,7 +158,6 @@ def freeze_backbone(
     make_optimizer: of the step at which its learning-rate schedule begins, so
       that both are at the same place in it.
     steps: updates of the head alone; 0 gives `make_optimizer(0)`.
-    head: the layer that learns from the start.
   """
   if steps == 0:
     return make_optimizer(0)
@@ -172,7 +166,7 @@ def freeze_backbone(
   )
   return optax.partition(
     {True: make_optimizer(0), False: backbone},
-    lambda params: {layer: layer == head for layer in params},
+    lambda params: {layer: layer == "head" for layer in params},
   )
 
 
@@ -240,44 +234,3 @@ def match_prefixes(
     return rates[max(fitting, key=len)] if fitting else 1.0
 
   return {layer: rate(layer) for layer in layers}
-
-
-def recipe_rates(recipe: Any, steps: int) -> Rates:
-  """The learning rate of a `train.Recipe` for epochs of so many steps."""
-  every = recipe.epochs * steps
-  span = Span(
-    recipe.learning_rate,
-    every,
-    min(math.ceil(recipe.warmup_epochs * steps), every - 1),
-    steps,
-  )
-  own = SCHEDULES.take(recipe.schedule, recipe.settings)
-  return SCHEDULES[recipe.schedule](span, **own)
-
-
-def recipe_optimizer(
-  recipe: Any, rates: Rates, steps: int, layers: Sequence[str]
-) -> optax.GradientTransformation:
-  """The optimizer of a `train.Recipe`.
-
-  Args:
-    recipe: see there.
-    rates: of `recipe_rates`.
-    steps: in an epoch.
-    layers: of the network, input to output.
-  """
-  own = OPTIMIZERS.take(recipe.optimizer, recipe.settings)
-
-  def make(start: int) -> optax.GradientTransformation:
-    return OPTIMIZERS[recipe.optimizer](
-      lambda step: rates.schedule(step + start), **own
-    )
-
-  by_name = match_prefixes(layers, dict(recipe.layer_rates))
-  by_depth = decay_by_depth(layers, recipe.layer_decay)
-  return rates.wrap(
-    scale_rates(
-      freeze_backbone(make, recipe.frozen_epochs * steps),
-      {layer: by_name[layer] * by_depth[layer] for layer in layers},
-    )
-  )

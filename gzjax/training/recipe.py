@@ -1,7 +1,8 @@
 """Training from scratch: the original network, and real retraining."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ from gzjax.problem import Entries, Network, Problem, Rows
 from gzjax.progress import say
 from gzjax.training import optim
 from gzjax.training.dynamics import Dynamics
-from gzjax.training.loop import fit
+from gzjax.training.loop import Clock, fit
 from gzjax.training.step import Step, init_state, make_train_step
 from gzjax.training.store import Memory, Store
 from gzjax.types import Batch, Objective, TrainState
@@ -38,28 +39,20 @@ class Recipe(NamedTuple):
   optimizer: str = "adamw"
   learning_rate: float = 1e-3
   warmup_epochs: float = 1.0
-  weight_decay: float = 1e-4
   schedule: str = "cosine"
-  plateau_factor: float = 0.5
-  plateau_patience: int = 2
-  min_learning_rate: float = 1e-6
   frozen_epochs: int = 0
   layer_decay: float = 1.0
   layer_rates: tuple[tuple[str, float], ...] = ()
   loss: str = "cross_entropy"
-  focal_gamma: float = 2.0
   class_weights: str = "none"
   select: str = "last"
   rotation: float = 0.0
   flip: bool = False
   zoom: float = 1.0
   shift: float = 0.0
-  own: Mapping[str, Any] = {}  # of optimizers, schedules, losses of your own
-
-  @property
-  def settings(self) -> dict[str, Any]:
-    """Those of all rows that are named."""
-    return {**self._asdict(), **self.own}
+  # Of the optimizer, the schedule and the loss, such as weight_decay; others
+  # are as in their tables.
+  settings: Mapping[str, Any] = {}
 
   @property
   def augmentation(self) -> Augmentation:
@@ -99,35 +92,15 @@ def train(
   store = store or Memory()
   dynamics = dynamics or Dynamics(problem, entries)
   plan = _plan(problem, recipe, rows, entries)
+  watch = _Watch(problem, name, recipe, plan.rates, validate, store, dynamics)
   state = sharding.replicate(
     problem.feed.mesh, init_state(*problem.fresh, plan.tx)
   )
-
-  def measure(state: TrainState) -> Mapping[str, float]:
-    return validate(Network(name, *state[1:3])) if validate else {}
-
   state, clock, done = store.resume(state, dynamics.arrays)
   # The row before the first step; it also compiles the prediction.
-  scores = measure(state)
+  scores = watch.measure(state)
   if not done and scores:
     store.log(0, 0, "validation", **scores)
-
-  def after_epoch(epoch, state, outputs, clock):
-    dynamics.add(outputs)
-    number = epoch + 1
-    at = int(state.step), number
-    loss = float(np.mean([output["loss"] for output in outputs]))
-    rate = optim.learning_rate(plan.rates.schedule, state.opt_state, at[0] - 1)
-    store.log(*at, "train", loss=loss, learning_rate=rate)
-    scores = measure(state)
-    if scores:
-      store.log(*at, "validation", **scores)
-      words = ", ".join(f"{k} {value:.3f}" for k, value in scores.items())
-      say(f"{name} epoch {number}/{recipe.epochs}: validation {words}")
-    merit = problem.target.merit(scores) if scores else -loss
-    store.save(number, state, clock, merit, dynamics.arrays)
-    return True
-
   _, clock = fit(
     state,
     plan.step,
@@ -135,12 +108,48 @@ def train(
     steps=plan.steps,
     epochs=range(done, recipe.epochs),
     title=name,
-    after_epoch=after_epoch,
+    after_epoch=watch.after_epoch,
     clock=clock,
   )
   kept = store.networks(best=recipe.select == "best")
   assert kept is not None
   return Network(name, *kept, clock.wall, clock.compile, role)
+
+
+class _Watch(NamedTuple):
+  """Measures, tells and keeps what an epoch has made of the network."""
+
+  problem: Problem
+  name: str
+  recipe: Recipe
+  rates: optim.Rates
+  validate: Validate | None
+  store: Store
+  dynamics: Dynamics
+
+  def measure(self, state: TrainState) -> Mapping[str, float]:
+    if self.validate is None:
+      return {}
+    return self.validate(Network(self.name, state.params, state.batch_stats))
+
+  def after_epoch(
+    self, epoch: int, state: TrainState, outputs: list, clock: Clock
+  ) -> bool:
+    self.dynamics.add(outputs)
+    step, number = int(state.step), epoch + 1
+    loss = float(np.mean([output["loss"] for output in outputs]))
+    rate = optim.learning_rate(self.rates.schedule, state.opt_state, step - 1)
+    self.store.log(step, number, "train", loss=loss, learning_rate=rate)
+    scores = self.measure(state)
+    if scores:
+      self.store.log(step, number, "validation", **scores)
+      words = ", ".join(f"{k} {value:.3f}" for k, value in scores.items())
+      say(
+        f"{self.name} epoch {number}/{self.recipe.epochs}: validation {words}"
+      )
+    merit = self.problem.target.merit(scores) if scores else -loss
+    self.store.save(number, state, clock, merit, self.dynamics.arrays)
+    return True
 
 
 class _Plan(NamedTuple):
@@ -159,12 +168,11 @@ def _plan(
   label = entries["label"][rows]
   batches_of = partial(_rows, recipe, rows, label, problem.seed)
   steps = len(batches_of(epoch=0))
-  rates = optim.recipe_rates(recipe, steps)
-  layers = models.depth_order(problem.fresh[0])
-  tx = optim.recipe_optimizer(recipe, rates, steps, layers)
+  rates = _rates(recipe, steps)
+  tx = _optimizer(recipe, rates, steps, models.depth_order(problem.fresh[0]))
   step = make_train_step(
     problem.apply_fn,
-    objective_of(problem, recipe, label),
+    _objective(problem, recipe, label),
     tx,
     summary=problem.target.summary,
     key=jax.random.fold_in(problem.key, _NETWORK),
@@ -193,16 +201,41 @@ def _rows(
   return found[: recipe.steps_per_epoch or None]
 
 
-def objective_of(
+def _rates(recipe: Recipe, steps: int) -> optim.Rates:
+  """The learning rate for epochs of so many steps."""
+  every = recipe.epochs * steps
+  warmup = min(math.ceil(recipe.warmup_epochs * steps), every - 1)
+  schedule = optim.SCHEDULES.with_settings(recipe.schedule, recipe.settings)
+  return schedule(optim.Span(recipe.learning_rate, every, warmup, steps))
+
+
+def _optimizer(
+  recipe: Recipe, rates: optim.Rates, steps: int, layers: Sequence[str]
+) -> optax.GradientTransformation:
+  """The optimizer for epochs of so many steps; layers from input to output."""
+  build = optim.OPTIMIZERS.with_settings(recipe.optimizer, recipe.settings)
+  by_name = optim.match_prefixes(layers, dict(recipe.layer_rates))
+  by_depth = optim.decay_by_depth(layers, recipe.layer_decay)
+
+  def make(start: int) -> optax.GradientTransformation:
+    return build(lambda step: rates.schedule(step + start))
+
+  return rates.wrap(
+    optim.scale_rates(
+      optim.freeze_backbone(make, recipe.frozen_epochs * steps),
+      {layer: by_name[layer] * by_depth[layer] for layer in layers},
+    )
+  )
+
+
+def _objective(
   problem: Problem, recipe: Recipe, label: np.ndarray
 ) -> Objective:
-  """The loss of a recipe; class weights are those of the labels i64[n]."""
-  settings = recipe.settings
-  objective = losses.LOSSES[recipe.loss](
-    problem.target.objective, **losses.LOSSES.take(recipe.loss, settings)
+  """The loss; class weights are those of the labels i64[n]."""
+  focus = losses.LOSSES.with_settings(recipe.loss, recipe.settings)
+  weigh = losses.CLASS_WEIGHTS.with_settings(
+    recipe.class_weights, recipe.settings
   )
-  weights = losses.CLASS_WEIGHTS[recipe.class_weights](
-    np.bincount(label, minlength=len(problem.target.classes)),
-    **losses.CLASS_WEIGHTS.take(recipe.class_weights, settings),
-  )
+  objective = focus(problem.target.objective)
+  weights = weigh(np.bincount(label, minlength=len(problem.target.classes)))
   return objective if weights is None else losses.weighted(objective, weights)

@@ -7,8 +7,7 @@ process after a while).
 """
 
 from collections.abc import Callable, Iterable
-import functools
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -59,19 +58,11 @@ def make_train_step(
   """
   tx = optax.with_extra_args_support(tx)
 
-  def loss_fn(params, batch_stats, batch, key):
-    random = {} if key is None else {"key": key}
-    logits, batch_stats = apply_fn(
-      params, batch_stats, batch["image"], train=True, **random
-    )
-    mean = losses.masked_mean(objective(logits, batch), batch["valid"])
-    return summary(mean), (logits, batch_stats)
-
   def step(state, batch):
-    step_key = None if key is None else jax.random.fold_in(key, state.step)
-    (loss, (logits, batch_stats)), grads = jax.value_and_grad(
-      loss_fn, has_aux=True
-    )(state.params, state.batch_stats, batch, step_key)
+    random = {} if key is None else {"key": jax.random.fold_in(key, state.step)}
+    grads, loss, logits, batch_stats = gradient(
+      partial(apply_fn, train=True, **random), objective, state, batch, summary
+    )
     updates, opt_state = tx.update(
       grads, state.opt_state, state.params, value=loss
     )
@@ -80,6 +71,32 @@ def make_train_step(
     return TrainState(state.step + 1, params, batch_stats, opt_state), outputs
 
   return jax.jit(step, donate_argnames="state")
+
+
+def gradient(
+  apply_fn: Callable,
+  objective: Objective,
+  state: TrainState,
+  batch: Batch,
+  summary: Callable[[jax.Array], jax.Array] = lambda loss: loss,
+) -> tuple[PyTree, jax.Array, jax.Array, PyTree]:
+  """The gradient of the loss of a batch, like params; see `make_train_step`.
+
+  `apply_fn` is an `ApplyFn` that has its `train` and `key`.
+
+  Returns:
+    The gradient, the loss f32[], logits f32[B,K] and the new batch_stats.
+  """
+
+  def loss_fn(params):
+    logits, batch_stats = apply_fn(params, state.batch_stats, batch["image"])
+    mean = losses.masked_mean(objective(logits, batch), batch["valid"])
+    return summary(mean), (logits, batch_stats)
+
+  (loss, (logits, batch_stats)), grads = jax.value_and_grad(
+    loss_fn, has_aux=True
+  )(state.params)
+  return grads, loss, logits, batch_stats
 
 
 def mean_gradient(
@@ -139,7 +156,7 @@ def renew_batch_stats(
   count = 0
   for batch in batches:
     if kept is None:
-      kept = _kept(functools.partial(add, zeros, state.params), zeros, batch)
+      kept = _kept(partial(add, zeros, state.params), zeros, batch)
     total = jax.block_until_ready(add(total, state.params, zeros, batch))
     count += 1
   # From a stored value of 0, each pass moved the share 1 - kept of the way to
@@ -170,15 +187,8 @@ def _kept(
 
   No network tells its momentum, so it is read from where two different stored
   values go: s -> m s + (1 - m) b, with the same b, since in training the
-  network does not look at what is stored.
-
-  Args:
-    moved: (batch_stats, batch) -> batch_stats after one pass.
-    zeros: like batch_stats.
-    batch: any.
-
-  Returns:
-    The momentum m of each entry, like batch_stats.
+  network does not look at what is stored. `moved` is (batch_stats, batch) ->
+  batch_stats after one pass; `zeros` and the m returned are like batch_stats.
 
   Raises:
     ValueError: if a statistic keeps all.

@@ -20,7 +20,6 @@ class Store(Protocol):
 
     The arrays of `extra` are filled in place.
     """
-    ...
 
   def save(
     self,
@@ -31,37 +30,31 @@ class Store(Protocol):
     extra: Mapping[str, np.ndarray],
   ) -> None:
     """Keeps a copy; the state may be donated when this returns."""
-    ...
 
   def networks(self, *, best: bool) -> tuple[PyTree, PyTree] | None:
     """(params, batch_stats) of the highest score, or of the last; or none."""
-    ...
 
   def log(self, step: int, epoch: int, split: str, /, **values: float) -> None:
     """Keeps numbers of an epoch (from 1)."""
-    ...
 
 
 class Memory:
-  """A `Store` of this process."""
+  """A `Store` of this process: the last network and the best one."""
 
   def __init__(self):
     self.lines: list[dict[str, Any]] = []
     self._kept: list[tuple[float, tuple[PyTree, PyTree]]] = []
 
   def resume(self, state, extra):
-    """Starts from nothing."""
     del extra
     return state, Clock(), 0
 
   def save(self, number, state, clock, score, extra):
-    """Keeps the last state and the best one."""
     del number, clock, extra
     kept = sharding.copied((state.params, state.batch_stats))
     self._kept = [*self._best()[:1], (score, kept)]
 
   def networks(self, *, best):
-    """See `Store.networks`."""
     if not self._kept:
       return None
     return (self._best() if best else self._kept[::-1])[0][1]
@@ -71,5 +64,4 @@ class Memory:
     return sorted(self._kept[::-1], key=lambda pair: pair[0], reverse=True)
 
   def log(self, step, epoch, split, /, **values):
-    """Adds a line."""
     self.lines.append({"step": step, "epoch": epoch, "split": split, **values})

@@ -57,9 +57,9 @@ def _said(problem: Problem, network: Network) -> tuple[np.ndarray, np.ndarray]:
 
 def mean_losses(problem: Problem, network: Network) -> dict[str, float]:
   """Mean loss of what the retain and the forget set teach, nats."""
-  sets = {"retain": problem.sets.retain, "forget": problem.sets.forget}
   found = {}
-  for name, rows in sets.items():
+  for name in ("retain", "forget"):
+    rows = getattr(problem.sets, name)
     logits = predict(problem, network, rows)
     loss = example_losses(problem, logits, rows, problem.columns.given)
     found[name] = float(np.mean(loss))
@@ -81,14 +81,28 @@ def report(
     problem.apply_fn, network.state, problem.feed.batches(rows)
   )
   with_renewed = network._replace(batch_stats=renewed.batch_stats)
-  return {
+  before, after = goal.losses, mean_losses(problem, network)
+  found: dict[str, Any] = {
     "target_forget_accuracy": goal.target,
     "original": summary(goal.before),
     **_judge(problem, network, goal),
     "with_renewed_batch_stats": _judge(problem, with_renewed, goal),
-    **_movement(network, goal.original),
-    **_losses_and_noise(problem, plan, network, goal, extras),
+    "moved_over_weights": float(
+      _moved_share(network.params, goal.original.params)
+    ),
+    **{
+      f"{name}_loss": {"before": before[name], "after": after[name]}
+      for name in before
+    },
   }
+  if plan.row.noise is not None:
+    params, retain_fisher = goal.original.params, extras["retain_fisher"]
+    scale = plan.row.noise(retain_fisher, params, **plan.settings)
+    found["noise"] = {
+      **noise_report(params, retain_fisher, scale),
+      "measured_loss_change": after["retain"] - before["retain"],
+    }
+  return found
 
 
 def _judge(problem: Problem, network: Network, goal: Goal) -> dict[str, Any]:
@@ -115,37 +129,9 @@ def summary(reading: health.Reading) -> dict[str, Any]:
 
 @jax.jit
 def _moved_share(params: PyTree, before: PyTree) -> jax.Array:
+  """How far the weights moved, relative to the norm that they had."""
   moved = jax.tree.map(jnp.subtract, params, before)
   return optax.tree.norm(moved) / optax.tree.norm(before)
-
-
-def _movement(network: Network, original: Network) -> dict[str, float]:
-  """How far the weights moved, relative to the original's norm."""
-  share = _moved_share(network.params, original.params)
-  return {"moved_over_weights": float(share)}
-
-
-def _losses_and_noise(
-  problem: Problem,
-  plan: Plan,
-  network: Network,
-  goal: Goal,
-  extras: Mapping[str, PyTree],
-) -> dict[str, Any]:
-  """The losses, and what a method of noise did, tensor by tensor."""
-  before, after = goal.losses, mean_losses(problem, network)
-  found: dict[str, Any] = {
-    f"{name}_loss": {"before": before[name], "after": after[name]}
-    for name in before
-  }
-  if plan.row.noise is not None:
-    params, retain_fisher = goal.original.params, extras["retain_fisher"]
-    scale = plan.row.noise(retain_fisher, params, **plan.settings)
-    found["noise"] = {
-      **noise_report(params, retain_fisher, scale),
-      "measured_loss_change": after["retain"] - before["retain"],
-    }
-  return found
 
 
 def noise_report(

@@ -1,8 +1,7 @@
 """Runs a method on a problem: its Fisher, search, steps and stop rule."""
 
 from collections.abc import Callable, Mapping
-import time
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -12,7 +11,7 @@ from gzjax.data import feed
 from gzjax.evaluation import health
 from gzjax.problem import Network, Problem, predict
 from gzjax.progress import say
-from gzjax.training.loop import Clock, fit
+from gzjax.training.loop import Clock, fit, timed
 from gzjax.training.step import init_state, mean_gradient
 from gzjax.training.store import Memory, Store
 from gzjax.types import Fisher, PyTree, TrainState
@@ -97,20 +96,22 @@ def _fit(
 ) -> Network:
   """Takes the method's steps, or those that a killed run left to do."""
   method, driver = plan.build(), plan.driver
+  params, mesh = goal.original.params, problem.feed.mesh
+  if plan.row.start is not None:
+    params = plan.row.start(
+      params, problem.fresh[0], plan.task.layers, **plan.settings
+    )
   # The steps donate their state, so it gets buffers of its own.
   state = sharding.replicate(
-    problem.feed.mesh, _first_state(problem, plan, goal.original)
+    mesh, init_state(params, goal.original.batch_stats, method.transform)
   )
   state, earlier, done = store.resume(state, {})
   clock = earlier if done else clock
-  fields: Mapping[str, np.ndarray] = {}
-  if method.forget_objective is not None:
-    fields = forget_fields(problem)
-
+  fields = {} if method.forget_objective is None else forget_fields(problem)
   watch = _Watch(problem, name, plan, goal, store)
   # A run killed after its last step must not take another one.
   stopped = done and decide(plan, goal, watch.read(state)) != "go on"
-  fresh = sharding.replicate(problem.feed.mesh, state)
+  fresh = sharding.replicate(mesh, state)
   _, clock = fit(
     state,
     make_unlearn_step(problem.apply_fn, method, train=driver.train_mode),
@@ -129,41 +130,44 @@ def _fit(
   return Network(name, *kept, clock.wall, clock.compile)
 
 
-class _Watch:
+class _Watch(NamedTuple):
   """Reads the vital signs between steps, keeps states, says when to stop."""
 
-  def __init__(
-    self,
-    problem: Problem,
-    name: str,
-    plan: plans.Plan,
-    goal: Goal,
-    store: Store,
-  ):
-    self._problem, self._name, self._store = problem, name, store
-    self._plan, self._goal = plan, goal
+  problem: Problem
+  name: str
+  plan: plans.Plan
+  goal: Goal
+  store: Store
 
   def read(self, state: TrainState) -> health.Reading:
-    network = Network(self._name, *state[1:3])
-    return diagnosis.read_vitals(self._problem, network)
+    network = Network(self.name, state.params, state.batch_stats)
+    return diagnosis.read_vitals(self.problem, network)
 
   def keep(
     self, number: int, state: TrainState, clock: Clock, now: health.Reading
   ) -> None:
     score = now.balanced_accuracy
-    if self._plan.driver.rewind:
-      score = -abs(now.forget_accuracy - self._goal.target)
-    self._store.save(number, state, clock, score, {})
+    if self.plan.driver.rewind:
+      score = -abs(now.forget_accuracy - self.goal.target)
+    self.store.save(number, state, clock, score, {})
 
   def after_stride(
     self, stride: int, state: TrainState, outputs: list, clock: Clock
   ) -> bool:
-    now = self.read(state)
-    decision = decide(self._plan, self._goal, now)
-    number = stride + 1
-    _log_stride(self._store, number, int(state.step), outputs, now, decision)
+    now, number = self.read(state), stride + 1
+    decision = decide(self.plan, self.goal, now)
+    at = int(state.step), number
+    means = jax.tree.map(lambda *x: float(np.mean(x)), *outputs)
+    self.store.log(*at, "train", **means)
+    self.store.log(
+      *at,
+      "validation",
+      balanced_accuracy=now.balanced_accuracy,
+      forget_accuracy=now.forget_accuracy,
+      rewound=float(decision == "rewind"),
+    )
     say(
-      f"{self._name} {number}/{self._plan.readings}: wrong labels still given "
+      f"{self.name} {number}/{self.plan.readings}: wrong labels still given "
       f"{now.forget_accuracy:.3f}, balanced accuracy "
       f"{now.balanced_accuracy:.3f}; {decision}"
     )
@@ -171,43 +175,6 @@ class _Watch:
       return False
     self.keep(number, state, clock, now)
     return decision == "go on"
-
-
-def _first_state(
-  problem: Problem, plan: plans.Plan, original: Network
-) -> TrainState:
-  params = original.params
-  if plan.row.start is not None:
-    params = plan.row.start(
-      params,
-      problem.fresh[0],
-      plan.task.layers,
-      **plan.settings,
-    )
-  return init_state(params, original.batch_stats, plan.build().transform)
-
-
-def _log_stride(
-  store: Store,
-  number: int,
-  step: int,
-  outputs: list[dict[str, np.ndarray]],
-  now: health.Reading,
-  decision: str,
-) -> None:
-  means = {
-    key: float(np.mean([output[key] for output in outputs]))
-    for key in outputs[0]
-  }
-  store.log(step, number, "train", **means)
-  store.log(
-    step,
-    number,
-    "validation",
-    balanced_accuracy=now.balanced_accuracy,
-    forget_accuracy=now.forget_accuracy,
-    rewound=float(decision == "rewind"),
-  )
 
 
 def forget_fields(problem: Problem) -> dict[str, np.ndarray]:
@@ -238,28 +205,24 @@ def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
   )
 
   def find(network: Network, name: str, estimator: str):
-    used = spec
-    if estimator:
-      used = spec._replace(estimator=cast(fisher.Estimator, estimator))
+    used = cast(fisher.Estimator, estimator or spec.estimator)
     members = problem.sets._asdict()[name]
     rows = feed.ordered_rows(members, problem.batch_size)
     variables = {"params": network.params, "batch_stats": network.batch_stats}
 
-    def timed(rows):
-      start = time.perf_counter()
-      found = fisher.fisher_diagonal(
+    def compute(rows):
+      return fisher.fisher_diagonal(
         problem.apply_fn,
         variables,
         problem.feed.batches(rows),
-        spec=used,
+        spec=spec._replace(estimator=used),
         mesh=problem.feed.mesh,
         key=problem.key,
         total=len(rows),
       )
-      return jax.block_until_ready(found), time.perf_counter() - start
 
-    _, compile_seconds = timed(rows[:1])
-    found, seconds = timed(rows)
+    _, compile_seconds = timed(compute, rows[:1])
+    found, seconds = timed(compute, rows)
     return found, Clock(seconds, compile_seconds)
 
   return find
@@ -275,8 +238,14 @@ def _extras(
   if "reference_params" in wanted:
     extras["reference_params"] = original.params
   if "saliency" in wanted:
-    extras["saliency"], seconds = _saliency(problem, original)
-    wall += seconds
+    rows = feed.ordered_rows(problem.sets.forget, problem.batch_size)
+    extras["saliency"], wall = timed(
+      mean_gradient,
+      problem.apply_fn,
+      original.state,
+      problem.feed.batches(rows),
+      problem.target.objective,
+    )
   sets: dict[str, Fisher] = {}
   for name in ("retain", "forget"):
     if f"{name}_fisher" in wanted or "train_fisher" in wanted:
@@ -288,16 +257,3 @@ def _extras(
     if f"{name}_fisher" in wanted:
       extras[f"{name}_fisher"] = fisher.mean(found)
   return extras, Clock(wall, compiling)
-
-
-def _saliency(problem: Problem, original: Network) -> tuple[PyTree, float]:
-  """The mean gradient of the forget loss at the original, and the seconds."""
-  start = time.perf_counter()
-  rows = feed.ordered_rows(problem.sets.forget, problem.batch_size)
-  total = mean_gradient(
-    problem.apply_fn,
-    original.state,
-    problem.feed.batches(rows),
-    problem.target.objective,
-  )
-  return jax.block_until_ready(total), time.perf_counter() - start

@@ -1,18 +1,18 @@
 """Updates that are added as they are: dampening and noise."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from gzjax.types import PyTree
 from gzjax.unlearning import transforms
+from gzjax.unlearning.transforms import TINY, Transformation
 
 
-def dampen_by_fisher(
-  threshold: jax.typing.ArrayLike, strength: float
-) -> optax.GradientTransformationExtraArgs:
+def dampen_by_fisher(threshold: float, strength: float) -> Transformation:
   """Shrinks the weights that matter more to the forget set than to all.
 
   Selective Synaptic Dampening (Foster et al. 2024): where
@@ -20,28 +20,12 @@ def dampen_by_fisher(
   With per-example Fishers the ratio never exceeds n_train / n_forget, so a
   threshold above that cannot act. An infinite threshold changes nothing.
   """
-
-  def update_fn(
-    updates, state, params, *, forget_fisher, train_fisher, **extra_args
-  ):
-    del extra_args
-    updates = jax.tree.map(
-      lambda u, p, forget, train: (
-        u + p * _dampening(forget, train, threshold, strength)
-      ),
-      updates,
-      params,
-      forget_fisher,
-      train_fisher,
-    )
-    return updates, state
-
-  return transforms.transformation(transforms.init_empty, update_fn)
+  return _dampen(lambda forget, train: threshold, strength)
 
 
 def dampen_by_percentile(
   forget_share: float, scale: float = 1.0
-) -> optax.GradientTransformationExtraArgs:
+) -> Transformation:
   """SSD that finds its own threshold (ASSD, Schoepf et al. 2024).
 
   strength is 1 and the threshold is the percentile
@@ -51,56 +35,46 @@ def dampen_by_percentile(
   in the same way, and have no `scale`; 0 dampens nothing.)
   """
 
-  def update_fn(
-    updates, state, params, *, forget_fisher, train_fisher, **extra_args
-  ):
-    ratios = [
-      (forget / jnp.maximum(train, transforms.TINY)).ravel()
-      for forget, train in zip(
-        jax.tree.leaves(forget_fisher),
-        jax.tree.leaves(train_fisher),
-        strict=True,
-      )
-    ]
-    rank = 1 - scale * jnp.log1p(100 * forget_share) / 100
-    threshold = jnp.quantile(jnp.concatenate(ratios), rank)
-    inner = dampen_by_fisher(threshold, 1.0)
-    return inner.update(
-      updates,
-      state,
-      params,
-      forget_fisher=forget_fisher,
-      train_fisher=train_fisher,
+  def threshold(forget_fisher, train_fisher):
+    ratios = jax.tree.map(
+      lambda forget, train: (forget / jnp.maximum(train, TINY)).ravel(),
+      forget_fisher,
+      train_fisher,
     )
+    rank = 1 - scale * jnp.log1p(100 * forget_share) / 100
+    return jnp.quantile(jnp.concatenate(jax.tree.leaves(ratios)), rank)
 
-  return transforms.transformation(transforms.init_empty, update_fn)
+  return _dampen(threshold, 1.0)
 
 
-def _dampening(forget, train, threshold, strength):
-  """The relative change of a tensor; 0 where nothing is dampened."""
-  factor = jnp.minimum(
-    strength * train / jnp.maximum(forget, transforms.TINY), 1
-  )
-  return jnp.where(forget > threshold * train, factor - 1, 0)
+def _dampen(
+  threshold_of: Callable[[PyTree, PyTree], Any], strength: float
+) -> Transformation:
+  def edit(updates, params, *, forget_fisher, train_fisher, **_):
+    threshold = threshold_of(forget_fisher, train_fisher)
+
+    def shrunk(u, p, forget, train):
+      factor = jnp.minimum(strength * train / jnp.maximum(forget, TINY), 1)
+      return u + p * jnp.where(forget > threshold * train, factor - 1, 0)
+
+    return jax.tree.map(shrunk, updates, params, forget_fisher, train_fisher)
+
+  return transforms.stateless(edit)
 
 
 class NoiseScale(NamedTuple):
   """The noise of Fisher Forgetting and what it is expected to do."""
 
-  sigma: (
-    transforms.PyTree
-  )  # like params, f32: standard deviation of each parameter
+  sigma: PyTree  # like params, f32: standard deviation of each parameter
   alpha: jax.Array  # f32[]: sigma^2 = alpha / (F + delta) before the cap
   effective_parameters: jax.Array  # f32[]: sum of F / (F + delta)
-  capped: (
-    transforms.PyTree
-  )  # f32[] of each tensor: share of parameters at the cap
+  capped: PyTree  # f32[] of each tensor: share of parameters at the cap
   predicted_loss: jax.Array  # f32[], nats: sum of F sigma^2 / 2, after the cap
 
 
 def fisher_noise_scale(
-  mean_fisher: transforms.PyTree,
-  params: transforms.PyTree,
+  mean_fisher: PyTree,
+  params: PyTree,
   *,
   budget: float,
   stabiliser: float,
@@ -127,17 +101,17 @@ def fisher_noise_scale(
     cap: largest sigma over the tensor's root mean square.
   """
 
-  def noisy(p):
-    return p.ndim > 1
+  def of_matrices(value):
+    def one(f, p):
+      found = value(f, p)
+      return found if p.ndim > 1 else jnp.zeros_like(found)
+
+    return jax.tree.map(one, mean_fisher, params)
 
   def delta(f):
-    return jnp.maximum(stabiliser * jnp.mean(f), transforms.TINY)
+    return jnp.maximum(stabiliser * jnp.mean(f), TINY)
 
-  shares = jax.tree.map(
-    lambda f, p: jnp.sum(f / (f + delta(f))) if noisy(p) else jnp.zeros(()),
-    mean_fisher,
-    params,
-  )
+  shares = of_matrices(lambda f, p: jnp.sum(f / (f + delta(f))))
   effective = jnp.asarray(optax.tree.sum(shares))
   alpha = 2 * budget / jnp.maximum(effective, 1)
 
@@ -147,80 +121,40 @@ def fisher_noise_scale(
   def limit(p):
     return cap * jnp.sqrt(jnp.mean(jnp.square(p)))
 
-  sigma = jax.tree.map(
-    lambda f, p: (
-      jnp.minimum(free_sigma(f), limit(p)) if noisy(p) else jnp.zeros_like(f)
-    ),
-    mean_fisher,
-    params,
-  )
-  capped = jax.tree.map(
-    lambda f, p: (
-      jnp.mean(free_sigma(f) > limit(p)) if noisy(p) else jnp.zeros(())
-    ),
-    mean_fisher,
-    params,
-  )
+  sigma = of_matrices(lambda f, p: jnp.minimum(free_sigma(f), limit(p)))
+  capped = of_matrices(lambda f, p: jnp.mean(free_sigma(f) > limit(p)))
   return NoiseScale(
     sigma, alpha, effective, capped, _predicted_loss(mean_fisher, sigma)
   )
 
 
-def inject_fisher_noise(
-  key: jax.Array, *, budget: float, stabiliser: float, cap: float
-) -> optax.GradientTransformationExtraArgs:
-  """Adds noise where the retain set does not feel it: Fisher Forgetting.
-
-  Golatkar, Achille and Soatto (2020), with the noise scale of
-  `fisher_noise_scale`. A budget of 0 adds nothing.
-
-  Args:
-    key: of the noise; each draw folds in the number of draws before.
-    budget: see `fisher_noise_scale`.
-    stabiliser: see `fisher_noise_scale`.
-    cap: see `fisher_noise_scale`.
-  """
-
-  def scale(retain_fisher, params):
-    return fisher_noise_scale(
-      retain_fisher, params, budget=budget, stabiliser=stabiliser, cap=cap
-    )
-
-  return inject_noise(key, scale)
-
-
 def inject_noise(
-  key: jax.Array,
-  scale: Callable[[transforms.PyTree, transforms.PyTree], NoiseScale],
-) -> optax.GradientTransformationExtraArgs:
+  key: jax.Array, scale: Callable[[PyTree, PyTree], NoiseScale]
+) -> Transformation:
   """Adds Gaussian noise of `scale(retain_fisher, params).sigma`.
+
+  Fisher Forgetting (Golatkar, Achille and Soatto 2020): noise where the retain
+  set does not feel it.
 
   Args:
     key: of the noise; each draw folds in the number of draws before.
     scale: such as `fisher_noise_scale` and `published_noise_scale`.
   """
 
-  def update_fn(updates, state, params, *, retain_fisher, **extra_args):
-    del extra_args
-    draw = jax.random.fold_in(key, state.count)
-    noise = optax.tree.random_like(draw, params)
-    updates = jax.tree.map(
+  def edit(count, updates, params, *, retain_fisher, **_):
+    noise = optax.tree.random_like(jax.random.fold_in(key, count), params)
+    return jax.tree.map(
       lambda u, s, n: u + (s * n).astype(u.dtype),
       updates,
       scale(retain_fisher, params).sigma,
       noise,
     )
-    return updates, transforms.CountState(state.count + 1)
 
-  return transforms.transformation(transforms.init_count, update_fn)
+  return transforms.counting(edit)
 
 
 def published_noise_scale(
-  mean_fisher: transforms.PyTree,
-  params: transforms.PyTree,
-  *,
-  noise_scale: float,
-  stabiliser: float,
+  mean_fisher: PyTree, params: PyTree, *, noise_scale: float, stabiliser: float
 ) -> NoiseScale:
   """The noise of the preprint: sigma = noise_scale / sqrt(F + stabiliser).
 

@@ -1,5 +1,7 @@
 """Methods that edit the weights by their Fisher; see `gradient_methods`."""
 
+from functools import partial
+
 import optax
 
 from gzjax.types import Method
@@ -23,9 +25,7 @@ def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
   """
   return Method(
     edits.dampen_by_fisher(threshold, strength),
-    None,
-    None,
-    ("forget_fisher", "train_fisher"),
+    extras=("forget_fisher", "train_fisher"),
   )
 
 
@@ -40,9 +40,7 @@ def assd(task: Task, *, scale: float = 1.0) -> Method:
   """
   return Method(
     edits.dampen_by_percentile(task.forget / task.train, scale),
-    None,
-    None,
-    ("forget_fisher", "train_fisher"),
+    extras=("forget_fisher", "train_fisher"),
   )
 
 
@@ -75,32 +73,24 @@ def influence(
     optax.scale(-weight),
     transforms.clip_to_trust_region(radius),
   )
-  return Method(
-    optax.chain(
-      transforms.contrast_gradients(retain_weight=0.0),
-      transforms.accumulate(newton, task.steps),
-    ),
-    None,
-    task.loss,
-    ("retain_fisher",),
+  chain = optax.chain(
+    transforms.contrast_gradients(retain_weight=0.0),
+    transforms.accumulate(newton, task.steps),
   )
+  return Method(chain, None, task.loss, ("retain_fisher",))
 
 
 def fisher_forgetting(
-  task: Task,
-  *,
-  budget: float = 0.1,
-  stabiliser: float = 0.1,
-  cap: float = 0.2,
+  task: Task, *, budget: float = 0.1, stabiliser: float = 0.1, cap: float = 0.2
 ) -> Method:
   """Noise scaled by the retain set's Fisher (Golatkar et al. 2020), budgeted.
 
   p <- p + s n, n normal, s^2 = alpha / (F_r + delta), s <= cap rms(p), where
-  alpha spends `budget` nats of predicted loss: see
-  `edits.fisher_noise_scale`. With `search` the driver lowers the budget
-  until the measured damage is at most `max_damage`. One draw, no training.
-  Cost: one Fisher pass over the retain set, and a reading a trial. Fails to
-  aim: it blurs all that was memorised, right or wrong.
+  alpha spends `budget` nats of predicted loss: see `edits.fisher_noise_scale`.
+  With `search` the driver lowers the budget until the measured damage is at
+  most `max_damage`. One draw, no training. Cost: one Fisher pass over the
+  retain set, and a reading a trial. Fails to aim: it blurs all that was
+  memorised, right or wrong.
 
   Args:
     task: see `Task`.
@@ -108,14 +98,10 @@ def fisher_forgetting(
     stabiliser: delta over the mean of F_r.
     cap: largest noise over the rms of a tensor.
   """
-  return Method(
-    edits.inject_fisher_noise(
-      task.key, budget=budget, stabiliser=stabiliser, cap=cap
-    ),
-    None,
-    None,
-    ("retain_fisher",),
+  scale = partial(
+    edits.fisher_noise_scale, budget=budget, stabiliser=stabiliser, cap=cap
   )
+  return Method(edits.inject_noise(task.key, scale), extras=("retain_fisher",))
 
 
 def published_fisher_forgetting(
@@ -132,14 +118,7 @@ def published_fisher_forgetting(
     noise_scale: of the noise.
     stabiliser: added to F.
   """
-  return Method(
-    edits.inject_noise(
-      task.key,
-      lambda f, p: edits.published_noise_scale(
-        f, p, noise_scale=noise_scale, stabiliser=stabiliser
-      ),
-    ),
-    None,
-    None,
-    ("retain_fisher",),
+  scale = partial(
+    edits.published_noise_scale, noise_scale=noise_scale, stabiliser=stabiliser
   )
+  return Method(edits.inject_noise(task.key, scale), extras=("retain_fisher",))

@@ -13,45 +13,35 @@ from typing import Any
 import optax
 
 from gzjax.objectives import losses
-from gzjax.types import Method, PyTree
+from gzjax.types import Method, Objective, PyTree
 from gzjax.unlearning import transforms
 from gzjax.unlearning.table import Task
 
 
-def _adam(
-  learning_rate: float, task: Task
-) -> optax.GradientTransformationExtraArgs:
+def _adam(learning_rate: float, task: Task) -> transforms.Transformation:
   """Adam, its rate falling to 0 over the run along a cosine."""
   schedule = optax.cosine_decay_schedule(learning_rate, task.steps)
   return optax.with_extra_args_support(optax.adam(schedule))
 
 
-def _with_surgery(
-  transform: optax.GradientTransformation, surgery: bool, *, ascends: bool
-) -> optax.GradientTransformationExtraArgs:
-  if surgery:
-    return transforms.project_conflicts(transform, ascends=ascends)
-  return optax.with_extra_args_support(transform)
-
-
 def _descend_both(
-  task: Task, learning_rate: float, forget_weight: float, surgery: bool = False
-) -> optax.GradientTransformationExtraArgs:
+  task: Task,
+  learning_rate: float,
+  forget_weight: float,
+  forget_objective: Objective,
+  surgery: bool = False,
+) -> Method:
   """Adam on g_retain + w g_forget."""
   chain = optax.chain(
     transforms.add_forget_gradients(forget_weight), _adam(learning_rate, task)
   )
-  return _with_surgery(chain, surgery, ascends=False)
+  if surgery:
+    chain = transforms.project_conflicts(chain, ascends=False)
+  return Method(chain, task.loss, forget_objective)
 
 
 def _last(layers: tuple[str, ...], k: int) -> tuple[str, ...]:
-  return layers[len(layers) - min(k, len(layers)) :]
-
-
-def _keep_moving(k: int, task: Task) -> optax.GradientTransformation:
-  """Freezes all but the last k layers."""
-  moving = _last(task.layers, k)
-  return transforms.freeze(lambda path: path.split("/")[0] not in moving)
+  return layers[max(len(layers) - k, 0) :]
 
 
 def reinitialise(
@@ -72,7 +62,7 @@ def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
     task: see `Task`.
     learning_rate: of Adam, at the start.
   """
-  return Method(_adam(learning_rate, task), task.loss, None, ())
+  return Method(_adam(learning_rate, task), task.loss)
 
 
 def gradient_ascent(
@@ -98,17 +88,13 @@ def gradient_ascent(
     max_norm: the gradient is clipped to it.
     radius: largest ||p - p0|| / ||p0||.
   """
-  return Method(
-    optax.chain(
-      transforms.contrast_gradients(retain_weight=0.0),
-      optax.clip_by_global_norm(max_norm),
-      optax.adam(learning_rate),
-      transforms.project_to_ball(radius),
-    ),
-    None,
-    task.loss,
-    ("reference_params",),
+  chain = optax.chain(
+    transforms.contrast_gradients(retain_weight=0.0),
+    optax.clip_by_global_norm(max_norm),
+    optax.adam(learning_rate),
+    transforms.project_to_ball(radius),
   )
+  return Method(chain, None, task.loss, ("reference_params",))
 
 
 def published_gradient_ascent(
@@ -120,15 +106,10 @@ def published_gradient_ascent(
   training mode, no clip, no ball, no stop rule. Collapses: see
   `gradient_ascent`.
   """
-  return Method(
-    optax.chain(
-      transforms.contrast_gradients(retain_weight=0.0),
-      optax.adam(learning_rate),
-    ),
-    None,
-    task.loss,
-    (),
+  chain = optax.chain(
+    transforms.contrast_gradients(retain_weight=0.0), optax.adam(learning_rate)
   )
+  return Method(chain, None, task.loss)
 
 
 def neggrad_plus(
@@ -140,9 +121,9 @@ def neggrad_plus(
 ) -> Method:
   """Descends the retain loss while it ascends the forget loss.
 
-  min w L_r - (1 - w) L_f (Kurmanji et al. 2023) by Adam, w =
-  `retain_weight`. `surgery` takes the part of the ascent out that would raise
-  L_r (`transforms.project_conflicts`). Cost: epochs over the retain set, both
+  min w L_r - (1 - w) L_f (Kurmanji et al. 2023) by Adam, w = `retain_weight`.
+  `surgery` takes the part of the ascent out that would raise L_r
+  (`transforms.project_conflicts`). Cost: epochs over the retain set, both
   batches. Fails for small w: L_f has no bound, and in the end it wins.
 
   Args:
@@ -151,15 +132,12 @@ def neggrad_plus(
     retain_weight: w, from 0 to 1.
     surgery: whether to project conflicts out of the ascent.
   """
-  transform = optax.chain(
+  chain = optax.chain(
     transforms.contrast_gradients(retain_weight), _adam(learning_rate, task)
   )
-  return Method(
-    _with_surgery(transform, surgery, ascends=True),
-    task.loss,
-    task.loss,
-    (),
-  )
+  if surgery:
+    chain = transforms.project_conflicts(chain, ascends=True)
+  return Method(chain, task.loss, task.loss)
 
 
 def bounded_neggrad(
@@ -214,12 +192,8 @@ def negative_learning(
     forget_weight: w.
     surgery: whether to project conflicts out of the forget gradient.
   """
-  return Method(
-    _descend_both(task, learning_rate, forget_weight, surgery),
-    task.loss,
-    task.of_class(losses.complement),
-    (),
-  )
+  forget = task.of_class(losses.complement)
+  return _descend_both(task, learning_rate, forget_weight, forget, surgery)
 
 
 def l1_sparse(
@@ -228,8 +202,8 @@ def l1_sparse(
   """Finetuning towards a sparse network, which has less room to memorise.
 
   min L_r + g ||p||_1, g falling linearly from `weight` to 0 (Jia et al. 2023),
-  by SGD with momentum 0.9. Cost: epochs over the retain set. Fails
-  where `weight` is too small to reach the memory or so large that it prunes the
+  by SGD with momentum 0.9. Cost: epochs over the retain set. Fails where
+  `weight` is too small to reach the memory, or so large that it prunes the
   network.
 
   Args:
@@ -239,14 +213,10 @@ def l1_sparse(
   """
   schedule = optax.linear_schedule(weight, 0.0, task.steps)
   rate = optax.cosine_decay_schedule(learning_rate, task.steps)
-  return Method(
-    optax.chain(
-      transforms.add_l1_decay(schedule), optax.sgd(rate, momentum=0.9)
-    ),
-    task.loss,
-    None,
-    (),
+  chain = optax.chain(
+    transforms.add_l1_decay(schedule), optax.sgd(rate, momentum=0.9)
   )
+  return Method(chain, task.loss)
 
 
 def random_label(
@@ -262,12 +232,8 @@ def random_label(
   once an example. Cost: epochs over the retain set, both batches. Fails by
   teaching new wrong labels: of three classes, half of the draws are wrong.
   """
-  return Method(
-    _descend_both(task, learning_rate, forget_weight, surgery),
-    task.loss,
-    task.of_class(losses.random_label(task.key)),
-    (),
-  )
+  forget = task.of_class(losses.random_label(task.key))
+  return _descend_both(task, learning_rate, forget_weight, forget, surgery)
 
 
 def salun(
@@ -280,9 +246,8 @@ def salun(
   """`random_label` on the weights that the forget loss is most sensitive to.
 
   Only the `share` of the parameters with the largest |dL_f/dp| at p0 may move
-  (Fan et al. 2024). Cost: that of `random_label` and one pass over the
-  forget set. Fails like `random_label`: on memorised labels the mask changes
-  little.
+  (Fan et al. 2024). Cost: that of `random_label` and one pass over the forget
+  set. Fails like it: on memorised labels the mask changes little.
 
   Args:
     task: see `Task`.
@@ -290,16 +255,13 @@ def salun(
     forget_weight: w.
     share: of the parameters that may move.
   """
-  return Method(
-    optax.chain(
-      transforms.add_forget_gradients(forget_weight),
-      transforms.mask_by_saliency(share),
-      _adam(learning_rate, task),
-    ),
-    task.loss,
-    task.of_class(losses.random_label(task.key)),
-    ("saliency",),
+  chain = optax.chain(
+    transforms.add_forget_gradients(forget_weight),
+    transforms.mask_by_saliency(share),
+    _adam(learning_rate, task),
   )
+  forget = task.of_class(losses.random_label(task.key))
+  return Method(chain, task.loss, forget, ("saliency",))
 
 
 def scrub(
@@ -314,11 +276,10 @@ def scrub(
   """Obeys the original network on the retain set and defies it elsewhere.
 
   min a CE_r + b KL_r(p0 || p), in turns with max KL_f(p0 || p) in the first
-  `ascent_share` of the steps (Kurmanji et al. 2023, who alternate by
-  epochs), KL at `temperature`. With `rewind` (SCRUB+R) the
-  reading nearest to the target forget accuracy stands. Cost: epochs over the
-  retain set, both batches and the teacher's forward passes. Fails on wrong
-  labels when the teacher's errors are kept alive by b.
+  `ascent_share` of the steps (Kurmanji et al. 2023, who alternate by epochs),
+  KL at `temperature`. With `rewind` (SCRUB+R) the reading nearest to the target
+  forget accuracy stands. Cost: epochs over the retain set, both batches and the
+  teacher's forward passes. Fails where b keeps the teacher's errors alive.
 
   Args:
     task: see `Task`.
@@ -328,16 +289,15 @@ def scrub(
     temperature: divides the logits of KL.
     ascent_share: of the steps in which it ascends, too.
   """
-  student = losses.distillation("reference_logits", temperature)
-  return Method(
-    optax.chain(
-      transforms.alternate_gradients(round(ascent_share * task.steps)),
-      _adam(learning_rate, task),
-    ),
-    losses.combined((ce_weight, losses.cross_entropy), (kl_weight, student)),
-    student,
-    ("reference_params",),
+  chain = optax.chain(
+    transforms.alternate_gradients(round(ascent_share * task.steps)),
+    _adam(learning_rate, task),
   )
+  student = losses.distillation("reference_logits", temperature)
+  retain = losses.combined(
+    (ce_weight, losses.cross_entropy), (kl_weight, student)
+  )
+  return Method(chain, retain, student, ("reference_params",))
 
 
 def bad_teacher(
@@ -351,15 +311,15 @@ def bad_teacher(
 
   min KL_r(p0 || p) + w KL_f(random network || p) (Chundawat et al. 2023). The
   fool is a fresh network, asked once a galaxy. Cost: epochs over the retain
-  set, both batches and the teacher's forward passes. Fails to correct:
-  it aims at ignorance, not at the truth.
+  set, both batches and the teacher's forward passes. Fails to correct: it aims
+  at ignorance, not at the truth.
   """
-  return Method(
-    _descend_both(task, learning_rate, forget_weight),
-    losses.distillation("reference_logits", temperature),
-    losses.distillation("random_logits", temperature),
-    ("reference_params",),
+  teacher, fool = (
+    losses.distillation(name, temperature)
+    for name in ("reference_logits", "random_logits")
   )
+  method = _descend_both(task, learning_rate, forget_weight, fool)
+  return method._replace(retain_objective=teacher, extras=("reference_params",))
 
 
 def reinit_head(
@@ -383,23 +343,20 @@ def reinit_head(
 def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   """Finetunes the last k layers and freezes the others.
 
-  Catastrophic forgetting of k layers (Goel et al. 2022): min L_r by
-  Adam. Cost: epochs over the retain set. Fails like `finetune`, and more so.
+  Catastrophic forgetting of k layers (Goel et al. 2022): min L_r by Adam. Cost:
+  epochs over the retain set. Fails like `finetune`, and more so.
   """
-  return Method(
-    optax.chain(_adam(learning_rate, task), _keep_moving(k, task)),
-    task.loss,
-    None,
-    (),
-  )
+  moving = _last(task.layers, k)
+  freeze = transforms.freeze(lambda path: path.split("/")[0] not in moving)
+  return Method(optax.chain(_adam(learning_rate, task), freeze), task.loss)
 
 
 def eu_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   """Trains the last k layers from scratch and freezes the others.
 
-  Exact unlearning of k layers (Goel et al. 2022): min L_r by Adam
-  from fresh last layers. Cost: epochs over the retain set. Fails where frozen
-  features separate the wrongly labelled galaxies.
+  Exact unlearning of k layers (Goel et al. 2022): min L_r by Adam from fresh
+  last layers. Cost: epochs over the retain set. Fails where frozen features
+  separate the wrongly labelled galaxies.
   """
   return cf_k(task, k=k, learning_rate=learning_rate)
 
@@ -414,9 +371,4 @@ def relabel(
   label is right. Cost: epochs over the retain set, both batches. Fails with the
   suggestions.
   """
-  return Method(
-    _descend_both(task, learning_rate, forget_weight),
-    task.loss,
-    task.mended,
-    (),
-  )
+  return _descend_both(task, learning_rate, forget_weight, task.mended)

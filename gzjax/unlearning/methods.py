@@ -13,7 +13,9 @@ from gzjax.problem import Network, Problem
 from gzjax.training.recipe import train
 from gzjax.training.store import Store
 from gzjax.types import Method
-from gzjax.unlearning import edits, fisher_methods, gradient_methods
+from gzjax.unlearning import edits
+from gzjax.unlearning import fisher_methods as fishers
+from gzjax.unlearning import gradient_methods as gradients
 from gzjax.unlearning.table import METHODS, Driver, Row, Task, register
 
 __all__ = ["METHODS", "Driver", "Row", "Task", "register"]
@@ -22,15 +24,11 @@ __all__ = ["METHODS", "Driver", "Row", "Task", "register"]
 def _no_steps(task: Task) -> Method:
   """The empty chain: nothing is learned and nothing forgotten."""
   del task
-  return Method(optax.with_extra_args_support(optax.identity()), None, None, ())
+  return Method(optax.with_extra_args_support(optax.identity()))
 
 
 def _constant(
-  problem: Problem,
-  original: Network,
-  *,
-  name: str,
-  store: Store | None = None,
+  problem: Problem, original: Network, *, name: str, store: Store | None = None
 ):
   """Says what most volunteers say, whatever the image."""
   del original, store
@@ -38,11 +36,7 @@ def _constant(
 
 
 def _original(
-  problem: Problem,
-  original: Network,
-  *,
-  name: str,
-  store: Store | None = None,
+  problem: Problem, original: Network, *, name: str, store: Store | None = None
 ):
   """What was trained on wrong labels, too."""
   del problem, store
@@ -71,67 +65,55 @@ for _name, _row in {
   "constant": Row(_no_steps, {}, make=_constant, role="baseline"),
   "original": Row(_no_steps, {}, make=_original, role="original"),
   "retrain": Row(_no_steps, {}, make=_retrain, role="reference"),
-  "finetune": Row(gradient_methods.finetune, _STILL, _TRAINED),
+  "finetune": Row(gradients.finetune, _STILL, _TRAINED),
   "gradient_ascent": Row(
-    gradient_methods.gradient_ascent,
+    gradients.gradient_ascent,
     _STILL,
     Driver(epochs=3, checks=4, max_damage=0.05),
   ),
-  "neggrad_plus": Row(gradient_methods.neggrad_plus, _STILL, _TRAINED),
-  "bounded_neggrad": Row(gradient_methods.bounded_neggrad, _STILL, _TRAINED),
-  "negative_learning": Row(
-    gradient_methods.negative_learning, _STILL, _TRAINED
-  ),
-  "l1_sparse": Row(gradient_methods.l1_sparse, _STILL, _TRAINED),
-  "random_label": Row(gradient_methods.random_label, _STILL, _TRAINED),
-  "salun": Row(gradient_methods.salun, _STILL, _TRAINED),
+  "neggrad_plus": Row(gradients.neggrad_plus, _STILL, _TRAINED),
+  "bounded_neggrad": Row(gradients.bounded_neggrad, _STILL, _TRAINED),
+  "negative_learning": Row(gradients.negative_learning, _STILL, _TRAINED),
+  "l1_sparse": Row(gradients.l1_sparse, _STILL, _TRAINED),
+  "random_label": Row(gradients.random_label, _STILL, _TRAINED),
+  "salun": Row(gradients.salun, _STILL, _TRAINED),
   "scrub": Row(
-    gradient_methods.scrub,
-    _STILL,
-    _TRAINED._replace(rewind=True),
-    softmax_only=True,
+    gradients.scrub, _STILL, _TRAINED._replace(rewind=True), softmax_only=True
   ),
   "bad_teacher": Row(
-    gradient_methods.bad_teacher, _STILL, _TRAINED, softmax_only=True
+    gradients.bad_teacher, _STILL, _TRAINED, softmax_only=True
   ),
   "reinit_head": Row(
-    gradient_methods.reinit_head,
+    gradients.reinit_head,
     _STILL | {"k": 0},
     _TRAINED,
-    start=gradient_methods.reinitialise,
+    start=gradients.reinitialise,
   ),
-  "cf_k": Row(gradient_methods.cf_k, _STILL, _TRAINED),
-  "eu_k": Row(
-    gradient_methods.eu_k,
-    {"k": 0},
-    _TRAINED,
-    start=gradient_methods.reinitialise,
-  ),
+  "cf_k": Row(gradients.cf_k, _STILL, _TRAINED),
+  "eu_k": Row(gradients.eu_k, {"k": 0}, _TRAINED, start=gradients.reinitialise),
   "ssd": Row(
-    fisher_methods.ssd,
+    fishers.ssd,
     {"threshold": float("inf")},
     Driver(max_damage=0.05, search=6),
     strength=("threshold", 100.0),
   ),
-  "assd": Row(fisher_methods.assd, {"scale": 0.0}),
-  "influence": Row(
-    fisher_methods.influence, {"scale": 0.0}, Driver(max_damage=0.05)
-  ),
+  "assd": Row(fishers.assd, {"scale": 0.0}),
+  "influence": Row(fishers.influence, {"scale": 0.0}, Driver(max_damage=0.05)),
   "fisher_forgetting": Row(
-    fisher_methods.fisher_forgetting,
+    fishers.fisher_forgetting,
     {"budget": 0.0},
     Driver(max_damage=0.05, search=8),
     strength=("budget", 1e-8),
     noise=edits.fisher_noise_scale,
   ),
-  "relabel": Row(gradient_methods.relabel, _STILL, _TRAINED),
+  "relabel": Row(gradients.relabel, _STILL, _TRAINED),
   "published_gradient_ascent": Row(
-    gradient_methods.published_gradient_ascent,
+    gradients.published_gradient_ascent,
     _STILL,
     Driver(epochs=3, train_mode=True),
   ),
   "published_fisher_forgetting": Row(
-    fisher_methods.published_fisher_forgetting,
+    fishers.published_fisher_forgetting,
     {"noise_scale": 0.0},
     Driver(fisher="batch_mean"),
     noise=edits.published_noise_scale,

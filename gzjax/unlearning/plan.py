@@ -1,7 +1,7 @@
 """How a method takes its steps on a problem."""
 
 from collections.abc import Iterator, Mapping
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +12,7 @@ from gzjax.data import feed
 from gzjax.errors import SettingError
 from gzjax.problem import Problem
 from gzjax.types import Method, PyTree, UnlearnBatch
-from gzjax.unlearning.methods import Driver, Row, Task
+from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 
 
 class Plan(NamedTuple):
@@ -48,7 +48,7 @@ def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
     TypeError: for a setting that the method does not have.
   """
   check_retain(problem, "batch_size")
-  own = {**row.defaults(), **settings}
+  own = {**METHODS.settings(row.name), **settings}
   driver = row.driver._replace(
     **{key: own.pop(key) for key in Driver._fields if key in own}
   )
@@ -117,14 +117,12 @@ def batches(
   method = plan.build()
   epoch, part = divmod(stride, -(-plan.steps // plan.stride))
   chosen = slice(part * plan.stride, (part + 1) * plan.stride)
-  key = jax.random.fold_in(problem.key, stride)
   both = method.retain_objective is not None
   forget_size = (both and problem.forget_batch_size) or problem.batch_size
 
   def stream(members, size, stream_key, extra):
     order = np.random.default_rng([problem.seed, epoch]).permutation(members)
-    rows = feed.ordered_rows(order, size)
-    rows = [row for row, _ in zip(cycle(rows), range(plan.steps))]
+    rows = list(islice(cycle(feed.ordered_rows(order, size)), plan.steps))
     return problem.feed.batches(
       rows[chosen],
       key=stream_key,
@@ -132,6 +130,7 @@ def batches(
       extra=extra,
     )
 
+  key = jax.random.fold_in(problem.key, stride)
   retain_key, forget_key = jax.random.split(key)
   for retain, forget in zip(
     stream(problem.sets.retain, problem.batch_size, retain_key, {}),

@@ -32,7 +32,7 @@ class Relearn:
     self._problem = problem
     self._epochs = epochs
     self._tx = optax.with_extra_args_support(optax.adam(rate))
-    method = Method(self._tx, problem.target.objective, None, ())
+    method = Method(self._tx, problem.target.objective)
     self._step = make_unlearn_step(problem.apply_fn, method)
     logits = predict(problem, original, problem.wrong)
     self._goal = MARGIN + np.mean(

@@ -1,31 +1,18 @@
 """One step of any unlearning method."""
 
-from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from gzjax.objectives import losses
-from gzjax.types import (
-  ApplyFn,
-  Batch,
-  Method,
-  Objective,
-  PyTree,
-  TrainState,
-  UnlearnBatch,
-)
-
-UnlearnStep = Callable[
-  [TrainState, tuple[UnlearnBatch, dict[str, PyTree]]],
-  tuple[TrainState, dict[str, jax.Array]],
-]
+from gzjax.training.step import Step, gradient
+from gzjax.types import ApplyFn, Method, TrainState, UnlearnBatch
 
 
 def make_unlearn_step(
   apply_fn: ApplyFn, method: Method, *, train: bool = False
-) -> UnlearnStep:
+) -> Step:
   """A jitted step (state, (batch, extras)) that consumes the state.
 
   `extras` holds the arrays that `method.extras` names; the gradient of the
@@ -42,27 +29,17 @@ def make_unlearn_step(
       them: for presets that repeat publications.
   """
 
-  def value_and_grad(objective: Objective, state: TrainState, batch: Batch):
-    def loss_fn(params):
-      logits, batch_stats = apply_fn(
-        params, state.batch_stats, batch["image"], train=train
-      )
-      loss = losses.masked_mean(objective(logits, batch), batch["valid"])
-      return loss, batch_stats
-
-    (loss, batch_stats), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-      state.params
+  def learn(objective, state, batch):
+    grads, loss, _, batch_stats = gradient(
+      partial(apply_fn, train=train), objective, state, batch
     )
-    return loss, grads, state._replace(batch_stats=batch_stats)
+    return grads, loss, state._replace(batch_stats=batch_stats)
 
-  def taught(batch: Batch, state: TrainState, extras) -> Batch:
+  def taught(batch, state, extras):
     if "reference_params" not in extras:
       return batch
     logits, _ = apply_fn(
-      extras["reference_params"],
-      state.batch_stats,
-      batch["image"],
-      train=False,
+      extras["reference_params"], state.batch_stats, batch["image"], train=False
     )
     return {**batch, "reference_logits": logits}
 
@@ -72,11 +49,11 @@ def make_unlearn_step(
     outputs = {}
     updates = jax.tree.map(jnp.zeros_like, state.params)
     if method.retain_objective is not None:
-      outputs["retain_loss"], updates, state = value_and_grad(
+      updates, outputs["retain_loss"], state = learn(
         method.retain_objective, state, batch.retain
       )
     if method.forget_objective is not None:
-      outputs["forget_loss"], forget_grads, state = value_and_grad(
+      forget_grads, outputs["forget_loss"], state = learn(
         method.forget_objective, state, batch.forget
       )
       extras = {**extras, "forget_grads": forget_grads}
@@ -84,8 +61,7 @@ def make_unlearn_step(
       updates, state.opt_state, state.params, **extras
     )
     params = optax.apply_updates(state.params, updates)
-    return TrainState(
-      state.step + 1, params, state.batch_stats, opt_state
-    ), outputs
+    state = TrainState(state.step + 1, params, state.batch_stats, opt_state)
+    return state, outputs
 
   return jax.jit(step, donate_argnames="state")

@@ -84,10 +84,6 @@ class Row(NamedTuple):
     """Whether every run has it, unasked."""
     return self.role in ("baseline", "original")
 
-  def defaults(self) -> dict[str, Any]:
-    """The settings of the method itself."""
-    return METHODS.settings(self.name)
-
 
 METHODS: Table[Row] = Table({}, shares_section=False)
 
@@ -112,10 +108,7 @@ def register(name: str, row: Row) -> None:
 
 def default_settings(name: str) -> dict[str, Any]:
   """The config keys of a method and their defaults, the driver's among them."""
-  row = METHODS[name]
-  if row.make:
-    return {}
-  return {**METHODS.settings(name), **row.driver._asdict()}
+  return {**METHODS.settings(name), **METHODS[name].driver._asdict()}
 
 
 def meanings(name: str) -> dict[str, str]:

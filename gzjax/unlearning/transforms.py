@@ -13,66 +13,58 @@ those it needs and drops the rest.
 |                        | `mask_by_saliency`, `precondition_by_fisher`        |
 | optimizer              | those of optax                                      |
 | edits added as they are| `dampen_by_fisher`, `dampen_by_percentile`,         |
-|                        | `inject_fisher_noise`, `inject_noise`,              |
-|                        | `clip_to_trust_region`, `project_to_ball`           |
+|                        | `inject_noise`, `clip_to_trust_region`,             |
+|                        | `project_to_ball`                                   |
 | freeze                 | `freeze`, last                                      |
 
 `project_conflicts` wraps any chain that has two gradients.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-PyTree = Any
-
-
+Transformation = optax.GradientTransformationExtraArgs
 TINY = float(jnp.finfo(jnp.float32).tiny)
 
 
-def contrast_gradients(
-  retain_weight: float,
-) -> optax.GradientTransformationExtraArgs:
+def contrast_gradients(retain_weight: float) -> Transformation:
   """Descends the retain loss and ascends the forget loss.
 
   g = w g_retain - (1 - w) g_forget, with w = `retain_weight`: 0 is gradient
   ascent, values near 1 are NegGrad+ (Kurmanji et al. 2023), 1 is finetuning.
   """
 
-  def update_fn(updates, state, params=None, *, forget_grads, **extra_args):
-    del params, extra_args
-    updates = jax.tree.map(
+  def edit(updates, params, *, forget_grads, **_):
+    del params
+    return jax.tree.map(
       lambda r, f: retain_weight * r - (1 - retain_weight) * f,
       updates,
       forget_grads,
     )
-    return updates, state
 
-  return transformation(init_empty, update_fn)
+  return stateless(edit)
 
 
-def add_forget_gradients(
-  weight: float,
-) -> optax.GradientTransformationExtraArgs:
+def add_forget_gradients(weight: float) -> Transformation:
   """Descends the sum of both losses: g = g_retain + w g_forget.
 
   For forget objectives that are to fall: random labels, -log(1 - p_wrong).
   """
 
-  def update_fn(updates, state, params=None, *, forget_grads, **extra_args):
-    del params, extra_args
-    updates = jax.tree.map(lambda r, f: r + weight * f, updates, forget_grads)
-    return updates, state
+  def edit(updates, params, *, forget_grads, **_):
+    del params
+    return jax.tree.map(lambda r, f: r + weight * f, updates, forget_grads)
 
-  return transformation(init_empty, update_fn)
+  return stateless(edit)
 
 
 def accumulate(
   inner: optax.GradientTransformation, steps: int
-) -> optax.GradientTransformationExtraArgs:
+) -> Transformation:
   """Hands `inner` the mean of `steps` updates at once, and else does nothing.
 
   `optax.MultiSteps`, whose own `gradient_transformation` drops extra arguments.
@@ -81,47 +73,37 @@ def accumulate(
   return transformation(whole.init, whole.update)
 
 
-class CountState(NamedTuple):
-  """State of the transformations that count their steps."""
-
-  count: jax.Array  # i32[], steps so far
-
-
-def alternate_gradients(
-  ascent_steps: int,
-) -> optax.GradientTransformationExtraArgs:
+def alternate_gradients(ascent_steps: int) -> Transformation:
   """Ascends the forget loss and descends the retain loss, step about.
 
   Odd steps below `ascent_steps` take -g_forget, all others g_retain: the max
-  and min steps of SCRUB (Kurmanji et al. 2023), which takes them
-  epoch about. (A min step comes first: where student and teacher are one, the
-  divergence has no gradient to ascend.) After `ascent_steps` only the retain
-  loss is left; 0 is plain descent.
+  and min steps of SCRUB (Kurmanji et al. 2023), which takes them epoch about.
+  (A min step comes first: where student and teacher are one, the divergence has
+  no gradient to ascend.) After `ascent_steps` only the retain loss is left; 0
+  is plain descent.
   """
 
-  def update_fn(updates, state, params=None, *, forget_grads, **extra_args):
-    del params, extra_args
-    ascend = (state.count < ascent_steps) & (state.count % 2 == 1)
-    updates = jax.tree.map(
+  def edit(count, updates, params, *, forget_grads, **_):
+    del params
+    ascend = (count < ascent_steps) & (count % 2 == 1)
+    return jax.tree.map(
       lambda r, f: jnp.where(ascend, -f, r), updates, forget_grads
     )
-    return updates, CountState(state.count + 1)
 
-  return transformation(init_count, update_fn)
+  return counting(edit)
 
 
 def project_conflicts(
   inner: optax.GradientTransformation, *, ascends: bool
-) -> optax.GradientTransformationExtraArgs:
+) -> Transformation:
   """Takes out of the forget gradient what would undo the retain gradient.
 
-  Gradient surgery (PCGrad, Yu et al. 2020), one-sided: where a step
-  along the forget gradient would raise the retain loss, its component along
-  the retain gradient is removed, so that to first order forgetting never hurts.
-  `inner` is any chain with two gradients.
+  Gradient surgery (PCGrad, Yu et al. 2020), one-sided: where a step along the
+  forget gradient would raise the retain loss, its component along the retain
+  gradient is removed, so that to first order forgetting never hurts.
 
   Args:
-    inner: gets the same arguments with the mended `forget_grads`.
+    inner: any chain with two gradients; it gets the mended `forget_grads`.
     ascends: whether `inner` ascends the forget loss (`contrast_gradients`) or
       descends it (`add_forget_gradients`).
   """
@@ -142,24 +124,20 @@ def project_conflicts(
   return transformation(inner.init, update_fn)
 
 
-def add_l1_decay(
-  weight: optax.ScalarOrSchedule,
-) -> optax.GradientTransformationExtraArgs:
+def add_l1_decay(weight: optax.ScalarOrSchedule) -> Transformation:
   """Adds the gradient of w ||params||_1 (l1-sparse, Jia et al. 2023).
 
   `weight` may be a schedule; the authors let it fall linearly to 0. Tensors of
   one axis (BatchNorm, biases) are left alone.
   """
 
-  def update_fn(updates, state, params, **extra_args):
-    del extra_args
-    w = weight(state.count) if callable(weight) else weight
-    updates = jax.tree.map(
+  def edit(count, updates, params, **_):
+    w = weight(count) if callable(weight) else weight
+    return jax.tree.map(
       lambda g, p: g + w * jnp.sign(p) if p.ndim > 1 else g, updates, params
     )
-    return updates, CountState(state.count + 1)
 
-  return transformation(init_count, update_fn)
+  return counting(edit)
 
 
 class MaskBySaliencyState(NamedTuple):
@@ -169,12 +147,12 @@ class MaskBySaliencyState(NamedTuple):
   threshold: jax.Array  # f32[], least |saliency| that may move
 
 
-def mask_by_saliency(share: float) -> optax.GradientTransformationExtraArgs:
+def mask_by_saliency(share: float) -> Transformation:
   """Keeps the gradient only where the forget loss is most salient.
 
-  SalUn (Fan et al. 2024): the entries of largest |`saliency`|, the
-  `share` of all parameters together, may move; 0 pins all, 1 frees all. The
-  first step finds the threshold.
+  SalUn (Fan et al. 2024): the entries of largest |`saliency`|, the `share` of
+  all parameters together, may move; 0 pins all, 1 frees all. The first step
+  finds the threshold.
   """
 
   def init_fn(params):
@@ -198,50 +176,43 @@ def mask_by_saliency(share: float) -> optax.GradientTransformationExtraArgs:
   return transformation(init_fn, update_fn)
 
 
-def precondition_by_fisher(
-  stabiliser: float,
-) -> optax.GradientTransformationExtraArgs:
+def precondition_by_fisher(stabiliser: float) -> Transformation:
   """The diagonal Newton step of influence functions: g / (F_retain + delta).
 
   delta is `stabiliser` times the mean of F over all parameters.
   """
 
-  def update_fn(updates, state, params=None, *, retain_fisher, **extra_args):
-    del params, extra_args
+  def edit(updates, params, *, retain_fisher, **_):
+    del params
     size = sum(f.size for f in jax.tree.leaves(retain_fisher))
     delta = stabiliser * optax.tree.sum(retain_fisher) / size
-    updates = jax.tree.map(
+    return jax.tree.map(
       lambda g, f: g / jnp.maximum(f + delta, TINY), updates, retain_fisher
     )
-    return updates, state
 
-  return transformation(init_empty, update_fn)
+  return stateless(edit)
 
 
-def clip_to_trust_region(
-  radius: float,
-) -> optax.GradientTransformationExtraArgs:
+def clip_to_trust_region(radius: float) -> Transformation:
   """Shortens the update: ||u|| <= radius ||params||, norms over all tensors."""
 
-  def update_fn(updates, state, params, **extra_args):
-    del extra_args
+  def edit(updates, params, **_):
     limit = radius * optax.tree.norm(params)
     shrink = jnp.minimum(
       1.0, limit / jnp.maximum(optax.tree.norm(updates), TINY)
     )
-    return jax.tree.map(lambda u: shrink * u, updates), state
+    return jax.tree.map(lambda u: shrink * u, updates)
 
-  return transformation(init_empty, update_fn)
+  return stateless(edit)
 
 
-def project_to_ball(radius: float) -> optax.GradientTransformationExtraArgs:
+def project_to_ball(radius: float) -> Transformation:
   """Keeps the parameters near the reference: ||p - ref|| <= radius ||ref||.
 
   The norms are global, over all tensors. Radius 0 pins the parameters.
   """
 
-  def update_fn(updates, state, params, *, reference_params, **extra_args):
-    del extra_args
+  def edit(updates, params, *, reference_params, **_):
     moved = jax.tree.map(
       lambda p, u, ref: p + u - ref, params, updates, reference_params
     )
@@ -249,7 +220,7 @@ def project_to_ball(radius: float) -> optax.GradientTransformationExtraArgs:
     limit = radius * optax.tree.norm(reference_params)
     shrink = limit / jnp.maximum(distance, TINY)
     # Inside of the ball the update passes through bit for bit.
-    updates = jax.tree.map(
+    return jax.tree.map(
       lambda p, u, ref, m: jnp.where(
         distance <= limit, u, ref + shrink * m - p
       ),
@@ -258,9 +229,8 @@ def project_to_ball(radius: float) -> optax.GradientTransformationExtraArgs:
       reference_params,
       moved,
     )
-    return updates, state
 
-  return transformation(init_empty, update_fn)
+  return stateless(edit)
 
 
 def freeze(frozen: Callable[[str], bool]) -> optax.GradientTransformation:
@@ -269,37 +239,46 @@ def freeze(frozen: Callable[[str], bool]) -> optax.GradientTransformation:
   Last in a chain: tree-valued extra arguments do not pass through masks.
   """
 
-  def update_fn(updates, state, params=None):
+  def edit(path, update):
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    return jnp.zeros_like(update) if frozen(name) else update
+
+  return optax.stateless(
+    lambda updates, params: jax.tree.map_with_path(edit, updates)
+  )
+
+
+def stateless(edit: Callable) -> Transformation:
+  """edit(updates, params, **extras) -> updates, as a transformation."""
+
+  def update_fn(updates, state, params=None, **extras):
+    return edit(updates, params, **extras), state
+
+  return transformation(optax.init_empty_state, update_fn)
+
+
+class CountState(NamedTuple):
+  """State of the transformations that count their steps."""
+
+  count: jax.Array  # i32[], steps so far
+
+
+def counting(edit: Callable) -> Transformation:
+  """The same of edit(steps so far i32[], updates, params, **extras)."""
+
+  def init_fn(params):
     del params
-    updates = jax.tree.map_with_path(
-      lambda path, u: (
-        jnp.zeros_like(u)
-        if frozen(jax.tree_util.keystr(path, simple=True, separator="/"))
-        else u
-      ),
-      updates,
-    )
-    return updates, state
+    return CountState(jnp.zeros((), jnp.int32))
 
-  return optax.GradientTransformation(init_empty, update_fn)
+  def update_fn(updates, state, params=None, **extras):
+    updates = edit(state.count, updates, params, **extras)
+    return updates, CountState(state.count + 1)
+
+  return transformation(init_fn, update_fn)
 
 
-def transformation(
-  init_fn: Callable, update_fn: Callable
-) -> optax.GradientTransformationExtraArgs:
+def transformation(init_fn: Callable, update_fn: Callable) -> Transformation:
   """A transformation whose update may require extra arguments."""
   # Optax's type of an update function cannot say that an extra argument is
   # required; untyped callables pass.
-  return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def init_empty(params):
-  """The state of a transformation that remembers nothing."""
-  del params
-  return optax.EmptyState()
-
-
-def init_count(params):
-  """The state of a transformation that counts its steps."""
-  del params
-  return CountState(jnp.zeros((), jnp.int32))
+  return Transformation(init_fn, update_fn)

@@ -1,5 +1,7 @@
 """Transforms on small problems with a closed form."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -311,15 +313,14 @@ def test_cap_holds_where_the_fisher_vanishes():
 
 
 def test_injected_noise_has_the_scale_and_new_draws_each_time():
-  tx = edits.inject_fisher_noise(
-    jax.random.key(0), budget=0.05, stabiliser=0.1, cap=1e9
+  scale = functools.partial(
+    edits.fisher_noise_scale, budget=0.05, stabiliser=0.1, cap=1e9
   )
+  tx = edits.inject_noise(jax.random.key(0), scale)
   zeros = jax.tree.map(jnp.zeros_like, WIDE)
   first, state = tx.update(zeros, tx.init(WIDE), WIDE, retain_fisher=_fisher())
   second, _ = tx.update(zeros, state, WIDE, retain_fisher=_fisher())
-  sigma = edits.fisher_noise_scale(
-    _fisher(), WIDE, budget=0.05, stabiliser=0.1, cap=1e9
-  ).sigma["w"]
+  sigma = scale(_fisher(), WIDE).sigma["w"]
   ratio = np.std(first["w"] / sigma)
   assert abs(ratio - 1) < 4 / (2 * 2000) ** 0.5
   assert not np.array_equal(first["w"], second["w"])
