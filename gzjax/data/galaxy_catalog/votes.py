@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from gzjax.data.galaxy_catalog.tables import TableRows
-from gzjax.errors import UserError
+from gzjax.errors import SettingError, UserError
 from gzjax.morphology import trees
 from gzjax.morphology.campaigns import TREES
 from gzjax.morphology.trees import Tree
+from gzjax.registry import choose
 
 # What Zoobot's tables put between a question and an answer.
 _CAMPAIGNS = {
@@ -50,14 +51,18 @@ def read_votes(rows: TableRows, tree_name: str, form: str) -> VoteColumns:
   Raises:
     UserError: naming the missing columns, or the first bad row.
   """
-  tree = _choose(tree_name, form)
+  if tree_name not in TREES:
+    raise SettingError(f"tree is {tree_name!r}: {choose(TREES)}.")
+  if form not in _ENDINGS:
+    raise SettingError(f"vote_form is {form!r}: choose counts or fractions.")
+  tree = TREES[tree_name]
   names = _find(rows, tree, _ENDINGS[form])
   if not any(names):
     raise UserError(
       f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
-      f"{_examples(tree, _ENDINGS[form])} and so on, set "
-      "--config.data.vote_form to the other of counts and fractions, or choose "
-      f"another --config.data.tree of {', '.join(TREES)}."
+      f"{_examples(tree, _ENDINGS[form])} and so on, set vote_form to the "
+      "other of counts and fractions, or choose another tree of "
+      f"{', '.join(TREES)}."
     )
   values = _matrix(rows, tree, names, may_be_empty=form == "fractions")
   notes = [
@@ -125,16 +130,6 @@ def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
   return [tuple(name + ending for name in way) for way in ways]
 
 
-def _choose(tree_name, form):
-  if tree_name not in TREES:
-    raise UserError(
-      f"data.tree is {tree_name!r}: choose one of {', '.join(TREES)}."
-    )
-  if form not in _ENDINGS:
-    raise UserError(f"data.vote_form is {form!r}: choose counts or fractions.")
-  return TREES[tree_name]
-
-
 def _examples(tree, endings):
   """The first answer in every spelling."""
   ways = [way for ending in endings for way in spellings(tree, ending)]
@@ -194,7 +189,7 @@ def _counts(rows, tree, values):
   if trees.sums(tree, counts).max() <= 1:
     raise UserError(
       f"{rows.path}: no question has more than one vote in any row: if the "
-      "columns hold fractions, set --config.data.vote_form=fractions."
+      "columns hold fractions, set vote_form=fractions."
     )
   return counts
 
@@ -242,8 +237,8 @@ def _kind(rows, tree, known, here):
   rows.refuse(
     broken[kind].any(axis=1),
     what,
-    "correct the rows, choose another --config.data.tree of "
-    f"{', '.join(TREES)}, or set --config.data.vote_form=counts",
+    f"correct the rows, choose another tree of {', '.join(TREES)}, or set "
+    "vote_form=counts",
   )
   return kind
 
