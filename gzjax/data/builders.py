@@ -23,13 +23,7 @@ from gzjax.registry import Positive, Table
 def builder_of(
   found: catalogs.Catalog, path: Path, data_dir: str | None
 ) -> tfds.core.DatasetBuilder:
-  """The builder of a checked catalogue, named after its table and content.
-
-  Args:
-    found: its content.
-    path: the table that it was read from.
-    data_dir: TFDS folder; None is TFDS's own default.
-  """
+  """The builder of a catalogue, named after its table at `path` and content."""
   config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
     name=f"{path.name.partition('.')[0]}-{catalogs.fingerprint(found)}",
     catalog=found,
@@ -55,14 +49,7 @@ def _zoo(
   """Galaxy Zoo's own files, in `manual_dir`; their fingerprint is in its name.
 
   Otherwise a data set that was made from a part of the files would be taken for
-  that of all.
-
-  Args:
-    family: the class of the builder.
-    name: of its config.
-    place: see `Place`.
-    verify: whether to compare the checksums that were published.
-    changes: of the builder's config.
+  that of all. `changes` are those of the builder's config.
 
   Raises:
     UserError: for a folder without the files.

@@ -120,12 +120,8 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   def _shard_iterators_per_split(self, dl_manager):
     del dl_manager
-    return {
-      SPLIT: [
-        functools.partial(self._shard, name, rows)
-        for name, rows in self._parts.shards.items()
-      ]
-    }
+    shards = self._parts.shards.items()
+    return {SPLIT: [functools.partial(self._shard, *shard) for shard in shards]}
 
   def _shard(self, name: str, rows: range) -> Iterator[Any]:
     if name in self._parts.missing:
@@ -143,10 +139,8 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """The folder of finished shards; those of other galaxies are deleted."""
     bounds = shard_rows(galaxies.sizes)
     template = self._get_filename_template(SPLIT)
-    paths = [
-      template.sharded_filepath(shard_index=i, num_shards=len(bounds))
-      for i in range(len(bounds))
-    ]
+    name = functools.partial(template.sharded_filepath, num_shards=len(bounds))
+    shards = {name(shard_index=i).name: x for i, x in enumerate(bounds)}
     # It stays, other than the folder that TFDS writes into.
     beside = Path(self.data_dir).parent
     prefix = f"parts.{self.version}."
@@ -154,7 +148,6 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     for stale in set(beside.glob(f"{prefix}*")) - {folder}:
       shutil.rmtree(stale)
     folder.mkdir(exist_ok=True)
-    shards = {path.name: rows for path, rows in zip(paths, bounds)}
     done = {name for name in shards if (folder / name).exists()}
     if done:
       say(f"{folder}: {len(done)} of {len(shards)} shards are there")
@@ -162,11 +155,7 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 def manual_dir(dl_manager: tfds.download.DownloadManager) -> Path:
-  """The folder of files that the user downloaded.
-
-  Raises:
-    UserError: if it is missing or empty; names the files that it needs.
-  """
+  """The folder of downloads; UserError names the files that it needs."""
   try:
     return Path(dl_manager.manual_dir)
   except AssertionError as error:

@@ -28,17 +28,10 @@ def cached_pixels(
   crop: int,
   size: int,
 ) -> np.ndarray:
-  """The memory map of all images, written on first use.
+  """The memory map u8[count,size,size,3] of all images, written on first use.
 
-  Args:
-    path: of the cache, without suffix: `path.npy` and `path.json` (checksum).
-    records: opens the encoded images in order, from the given one on.
-    count: how many they are.
-    crop: see `images.to_square`.
-    size: see `images.to_square`.
-
-  Returns:
-    u8[count,size,size,3], read-only.
+  To `path.npy`, with its checksum in `path.json`. `records` opens the encoded
+  images in order, from the given one on; for `crop` and `size` see `to_square`.
 
   Raises:
     UserError: if the disk is full (what was decoded stays, and the next run

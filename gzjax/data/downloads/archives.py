@@ -211,12 +211,9 @@ class Files(contextlib.ExitStack):
 
 
 def verify(path: AnyPath, algorithm: str, published: Mapping[str, str]) -> None:
-  """Checks a file against its published checksum, if it has one.
+  """Checks a file against the published checksum of its name, if there is one.
 
-  Args:
-    path: of the file; what is no file of its own is not checked.
-    algorithm: `md5` or `sha256`.
-    published: file name -> hex digits.
+  What is no file of its own is not checked. The algorithm is md5 or sha256.
 
   Raises:
     UserError: if they differ.

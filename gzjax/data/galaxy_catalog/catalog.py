@@ -37,7 +37,7 @@ class Catalog(NamedTuple):
   Columns of the frame, N rows: `id_str` (str) and `file` (str, a path that
   exists); and where the table has them `label` and `given_label` (int64,
   indices of `classes`), `votes` (f32[K] arrays), `counts` or `fractions` and
-  `debiased` (f32[A] arrays, see `votes.VoteColumns`), `ra` and `dec` (float64,
+  `debiased` (f32[A] arrays, see `read_votes`), `ra` and `dec` (float64,
   degrees, NaN where empty), `crop` (int64, pixels), `split` (str, one of
   `splits.SPLITS`).
   """
@@ -192,11 +192,9 @@ def _add_labels(frame, rows, columns, classes):
   # Where there are votes labels may be missing, unless somebody named them.
   optional = columns.tree and columns.label in ("", Columns().label)
   if columns.tree:
-    found = read_votes(rows, columns.tree, columns.vote_form)
-    notes += found.notes
-    frame[found.form] = list(found.values)
-    if found.debiased is not None:
-      frame["debiased"] = list(found.debiased)
+    found, notes = read_votes(rows, columns.tree, columns.vote_form)
+    for name, values in found.items():
+      frame[name] = list(values)
   if columns.votes:
     values = _class_votes(rows, columns.votes, classes)
     frame["votes"] = list(values)

@@ -23,12 +23,7 @@ _LARGEST_CROP = 2**31 - 1  # pixels; no image is wider
 
 
 def places(rows: TableRows, ra: str, dec: str) -> dict[str, np.ndarray]:
-  """Where on the sky N galaxies are.
-
-  Args:
-    rows: N galaxies.
-    ra: name of the column; "": by its usual names.
-    dec: likewise.
+  """Where on the sky N galaxies are; "" stands for the usual names of a column.
 
   Returns:
     ra and dec, f64[N] in degrees, NaN in empty cells; an empty dictionary if

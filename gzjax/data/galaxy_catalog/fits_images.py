@@ -1,5 +1,6 @@
 """FITS images to pictures of 8 bits, by astropy, which only some files need."""
 
+from collections.abc import Generator
 import contextlib
 import dataclasses
 import importlib
@@ -73,7 +74,7 @@ def read_fits_image(path: Path, stretch: Stretch) -> np.ndarray:
   Raises:
     UserError: without the image, if it has another shape or only NaN.
   """
-  with _first_image(path) as unit:
+  with first_image(path) as unit:
     # Cubes of radio surveys have axes of length 1.
     flux = np.squeeze(unit.data.astype(np.float64))
   if flux.ndim == 2:
@@ -124,18 +125,13 @@ def asinh_rgb(flux: np.ndarray, stretch: Stretch) -> np.ndarray:
   return np.broadcast_to(bytes_, (3, *mean.shape)).transpose(1, 2, 0)
 
 
-def shape(path: Path) -> tuple[int, ...]:
-  """Of the first image of a FITS file, from its header, in NumPy's order.
+@contextlib.contextmanager
+def first_image(path: Path) -> Generator[Any]:
+  """Opens the first image of a FITS file: its header and, if asked for, data.
 
   Raises:
     UserError: if it holds no image.
   """
-  with _first_image(path) as unit:
-    return unit.shape
-
-
-@contextlib.contextmanager
-def _first_image(path):
   fits = astropy("io.fits", path)
   with fits.open(path, memmap=False) as units:
     found = next((unit for unit in units if unit.is_image and unit.shape), None)

@@ -57,7 +57,8 @@ def shorter_side(row: int, id_str: str, file: str) -> int:
   path = Path(file)
   with _named(row, id_str, file):
     if fits_images.is_fits(path):
-      return min(fits_images.shape(path)[-2:])
+      with fits_images.first_image(path) as unit:
+        return min(unit.shape[-2:])
     with Image.open(path) as image:
       return min(image.size)
 

@@ -20,14 +20,10 @@ _MOST_NAMES = 20  # of columns
 def read_table(path: Path) -> pd.DataFrame:
   """Reads a table by the ending of its name.
 
-  Args:
-    path: .parquet; .fits, .fit (first table; its columns of several numbers a
-      row are left out); .vot, .votable, .xml (first table); anything else is
-      CSV. FITS, VOTable and CSV may be gzipped.
-
-  Returns:
-    A frame with the columns of the file. Those of a CSV file are text; other
-    columns have their own type in native byte order, masked cells are missing.
+  .parquet; .fits, .fit (first table; its columns of several numbers a row are
+  left out); .vot, .votable, .xml (first table); anything else is CSV. FITS,
+  VOTable and CSV may be gzipped. Columns of a CSV file are text; others have
+  their own type in native byte order, masked cells are missing.
 
   Raises:
     UserError: naming the file if it is missing, empty or not such a table.
@@ -113,15 +109,9 @@ class TableRows(NamedTuple):
   def refuse(
     self, bad: np.ndarray, what: Callable[[int], str], mend: str
   ) -> None:
-    """Checks that no row is bad.
+    """Raises UserError if a row is `bad`, bool[N], which names the first one.
 
-    Args:
-      bad: bool[N].
-      what: says what is wrong with a row, counted from 0.
-      mend: says what to do.
-
-    Raises:
-      UserError: that names the first bad row.
+    `what` says what is wrong with a row, counted from 0, and `mend` what to do.
     """
     if bad.any():
       i = int(bad.argmax())
