@@ -18,10 +18,11 @@ as --config.systems.multiclass.train.epochs=5. Some systems only:
 `:tiny` is the same in minutes, for tests: too small to learn anything.
 """
 
-import importlib.util
 from pathlib import Path
 
 import ml_collections
+
+from gzjax.pipeline import config_files
 
 _SYSTEMS = {
   "multiclass": ("decals_multiclass", ""),
@@ -46,8 +47,9 @@ def get_config(variant: str = ""):
   config.compared = tuple(_SYSTEMS)  # those that are run, and their order
   config.systems = ml_collections.ConfigDict()
   for name, (file, own) in _SYSTEMS.items():
-    small = "cpu" if variant else ""
-    system = _load(file).get_config("_".join(filter(None, (own, small))))
+    kind = "_".join(filter(None, (own, "cpu" if variant else "")))
+    path = Path(__file__).with_name(f"{file}.py")
+    system = config_files.load(f"{path}:{kind}")
     for section in ("data", "predict"):
       if section not in config:
         config[section] = system[section]
@@ -84,15 +86,6 @@ def get_config(variant: str = ""):
     }
   )
   return config
-
-
-def _load(name: str):
-  """A config file that lies beside this one."""
-  path = Path(__file__).with_name(f"{name}.py")
-  spec = importlib.util.spec_from_file_location(name, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
 
 
 def _tiny(config):

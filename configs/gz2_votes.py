@@ -26,17 +26,11 @@ A tenth of the training galaxies get the votes of another galaxy; the methods
 that apply take them out again.
 """
 
-from gzjax.pipeline import defaults
-
-_VARIANTS = ("", "dirichlet", "cpu", "dirichlet_cpu")
+from gzjax.pipeline import defaults, presets
 
 
 def get_config(variant: str = ""):
-  if variant not in _VARIANTS:
-    raise ValueError(
-      f"gz2_votes.py has no variant {variant!r}; use one of "
-      f"{', '.join(_VARIANTS[1:])}"
-    )
+  kind, small = presets.split_variant("gz2_votes.py", variant, ("dirichlet",))
   config = defaults.get_config()
   config.data.builder = "galaxy_zoo2/kaggle"
   config.data.crop = 120
@@ -70,12 +64,12 @@ def get_config(variant: str = ""):
     "fisher_forgetting",
     "relabel",
   )
-  if variant.startswith("dirichlet"):
+  if kind == "dirichlet":
     config.target.kind = "counts"
     config.target.volunteers = 44
     # Nats; one law for all galaxies costs about 40.
     config.unlearn.bounded_neggrad.cap = 60.0
-  if variant.endswith("cpu"):
+  if small:
     _small(config)
   return config
 

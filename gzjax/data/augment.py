@@ -36,29 +36,27 @@ def normalise(
   image: jax.Array, normalisation: Normalisation = IMAGENET
 ) -> jax.Array:
   """u8[B,H,W,3] or f32 in 0..255 -> f32[B,H,W,3] of mean 0 and deviation 1."""
-  mean, std = (jnp.asarray(x, jnp.float32) for x in normalisation)
-  return (image.astype(jnp.float32) / 255 - mean[None, None, None]) / std[
-    None, None, None
-  ]
+  mean, std = (
+    jnp.asarray(x, jnp.float32)[None, None, None] for x in normalisation
+  )
+  return (image.astype(jnp.float32) / 255 - mean) / std
 
 
 def random_affines(
   key: jax.Array, count: int, augmentation: Augmentation
 ) -> tuple[jax.Array, jax.Array]:
   """Draws (matrix f32[count,2,2], shift f32[count,2] in image sizes)."""
+
+  def uniform(key, *shape):
+    return jax.random.uniform(key, (count, *shape), minval=-1, maxval=1)
+
   keys = jax.random.split(key, 4)
-  angle = jnp.deg2rad(augmentation.rotation) * jax.random.uniform(
-    keys[0], (count,), minval=-1, maxval=1
-  )
+  angle = jnp.deg2rad(augmentation.rotation) * uniform(keys[0])
   mirror = jnp.where(
     augmentation.flip & jax.random.bernoulli(keys[1], shape=(count,)), -1.0, 1.0
   )
-  zoom = augmentation.zoom ** jax.random.uniform(
-    keys[2], (count,), minval=-1, maxval=1
-  )
-  shift = augmentation.shift * jax.random.uniform(
-    keys[3], (count, 2), minval=-1, maxval=1
-  )
+  zoom = augmentation.zoom ** uniform(keys[2])
+  shift = augmentation.shift * uniform(keys[3], 2)
   cos, sin = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
   matrix = jnp.stack(
     [jnp.stack([cos, -sin * mirror], -1), jnp.stack([sin, cos * mirror], -1)],
@@ -84,12 +82,7 @@ def warp(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
   """
   size = jnp.asarray(image.shape[:2], jnp.float32)
   centre = (size - 1) / 2
-  grid = jnp.stack(
-    jnp.meshgrid(
-      jnp.arange(image.shape[0]), jnp.arange(image.shape[1]), indexing="ij"
-    ),
-    axis=-1,
-  )
+  grid = jnp.moveaxis(jnp.indices(image.shape[:2]), 0, -1)
   offset = grid - centre[None, None]
   source = jnp.sum(matrix[None, None] * offset[:, :, None, :], axis=-1)
   source = jnp.clip(

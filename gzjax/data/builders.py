@@ -5,16 +5,14 @@ import dataclasses
 from functools import partial
 import hashlib
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
 from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
 from gzjax.data.galaxy_catalog import catalog as catalogs
-from gzjax.data.galaxy_catalog import (
-  fits_images,
-  galaxy_catalog_dataset_builder,
-)
+from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
@@ -22,36 +20,10 @@ from gzjax.morphology import campaigns
 from gzjax.registry import Positive, Table
 
 
-def catalog_builder(
-  path: Path,
-  images: Path,
-  columns: catalogs.Columns,
-  classes: tuple[str, ...],
-  data_dir: str | None,
-  stretch: Stretch = fits_images.DEFAULT,
-) -> tfds.core.DatasetBuilder:
-  """The builder of a catalogue; the fingerprint of its content is its name.
-
-  Raises:
-    UserError: see `catalog.read_catalog`.
-  """
-  return builder_of(
-    catalogs.read_catalog(path, images, columns, classes, stretch),
-    path,
-    data_dir,
-  )
-
-
 def builder_of(
   found: catalogs.Catalog, path: Path, data_dir: str | None
 ) -> tfds.core.DatasetBuilder:
-  """The builder of a catalogue that was checked.
-
-  Args:
-    found: its content.
-    path: the table that it was read from; the builder is called like it.
-    data_dir: TFDS folder; None is TFDS's own default.
-  """
+  """The builder of a catalogue, named after its table at `path` and content."""
   config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
     name=f"{path.name.partition('.')[0]}-{catalogs.fingerprint(found)}",
     catalog=found,
@@ -59,12 +31,6 @@ def builder_of(
   return galaxy_catalog_dataset_builder.Builder(
     config=config, data_dir=data_dir
   )
-
-
-_ZOO: dict[str, Any] = {
-  "galaxy_zoo2": galaxy_zoo2.Builder,
-  "galaxy_zoo_decals": galaxy_zoo_decals.Builder,
-}
 
 
 class Place(NamedTuple):
@@ -77,37 +43,33 @@ class Place(NamedTuple):
   given: str = ""  # column of labels as somebody gave them
 
 
-def _zoo(name: str, place: Place, *, verify: bool = True, **changes: Any):
-  """Galaxy Zoo's own files, in --manual_dir; their fingerprint is in its name.
+def _zoo(
+  family: Any, name: str, place: Place, *, verify: bool = True, **changes: Any
+):
+  """Galaxy Zoo's own files, in `manual_dir`; their fingerprint is in its name.
 
   Otherwise a data set that was made from a part of the files would be taken for
-  that of all.
-
-  Args:
-    name: such as galaxy_zoo2/kaggle.
-    place: see `Place`.
-    verify: whether to compare the checksums that were published.
-    changes: of the builder's config.
+  that of all. `changes` are those of the builder's config.
 
   Raises:
     UserError: for a folder without the files.
   """
-  family, _, config_name = name.partition("/")
-  folder = Path(place.manual_dir or _default_manual_dir(place.data_dir))
+  root = Path(place.data_dir or tfds.core.constants.DATA_DIR).expanduser()
+  folder = Path(place.manual_dir or root / "downloads" / "manual")
   files = _listing(folder)
   if not files:
     raise UserError(
       f"there are none of Galaxy Zoo's files in the folder {folder}: "
-      f"{_ZOO[family].MANUAL_DOWNLOAD_INSTRUCTIONS}"
+      f"{family.MANUAL_DOWNLOAD_INSTRUCTIONS}"
     )
   known = repr((files, changes)).encode()
   config = dataclasses.replace(
-    _ZOO[family].builder_configs[config_name],
-    name=f"{config_name}-{hashlib.sha256(known).hexdigest()[:12]}",
+    family.builder_configs[name],
+    name=f"{name}-{hashlib.sha256(known).hexdigest()[:12]}",
     verify=verify,
     **changes,
   )
-  return _ZOO[family](config=config, data_dir=place.data_dir)
+  return family(config=config, data_dir=place.data_dir)
 
 
 def _hart16(
@@ -121,7 +83,11 @@ def _hart16(
     samples: galaxy_zoo2/hart16: which of original, extra and stripe82.
   """
   return _zoo(
-    "galaxy_zoo2/hart16", place, verify=verify, samples=tuple(samples)
+    galaxy_zoo2.Builder,
+    "hart16",
+    place,
+    verify=verify,
+    samples=tuple(samples),
   )
 
 
@@ -169,26 +135,23 @@ def _catalog(
       2004); larger ones show fainter light.
   """
   path = Path(catalog)
-  return catalog_builder(
-    path,
-    Path(images) if images else path.parent,
-    catalogs.Columns(
-      id=id_column,
-      file=file_column,
-      label=label_column,
-      votes=tuple(vote_columns),
-      tree=tree,
-      vote_form=vote_form,
-      crop=crop_column,
-      ra=ra_column,
-      dec=dec_column,
-      split=split_column,
-      given=place.given,
-    ),
-    tuple(classes),
-    place.data_dir,
-    Stretch(fits_planes, fits_white, fits_softening),
+  columns = catalogs.Columns(
+    id=id_column,
+    file=file_column,
+    label=label_column,
+    votes=tuple(vote_columns),
+    tree=tree,
+    vote_form=vote_form,
+    crop=crop_column,
+    ra=ra_column,
+    dec=dec_column,
+    split=split_column,
+    given=place.given,
   )
+  folder = Path(images) if images else path.parent
+  stretch = Stretch(fits_planes, fits_white, fits_softening)
+  found = catalogs.read_catalog(path, folder, columns, classes, stretch)
+  return builder_of(found, path, place.data_dir)
 
 
 def _synthetic(
@@ -221,13 +184,13 @@ def _synthetic(
 # (place, **settings) -> TFDS builder
 READERS: Table[Callable[..., tfds.core.DatasetBuilder]] = Table(
   {
+    "galaxy_zoo2/kaggle": partial(_zoo, galaxy_zoo2.Builder, "kaggle"),
+    "galaxy_zoo2/hart16": _hart16,
     **{
-      name: _hart16 if name == "galaxy_zoo2/hart16" else partial(_zoo, name)
-      for name in (
-        f"{family}/{config}"
-        for family, builder in _ZOO.items()
-        for config in builder.builder_configs
+      f"galaxy_zoo_decals/{name}": partial(
+        _zoo, galaxy_zoo_decals.Builder, name
       )
+      for name in ("volunteers_5", "volunteers_1_and_2")
     },
     "galaxy_catalog": _catalog,
     "galaxy_synthetic": _synthetic,
@@ -235,20 +198,8 @@ READERS: Table[Callable[..., tfds.core.DatasetBuilder]] = Table(
 )
 
 
-# How the names of their files and folders begin.
-_FILES = (
-  "J",
-  "galaxy-zoo",
-  "gz2_",
-  "gz_decals",
-  "images",
-  "training_solutions",
-)
-
-
-def _default_manual_dir(data_dir: str | None) -> Path:
-  root = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-  return root / "downloads" / "manual"
+# How the names of Galaxy Zoo's files and folders begin.
+_FILES = re.compile("J|galaxy-zoo|gz2_|gz_decals|images|training_solutions")
 
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
@@ -258,7 +209,7 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
   found = [
     path
     for top in folder.iterdir()
-    if top.name.startswith(_FILES)
+    if _FILES.match(top.name)
     for path in (top, *top.rglob("*"))
   ]
   return sorted(

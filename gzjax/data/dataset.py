@@ -48,55 +48,46 @@ def prepare(
   """Writes the records unless they are there; returns their folder.
 
   A build that was interrupted goes on after its last whole shard, and nothing
-  half-written ever has the final name.
-
-  Args:
-    builder: of the data set.
-    manual_dir: folder of the files that the user downloaded.
+  half-written ever has the final name. `manual_dir` has the files that the user
+  downloaded.
 
   Raises:
     UserError: naming the file and the mend.
   """
   folder = Path(os.fspath(builder.data_dir))
+  config = tfds.download.DownloadConfig(manual_dir=manual_dir)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Another process that wants the same data set waits, and then finds it.
     with (folder.parent / ".lock").open("w") as lock:
       fcntl.flock(lock, fcntl.LOCK_EX)
-      _download_and_prepare(builder, manual_dir)
+      # Else TFDS says on standard output what the bar says, too.
+      with contextlib.redirect_stdout(None):
+        builder.download_and_prepare(download_config=config)
   except OSError as error:
     raise UserError(
       f"cannot write the data set to {builder.data_dir} ({error.strerror}): "
-      "choose another folder with --data_dir=FOLDER."
+      "choose another data_dir."
     ) from error
   return folder
 
 
-def _download_and_prepare(builder, manual_dir):
-  config = tfds.download.DownloadConfig(manual_dir=manual_dir)
-  # Else TFDS says on standard output what the bar says, too.
-  with contextlib.redirect_stdout(None):
-    builder.download_and_prepare(download_config=config)
-
-
 def load(folder: Path, *, crop: int, size: int) -> Dataset:
-  """Opens a prepared data set, decoding its images on first use.
+  """Opens what `prepare` wrote, decoding its images on first use.
 
-  Args:
-    folder: what `prepare` returned.
-    crop: see `images.to_square`.
-    size: see `images.to_square`.
+  For `crop` and `size` see `images.to_square`.
 
   Raises:
     UserError: if the folder is gone or its pixels are damaged.
   """
   if not folder.is_dir():
     raise UserError(
-      f"the prepared data set {folder} is gone: run again with --stage=prepare "
-      "--overwrite."
+      f"the prepared data set {folder} is gone: run the stage prepare again, "
+      "with overwrite."
     )
   builder = tfds.builder_from_directory(folder)
-  (split,) = builder.info.splits
+  info, metadata = builder.info, builder.info.metadata or {}
+  (split,) = info.splits
   source: Any = builder.as_data_source(
     split, decoders={"image": tfds.decode.SkipDecoding()}
   )
@@ -108,7 +99,6 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
     size=size,
   )
   table = _table(folder / "table.parquet", source)
-  info, metadata = builder.info, builder.info.metadata or {}
   has_label = "label" in info.features
   classes = tuple(info.features["label"].names) if has_label else ()
   return Dataset(
@@ -171,11 +161,12 @@ def _votes(
     question = trees.Question("label", "Which class is it?", classes)
     tree = trees.Tree("classes", (question,))
   debiased = vectors("debiased")
-  for name, make in (
-    ("counts", from_counts),
-    ("votes", from_counts),
-    ("fractions", from_fractions),
-  ):
+  makers = {
+    "counts": from_counts,
+    "votes": from_counts,
+    "fractions": from_fractions,
+  }
+  for name, make in makers.items():
     if (found := vectors(name)) is not None:
       return make(tree, found, debiased)
   return None

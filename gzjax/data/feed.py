@@ -1,7 +1,6 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -21,6 +20,7 @@ from gzjax.data.augment import (
   symmetry,
 )
 from gzjax.errors import UserError
+from gzjax.threads import bounded_map
 from gzjax.types import Batch
 
 # One batch's rows: indices into the data set i32[B], valid f32[B].
@@ -32,15 +32,9 @@ def training_rows(
 ) -> list[BatchRows]:
   """Full batches of one epoch in an order that (seed, epoch) alone decides.
 
-  Args:
-    members: i[N], rows of the data set.
-    batch_size: at most N.
-    seed: of the run.
-    epoch: from 0.
-
-  Returns:
-    N // batch_size batches; the examples left over (others in each epoch) sit
-    this epoch out, since BatchNorm must not see padding.
+  Of the members, i[N] rows of the data set, N % batch_size (others in each
+  epoch, which count from 0) sit this epoch out, since BatchNorm must not see
+  padding.
   """
   order = np.random.default_rng([seed, epoch]).permutation(members)
   return _full_batches(order, batch_size)
@@ -58,19 +52,10 @@ def balanced_rows(
 
   Of rare classes every galaxy is drawn before any is drawn again; random views
   make each visit a new image, so this is balance by augmentation. Of abundant
-  classes each epoch has another sample, no galaxy twice.
-
-  Args:
-    members: i[N], rows of the data set.
-    label: i[N], class of each member; a class that has none is no class.
-    size: examples of the epoch, repeated ones included; at least batch_size.
-    batch_size: of the batches.
-    seed: of the run; (seed, epoch) alone decides the order.
-    epoch: from 0.
-
-  Returns:
-    size // batch_size batches. The numbers of the classes, in each batch as in
-    the epoch, differ by one at most.
+  classes each epoch has another sample, no galaxy twice. The members and their
+  labels are i[N]. An epoch has size // batch_size batches, repeated galaxies
+  included; (seed, epoch) alone decides their order. The numbers of the classes,
+  in each batch as in the epoch, differ by one at most.
 
   Raises:
     UserError: if there are more classes than examples.
@@ -79,8 +64,8 @@ def balanced_rows(
   classes = rng.permutation(np.unique(label))
   if size < len(classes):
     raise UserError(
-      f"train.balanced_to is {size}: it must be at least {len(classes)}, the "
-      "number of classes."
+      f"balanced_to is {size}: it must be at least {len(classes)}, the number "
+      "of classes."
     )
   count = -(-size // len(classes))
   drawn = [_in_turns(rng, members[label == k], count) for k in classes]
@@ -171,8 +156,8 @@ class Feed:
     """
     columns = {**self._columns, **(extra or {})}
     key = jax.random.key(0) if key is None else key
-    gather = ahead(self._gather, rows)
-    for position, (image, index, valid) in enumerate(gather):
+    gathered = bounded_map(self._gather, rows, window=2)  # one step ahead
+    for position, (image, index, valid) in enumerate(gathered):
       yield {
         "image": self._view(
           image,
@@ -204,16 +189,3 @@ class Feed:
 def _view(image, key, *, augmentation, turn, normalisation):
   view = augment(key, symmetry(image, turn), augmentation)
   return normalise(view, normalisation)
-
-
-def ahead(function: Callable, items: Iterable) -> Iterator:
-  """`map(function, items)`, each result computed one step ahead in a thread."""
-  with ThreadPoolExecutor(1) as worker:
-    waiting = None
-    for item in items:
-      coming = worker.submit(function, item)
-      if waiting is not None:
-        yield waiting.result()
-      waiting = coming
-    if waiting is not None:
-      yield waiting.result()

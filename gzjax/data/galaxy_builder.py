@@ -6,14 +6,7 @@ and a build that was interrupted goes on after its last whole shard.
 """
 
 import abc
-from collections.abc import (
-  Callable,
-  Generator,
-  Iterable,
-  Iterator,
-  Mapping,
-  Sequence,
-)
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import contextlib
 import errno
 import functools
@@ -28,7 +21,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from gzjax.data.downloads.archives import Files
 from gzjax.errors import UserError
+from gzjax.files import write_whole
 from gzjax.morphology.trees import Tree
 from gzjax.progress import progress, say
 
@@ -60,12 +55,15 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
   """Base of the builders: an image, an id and what else is known."""
 
   _parts: "_Parts"
-  _stream: Generator[tuple[int, dict[str, Any]], None, None]
+  _stream: Iterator[tuple[int, dict[str, Any]]]
 
   def __init__(self, *, file_format: Any = None, **kwargs: Any):
     super().__init__(file_format=file_format, **kwargs)
     if file_format is None and not self.info.initialized:
-      self.info.set_file_format(_default_format(), override=True)
+      # TFDS's default, tfrecord, needs TensorFlow; array_record has no wheel
+      # for some systems.
+      default = "array_record" if _has("array_record") else "parquet"
+      self.info.set_file_format(default, override=True)
 
   @abc.abstractmethod
   def _features(self) -> dict[str, Any]:
@@ -73,9 +71,9 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   @abc.abstractmethod
   def _galaxies(
-    self, dl_manager: tfds.download.DownloadManager, stack: contextlib.ExitStack
+    self, dl_manager: tfds.download.DownloadManager, files: Files
   ) -> Galaxies:
-    """What to record; `stack` closes files once the records are written.
+    """What to record; `files` closes what it opened once that is written.
 
     Raises:
       UserError: naming the file and the mend.
@@ -102,8 +100,8 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     )
 
   def _download_and_prepare(self, dl_manager, download_config=None):
-    with contextlib.ExitStack() as stack:
-      galaxies = self._galaxies(dl_manager, stack)
+    with Files(Path(self.data_dir).parent) as files:
+      galaxies = self._galaxies(dl_manager, files)
       if not len(galaxies.sizes):
         raise UserError(
           f"no galaxy is left for {self.info.full_name} (left out: "
@@ -113,25 +111,17 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       self.info.metadata["notes"] = list(galaxies.notes)
       self._parts = self._open_parts(galaxies)
       todo = self._parts.todo()
-      self._stream = progress(
+      stream = progress(
         _examples(galaxies, todo), len(todo), f"writing {self.info.full_name}"
       )
-      stack.callback(self._stream.close)
+      self._stream = files.enter_context(contextlib.closing(stream))
       with _room_for(galaxies.sizes[todo].sum(), self._parts.folder):
         super()._download_and_prepare(dl_manager, download_config)
 
-  def _scratch(self) -> Path:
-    """A folder that stays, beside the temporary one that TFDS writes into."""
-    return Path(self.data_dir).parent
-
   def _shard_iterators_per_split(self, dl_manager):
     del dl_manager
-    return {
-      SPLIT: [
-        functools.partial(self._shard, name, rows)
-        for name, rows in self._parts.shards.items()
-      ]
-    }
+    shards = self._parts.shards.items()
+    return {SPLIT: [functools.partial(self._shard, *shard) for shard in shards]}
 
   def _shard(self, name: str, rows: range) -> Iterator[Any]:
     if name in self._parts.missing:
@@ -149,17 +139,15 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     """The folder of finished shards; those of other galaxies are deleted."""
     bounds = shard_rows(galaxies.sizes)
     template = self._get_filename_template(SPLIT)
-    paths = [
-      template.sharded_filepath(shard_index=i, num_shards=len(bounds))
-      for i in range(len(bounds))
-    ]
-    beside = self._scratch()
+    name = functools.partial(template.sharded_filepath, num_shards=len(bounds))
+    shards = {name(shard_index=i).name: x for i, x in enumerate(bounds)}
+    # It stays, other than the folder that TFDS writes into.
+    beside = Path(self.data_dir).parent
     prefix = f"parts.{self.version}."
     folder = beside / (prefix + _fingerprint(galaxies, *map(str, bounds)))
     for stale in set(beside.glob(f"{prefix}*")) - {folder}:
       shutil.rmtree(stale)
     folder.mkdir(exist_ok=True)
-    shards = {path.name: rows for path, rows in zip(paths, bounds)}
     done = {name for name in shards if (folder / name).exists()}
     if done:
       say(f"{folder}: {len(done)} of {len(shards)} shards are there")
@@ -167,11 +155,7 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
 
 def manual_dir(dl_manager: tfds.download.DownloadManager) -> Path:
-  """The folder of files that the user downloaded.
-
-  Raises:
-    UserError: if it is missing or empty; names the files that it needs.
-  """
+  """The folder of downloads; UserError names the files that it needs."""
   try:
     return Path(dl_manager.manual_dir)
   except AssertionError as error:
@@ -179,14 +163,10 @@ def manual_dir(dl_manager: tfds.download.DownloadManager) -> Path:
 
 
 def shard_rows(sizes: np.ndarray) -> list[range]:
-  """Cuts N rows into shards that fit in memory.
+  """Cuts N rows of so many bytes each, i64[N], into shards that fit in memory.
 
-  Args:
-    sizes: i64[N], bytes of each row.
-
-  Returns:
-    Ranges that follow one another, each of at most `SHARD_GALAXIES` rows and,
-    unless it is a single row, `SHARD_BYTES` bytes.
+  They are ranges that follow one another, each of at most `SHARD_GALAXIES` rows
+  and, unless it is a single row, `SHARD_BYTES` bytes.
   """
   ends = np.cumsum(sizes)
   shards, start = [], 0
@@ -221,24 +201,21 @@ class _PartsWriter(tfds.core.ExampleWriter):
     self._parts = parts
 
   def write(self, path, examples):
-    path = Path(path)
+    path, write_shard = Path(path), super().write
+
+    def write(part):
+      write_shard(part, examples)
+      # Power may fail after a rename: wait until the file is on the disk.
+      with part.open("rb") as file:
+        os.fsync(file.fileno())
+
     if path.name in self._parts.missing:
-      self._write_part(path.name, examples)
+      write_whole(self._parts.folder / path.name, write)
     # Before the last shard TFDS's folder stays empty, so that a killed build
     # leaves nothing in it.
     if path.name == next(reversed(self._parts.shards)):
       for name in self._parts.shards:
         _place(self._parts.folder / name, path.with_name(name))
-
-  def _write_part(self, name, examples):
-    part = self._parts.folder / name
-    unfinished = part.with_name(f"{name}.unfinished{os.getpid()}")
-    try:
-      super().write(unfinished, examples)
-      _flush(unfinished)
-      unfinished.replace(part)
-    finally:
-      unfinished.unlink(missing_ok=True)
 
 
 def _place(part: Path, path: Path):
@@ -247,18 +224,6 @@ def _place(part: Path, path: Path):
     os.link(part, path)
   except OSError:
     part.replace(path)
-
-
-def _flush(path: Path):
-  """Waits until the file is on the disk: power may fail after a rename."""
-  with path.open("rb") as file:
-    os.fsync(file.fileno())
-
-
-def _default_format() -> str:
-  # TFDS's default, tfrecord, needs TensorFlow; array_record has no wheel for
-  # some systems.
-  return "array_record" if _has("array_record") else "parquet"
 
 
 def _has(package: str) -> bool:
@@ -289,8 +254,8 @@ def _room_for(size: int, folder: Path):
   """Says in one line that the disk is too small, before or while it fills."""
   message = (
     f"no room for the data set in {folder.parent}: it needs "
-    f"{size / 1e6:,.0f} MB more; make room or choose another folder with "
-    "--data_dir=FOLDER (finished shards are kept)."
+    f"{size / 1e6:,.0f} MB more; make room or choose another data_dir "
+    "(finished shards are kept)."
   )
   if shutil.disk_usage(folder).free < size:
     raise UserError(message)

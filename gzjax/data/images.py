@@ -14,18 +14,13 @@ def load_image(data: bytes) -> Image.Image:
   """
   with Image.open(io.BytesIO(data)) as image:
     image.load()
-    return _to_rgb(image)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-  """RGB with 8 bits a channel; 16-bit grey is scaled, not clipped."""
-  if image.mode == "F":
-    raise ValueError("floating-point pixels: save it as FITS, or with 8 bits")
-  if image.mode.startswith("I;16") or image.mode == "I":
-    image = Image.fromarray(
-      (np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8)
-    )
-  return image if image.mode == "RGB" else image.convert("RGB")
+    if image.mode == "F":
+      raise ValueError("floating-point pixels: save it as FITS, or with 8 bits")
+    if image.mode.startswith("I;16") or image.mode == "I":
+      # Scaled, not clipped.
+      values = (np.asarray(image, np.uint32) >> 8).clip(0, 255)
+      return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def whole_rgb(data: bytes) -> bytes:
@@ -58,11 +53,9 @@ def to_png(image: Image.Image) -> bytes:
 def to_square(data: bytes, crop: int, size: int) -> np.ndarray:
   """Decodes, cuts out the centre and resizes: u8[size,size,3].
 
-  Args:
-    data: an encoded image.
-    crop: edge of the central square that is kept, in pixels of the original;
-      0 keeps the largest square.
-    size: edge of the result; reduced with antialiasing (Pillow's bilinear).
+  `crop` is the edge of the central square that is kept, in pixels of the
+  original; 0 keeps the largest one. It is reduced with antialiasing (Pillow's
+  bilinear).
   """
   image = load_image(data)
   edge = min(crop or image.width, image.width, image.height)

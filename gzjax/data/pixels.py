@@ -28,17 +28,10 @@ def cached_pixels(
   crop: int,
   size: int,
 ) -> np.ndarray:
-  """The memory map of all images, written on first use.
+  """The memory map u8[count,size,size,3] of all images, written on first use.
 
-  Args:
-    path: of the cache, without suffix: `path.npy` and `path.json` (checksum).
-    records: opens the encoded images in order, from the given one on.
-    count: how many they are.
-    crop: see `images.to_square`.
-    size: see `images.to_square`.
-
-  Returns:
-    u8[count,size,size,3], read-only.
+  To `path.npy`, with its checksum in `path.json`. `records` opens the encoded
+  images in order, from the given one on; for `crop` and `size` see `to_square`.
 
   Raises:
     UserError: if the disk is full (what was decoded stays, and the next run
@@ -87,7 +80,7 @@ def _write(array_path, note_path, records, count, crop, size):
       raise UserError(
         f"the disk of {unfinished.parent} is full after {done} of {count} "
         f"images: make {need:.2g} GiB of room and run again to go on, or "
-        "choose another folder with --data_dir=FOLDER."
+        "choose another data_dir."
       ) from error
     unfinished.rename(array_path)
     note = {"crop": crop, "size": size, "sha256": _checksum(array_path)}
@@ -139,15 +132,9 @@ Images = np.ndarray | SelectedImages
 def channel_statistics(
   image: Images, rows: np.ndarray, chunk: int = 1024
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Mean and standard deviation of each channel over the given images.
+  """Mean and deviation of each channel, for pixels from 0 to 1.
 
-  Args:
-    image: u8[N,S,S,3].
-    rows: i[n], which of them.
-    chunk: images that are read at once.
-
-  Returns:
-    (mean, deviation), three numbers each, for pixels from 0 to 1.
+  Over the rows i[n] of u8[N,S,S,3], of which `chunk` are read at once.
   """
   # Integers from 0 to 255: their sums are exact in 64 bits.
   total, squares = np.zeros(3, np.int64), np.zeros(3, np.int64)

@@ -15,7 +15,7 @@ from rich.text import Text
 from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog import catalog
 from gzjax.data.galaxy_catalog.tables import TableRows
-from gzjax.errors import UserError
+from gzjax.errors import UserError, naming
 from gzjax.evaluation import questions
 from gzjax.files import write_whole
 from gzjax.morphology import trees
@@ -73,10 +73,10 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
     crop=_crop_column(experiment),
   )
   crop = 0 if columns.crop else _crop(experiment)
-  rows = catalog.read_rows(path, columns, "predict")
-  found = catalog.unlabelled(
-    rows, images, columns, "predict", prepare.stretch(experiment)
-  )
+  stretch = prepare.stretch(experiment)
+  with naming("predict"):
+    rows = catalog.read_rows(path, columns)
+    found = catalog.unlabelled(rows, images, columns, stretch)
   folder = dataset.prepare(
     builders.builder_of(found, path, experiment.data_dir)
   )

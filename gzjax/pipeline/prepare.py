@@ -214,13 +214,15 @@ def _builder(experiment: Experiment):
     data.size,
     "" if flips.column == "votes" else flips.column,
   )
-  return builders.READERS[data.builder](place, **settings)
+  with naming("data"):
+    return builders.READERS[data.builder](place, **settings)
 
 
 def stretch(experiment: Experiment) -> Stretch:
   """How FITS images become pictures."""
   data = experiment.config.data
-  return Stretch(data.fits_planes, data.fits_white, data.fits_softening)
+  with naming("data"):
+    return Stretch(data.fits_planes, data.fits_white, data.fits_softening)
 
 
 def catalog_files(experiment: Experiment, section: str) -> tuple[Path, Path]:

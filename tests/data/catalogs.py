@@ -7,6 +7,7 @@ import pandas as pd
 from PIL import Image
 import pytest
 
+from gzjax.data import builders
 from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
 from gzjax.errors import UserError
 
@@ -52,11 +53,18 @@ def edit(path: Path, row: int, column: str, value: str | None) -> None:
   table.to_csv(path, index=False)
 
 
-def refusal(path: Path, columns: Columns | None = None, **options) -> str:
+def builder_of(path: Path, columns: Columns | None = None, classes=CLASSES):
+  """The builder of a catalogue, whose data sets lie beside it in tfds/."""
+  found = read_catalog(path, path.parent, columns or Columns(), classes)
+  return builders.builder_of(found, path, str(path.parent / "tfds"))
+
+
+def refusal(
+  path: Path, columns: Columns | None = None, images: Path | None = None
+) -> str:
   """The one line with which a catalogue is refused."""
-  images = options.pop("images", path.parent)
   with pytest.raises(UserError) as caught:
-    read_catalog(path, images, columns or Columns(), CLASSES, **options)
+    read_catalog(path, images or path.parent, columns or Columns(), CLASSES)
   message = str(caught.value)
   assert "\n" not in message
   assert len(message) < 900

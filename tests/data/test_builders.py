@@ -10,23 +10,26 @@ from PIL import Image
 import pytest
 import tensorflow_datasets as tfds
 
-from gzjax.data import builders, dataset
+from gzjax.data import dataset
 from gzjax.data.galaxy_catalog.catalog import Columns
 from gzjax.errors import UserError
 from tests.command_line import ROOT, environment
-from tests.data.catalogs import CLASSES, add_columns, write_catalog
+from tests.data.catalogs import (
+  CLASSES,
+  add_columns,
+  builder_of,
+  write_catalog,
+)
 
 
-def _load(tmp_path, path, columns=None, size=16, classes=CLASSES):
-  builder = builders.catalog_builder(
-    path, path.parent, columns or Columns(), classes, str(tmp_path / "tfds")
-  )
+def _load(path, columns=None, size=16, classes=CLASSES):
+  builder = builder_of(path, columns, classes)
   return dataset.load(dataset.prepare(builder), crop=0, size=size)
 
 
 def test_catalog_round_trip(tmp_path):
   path = write_catalog(tmp_path, 12)
-  found = _load(tmp_path, path)
+  found = _load(path)
   table = pd.read_csv(path, dtype=str)
   assert found.classes == CLASSES
   assert list(found.table["id_str"]) == list(table["id_str"])
@@ -41,12 +44,9 @@ def test_tensorflow_is_not_imported_even_where_it_is_installed(tmp_path):
   program = f"""
 import sys
 from pathlib import Path
-from gzjax.data import builders, dataset
-from gzjax.data.galaxy_catalog.catalog import Columns
-builder = builders.catalog_builder(
-  Path("{tmp_path}/catalog.csv"), Path("{tmp_path}"), Columns(), {CLASSES!r},
-  "{tmp_path}/tfds",
-)
+from gzjax.data import dataset
+from tests.data.catalogs import builder_of
+builder = builder_of(Path("{tmp_path}/catalog.csv"))
 print(dataset.load(dataset.prepare(builder), crop=0, size=16).image.shape)
 assert "tensorflow" not in sys.modules
 """
@@ -67,7 +67,7 @@ def test_parquet_and_integer_ids_of_18_digits(tmp_path):
   table = pd.read_csv(path, dtype=str)
   table["id_str"] = 587722981741363294 + np.arange(6)
   table.to_parquet(tmp_path / "c.parquet")
-  found = _load(tmp_path, tmp_path / "c.parquet")
+  found = _load(tmp_path / "c.parquet")
   assert found.table["id_str"].iloc[5] == "587722981741363299"
 
 
@@ -79,7 +79,7 @@ def test_label_is_the_largest_vote(tmp_path):
     table[f"p_{name}"] = votes[:, k]
   table.to_csv(path, index=False)
   columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
-  found = _load(tmp_path, path, columns)
+  found = _load(path, columns)
   np.testing.assert_array_equal(found.table["label"], votes.argmax(axis=1))
   np.testing.assert_allclose(found.votes.shares, votes, rtol=1e-6)
   assert found.votes.tree.questions[0].answers == CLASSES
@@ -90,7 +90,7 @@ def test_columns_by_other_names(tmp_path):
   table = pd.read_csv(path, dtype=str)
   table.columns = ["objid", "path", "kind"]
   table.to_csv(path, index=False)
-  found = _load(tmp_path, path, Columns("objid", "path", "kind"))
+  found = _load(path, Columns("objid", "path", "kind"))
   assert len(found.table) == 6
 
 
@@ -103,7 +103,7 @@ def test_formats_that_are_not_rgb_become_rgb(tmp_path):
   table = pd.read_csv(path, dtype=str)
   table.loc[2, "file_loc"] = "images/2.jpg"
   table.to_csv(path, index=False)
-  found = _load(tmp_path, path)
+  found = _load(path)
   np.testing.assert_array_equal(found.image[:3], 99)
   # Plain TFDS users get RGB, too.
   folder = next((tmp_path / "tfds" / "galaxy_catalog").glob("*/1.0.0"))
@@ -113,11 +113,11 @@ def test_formats_that_are_not_rgb_become_rgb(tmp_path):
 
 def test_changed_labels_are_another_data_set(tmp_path):
   path = write_catalog(tmp_path, 6)
-  one = _load(tmp_path, path)
+  one = _load(path)
   table = pd.read_csv(path, dtype=str)
   table.loc[0, "label"] = "artifact"
   table.to_csv(path, index=False)
-  two = _load(tmp_path, path)
+  two = _load(path)
   assert one.fingerprint != two.fingerprint
   assert two.table["label"].iloc[0] == 2
 
@@ -135,7 +135,7 @@ def test_a_damaged_image_is_named_and_nothing_is_left(tmp_path, how, kind):
   victim = tmp_path / "images" / f"3.{kind}"
   victim.write_bytes(_damage(victim.read_bytes(), how))
   with pytest.raises(UserError) as caught:
-    _load(tmp_path, path)
+    _load(path)
   message = str(caught.value)
   assert "row 4 (id 1003)" in message
   assert str(victim) in message
@@ -148,12 +148,12 @@ def test_votes_of_nobody_name_no_class(tmp_path):
   add_columns(path, {f"p_{name}": [1, 1, 0, 1, 1, 1] for name in CLASSES})
   columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
   with pytest.raises(UserError, match=r"row 3 \(id 1002\): there is no vote"):
-    _load(tmp_path, path, columns)
+    _load(path, columns)
 
 
 def test_two_processes_may_want_the_same_data_set(tmp_path):
   path = write_catalog(tmp_path, 60)
   with ThreadPoolExecutor() as pool:
-    found = list(pool.map(lambda _: _load(tmp_path, path), range(3)))
+    found = list(pool.map(lambda _: _load(path), range(3)))
   for data in found:
     np.testing.assert_array_equal(data.image, found[0].image)

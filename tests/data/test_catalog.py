@@ -20,6 +20,7 @@ from gzjax.data.galaxy_catalog.fits_images import Stretch
 from tests.data.catalogs import (
   CLASSES,
   add_columns,
+  builder_of,
   edit,
   refusal,
   write_catalog,
@@ -28,8 +29,8 @@ from tests.data.catalogs import (
 
 def test_missing_catalogue(tmp_path):
   message = refusal(tmp_path / "nowhere.csv")
+  assert message.startswith("catalog is ")
   assert "nowhere.csv" in message
-  assert "--config.data.catalog" in message
 
 
 def test_a_catalogue_that_is_no_table(tmp_path):
@@ -48,19 +49,19 @@ def test_empty_catalogue(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-  ("column", "flag"),
+  ("column", "argument"),
   [
     ("id_str", "id_column"),
     ("file_loc", "file_column"),
     ("label", "label_column"),
   ],
 )
-def test_missing_column(tmp_path, column, flag):
+def test_missing_column(tmp_path, column, argument):
   path = write_catalog(tmp_path, 6)
   pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
   message = refusal(path)
   assert f"no column {column!r}" in message
-  assert f"--config.data.{flag}=" in message
+  assert message.endswith(f"as {argument}.")
 
 
 def test_missing_image(tmp_path):
@@ -74,8 +75,8 @@ def test_missing_image(tmp_path):
 def test_missing_image_folder(tmp_path):
   path = write_catalog(tmp_path, 6)
   message = refusal(path, images=tmp_path / "elsewhere")
+  assert message.startswith("images is ")
   assert "elsewhere" in message
-  assert "--config.data.images" in message
 
 
 def test_duplicate_ids(tmp_path):
@@ -103,7 +104,7 @@ def test_label_outside_the_classes(tmp_path):
   edit(path, 1, "label", "starfish")
   message = refusal(path)
   assert "row 2 (id 1001): label 'starfish'" in message
-  assert "--config.data.classes" in message
+  assert "give other classes" in message
 
 
 @pytest.mark.parametrize("value", [None, "nan", "NaN", " "])
@@ -200,7 +201,7 @@ def test_one_position_column_alone_is_none(tmp_path):
   assert "ra" not in _read(path).frame
   message = refusal(path, Columns(ra="ra"))
   assert "no column for dec" in message
-  assert "--config.data.dec_column=" in message
+  assert "dec_column" in message
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_missing_optional_column(tmp_path, field):
   path = write_catalog(tmp_path, 3)
   message = refusal(path, Columns()._replace(**{field: "nowhere"}))
   assert "no column 'nowhere'" in message
-  assert f"--config.data.{field}_column=" in message
+  assert message.endswith(f"as {field}_column.")
 
 
 def test_the_fingerprint_knows_all_that_is_recorded(tmp_path):
@@ -356,13 +357,7 @@ def test_records_hold_what_the_table_has(tmp_path):
       **{"width": ["6", "16", "40"], "part": ["train", "val", "test"]},
     },
   )
-  builder = builders.catalog_builder(
-    path,
-    path.parent,
-    Columns(crop="width", split="part"),
-    CLASSES,
-    str(tmp_path / "tfds"),
-  )
+  builder = builder_of(path, Columns(crop="width", split="part"))
   dataset.prepare(builder)
   assert "clipped: 1, first" in builder.info.metadata["notes"][0]
   rows = list(builder.as_data_source("full"))
@@ -385,7 +380,7 @@ def test_galaxies_without_labels(tmp_path):
   add_columns(path, {"ra": ["north"] * 4, "width": [6, 16, 40, 16]})
   columns = Columns(crop="width")
   rows = read_rows(path, columns)
-  found = unlabelled(rows, path.parent, columns, "predict")
+  found = unlabelled(rows, path.parent, columns)
   assert "clipped: 1, first in row 3" in found.notes[0]
   builder = builders.builder_of(found, path, str(tmp_path / "tfds"))
   data = dataset.load(dataset.prepare(builder), crop=0, size=6)
@@ -400,9 +395,7 @@ def test_galaxies_without_labels(tmp_path):
 @pytest.mark.parametrize("kind", ["jpg", "tiff", "webp", "png"])
 def test_formats_of_images(tmp_path, kind):
   path = write_catalog(tmp_path, 3, kind, size=16)
-  builder = builders.catalog_builder(
-    path, path.parent, Columns(), CLASSES, str(tmp_path / "tfds")
-  )
+  builder = builder_of(path)
   found = dataset.load(dataset.prepare(builder), crop=0, size=16)
   wanted = np.asarray(Image.open(tmp_path / "images" / f"1.{kind}"))
   np.testing.assert_array_equal(found.image[1], wanted)
@@ -413,9 +406,7 @@ def test_an_oblong_image_is_cut_to_a_square(tmp_path):
   pixels = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
   Image.fromarray(pixels).save(tmp_path / "images" / "0.png")
   add_columns(path, {"width": ["15", "16", "16"]})
-  builder = builders.catalog_builder(
-    path, path.parent, Columns(crop="width"), CLASSES, str(tmp_path / "tfds")
-  )
+  builder = builder_of(path, Columns(crop="width"))
   dataset.prepare(builder)
   image = builder.as_data_source("full")[0]["image"]
   np.testing.assert_array_equal(image, pixels[:, 5:15])

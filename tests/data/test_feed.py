@@ -9,6 +9,7 @@ import pytest
 from gzjax.data import feed
 from gzjax.data.augment import Augmentation, normalise
 from gzjax.errors import UserError
+from gzjax.threads import bounded_map
 
 N = 37
 IMAGE = np.random.default_rng(0).integers(0, 256, (N, 6, 6, 3), np.uint8)
@@ -167,10 +168,11 @@ def test_batches_hold_the_rows_asked_for(mesh):
   )
 
 
-def test_ahead_keeps_order_and_passes_errors_on():
-  assert list(feed.ahead(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
+def test_threads_keep_order_and_pass_errors_on():
+  found = bounded_map(lambda x: x * x, range(5), window=2)
+  assert list(found) == [0, 1, 4, 9, 16]
   with pytest.raises(ZeroDivisionError):
-    list(feed.ahead(lambda x: 1 // x, [1, 0]))
+    list(bounded_map(lambda x: 1 // x, [1, 0], window=2))
 
 
 @pytest.mark.parametrize("budget", [0, 1e9])

@@ -231,7 +231,7 @@ def test_a_full_disk_is_one_line_and_keeps_shards(
   caught = str(_interrupt(dots, monkeypatch, 3, error, UserError))
   assert str(tmp_path / "tfds" / "dots") in caught
   assert "MB more" in caught
-  assert "--data_dir" in caught
+  assert "data_dir" in caught
   assert "\n" not in caught
   _rows_read(tmp_path)
   dots().download_and_prepare()
@@ -271,7 +271,8 @@ def test_another_process_that_builds_the_same(dots, tmp_path, monkeypatch):
   def other_is_faster(self, path, examples):
     write(self, path, examples)
     if "-00001-of" in path.name:
-      third = path.name.replace("-00001-of", "-00002-of").partition(".unfin")[0]
+      second = path.name.removeprefix(".").rpartition(".")[0]
+      third = second.replace("-00001-of", "-00002-of")
       path.with_name(third).write_bytes(b"from the other")
 
   monkeypatch.setattr(tfds.core.ExampleWriter, "write", other_is_faster)

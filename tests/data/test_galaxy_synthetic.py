@@ -58,5 +58,5 @@ def test_skies_on_disk_keep_their_names(tmp_path):
 
 @pytest.mark.parametrize("tree", ["gz2_kaggle", "gzd_1_2", "gz3"])
 def test_a_tree_without_volunteers_is_told(tmp_path, tree):
-  with pytest.raises(UserError, match=f"data.tree={tree}: .* gz2 or gzd_5"):
+  with pytest.raises(UserError, match=f"tree is '{tree}': .* gz2 or gzd_5"):
     _builder(tmp_path, tree=tree)

@@ -140,7 +140,7 @@ def test_no_files_name_what_is_needed(manual, exists):
     manual.rmdir()
   message = _message(manual)
   assert str(manual) in message
-  for name in ("images_training_rev1.zip", "images_gz2.zip", "--manual_dir"):
+  for name in ("images_training_rev1.zip", "images_gz2.zip", "manual_dir"):
     assert name in message
 
 

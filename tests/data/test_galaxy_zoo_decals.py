@@ -231,7 +231,7 @@ def test_no_files_name_what_is_needed(manual):
   message = _message(manual)
   assert str(manual) in message
   assert "gz_decals_dr5_png_part" in message
-  assert "--manual_dir" in message
+  assert "manual_dir" in message
 
 
 def test_an_unknown_campaign():

@@ -116,7 +116,7 @@ def test_unwritable_workdir(refused, tmp_path):
 
 def test_unwritable_data_dir(refused, tmp_path):
   (tmp_path / "tfds").touch()
-  assert "--data_dir" in refused(*tiny(tmp_path))
+  assert "choose another data_dir" in refused(*tiny(tmp_path))
 
 
 def _catalog_flags(tmp_path, path):
@@ -187,7 +187,7 @@ def _nameless(table):
 @pytest.mark.parametrize(
   ("mistake", "words"),
   [
-    (_without_label, ["no column 'label'", "--config.data.label_column"]),
+    (_without_label, ["no column 'label'", "as label_column"]),
     (_empty, ["has no rows"]),
     (_twice, ["row 31 (id 1004) repeats the id of row 5"]),
     (_starfish, ["row 3 (id 1002)", "'starfish'"]),

@@ -297,20 +297,14 @@ def test_a_network_without_any_number(of_classes, monkeypatch):
   ("changes", "words"),
   [
     ({"predict.catalog": ""}, ["--config.predict.catalog=FILE.csv"]),
-    ({"predict.catalog": "gone.csv"}, ["gone.csv", "--config.predict.catalog"]),
-    ({"predict.images": "gone"}, ["gone", "--config.predict.images=FOLDER"]),
+    ({"predict.catalog": "gone.csv"}, ["predict.catalog is", "gone.csv"]),
     (
-      {"predict.id_column": "name"},
-      ["no column 'name'", "--config.predict.id_column=NAME"],
+      {"predict.images": "gone"},
+      ["predict.images is 'gone': there"],
     ),
-    (
-      {"predict.file_column": "path"},
-      ["no column 'path'", "--config.predict.file_column=NAME"],
-    ),
-    (
-      {"predict.crop_column": "edge"},
-      ["no column 'edge'", "--config.predict.crop_column=NAME"],
-    ),
+    ({"predict.id_column": "name"}, ["no column 'name'", "as id_column"]),
+    ({"predict.file_column": "path"}, ["no column 'path'", "as file_column"]),
+    ({"predict.crop_column": "edge"}, ["no column 'edge'", "as crop_column"]),
     (
       {"predict.crop_column": "colour"},
       ["row 1 (id ", "'colour' is 'blue', not a number of pixels"],
@@ -346,7 +340,7 @@ def test_mistakes_in_rows_are_named(of_classes, tmp_path):
   path = write_catalog(tmp_path, 6)
   whole = path.read_text()
   edit(path, 2, "file_loc", "images/none.png")
-  _refused(of_classes, path, "set --config.predict.images to the folder")
+  _refused(of_classes, path, "give as images the folder")
   edit(path, 2, "file_loc", None)
   _refused(of_classes, path, "row 3 (id 1002): column 'file_loc' is empty")
   path.write_text(whole)

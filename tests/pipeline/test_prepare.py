@@ -416,5 +416,5 @@ def test_the_volunteers_of_the_synthetic_sky_vote_through_a_tree(tmp_path):
   experiment, note = _run(tmp_path, **SKY, **{"data.tree": "gzd_5"})
   assert experiment.dataset.votes.tree is campaigns.GZD_5
   assert note["questions"]["merging"] == [30, 34]
-  with pytest.raises(UserError, match=r"--config\.data\.tree=gzd_1_2: "):
+  with pytest.raises(UserError, match=r"^data\.tree is 'gzd_1_2': "):
     _run(tmp_path, name="other", **SKY, **{"data.tree": "gzd_1_2"})

@@ -37,16 +37,15 @@ class Member(NamedTuple):
   size: int  # bytes
   stamp: int  # changes with the content: checksum or time of change
 
+  def __str__(self):
+    return f"{self.name} in {self.place}"
+
 
 class Images:
   """Image files by their stem: `a/123.jpg` is `123`."""
 
   def __init__(self, members: Iterable[Member]):
-    """Indexes the members.
-
-    Raises:
-      UserError: if two of them have the same stem.
-    """
+    """Indexes the members; UserError if two of them have the same stem."""
     self._lock = threading.Lock()
     self._members: dict[str, Member] = {}
     for member in members:
@@ -54,8 +53,8 @@ class Images:
       other = self._members.setdefault(stem, member)
       if other is not member:
         raise UserError(
-          f"the image {stem} is there twice, {_where(other)} and "
-          f"{_where(member)}: keep one of them."
+          f"the image {stem} is there twice, {other} and {member}: keep one of "
+          "them."
         )
 
   def __len__(self) -> int:
@@ -70,13 +69,9 @@ class Images:
   ) -> np.ndarray:
     """`has`, where so few are missing that the download may be whole.
 
-    Args:
-      stems: str[N].
-      ids: of their galaxies, str[N], for the message.
-      table: that they come from, for the message.
-
     Raises:
-      UserError: if more than one in a hundred is missing.
+      UserError: if more than one in a hundred is missing; it names the first of
+        the ids, str[N], and the table that they come from.
     """
     found = self.has(stems)
     if np.mean(~found) > _MOST_MISSING:
@@ -103,12 +98,8 @@ class Images:
   def read(self, stems: Iterable[str], ids: Iterable[str]) -> Iterator[bytes]:
     """Reads and checks images in threads, in order; see `whole_rgb`.
 
-    Args:
-      stems: which.
-      ids: of their galaxies, for messages.
-
     Raises:
-      UserError: if one of them is not a whole image.
+      UserError: if one is not a whole image; it names the galaxy by its id.
     """
     return bounded_map(self._read, zip(stems, ids, strict=True))
 
@@ -119,7 +110,7 @@ class Images:
       return whole_rgb(self._encoded(member))
     except Exception as error:  # zips and Pillow's decoders raise many kinds
       raise UserError(
-        f"galaxy {id_str}: {_where(member)} is not a whole image ({error}): "
+        f"galaxy {id_str}: {member} is not a whole image ({error}): "
         f"download {member.place} again."
       ) from error
 
@@ -134,15 +125,10 @@ class Images:
 def find(
   places: Sequence[AnyPath], names: Sequence[str], origin: str
 ) -> AnyPath:
-  """The first file or folder of one of the names.
-
-  Args:
-    places: folders, or zips opened with `zipfile.Path`.
-    names: in order of preference.
-    origin: where a user gets the file, for the message.
+  """The first file or folder of one of the names, in order of preference.
 
   Raises:
-    UserError: if there is none.
+    UserError: if there is none; it says from which origin a user gets it.
   """
   for name in names:
     for place in places:
@@ -153,93 +139,81 @@ def find(
   )
 
 
-def open_zip(
-  path: AnyPath, scratch: Path, stack: contextlib.ExitStack
-) -> zipfile.ZipFile:
-  """Opens a zip.
+class Files(contextlib.ExitStack):
+  """Opens files, and closes all of them at its end.
 
-  Args:
-    path: of the zip. One that lies in another zip is copied first, as
-      compressed data cannot be read from the middle.
-    scratch: the folder of that copy, a file without a name that goes when the
-      process ends.
-    stack: closes the zip.
-
-  Raises:
-    UserError: if it is damaged or no zip.
+  A zip in another zip is copied first, as compressed data cannot be read from
+  the middle: to a file without a name, which goes when the process ends.
   """
-  try:
+
+  def __init__(self, scratch: Path):
+    """Sets the folder of these copies."""
+    super().__init__()
+    self._scratch = scratch
+
+  def open_zip(self, path: AnyPath) -> zipfile.ZipFile:
+    """Opens a zip; UserError if it is damaged or none."""
+    try:
+      return self.enter_context(zipfile.ZipFile(self._seekable(path)))
+    except (zipfile.BadZipFile, EOFError) as error:
+      raise UserError(
+        f"{path} is not a whole zip ({error}): download it again."
+      ) from error
+
+  def _seekable(self, path):
     if isinstance(path, Path):
-      return stack.enter_context(zipfile.ZipFile(path))
-    say(f"copying {path} to a temporary file in {scratch}")
-    scratch.mkdir(parents=True, exist_ok=True)
-    copy = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115, stack closes it
-    stack.enter_context(copy)
+      return path
+    say(f"copying {path} to a temporary file in {self._scratch}")
+    self._scratch.mkdir(parents=True, exist_ok=True)
+    copy = tempfile.TemporaryFile(dir=self._scratch)  # noqa: SIM115
+    self.enter_context(copy)
     with path.open("rb") as file:
       shutil.copyfileobj(file, copy, _BLOCK)
-    return stack.enter_context(zipfile.ZipFile(copy))
-  except (zipfile.BadZipFile, EOFError) as error:
-    raise UserError(
-      f"{path} is not a whole zip ({error}): download it again."
-    ) from error
+    return copy
 
+  def open_file(self, path: AnyPath) -> OpenFile:
+    """Opens a file for reading; unpacks `.gz`, and `.zip` with one file in it.
 
-def open_file(
-  path: AnyPath, scratch: Path, stack: contextlib.ExitStack
-) -> OpenFile:
-  """Opens a file for reading; unpacks `.gz`, and `.zip` with one file in it.
+    Raises:
+      UserError: if the zip is damaged or holds more than one file.
+    """
+    if path.suffix == ".zip":
+      archive = self.open_zip(path)
+      names = [name for name in archive.namelist() if _is_file(name)]
+      if len(names) != 1:
+        raise UserError(
+          f"{path} holds {len(names)} files instead of one: download it again."
+        )
+      return self.enter_context(archive.open(names[0]))
+    file = self.enter_context(path.open("rb"))
+    return gzip.open(file) if path.suffix == ".gz" else file
 
-  Args:
-    path: of the file.
-    scratch: see `open_zip`.
-    stack: closes the file.
+  def open_images(self, paths: Sequence[AnyPath]) -> Images:
+    """Opens the images of folders and zips, at any depth.
 
-  Raises:
-    UserError: if the zip is damaged or holds more than one file.
-  """
-  if path.suffix == ".zip":
-    archive = open_zip(path, scratch, stack)
-    files = [info for info in archive.infolist() if _is_file(info.filename)]
-    if len(files) != 1:
+    Raises:
+      UserError: if a zip is damaged, an image is there twice, or there is none.
+    """
+    found = Images(member for path in paths for member in self._members(path))
+    if not len(found):
       raise UserError(
-        f"{path} holds {len(files)} files instead of one: download it again."
+        f"there are no images ({', '.join(_SUFFIXES)}) in "
+        f"{', '.join(map(str, paths))}: download them again."
       )
-    return stack.enter_context(archive.open(files[0]))
-  file = stack.enter_context(path.open("rb"))
-  return gzip.open(file) if path.suffix == ".gz" else file
+    return found
 
-
-def open_images(
-  paths: Sequence[AnyPath], scratch: Path, stack: contextlib.ExitStack
-) -> Images:
-  """Opens the images of folders and zips, at any depth.
-
-  Args:
-    paths: folders and zips.
-    scratch: see `open_zip`.
-    stack: closes the zips.
-
-  Raises:
-    UserError: if a zip is damaged, an image is there twice, or there is none.
-  """
-  found = Images(
-    member for path in paths for member in _members(path, scratch, stack)
-  )
-  if not len(found):
-    raise UserError(
-      f"there are no images ({', '.join(_SUFFIXES)}) in "
-      f"{', '.join(map(str, paths))}: download them again."
-    )
-  return found
+  def _members(self, path) -> Iterator[Member]:
+    if path.suffix == ".zip":
+      return _zip_members(self.open_zip(path), str(path))
+    if isinstance(path, Path):
+      return _folder_members(path)
+    return _zip_members(path.root, str(path.root.filename), path.at)
 
 
 def verify(path: AnyPath, algorithm: str, published: Mapping[str, str]) -> None:
-  """Checks a file against its published checksum, if it has one.
+  """Checks a file against the published checksum of its name, if there is one.
 
-  Args:
-    path: of the file; what is no file of its own is not checked.
-    algorithm: `md5` or `sha256`.
-    published: file name -> hex digits.
+  What is no file of its own is not checked. The algorithm is md5 or sha256.
 
   Raises:
     UserError: if they differ.
@@ -257,16 +231,8 @@ def verify(path: AnyPath, algorithm: str, published: Mapping[str, str]) -> None:
     raise UserError(
       f"{path} is not the published file: its {algorithm} is "
       f"{digest.hexdigest()}, not {expected}; download it again (or, if you "
-      "changed it yourself, set --config.data.verify=False)."
+      "changed it yourself, set verify=False)."
     )
-
-
-def _members(path, scratch, stack) -> Iterator[Member]:
-  if path.suffix == ".zip":
-    return _zip_members(open_zip(path, scratch, stack), str(path))
-  if isinstance(path, Path):
-    return _folder_members(path)
-  return _zip_members(path.root, str(path.root.filename), path.at)
 
 
 def _folder_members(folder: Path) -> Iterator[Member]:
@@ -293,7 +259,3 @@ def _is_file(name: str) -> bool:
 
 def _is_image(name: str) -> bool:
   return _is_file(name) and name.lower().endswith(_SUFFIXES)
-
-
-def _where(member: Member) -> str:
-  return f"{member.name} in {member.place}"

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from gzjax.data.downloads.archives import Images
-from gzjax.data.downloads.tables import Numbers
+from gzjax.data.downloads.archives import Images, OpenFile
+from gzjax.data.downloads.tables import Numbers, read_table
 from gzjax.data.galaxy_builder import DEGREES, Galaxies
 from gzjax.morphology.trees import Tree
 
@@ -18,7 +18,7 @@ def per_answer(tree: Tree) -> tfds.features.Tensor:
 
 
 def vote_features(tree: Tree) -> dict[str, Any]:
-  """The features of `vote_columns`; `ra` and `dec` are read as f64[] arrays."""
+  """The features of `read_votes`; `ra` and `dec` are read as f64[] arrays."""
   return {
     "counts": per_answer(tree),
     "debiased": per_answer(tree),
@@ -27,37 +27,35 @@ def vote_features(tree: Tree) -> dict[str, Any]:
   }
 
 
-def vote_groups(
-  counts: Sequence[str], debiased: Sequence[str]
-) -> dict[str, Numbers]:
-  """What to read from a table of votes, see `tables.read_table`.
+def read_votes(
+  file: OpenFile,
+  name: str,
+  text: Sequence[str],
+  counts: Sequence[str],
+  debiased: Sequence[str],
+) -> dict[str, np.ndarray]:
+  """Reads a table of N galaxies, see `tables.read_table`.
 
   Args:
-    counts: columns of votes; an empty cell is no votes.
-    debiased: columns of debiased fractions; an empty cell or none is NaN.
+    file: the open file.
+    name: of the file.
+    text: columns of text.
+    counts: A columns of votes; an empty cell is no votes.
+    debiased: A columns of debiased fractions; an empty cell or none is NaN.
+
+  Returns:
+    The text; `counts` and `debiased`, f32[N,A]; `ra` and `dec`, f64[N] degrees.
   """
-  return {
+  numbers = {
     "counts": Numbers(counts, empty=0.0),
     "debiased": Numbers(debiased, empty=np.nan, optional=True),
     "position": Numbers(
       ("ra", "dec"), np.float64, least=-np.inf, empty=np.nan, optional=True
     ),
   }
-
-
-def vote_columns(table: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """The columns of the records from what `vote_groups` made of N rows.
-
-  Returns:
-    `counts` and `debiased`, f32[N,A]; `ra` and `dec`, f64[N] degrees.
-  """
-  ra, dec = table["position"].T
-  return {
-    "counts": table["counts"],
-    "debiased": table["debiased"],
-    "ra": ra,
-    "dec": dec,
-  }
+  table = read_table(file, name, text, numbers)
+  table["ra"], table["dec"] = table.pop("position").T
+  return table
 
 
 def galaxies(

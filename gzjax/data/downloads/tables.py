@@ -51,9 +51,10 @@ def read_table(
     UserError: naming the file, the column or the row, and the mend.
   """
   found: dict[str, list[np.ndarray]] = {key: [] for key in (*text, *numbers)}
+  wanted = [*text, *(c for group in numbers.values() for c in group.columns)]
   row = 1
   try:
-    for chunk in _chunks(file, name, [*text, *_columns(numbers)]):
+    for chunk in _chunks(file, name, wanted):
       _check_columns(name, chunk, text, numbers)
       for column in text:
         found[column].append(_text(name, row, chunk, column))
@@ -70,11 +71,7 @@ def read_table(
 
 
 def check_ids(name: str, ids: np.ndarray) -> None:
-  """Checks that ids str[N] are whole numbers.
-
-  Raises:
-    UserError: naming the first row whose id is not, as `100008.0` or 5.9e+17.
-  """
+  """Raises UserError for ids str[N] that are not whole numbers, as 5.9e+17."""
   bad = np.flatnonzero(~pd.Series(ids).str.fullmatch(r"\d+"))
   if len(bad):
     raise UserError(
@@ -87,10 +84,6 @@ def check_ids(name: str, ids: np.ndarray) -> None:
 def repeated(ids: np.ndarray) -> np.ndarray:
   """Which of the ids str[N] stand in an earlier row, too: bool[N]."""
   return pd.Series(ids).duplicated().to_numpy()
-
-
-def _columns(numbers):
-  return [column for group in numbers.values() for column in group.columns]
 
 
 def _chunks(
@@ -116,10 +109,8 @@ def _chunks(
 
 
 def _check_columns(name, chunk, text, numbers):
-  required = [
-    *text,
-    *_columns({k: v for k, v in numbers.items() if not v.optional}),
-  ]
+  groups = [group for group in numbers.values() if not group.optional]
+  required = [*text, *(c for group in groups for c in group.columns)]
   found = find_columns(required, list(chunk.columns))
   missing = [column for column, here in zip(required, found) if here is None]
   if missing:

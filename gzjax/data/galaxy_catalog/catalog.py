@@ -12,7 +12,7 @@ from gzjax.data.galaxy_catalog import extras, fits_images, tables
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.data.galaxy_catalog.votes import read_columns, read_votes
-from gzjax.errors import UserError
+from gzjax.errors import SettingError, UserError
 
 
 class Columns(NamedTuple):
@@ -37,7 +37,7 @@ class Catalog(NamedTuple):
   Columns of the frame, N rows: `id_str` (str) and `file` (str, a path that
   exists); and where the table has them `label` and `given_label` (int64,
   indices of `classes`), `votes` (f32[K] arrays), `counts` or `fractions` and
-  `debiased` (f32[A] arrays, see `votes.VoteColumns`), `ra` and `dec` (float64,
+  `debiased` (f32[A] arrays, see `read_votes`), `ra` and `dec` (float64,
   degrees, NaN where empty), `crop` (int64, pixels), `split` (str, one of
   `splits.SPLITS`).
   """
@@ -58,23 +58,18 @@ def read_catalog(
 ) -> Catalog:
   """Reads a table, see `tables.read_table`, and checks every row of it.
 
-  Args:
-    path: the table.
-    images: the folder that the file column is relative to.
-    columns: see `Columns`.
-    classes: K names; the label column holds them, in any order.
-    stretch: of FITS images.
+  The file column is relative to the folder `images`; the label column holds the
+  K classes, in any order.
 
   Raises:
     UserError: naming the file, column or row and the mend.
   """
-  fits_images.check_stretch(stretch)
   rows = read_rows(path, columns)
-  frame = _frame(rows, columns, images, "data")
+  frame = _frame(rows, columns, images)
   notes = _add_labels(frame, rows, columns, classes)
   if columns.given:
-    tables.check_columns(path, rows.table, [columns.given], "flips.column")
-    frame["given_label"] = _labels(rows, columns.given, classes)
+    words = "the column of given labels"
+    frame["given_label"] = _labels(rows, columns.given, words, classes)
   for place, values in extras.places(rows, columns.ra, columns.dec).items():
     frame[place] = values
   if columns.split:
@@ -83,22 +78,19 @@ def read_catalog(
   return Catalog(frame, tuple(classes), columns.tree, stretch, tuple(notes))
 
 
-def read_rows(path: Path, columns: Columns, section: str = "data") -> TableRows:
+def read_rows(path: Path, columns: Columns) -> TableRows:
   """Reads a table, see `tables.read_table`, and checks its columns and ids.
 
-  Args:
-    path: the table.
-    columns: those of votes and labels are not looked at.
-    section: of the config, where the names of files and columns stand.
+  Those of votes and labels are not looked at.
 
   Raises:
     UserError: naming the file, column or row and the mend.
   """
-  table = tables.read_table(path, f"{section}.catalog")
+  table = tables.read_table(path)
   for field in ("id", "file", "crop", "ra", "dec", "split"):
     name = getattr(columns, field)
     if name or field in ("id", "file"):
-      tables.check_columns(path, table, [name], f"{section}.{field}_column")
+      tables.check_columns(path, table, [name], f"{field}_column")
   return TableRows(path, table, _ids(path, table, columns.id))
 
 
@@ -106,23 +98,14 @@ def unlabelled(
   rows: TableRows,
   images: Path,
   columns: Columns,
-  section: str,
   stretch: Stretch = fits_images.DEFAULT,
 ) -> Catalog:
   """A catalogue of ids, image files and crops alone, nothing to learn from.
 
-  Args:
-    rows: see `read_rows`.
-    images: the folder that the file column is relative to.
-    columns: all but `id`, `file` and `crop` are not looked at.
-    section: see `read_rows`.
-    stretch: of FITS images.
-
   Raises:
-    UserError: naming the file, column or row and the mend.
+    UserError: see `read_catalog`.
   """
-  fits_images.check_stretch(stretch)
-  frame = _frame(rows, columns, images, section)
+  frame = _frame(rows, columns, images)
   notes = _add_crops(frame, rows, columns)
   return Catalog(frame, (), "", stretch, tuple(notes))
 
@@ -134,16 +117,13 @@ def fingerprint(catalog: Catalog) -> str:
   take as long as recording them.
   """
   frame = catalog.frame
-  digest = hashlib.sha256(
-    repr(
-      (catalog.classes, catalog.tree, catalog.stretch, tuple(frame))
-    ).encode()
-  )
+  known = (catalog.classes, catalog.tree, catalog.stretch, tuple(frame))
+  digest = hashlib.sha256(repr(known).encode())
   for name in frame:
     digest.update(_bytes(frame[name]))
   stats = [Path(file).stat() for file in frame["file"]]
-  known = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
-  digest.update(np.asarray(known, np.int64).tobytes())
+  states = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+  digest.update(np.asarray(states, np.int64).tobytes())
   return digest.hexdigest()[:12]
 
 
@@ -180,26 +160,22 @@ def _ids(path, table, name):
   return ids
 
 
-def _frame(rows, columns, images, section):
+def _frame(rows, columns, images):
   """The columns `id_str` and `file`."""
-  files = _files(rows, columns.file, images, f"--config.{section}.images")
-  return pd.DataFrame({"id_str": rows.ids, "file": files})
-
-
-def _files(rows, name, images, flag):
   if not images.is_dir():
-    raise UserError(
-      f"there is no image folder {images}: give it with {flag}=FOLDER."
+    raise SettingError(
+      f"images is {str(images)!r}: there is no such folder; give that of the "
+      "image files."
     )
-  rows.refuse_empty(name)
-  files = [str(images / text) for text in rows.text(name)]
+  rows.refuse_empty(columns.file)
+  files = [str(images / text) for text in rows.text(columns.file)]
   rows.refuse(
     np.array([not Path(file).is_file() for file in files]),
     lambda i: f"there is no image {files[i]}",
-    f"add the file, take the row out, or set {flag} to the folder that the "
+    "add the file, take the row out, or give as images the folder that the "
     "file column starts from",
   )
-  return files
+  return pd.DataFrame({"id_str": rows.ids, "file": files})
 
 
 def _add_crops(frame, rows, columns):
@@ -213,34 +189,23 @@ def _add_crops(frame, rows, columns):
 def _add_labels(frame, rows, columns, classes):
   """Adds labels and votes to the frame; returns notes."""
   notes = []
+  # Where there are votes labels may be missing, unless somebody named them.
+  optional = columns.tree and columns.label in ("", Columns().label)
   if columns.tree:
-    found = read_votes(rows, columns.tree, columns.vote_form)
-    notes += found.notes
-    frame[found.form] = list(found.values)
-    if found.debiased is not None:
-      frame["debiased"] = list(found.debiased)
+    found, notes = read_votes(rows, columns.tree, columns.vote_form)
+    for name, values in found.items():
+      frame[name] = list(values)
   if columns.votes:
     values = _class_votes(rows, columns.votes, classes)
     frame["votes"] = list(values)
     frame["label"] = values.argmax(axis=1)
-  elif _has_labels(rows, columns):
-    frame["label"] = _labels(rows, columns.label, classes)
+  elif columns.label in rows.table or not optional:
+    frame["label"] = _labels(rows, columns.label, "label_column", classes)
   return notes
 
 
-def _has_labels(rows, columns):
-  """Labels may be missing only where there are votes and nobody named them."""
-  if columns.label in rows.table:
-    return True
-  default = Columns._field_defaults["label"]
-  if not columns.tree or columns.label not in ("", default):
-    tables.check_columns(
-      rows.path, rows.table, [columns.label], "data.label_column"
-    )
-  return False
-
-
-def _labels(rows, name, classes):
+def _labels(rows, name, argument, classes):
+  tables.check_columns(rows.path, rows.table, [name], argument)
   rows.refuse_empty(name)
   codes = pd.Index(classes).get_indexer(pd.Index(rows.text(name)))
   rows.refuse(
@@ -249,18 +214,18 @@ def _labels(rows, name, classes):
       f"label {rows.text(name).iloc[i]!r} is none of the classes "
       f"{', '.join(classes)}"
     ),
-    "correct the row, set --config.data.classes or, for votes without labels, "
-    "--config.data.label_column=",
+    "correct the row, give other classes or, for votes without labels, an "
+    "empty label_column",
   )
   return codes
 
 
 def _class_votes(rows, names, classes):
-  tables.check_columns(rows.path, rows.table, names, "data.vote_columns")
+  tables.check_columns(rows.path, rows.table, names, "vote_columns")
   if len(names) != len(classes):
-    raise UserError(
-      f"data.vote_columns names {len(names)} columns for {len(classes)} "
-      "classes: give one for each of data.classes, in order."
+    raise SettingError(
+      f"vote_columns names {len(names)} columns for {len(classes)} classes: "
+      "give one for each class, in order."
     )
   values = read_columns(rows, names)
   rows.refuse(

@@ -23,12 +23,7 @@ _LARGEST_CROP = 2**31 - 1  # pixels; no image is wider
 
 
 def places(rows: TableRows, ra: str, dec: str) -> dict[str, np.ndarray]:
-  """Where on the sky the galaxies are.
-
-  Args:
-    rows: N galaxies.
-    ra: name of the column; "": by its usual names.
-    dec: likewise.
+  """Where on the sky N galaxies are; "" stands for the usual names of a column.
 
   Returns:
     ra and dec, f64[N] in degrees, NaN in empty cells; an empty dictionary if
@@ -40,10 +35,10 @@ def places(rows: TableRows, ra: str, dec: str) -> dict[str, np.ndarray]:
   names = {"ra": ra or _usual(rows, _RA), "dec": dec or _usual(rows, _DEC)}
   if not all(names.values()):
     if ra or dec:
+      other = "dec" if ra else "ra"
       raise UserError(
-        f"{rows.path} has no column for {'dec' if ra else 'ra'} to go with "
-        f"{ra or dec!r}: name it with "
-        f"--config.data.{'dec' if ra else 'ra'}_column=NAME."
+        f"{rows.path} has no column for {other} to go with {ra or dec!r}: name "
+        f"it as {other}_column."
       )
     return {}
   return {
@@ -55,10 +50,7 @@ def places(rows: TableRows, ra: str, dec: str) -> dict[str, np.ndarray]:
 def splits(rows: TableRows, name: str) -> pd.Series:
   """The split of each galaxy, one of `SPLITS`, which must all occur.
 
-  Args:
-    rows: N galaxies.
-    name: a column with their names, in any case; val, valid and dev are
-      validation, too.
+  The column has their names, in any case; val, valid and dev are validation.
 
   Raises:
     UserError: naming the first row with another value, or the missing split.
@@ -74,8 +66,7 @@ def splits(rows: TableRows, name: str) -> pd.Series:
   if missing:
     raise UserError(
       f"{rows.path}: column {name!r} puts no galaxy into {missing[0]}: use all "
-      f"of {', '.join(SPLITS)}, or leave out --config.data.split_column for a "
-      "random split."
+      f"of {', '.join(SPLITS)}, or no split_column for a random split."
     )
   return split
 
@@ -98,8 +89,7 @@ def crops(rows: TableRows, name: str) -> np.ndarray:
 def clipped(frame: pd.DataFrame) -> list[str]:
   """Says how many crops are larger than their images, if any.
 
-  Args:
-    frame: `id_str`, `file` and `crop`.
+  Of the frame `id_str`, `file` and `crop` are read.
 
   Raises:
     UserError: if a file has no header of an image.

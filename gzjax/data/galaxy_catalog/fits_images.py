@@ -1,62 +1,82 @@
-"""FITS images to pictures of 8 bits."""
+"""FITS images to pictures of 8 bits, by astropy, which only some files need."""
 
+from collections.abc import Generator
+import contextlib
+import dataclasses
+import importlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
-from gzjax.data.galaxy_catalog import astro
-from gzjax.errors import UserError
+from gzjax.errors import SettingError, UserError
+
+_ENDINGS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
 
 
-class Stretch(NamedTuple):
-  """How fluxes become brightness."""
+@dataclasses.dataclass(frozen=True)
+class Stretch:
+  """How fluxes become brightness.
+
+  Raises:
+    SettingError: for what cannot be, by its name among the settings of a
+      catalogue.
+  """
 
   planes: str = "rgb"  # the colours of three planes, in their order
   white: float = 99.7  # percentile of the flux that becomes white
   softening: float = 10.0  # Q: larger ones show fainter light
 
+  def __post_init__(self):
+    if sorted(self.planes) != sorted("rgb"):
+      raise SettingError(
+        f"fits_planes is {self.planes!r}: give the colours of the three planes "
+        "in their order, such as 'rgb' or 'bgr'."
+      )
+    if not 0 < self.white <= 100:
+      raise SettingError(
+        f"fits_white is {self.white}: give a percentile above 0, at most 100."
+      )
+    if self.softening <= 0:
+      raise SettingError(
+        f"fits_softening is {self.softening}: give a number above 0."
+      )
+
 
 DEFAULT = Stretch()
 
 
-def check_stretch(stretch: Stretch) -> None:
-  """Checks what a user set.
+def is_fits(path: Path) -> bool:
+  """Whether the name says that it is a FITS file."""
+  return path.name.lower().endswith(_ENDINGS)
+
+
+def astropy(module: str, path: Path) -> Any:
+  """Imports a part of astropy, such as "io.fits", to read a file.
 
   Raises:
-    UserError: naming the key of the config.
+    UserError: if astropy is not installed.
   """
-  if sorted(stretch.planes) != sorted("rgb"):
+  try:
+    return importlib.import_module(f"astropy.{module}")
+  except ImportError as error:
     raise UserError(
-      f"data.fits_planes is {stretch.planes!r}: give the colours of the three "
-      "planes in their order, such as 'rgb' or 'bgr'."
-    )
-  if not 0 < stretch.white <= 100:
-    raise UserError(
-      f"data.fits_white is {stretch.white}: give a percentile above 0, at most "
-      "100."
-    )
-  if stretch.softening <= 0:
-    raise UserError(
-      f"data.fits_softening is {stretch.softening}: give a number above 0."
-    )
+      f"{path} can only be read with astropy: pip install 'gzjax[astro]'."
+    ) from error
 
 
 def read_fits_image(path: Path, stretch: Stretch) -> np.ndarray:
-  """Reads the first image of a FITS file.
+  """Reads the first image of a FITS file; see `asinh_rgb`.
 
-  Args:
-    path: of an image of one plane (grey) or three; plane axis first in NumPy's
-      order, so NAXIS3 = 3.
-    stretch: see `asinh_rgb`.
-
-  Returns:
-    u8[H,W,3]; the first row is the top, FITS's last.
+  It has one plane (grey) or three; plane axis first in NumPy's order, so
+  NAXIS3 = 3. Of the result, u8[H,W,3], the first row is the top, FITS's last.
 
   Raises:
     UserError: without the image, if it has another shape or only NaN.
   """
-  flux = _read_flux(path)
+  with first_image(path) as unit:
+    # Cubes of radio surveys have axes of length 1.
+    flux = np.squeeze(unit.data.astype(np.float64))
   if flux.ndim == 2:
     flux = flux[None]
   elif flux.ndim == 3 and len(flux) == 3:
@@ -105,29 +125,19 @@ def asinh_rgb(flux: np.ndarray, stretch: Stretch) -> np.ndarray:
   return np.broadcast_to(bytes_, (3, *mean.shape)).transpose(1, 2, 0)
 
 
-def shape(path: Path) -> tuple[int, ...]:
-  """Of the first image of a FITS file, from its header, in NumPy's order.
+@contextlib.contextmanager
+def first_image(path: Path) -> Generator[Any]:
+  """Opens the first image of a FITS file: its header and, if asked for, data.
 
   Raises:
     UserError: if it holds no image.
   """
-  fits = astro.astropy("io.fits", path)
+  fits = astropy("io.fits", path)
   with fits.open(path, memmap=False) as units:
-    return _first_image(units, path).shape
-
-
-def _read_flux(path):
-  fits = astro.astropy("io.fits", path)
-  with fits.open(path, memmap=False) as units:
-    # Cubes of radio surveys have axes of length 1.
-    return np.squeeze(_first_image(units, path).data.astype(np.float64))
-
-
-def _first_image(units, path):
-  for unit in units:
-    if unit.is_image and unit.shape:
-      return unit
-  raise UserError(
-    f"{path} holds no image: give a FITS file with an image or take the row "
-    "out of the catalogue."
-  )
+    found = next((unit for unit in units if unit.is_image and unit.shape), None)
+    if found is None:
+      raise UserError(
+        f"{path} holds no image: give a FITS file with an image or take the "
+        "row out of the catalogue."
+      )
+    yield found

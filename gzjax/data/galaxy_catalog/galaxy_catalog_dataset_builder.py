@@ -35,8 +35,8 @@ class Builder(GalaxyBuilder):
     catalog = self.builder_config.catalog
     return {name: _feature(catalog, name) for name in _recorded(catalog.frame)}
 
-  def _galaxies(self, dl_manager, stack) -> Galaxies:
-    del dl_manager, stack
+  def _galaxies(self, dl_manager, files) -> Galaxies:
+    del dl_manager, files
     catalog = self.builder_config.catalog
     frame = catalog.frame
     crop = frame["crop"] if "crop" in frame else np.zeros(len(frame), int)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gzjax.data.galaxy_catalog import astro, fits_images
+from gzjax.data.galaxy_catalog import fits_images
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.images import load_image, to_png, whole_rgb
 from gzjax.errors import UserError
@@ -25,8 +25,8 @@ def read_image(
   16-bit ones, FITS images and cuts become PNG.
 
   Args:
-    row: number of the row, for the error message.
-    id_str: id of the row, for the error message.
+    row: its number, for the error message.
+    id_str: its id, likewise.
     file: an image that Pillow knows, or FITS.
     crop: edge of the central square that is kept, in pixels of the file,
       clipped to the image; 0 keeps the whole image.
@@ -37,7 +37,7 @@ def read_image(
   """
   path = Path(file)
   with _named(row, id_str, file):
-    if astro.is_fits(path):
+    if fits_images.is_fits(path):
       rgb = fits_images.read_fits_image(path, stretch)
       return to_png(_cut(Image.fromarray(rgb), crop))
     data = path.read_bytes()
@@ -51,18 +51,14 @@ def read_image(
 def shorter_side(row: int, id_str: str, file: str) -> int:
   """Pixels of the shorter side of an image, from its header.
 
-  Args:
-    row: see `read_image`.
-    id_str: see `read_image`.
-    file: see `read_image`.
-
   Raises:
     UserError: if the file has no header of an image.
   """
   path = Path(file)
   with _named(row, id_str, file):
-    if astro.is_fits(path):
-      return min(fits_images.shape(path)[-2:])
+    if fits_images.is_fits(path):
+      with fits_images.first_image(path) as unit:
+        return min(unit.shape[-2:])
     with Image.open(path) as image:
       return min(image.size)
 

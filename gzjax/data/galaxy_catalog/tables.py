@@ -7,33 +7,31 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gzjax.data.galaxy_catalog import astro
-from gzjax.errors import UserError
+from gzjax.data.galaxy_catalog.fits_images import astropy, is_fits
+from gzjax.errors import SettingError, UserError
 
-FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
-_LONGEST_CELL = 40  # characters shown in a message
+_FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
+_VOTABLE = (".vot", ".xml", ".votable", ".vot.gz", ".xml.gz", ".votable.gz")
+# What a message shows.
+_LONGEST_CELL = 40  # characters
+_MOST_NAMES = 20  # of columns
 
 
-def read_table(path: Path, option: str = "data.catalog") -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
   """Reads a table by the ending of its name.
 
-  Args:
-    path: .parquet; .fits, .fit (first table; its columns of several numbers a
-      row are left out); .vot, .votable, .xml (first table); anything else is
-      CSV. FITS, VOTable and CSV may be gzipped.
-    option: the flag that names it, for the error message.
-
-  Returns:
-    A frame with the columns of the file. Those of a CSV file are text; other
-    columns have their own type in native byte order, masked cells are missing.
+  .parquet; .fits, .fit (first table; its columns of several numbers a row are
+  left out); .vot, .votable, .xml (first table); anything else is CSV. FITS,
+  VOTable and CSV may be gzipped. Columns of a CSV file are text; others have
+  their own type in native byte order, masked cells are missing.
 
   Raises:
     UserError: naming the file if it is missing, empty or not such a table.
   """
   if not path.is_file():
-    raise UserError(
-      f"there is no catalogue {path}: give the table ({FORMATS}) with "
-      f"--config.{option}=FILE."
+    raise SettingError(
+      f"catalog is {str(path)!r}: there is no such file; give a table "
+      f"({_FORMATS})."
     )
   try:
     table = _reader(path)(path)
@@ -41,7 +39,7 @@ def read_table(path: Path, option: str = "data.catalog") -> pd.DataFrame:
     raise
   except Exception as error:  # the parsers raise many kinds
     raise UserError(
-      f"{path} cannot be read as a table ({error}): give {FORMATS}."
+      f"{path} cannot be read as a table ({error}): give {_FORMATS}."
     ) from error
   if table.empty:
     raise UserError(f"{path} has no rows: give a catalogue with galaxies.")
@@ -49,9 +47,9 @@ def read_table(path: Path, option: str = "data.catalog") -> pd.DataFrame:
 
 
 def _reader(path):
-  if astro.is_fits(path):
+  if is_fits(path):
     return _read_fits
-  if astro.is_votable(path):
+  if path.name.lower().endswith(_VOTABLE):
     return _read_votable
   return pd.read_parquet if path.suffix.lower() == ".parquet" else _read_csv
 
@@ -62,21 +60,21 @@ def _read_csv(path):
 
 
 def _read_fits(path):
-  fits = astro.astropy("io.fits", path)
+  fits = astropy("io.fits", path)
   kinds = (fits.BinTableHDU, fits.TableHDU)
   with fits.open(path, memmap=False) as units:
     tables = [unit for unit in units if isinstance(unit, kinds)]
     if not tables:
       raise ValueError("it holds no table")
     return _to_frame(
-      astro.astropy("table", path).Table.read(
+      astropy("table", path).Table.read(
         tables[0], character_as_bytes=False, unit_parse_strict="silent"
       )
     )
 
 
 def _read_votable(path):
-  votable = astro.astropy("io.votable", path)
+  votable = astropy("io.votable", path)
   # IDs may be anything, such as col1.
   return _to_frame(
     votable.parse_single_table(path).to_table(use_names_over_ids=True)
@@ -111,15 +109,9 @@ class TableRows(NamedTuple):
   def refuse(
     self, bad: np.ndarray, what: Callable[[int], str], mend: str
   ) -> None:
-    """Checks that no row is bad.
+    """Raises UserError if a row is `bad`, bool[N], which names the first one.
 
-    Args:
-      bad: bool[N].
-      what: says what is wrong with a row, counted from 0.
-      mend: says what to do.
-
-    Raises:
-      UserError: that names the first bad row.
+    `what` says what is wrong with a row, counted from 0, and `mend` what to do.
     """
     if bad.any():
       i = int(bad.argmax())
@@ -128,11 +120,7 @@ class TableRows(NamedTuple):
       )
 
   def refuse_empty(self, name: str) -> None:
-    """Checks that a column has a value in every row.
-
-    Raises:
-      UserError: that names the first row without.
-    """
+    """Like `refuse`, for rows in which a column has no value."""
     self.refuse(
       self.empty(name),
       lambda i: f"column {name!r} is empty",
@@ -159,22 +147,20 @@ class TableRows(NamedTuple):
 
 
 def check_columns(
-  path: Path, table: pd.DataFrame, names: Sequence[str], option: str
+  path: Path, table: pd.DataFrame, names: Sequence[str], argument: str
 ) -> None:
-  """Checks that a table has columns that the user named.
+  """Checks that a table has the columns that an argument names.
 
   Raises:
-    UserError: with the first missing one and the flag `option` that names it.
+    UserError: with the first missing one.
   """
   missing = [name for name in names if name not in table.columns]
   if missing:
+    names = [str(name) for name in table.columns]
+    more = len(names) - _MOST_NAMES
+    known = ", ".join(names[:_MOST_NAMES])
+    known += f" and {more} more" if more > 0 else ""
     raise UserError(
-      f"{path} has no column {missing[0]!r} (it has {_listed(table.columns)}): "
-      f"name the right one with --config.{option}=NAME."
+      f"{path} has no column {missing[0]!r} (it has {known}): give the right "
+      f"name as {argument}."
     )
-
-
-def _listed(names, most=20):
-  names = [str(name) for name in names]
-  rest = f" and {len(names) - most} more" if len(names) > most else ""
-  return ", ".join(names[:most]) + rest

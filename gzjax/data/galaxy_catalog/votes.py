@@ -1,15 +1,15 @@
 """Votes of volunteers in a table: found by name, checked against the tree."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from gzjax.data.galaxy_catalog.tables import TableRows
-from gzjax.errors import UserError
+from gzjax.errors import SettingError, UserError
 from gzjax.morphology import trees
 from gzjax.morphology.campaigns import TREES
 from gzjax.morphology.trees import Tree
+from gzjax.registry import choose
 
 # What Zoobot's tables put between a question and an answer.
 _CAMPAIGNS = {
@@ -24,19 +24,9 @@ _ENDINGS = {"counts": ("_count", ""), "fractions": ("_fraction", "")}
 _TOLERANCE = 0.01  # fractions in tables are often rounded to three digits
 
 
-class VoteColumns(NamedTuple):
-  """Votes of N galaxies for the A answers of a tree, in its order."""
-
-  form: str  # counts or fractions
-  # f32[N,A]; fractions are cumulative. Questions that the table does not have
-  # are 0 in counts and NaN in fractions.
-  values: np.ndarray
-  # f32[N,A], as they stand in the table, NaN where it has none.
-  debiased: np.ndarray | None
-  notes: tuple[str, ...]  # what was found and what was not
-
-
-def read_votes(rows: TableRows, tree_name: str, form: str) -> VoteColumns:
+def read_votes(
+  rows: TableRows, tree_name: str, form: str
+) -> tuple[dict[str, np.ndarray], list[str]]:
   """Reads the columns of a decision tree from a table.
 
   Args:
@@ -44,20 +34,31 @@ def read_votes(rows: TableRows, tree_name: str, form: str) -> VoteColumns:
       `spellings`, with the ending _count or _fraction or without.
     tree_name: a key of `campaigns.TREES`.
     form: counts or fractions. Fractions may be conditional or cumulative, see
-      `decision_tree`: their sums tell which. A question that is empty in a row
-      was not asked.
+      `trees`: their sums tell which. A question that is empty in a row was not
+      asked.
+
+  Returns:
+    Votes f32[N,A] in the order of the tree, and what was found and what was
+    not. By their form: fractions are cumulative; questions that the table does
+    not have are 0 in counts and NaN in fractions. If the table has them,
+    `debiased`, as they stand there, NaN where it has none.
 
   Raises:
     UserError: naming the missing columns, or the first bad row.
   """
-  tree = _choose(tree_name, form)
+  if tree_name not in TREES:
+    raise SettingError(f"tree is {tree_name!r}: {choose(TREES)}.")
+  if form not in _ENDINGS:
+    raise SettingError(f"vote_form is {form!r}: choose counts or fractions.")
+  tree = TREES[tree_name]
   names = _find(rows, tree, _ENDINGS[form])
   if not any(names):
+    ways = [way for ending in _ENDINGS[form] for way in spellings(tree, ending)]
     raise UserError(
       f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
-      f"{_examples(tree, _ENDINGS[form])} and so on, set "
-      "--config.data.vote_form to the other of counts and fractions, or choose "
-      f"another --config.data.tree of {', '.join(TREES)}."
+      f"{' or '.join(way[0] for way in ways)} and so on, set vote_form to the "
+      "other of counts and fractions, or choose another tree of "
+      f"{', '.join(TREES)}."
     )
   values = _matrix(rows, tree, names, may_be_empty=form == "fractions")
   notes = [
@@ -70,23 +71,21 @@ def read_votes(rows: TableRows, tree_name: str, form: str) -> VoteColumns:
   else:
     values, kind = _cumulative(rows, tree, values, names)
     notes.append(f"the vote fractions of {rows.path.name} are {kind}")
-  return VoteColumns(
-    form, values.astype(np.float32), _debiased(rows, tree), tuple(notes)
-  )
+  found = {form: values}
+  names = _find(rows, tree, ("_debiased",))
+  if any(names):
+    found["debiased"] = _matrix(rows, tree, names, may_be_empty=True)
+  return {key: x.astype(np.float32) for key, x in found.items()}, notes
 
 
 def read_columns(
   rows: TableRows, names: Sequence[str], *, may_be_empty: bool = False
 ) -> np.ndarray:
-  """Columns of numbers >= 0 as f64[N,K]; empty cells are NaN.
-
-  Args:
-    rows: the table.
-    names: K columns of it.
-    may_be_empty: whether empty cells are allowed.
+  """K columns of numbers >= 0 as f64[N,K]; empty cells are NaN.
 
   Raises:
-    UserError: naming the first row with anything else.
+    UserError: naming the first row with anything else, or an empty cell unless
+      it `may_be_empty`.
   """
   values = np.stack([rows.numbers(name) for name in names], axis=1)
   bad = ~(np.isfinite(values) & (values >= 0))
@@ -102,14 +101,10 @@ def read_columns(
 
 
 def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
-  """How tables call the answers of a tree, A names each.
+  """How tables call the answers of a tree, A names each with an ending.
 
   The tree's own names; with the campaign after the question, as in Zoobot's
   tables; for GZ2 the names of Hart et al. (2016) and of the Kaggle challenge.
-
-  Args:
-    tree: the questions.
-    ending: of every name, such as _count.
   """
   ways = [tree.answers]
   for campaign in _CAMPAIGNS[tree.name]:
@@ -123,22 +118,6 @@ def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
   if tree.stems:
     ways += [tree.stems, tree.kaggle_columns()]
   return [tuple(name + ending for name in way) for way in ways]
-
-
-def _choose(tree_name, form):
-  if tree_name not in TREES:
-    raise UserError(
-      f"data.tree is {tree_name!r}: choose one of {', '.join(TREES)}."
-    )
-  if form not in _ENDINGS:
-    raise UserError(f"data.vote_form is {form!r}: choose counts or fractions.")
-  return TREES[tree_name]
-
-
-def _examples(tree, endings):
-  """The first answer in every spelling."""
-  ways = [way for ending in endings for way in spellings(tree, ending)]
-  return " or ".join(way[0] for way in ways)
 
 
 def _find(rows, tree, endings):
@@ -181,20 +160,12 @@ def _matrix(rows, tree, names, *, may_be_empty):
   return values
 
 
-def _debiased(rows, tree):
-  names = _find(rows, tree, ("_debiased",))
-  if not any(names):
-    return None
-  values = _matrix(rows, tree, names, may_be_empty=True)
-  return values.astype(np.float32)
-
-
 def _counts(rows, tree, values):
   counts = np.nan_to_num(values)
   if trees.sums(tree, counts).max() <= 1:
     raise UserError(
       f"{rows.path}: no question has more than one vote in any row: if the "
-      "columns hold fractions, set --config.data.vote_form=fractions."
+      "columns hold fractions, set vote_form=fractions."
     )
   return counts
 
@@ -224,7 +195,7 @@ def _refuse_gaps(rows, tree, values, here):
 def _kind(rows, tree, known, here):
   """The form whose sums fewer rows break, which must be none."""
   total = trees.sums(tree, known)
-  wanted = _wanted(tree, known, here)
+  wanted = _wanted(tree, known, total, here)
   broken = {
     kind: here & (np.abs(total - sums) > _TOLERANCE)
     for kind, sums in wanted.items()
@@ -242,18 +213,17 @@ def _kind(rows, tree, known, here):
   rows.refuse(
     broken[kind].any(axis=1),
     what,
-    "correct the rows, choose another --config.data.tree of "
-    f"{', '.join(TREES)}, or set --config.data.vote_form=counts",
+    f"correct the rows, choose another tree of {', '.join(TREES)}, or set "
+    "vote_form=counts",
   )
   return kind
 
 
-def _wanted(tree, known, here):
+def _wanted(tree, known, total, here):
   """What the answers of each question should sum to, f64[N,Q] for each form.
 
   A question whose parents are not in the table may sum to anything.
   """
-  total = trees.sums(tree, known)
   led_to = np.array(
     [all(here[tree.question_of[list(parents)]]) for parents in tree.parents]
   )

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from gzjax.data.downloads import records
 from gzjax.data.galaxy_builder import Galaxies, GalaxyBuilder
 from gzjax.data.images import to_png
-from gzjax.errors import UserError
+from gzjax.errors import SettingError
 from gzjax.morphology import campaigns
 from gzjax.morphology.campaigns import GZ2
 from gzjax.sky import render, volunteers
@@ -31,9 +31,9 @@ class GalaxySyntheticConfig(tfds.core.BuilderConfig):
 
   def __post_init__(self):
     if self.tree not in volunteers.CAMPAIGNS:
-      raise UserError(
-        f"--config.data.tree={self.tree}: volunteers of the synthetic sky vote "
-        f"through {' or '.join(volunteers.CAMPAIGNS)} only; choose one of them."
+      raise SettingError(
+        f"tree is {self.tree!r}: volunteers of the synthetic sky vote through "
+        f"{' or '.join(volunteers.CAMPAIGNS)} only; choose one of them."
       )
     shares = "-".join(f"{share:g}" for share in self.class_fractions)
     # Skies that were made when there was only Galaxy Zoo 2 stay valid.
@@ -66,8 +66,8 @@ class Builder(GalaxyBuilder):
       **dict.fromkeys(Scene._fields, tfds.features.Scalar(dtype=np.float32)),
     }
 
-  def _galaxies(self, dl_manager, stack) -> Galaxies:
-    del dl_manager, stack
+  def _galaxies(self, dl_manager, files) -> Galaxies:
+    del dl_manager, files
     config = self.builder_config
     seed, size = config.seed, config.image_size
     label = sample_labels(seed, config.galaxies, config.class_fractions)

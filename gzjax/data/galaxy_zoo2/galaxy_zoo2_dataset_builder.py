@@ -50,11 +50,11 @@ class Builder(galaxy_builder.GalaxyBuilder):
     ),
   ]
   MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
-  Put these files into the folder, as they are, and name it with
-  --manual_dir=FOLDER. For the config kaggle: images_training_rev1.zip and
-  training_solutions_rev1.zip, from {kaggle.ORIGIN} (sign in and accept the
-  rules). For the config hart16: images_gz2.zip and gz2_filename_mapping.csv,
-  from {hart16.ZENODO}, and gz2_hart16.csv.gz, from {hart16.S3}.
+  Put these files into a folder, as they are, and name it as manual_dir. For the
+  config kaggle: images_training_rev1.zip and training_solutions_rev1.zip, from
+  {kaggle.ORIGIN} (sign in and accept the rules). For the config hart16:
+  images_gz2.zip and gz2_filename_mapping.csv, from {hart16.ZENODO}, and
+  gz2_hart16.csv.gz, from {hart16.S3}.
   """
 
   def _tree(self):
@@ -66,15 +66,10 @@ class Builder(galaxy_builder.GalaxyBuilder):
       return {"fractions": records.per_answer(tree)}
     return records.vote_features(tree)
 
-  def _galaxies(self, dl_manager, stack):
+  def _galaxies(self, dl_manager, files):
     config = self.builder_config
     folder = galaxy_builder.manual_dir(dl_manager)
     if config.release == "kaggle":
-      return kaggle.read_challenge(folder, self._scratch(), stack)
-    return hart16.read_release(
-      folder,
-      self._scratch(),
-      stack,
-      samples=config.samples,
-      md5=config.md5 if config.verify else {},
-    )
+      return kaggle.read_challenge(folder, files)
+    md5 = config.md5 if config.verify else {}
+    return hart16.read_release(folder, files, samples=config.samples, md5=md5)

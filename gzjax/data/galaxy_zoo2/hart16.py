@@ -1,7 +1,6 @@
 """The Galaxy Zoo 2 images of Zenodo with the votes of Hart et al. (2016)."""
 
 from collections.abc import Mapping, Sequence
-import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +22,7 @@ MD5: Mapping[str, str] = {
 
 def read_release(
   folder: Path,
-  scratch: Path,
-  stack: contextlib.ExitStack,
+  files: archives.Files,
   *,
   samples: Sequence[str],
   md5: Mapping[str, str],
@@ -33,8 +31,7 @@ def read_release(
 
   Args:
     folder: has the files as they were downloaded.
-    scratch: see `archives.open_zip`.
-    stack: closes the files.
+    files: opens them.
     samples: which of original, extra and stripe82 to take.
     md5: file name -> checksum of the files to verify.
 
@@ -52,22 +49,29 @@ def read_release(
   )
   for file in (mapping, zipped):
     archives.verify(file, "md5", md5)
-  votes = _read_votes(path, scratch, stack)
-  ids = votes["dr7objid"]
-  if unknown := set(samples) - set(votes["sample"]):
+  votes = records.read_votes(
+    files.open_file(path),
+    str(path),
+    ["dr7objid", "sample"],
+    [f"{stem}_count" for stem in GZ2.stems],
+    [f"{stem}_debiased" for stem in GZ2.stems],
+  )
+  ids, sample = votes.pop("dr7objid"), votes.pop("sample")
+  tables.check_ids(str(path), ids)
+  if unknown := set(samples) - set(sample):
     raise UserError(
       f"{path} has no sample {sorted(unknown)[0]!r}: choose from "
-      f"{', '.join(sorted(set(votes['sample'])))}."
+      f"{', '.join(sorted(set(sample)))}."
     )
-  assets = _assets(mapping, ids, scratch, stack)
-  images = archives.open_images([zipped], scratch, stack)
-  wanted = np.isin(votes["sample"], list(samples))
+  assets = _assets(mapping, ids, files)
+  images = files.open_images([zipped])
+  wanted = np.isin(sample, list(samples))
   missing = np.ones(len(ids), bool)
   missing[wanted] = ~images.has_most(assets[wanted], ids[wanted], str(path))
   return records.galaxies(
     images,
     assets,
-    {"id_str": ids, **records.vote_columns(votes)},
+    {"id_str": ids, **votes},
     {
       "repeated id": tables.repeated(ids),
       "another sample": ~wanted,
@@ -76,30 +80,13 @@ def read_release(
   )
 
 
-def _read_votes(path, scratch, stack):
-  table = tables.read_table(
-    archives.open_file(path, scratch, stack),
-    str(path),
-    ["dr7objid", "sample"],
-    records.vote_groups(
-      [f"{stem}_count" for stem in GZ2.stems],
-      [f"{stem}_debiased" for stem in GZ2.stems],
-    ),
-  )
-  tables.check_ids(str(path), table["dr7objid"])
-  return table
-
-
-def _assets(path, ids, scratch, stack):
+def _assets(path, ids, files):
   """The stems of the image files of N ids, str[N]; empty where there is none.
 
   Of an id that the mapping has twice, the first image is taken.
   """
   table = tables.read_table(
-    archives.open_file(path, scratch, stack),
-    str(path),
-    ["objid", "asset_id"],
-    {},
+    files.open_file(path), str(path), ["objid", "asset_id"], {}
   )
   for column in table:
     tables.check_ids(str(path), table[column])

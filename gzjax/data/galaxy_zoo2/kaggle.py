@@ -1,6 +1,5 @@
 """The training set of the Kaggle challenge: its table and its images."""
 
-import contextlib
 from pathlib import Path
 import zipfile
 
@@ -27,32 +26,21 @@ _TOLERANCE = 1e-5
 _MOST_BROKEN = 0.01
 
 
-def read_challenge(
-  folder: Path, scratch: Path, stack: contextlib.ExitStack
-) -> Galaxies:
+def read_challenge(folder: Path, files: archives.Files) -> Galaxies:
   """Reads and checks the files of the challenge.
 
-  Args:
-    folder: has them as they were downloaded, zipped or not, or all of them in
-      one zip.
-    scratch: see `archives.open_zip`.
-    stack: closes the files.
-
-  Returns:
-    `id_str` and `fractions`, f32[37], cumulative.
+  The folder has them as they were downloaded, zipped or not, or all of them in
+  one zip. Records are `id_str` and `fractions`, f32[37], cumulative.
 
   Raises:
     UserError: naming the file or the row and the mend.
   """
   places: list[archives.AnyPath] = [folder]
   if (folder / _BUNDLE).exists():
-    bundle = archives.open_zip(folder / _BUNDLE, scratch, stack)
-    places.append(zipfile.Path(bundle))
+    places.append(zipfile.Path(files.open_zip(folder / _BUNDLE)))
   path = archives.find(places, _TABLE, ORIGIN)
-  ids, fractions = _read_table(path, scratch, stack)
-  images = archives.open_images(
-    [archives.find(places, _IMAGES, ORIGIN)], scratch, stack
-  )
+  ids, fractions = _read_table(path, files)
+  images = files.open_images([archives.find(places, _IMAGES, ORIGIN)])
   return records.galaxies(
     images,
     ids,
@@ -64,9 +52,9 @@ def read_challenge(
   )
 
 
-def _read_table(path, scratch, stack):
+def _read_table(path, files):
   table = tables.read_table(
-    archives.open_file(path, scratch, stack),
+    files.open_file(path),
     str(path),
     ["GalaxyID"],
     {"votes": tables.Numbers(GZ2_KAGGLE.kaggle_columns(), np.float64)},

@@ -1,6 +1,5 @@
 """Folders, zips and zips in zips: the same images, and one-line errors."""
 
-import contextlib
 import hashlib
 import zipfile
 
@@ -16,9 +15,9 @@ STEMS = [str(i) for i in range(6)]
 
 
 @pytest.fixture
-def stack():
-  with contextlib.ExitStack() as stack:
-    yield stack
+def files(tmp_path):
+  with archives.Files(tmp_path / "scratch") as files:
+    yield files
 
 
 def _message(call, *args):
@@ -59,10 +58,10 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_layout_has_the_same_images(layout, tmp_path, stack):
+def test_every_layout_has_the_same_images(layout, tmp_path, files):
   path = LAYOUTS[layout](tmp_path / "manual")
   scratch = tmp_path / "scratch"
-  images = archives.open_images([path], scratch, stack)
+  images = files.open_images([path])
   assert len(images) == len(FILES)
   assert list(images.has([*STEMS, "9", "._1"])) == [True] * 6 + [False] * 2
   order = STEMS[::-1]
@@ -73,53 +72,53 @@ def test_every_layout_has_the_same_images(layout, tmp_path, stack):
   assert not scratch.exists() or not list(scratch.iterdir())
 
 
-def test_many_images_from_threads(tmp_path, stack):
-  files = {f"a/{i}.png": encoded(i, "PNG") for i in range(300)}
-  path = write_zip(tmp_path / "a.zip", files)
-  images = archives.open_images([path], tmp_path, stack)
+def test_many_images_from_threads(tmp_path, files):
+  data = {f"a/{i}.png": encoded(i, "PNG") for i in range(300)}
+  path = write_zip(tmp_path / "a.zip", data)
+  images = files.open_images([path])
   stems = [str(i) for i in range(300)]
-  assert list(images.read(stems, stems)) == list(files.values())
+  assert list(images.read(stems, stems)) == list(data.values())
 
 
-def test_several_zips_are_one_collection(tmp_path, stack):
+def test_several_zips_are_one_collection(tmp_path, files):
   one = write_zip(tmp_path / "1.zip", {"1.png": encoded(1, "PNG")})
   two = write_zip(tmp_path / "2.zip", {"2.png": encoded(2, "PNG")})
-  images = archives.open_images([one, two], tmp_path, stack)
+  images = files.open_images([one, two])
   assert list(images.has(["1", "2", "3"])) == [True, True, False]
 
 
 def test_the_state_changes_with_the_content(tmp_path):
-  def state(files):
-    path = write_zip(tmp_path / "images.zip", files)
-    with contextlib.ExitStack() as stack:
-      return archives.open_images([path], tmp_path, stack).state(STEMS)
+  def state(data):
+    path = write_zip(tmp_path / "images.zip", data)
+    with archives.Files(tmp_path) as files:
+      return files.open_images([path]).state(STEMS)
 
   same = state(FILES)
   assert state(FILES) == same
   assert state({**FILES, "images/3.jpg": encoded(9, "JPEG")}) != same
 
 
-def test_the_same_stem_twice(tmp_path, stack):
+def test_the_same_stem_twice(tmp_path, files):
   one = write_zip(tmp_path / "1.zip", {"a/1.png": b""})
   two = write_zip(tmp_path / "2.zip", {"b/1.jpg": b""})
-  message = _message(archives.open_images, [one, two], tmp_path, stack)
+  message = _message(files.open_images, [one, two])
   assert f"a/1.png in {one}" in message
   assert f"b/1.jpg in {two}" in message
 
 
 @pytest.mark.parametrize("how", ["truncated", "text", "empty"])
-def test_a_zip_that_is_not_whole(tmp_path, stack, how):
+def test_a_zip_that_is_not_whole(tmp_path, files, how):
   path = write_zip(tmp_path / "images.zip", FILES)
   whole = path.read_bytes()
   path.write_bytes(
     {"truncated": whole[:-1000], "text": b"hello", "empty": b""}[how]
   )
-  message = _message(archives.open_images, [path], tmp_path, stack)
+  message = _message(files.open_images, [path])
   assert str(path) in message
   assert "download it again" in message
 
 
-def test_a_damaged_member_is_named(tmp_path, stack):
+def test_a_damaged_member_is_named(tmp_path, files):
   path = tmp_path / "images.zip"
   with zipfile.ZipFile(path, "w") as archive:  # not compressed
     for name, data in FILES.items():
@@ -127,15 +126,15 @@ def test_a_damaged_member_is_named(tmp_path, stack):
   data = path.read_bytes()
   at = data.index(FILES["images/2.jpg"]) + 300
   path.write_bytes(data[:at] + bytes([data[at] ^ 255]) + data[at + 1 :])
-  images = archives.open_images([path], tmp_path, stack)
+  images = files.open_images([path])
   message = _message(list, images.read(STEMS, [f"id{s}" for s in STEMS]))
   assert f"galaxy id2: images/2.jpg in {path} is not a whole" in message
   assert f"download {path} again" in message
 
 
-def test_no_images(tmp_path, stack):
+def test_no_images(tmp_path, files):
   path = write_zip(tmp_path / "images.zip", {"notes.txt": b""})
-  assert "no images" in _message(archives.open_images, [path], tmp_path, stack)
+  assert "no images" in _message(files.open_images, [path])
 
 
 def test_a_missing_file_names_all_spellings_and_the_origin(tmp_path):
@@ -145,11 +144,11 @@ def test_a_missing_file_names_all_spellings_and_the_origin(tmp_path):
   assert "example.org" in message
 
 
-def test_a_file_in_a_zip_stands_alone(tmp_path, stack):
+def test_a_file_in_a_zip_stands_alone(tmp_path, files):
   path = write_zip(tmp_path / "t.zip", {"t.csv": b"a,b"})
-  assert archives.open_file(path, tmp_path, stack).read() == b"a,b"
+  assert files.open_file(path).read() == b"a,b"
   two = write_zip(tmp_path / "two.zip", {"t.csv": b"", "u.csv": b""})
-  assert "2 files" in _message(archives.open_file, two, tmp_path, stack)
+  assert "2 files" in _message(files.open_file, two)
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha256"])
@@ -167,9 +166,9 @@ def test_checksums(tmp_path, algorithm):
   assert "download it again" in message
 
 
-def test_few_images_may_be_missing(tmp_path, stack):
+def test_few_images_may_be_missing(tmp_path, files):
   path = write_zip(tmp_path / "a.zip", {f"{i}.png": b"" for i in range(990)})
-  images = archives.open_images([path], tmp_path, stack)
+  images = files.open_images([path])
   stems = np.asarray([str(i) for i in range(1000)], object)
   ids = np.asarray([f"id{i}" for i in range(1000)], object)
   assert images.has_most(stems, ids, "t.csv").sum() == 990
