@@ -218,7 +218,6 @@ def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):
     budget = strategy.gradient_bytes
     size = positions * width + width // groups * channels
   chunk = min(max(1, budget // (4 * size)), count)
-
   if chunk == count:
     return terms(rows(x), delta)
 

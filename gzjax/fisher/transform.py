@@ -55,7 +55,7 @@ def square_grad(
       the gradients of all examples.
 
   Returns:
-    A function of examples with a leading axis; its result is f32 like params.
+    (params, examples with a leading axis) -> f32 like params.
   """
 
   def of_one(network, params, example):
@@ -72,14 +72,12 @@ def sum_over_examples(
 ) -> Callable[..., PyTree]:
   """Sums what `of_one` makes of `function`'s squaring pullbacks.
 
-  Args:
-    function: (params, example) -> anything differentiable.
-    of_one: (function', params, example) -> a sum of pullbacks of function' to
-      params, whose squares are taken for each pullback.
-    estimator: see `square_grad`.
+  `function(params, example)` is anything differentiable. `of_one(function',
+  params, example)` is a sum of pullbacks of function' to params, whose squares
+  are taken for each pullback.
 
   Returns:
-    (params, examples) -> like params, f32.
+    (params, examples) -> f32 like params.
 
   Raises:
     ValueError: for another estimator.

@@ -90,10 +90,6 @@ def _build_counts(
   return targets.counts(tree, class_answers)
 
 
-def _build_answers(tree: Tree, class_answers: Sequence[int]) -> Target:
-  return targets.answers(tree, class_answers, expects_fractions=True)
-
-
 def _build_branches(
   tree: Tree, class_answers: Sequence[int], *, min_votes: Natural = 0
 ) -> Target:
@@ -113,7 +109,7 @@ TARGETS: Table[Kind] = Table(
     "classes": Kind(_build_classes, _shares_of_all, needs_votes=False),
     "fractions": Kind(targets.fractions, _shares_of_all),
     "counts": Kind(_build_counts, _numbers),
-    "answers": Kind(_build_answers, _shares_of_all),
+    "answers": Kind(targets.answers, _shares_of_all),
     "labels": Kind(targets.labels, _right_or_wrong, _ten_or_some),
     "branches": Kind(_build_branches, _majorities, _hierarchy),
   }

@@ -173,7 +173,7 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
 
 
 def answers(
-  tree: Tree, class_answers: Sequence[int], *, expects_fractions: bool
+  tree: Tree, class_answers: Sequence[int], expects_fractions: bool = True
 ) -> Target:
   """The answers to each question, by a softmax over them.
 
