@@ -15,7 +15,6 @@ import optax
 
 from benchmarks import timing
 from gzjax import models
-from gzjax.models.prediction import make_predict_step
 from gzjax.morphology import campaigns
 from gzjax.objectives import targets
 from gzjax.training.step import init_state, make_train_step
@@ -67,7 +66,7 @@ def _runs(name, model, tree, batch, size):
   tx = optax.adam(1e-4)
   target = targets.answers(tree, (0, 1, 2), expects_fractions=False)
   step = make_train_step(apply_fn, target.objective, tx, key=jax.random.key(1))
-  predict = make_predict_step(apply_fn)
+  predict = models.make_predict_step(apply_fn)
   # Steps donate their state; predictions keep parameters of their own.
   kept = jax.tree.map(jax.numpy.copy, params)
   state = init_state(params, batch_stats, tx)

@@ -14,7 +14,6 @@ import numpy as np
 from gzjax import models, sharding
 from gzjax.data import feed as feeds
 from gzjax.data.augment import NO_AUGMENTATION, Augmentation
-from gzjax.models import prediction
 from gzjax.objectives import losses, targets
 from gzjax.objectives.targets import Prediction, Target
 from gzjax.types import ApplyFn, Objective, PyTree, TrainState
@@ -112,8 +111,8 @@ class Problem(NamedTuple):
     """
     learns = self.target.learns
     if learns in self.columns.mended:
-      return losses.with_entry(learns, f"mended_{learns}")(
-        self.target.objective
+      return losses.with_entry(
+        self.target.objective, learns, f"mended_{learns}"
       )
     return losses.on_classes(self.target.class_logits, losses.mended_label)
 
@@ -265,9 +264,9 @@ def logits_of(
   """The same for any galaxies that a feed has."""
   size = -(-_PREDICT_BATCH // feed.mesh.size) * feed.mesh.size
   batches = feeds.ordered_rows(rows, size)
-  predict_step = prediction.make_predict_step(apply_fn)
+  predict_step = models.make_predict_step(apply_fn)
   found = [
-    prediction.predict(
+    models.predict(
       predict_step, network.state, feed.batches(batches, turn=turn)
     )
     for turn in range(views)

@@ -17,12 +17,14 @@ import numpy as np
 
 from gzjax import models, sharding
 from gzjax.fisher import squares, transform
-from gzjax.fisher.cotangents import Kind, make_cotangents
 from gzjax.objectives import likelihoods, losses
 from gzjax.progress import progress
 from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
 
 Estimator = Literal["exact", "vmap", "signs", "batch_mean"]
+Kind = Literal["empirical", "true", "sampled"]
+# (logits f32[K], example, key) -> f32[R,K]
+Cotangents = Callable[[jax.Array, Batch, jax.Array], jax.Array]
 
 
 @jax.jit  # one program, not one for each shape
@@ -109,9 +111,7 @@ def signs_with_error(
   batches: Iterable[Batch],
   *,
   spec: Spec = Spec(),  # noqa: B008
-  mesh: Mesh | None = None,
-  key: jax.Array | None = None,
-  total: int | None = None,
+  **options: Any,
 ) -> tuple[Fisher, PyTree]:
   """The random-sign estimate and the standard error of its sums.
 
@@ -120,21 +120,14 @@ def signs_with_error(
   variance 2 f^2 - 2 sum_n g_n^4 of s^2. As E[s^4] = 3 f^2 - 2 sum_n g_n^4,
   2/3 s^4 is an estimate of it that errs to the safe side, by 2/3 sum_n g_n^4.
 
-  Args:
-    model: and the others, as of `fisher_diagonal`.
-    variables: params and batch_stats.
-    batches: the examples.
-    spec: its microbatch is the size of a group; 0 takes a device's share of a
-      batch. The estimator is "signs", whatever it names.
-    mesh: the devices.
-    key: of the signs.
-    total: number of batches.
+  The arguments are those of `fisher_diagonal`. The spec's microbatch is a group
+  (0: a device's share of a batch); its estimator does not count.
 
   Returns:
     (the estimate, the standard error of each entry of `sum_sq`, f32).
   """
   spec = spec._replace(estimator="signs", with_error=True)
-  sums = _accumulated(spec, model, variables, batches, mesh, key, total)
+  sums = _accumulated(spec, model, variables, batches, **options)
   error = jax.tree.map(lambda q: jnp.sqrt(2 / 3 * q), sums.fourth)
   return Fisher(sums.count, sums.sum_sq), error
 
@@ -147,7 +140,9 @@ class Sums(NamedTuple):
   fourth: PyTree  # sum of s^4 of the signs; () if not asked for
 
 
-def _accumulated(spec, model, variables, batches, mesh, key, total) -> Sums:
+def _accumulated(
+  spec, model, variables, batches, mesh=None, key=None, total=None
+) -> Sums:
   mesh = mesh or sharding.make_mesh()
   if total is None and isinstance(batches, Sized):
     total = len(batches)
@@ -166,6 +161,47 @@ def _accumulated(spec, model, variables, batches, mesh, key, total) -> Sums:
     sums = accumulate(sums, *rest, sharding.shard_batch(mesh, batch))
     jax.block_until_ready(sums.count)
   return total_over_devices(sums)
+
+
+def make_cotangents(spec: Spec) -> Cotangents:
+  """Which Fisher: the cotangents c_r of one example's logits.
+
+  Its Fisher diagonal is sum_r (J^T c_r)^2, J the Jacobian of the logits. The
+  empirical Fisher has one cotangent, the gradient of the loss of the given
+  label; the true one, an expectation over the labels that the model itself
+  expects, has the columns of any factor S of the logits' Fisher matrix S S^T;
+  the sampled one has the gradient of the loss of a drawn label.
+
+  Raises:
+    ValueError: for another kind, or a true one that has no closed form.
+  """
+
+  def gradient(logits, example, key):
+    del key
+
+    def loss(logits):
+      batch = jax.tree.map(lambda x: x[None], dict(example))
+      return spec.objective(logits[None], batch)[0]
+
+    return jax.grad(loss)(logits)[None]
+
+  factor, sample = spec.likelihood
+  if spec.kind == "empirical":
+    return gradient
+  if spec.kind == "sampled":
+    return lambda logits, example, key: gradient(
+      logits, sample(key, logits, example), key
+    )
+  if spec.kind != "true":
+    raise ValueError(
+      f"kind is {spec.kind!r}: choose empirical, true or sampled."
+    )
+  if factor is None:
+    raise ValueError(
+      'This likelihood has no closed form for kind="true": choose '
+      'kind="sampled".'
+    )
+  return lambda logits, example, key: factor(logits, example)
 
 
 # These are cached, so that the next call with the same arguments compiles
@@ -202,12 +238,9 @@ def _complete(batch: Batch, mesh: Mesh, seen: int) -> dict[str, Any]:
     "id": np.arange(seen, seen + count, dtype=np.int32),
     **batch,
   }
-  missing = -count % mesh.size
-  if not missing:
+  if count % mesh.size == 0:
     return full
-  return jax.tree.map(
-    lambda x: jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)), full
-  )
+  return jax.tree.map(lambda x: squares.padded(x, mesh.size), full)
 
 
 @lru_cache(maxsize=8)
@@ -221,15 +254,18 @@ def make_accumulate(
   add = {"signs": _add_signs, "batch_mean": _add_batch_mean}.get(
     spec.estimator, _add_squares
   )
-  cotangents = make_cotangents(spec.kind, spec.objective, spec.likelihood)
+  cotangents = make_cotangents(spec)
   microbatch = spec.microbatch
   if not microbatch and spec.estimator == "vmap":
     microbatch = 1 if mesh.devices.flat[0].platform == "cpu" else 32
 
   def on_device(sums, params, batch_stats, key, batch):
+    def network(params, image):
+      return apply_fn(params, batch_stats, image, train=False)[0]
+
     def add_chunk(sums, chunk):
       keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chunk["id"])
-      new = add(apply_fn, cotangents, spec, params, batch_stats, chunk, keys)
+      new = add(network, cotangents, spec, params, chunk, keys)
       return jax.tree.map(lambda s, x: s + x[None], sums, new), None
 
     count = len(batch["valid"])
@@ -256,18 +292,12 @@ def make_accumulate(
   )
 
 
-def _add_squares(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
+def _add_squares(network, cotangents, spec, params, batch, keys):
   """The sums of squares over a chunk, example by example."""
-
-  def network(params, batch_stats, image):
-    logits, _ = apply_fn(params, batch_stats, image[None], train=False)
-    return logits[0]
 
   def of_one(network, params, inputs):
     example, key = inputs
-    logits, pullback = jax.vjp(
-      lambda p: network(p, batch_stats, example["image"]), params
-    )
+    logits, pullback = jax.vjp(lambda p: network(p, example["image"]), params)
     rows = cotangents(logits.astype(jnp.float32), example, key)
     rows = (rows * example["valid"]).astype(logits.dtype)
     if len(rows) == 1:
@@ -279,53 +309,56 @@ def _add_squares(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
     zero = jax.tree.map(jnp.zeros_like, params)
     return lax.scan(add, zero, rows, unroll=len(rows) < 4)[0]
 
-  summed = transform.sum_over_examples(network, of_one, spec.estimator)
+  summed = transform.sum_over_examples(
+    lambda params, image: network(params, image[None])[0],
+    of_one,
+    spec.estimator,
+  )
   return Sums(jnp.sum(batch["valid"]), summed(params, (batch, keys)), ())
 
 
-def _add_batch_mean(
-  apply_fn, cotangents, spec, params, batch_stats, batch, keys
-):
+def _add_batch_mean(network, cotangents, spec, params, batch, keys):
   """(gradient of the mean loss of the whole batch, over all devices)^2."""
   count = jnp.sum(batch["valid"])
   whole = jnp.maximum(lax.psum(count, sharding.DATA_AXIS), 1)
 
-  def network(params):
-    return apply_fn(params, batch_stats, batch["image"], train=False)[0]
+  def summed(rows, key):
+    del key
+    return jnp.sum(rows, axis=0) / whole
 
-  logits, pullback = jax.vjp(network, params)
-  rows = jax.vmap(lambda *args: jnp.sum(cotangents(*args), axis=0))(
-    logits.astype(jnp.float32), batch, keys
-  )
-  rows = rows * batch["valid"][:, None] / whole
-  (gradient,) = pullback(rows.astype(logits.dtype))
+  gradient = _pulled_back(summed, network, cotangents, params, batch, keys)
   gradient = lax.psum(gradient, sharding.DATA_AXIS)
-  devices = lax.axis_size(sharding.DATA_AXIS)
   # Every device has the whole square, and their parts will be added.
-  squared = jax.tree.map(
-    lambda g: jnp.square(g.astype(jnp.float32)) / devices, gradient
-  )
+  devices = lax.axis_size(sharding.DATA_AXIS)
+  squared = jax.tree.map(lambda g: g / devices, _squared(gradient))
   return Sums(count, squared, ())
 
 
-def _add_signs(apply_fn, cotangents, spec, params, batch_stats, batch, keys):
+def _add_signs(network, cotangents, spec, params, batch, keys):
   """(sum_n e_n g_n)^2 over a chunk, with its square where asked for."""
 
-  def network(params):
-    return apply_fn(params, batch_stats, batch["image"], train=False)[0]
-
-  logits, pullback = jax.vjp(network, params)
-
-  def signed(logits, example, key):
-    rows = cotangents(logits.astype(jnp.float32), example, key)
+  def signed(rows, key):
     # Another key than that of a drawn label.
-    signs = jax.random.rademacher(
-      jax.random.fold_in(key, 1), (len(rows), 1), rows.dtype
-    )
-    total = jnp.sum(signs * rows, axis=0) * example["valid"]
-    return total.astype(logits.dtype)
+    key = jax.random.fold_in(key, 1)
+    signs = jax.random.rademacher(key, (len(rows), 1), rows.dtype)
+    return jnp.sum(signs * rows, axis=0)
 
-  (gradient,) = pullback(jax.vmap(signed)(logits, batch, keys))
-  second = jax.tree.map(lambda g: jnp.square(g.astype(jnp.float32)), gradient)
-  fourth = jax.tree.map(jnp.square, second) if spec.with_error else ()
+  gradient = _pulled_back(signed, network, cotangents, params, batch, keys)
+  second = _squared(gradient)
+  fourth = _squared(second) if spec.with_error else ()
   return Sums(jnp.sum(batch["valid"]), second, fourth)
+
+
+def _pulled_back(join, network, cotangents, params, batch, keys):
+  """A chunk's sum of pullbacks, of each example's `join(cotangents, key)`."""
+
+  def row(logits, example, key):
+    rows = cotangents(logits.astype(jnp.float32), example, key)
+    return (join(rows, key) * example["valid"]).astype(logits.dtype)
+
+  logits, pullback = jax.vjp(lambda p: network(p, batch["image"]), params)
+  return pullback(jax.vmap(row)(logits, batch, keys))[0]
+
+
+def _squared(tree):
+  return jax.tree.map(lambda x: jnp.square(x.astype(jnp.float32)), tree)

@@ -32,14 +32,9 @@ def provenance(
 ) -> dict[str, str]:
   """What to store beside a Fisher; equal records mean equal Fishers.
 
-  Args:
-    variables: parameters and stored statistics of the network.
-    examples: their rows in the data set and their labels.
-    dataset: the fingerprint of the data set.
-    objective: the name of the loss.
-    kind: see `Spec`.
-    estimator: see `Spec`.
-    key_data: of the PRNG key, where the estimate is random.
+  The variables are parameters and stored statistics, the examples their rows in
+  the data set, of which `dataset` is the fingerprint, and their labels;
+  `key_data` is that of the PRNG key, where the estimate is random.
   """
   return {
     "kind": kind,

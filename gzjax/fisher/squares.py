@@ -29,23 +29,15 @@ SquareRule = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 class Strategy(NamedTuple):
-  """How a platform sums the squares of a layer's per-example gradients.
+  """How a platform sums the squares of a layer's per-example gradients."""
 
-  Attributes:
-    pair_positions: up to so many output positions, products of pairs of
-      positions are summed (one matrix product) in place of gradients.
-    pair_bytes: memory for those products, of one chunk of examples.
-    gradient_bytes: memory for patches and gradients of one chunk; 0 takes one
-      example at a time.
-    unroll: chunks between two sweeps over the sum, at most,
-    unroll_bytes: and so many that their gradients fit here.
-  """
-
+  # Up to so many output positions, products of pairs of positions are summed
+  # (one matrix product) in place of gradients.
   pair_positions: int
-  pair_bytes: int
-  gradient_bytes: int
-  unroll: int
-  unroll_bytes: int
+  pair_bytes: int  # for those products, of one chunk of examples
+  gradient_bytes: int  # for patches and gradients of a chunk; 0: one example
+  unroll: int  # chunks between two sweeps over the sum, at most,
+  unroll_bytes: int  # and so many that their gradients fit here
 
 
 # A CPU squares each gradient while it is in the cache. The figures behind
@@ -90,15 +82,12 @@ tap.defvjp(
 def squaring(
   operation: Bilinear, rule: SquareRule | None
 ) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-  """`operation` with the squared gradient as the cotangent of the kernel.
-
-  Args:
-    operation: for one example.
-    rule: the sum over examples; None takes them one after the other.
+  """`operation` of one example, with squares as cotangents of the kernel.
 
   Returns:
     (x, kernel, one) -> y, to differentiate and then to `vmap` over examples:
-    the cotangent of the kernel is their sum of squares, the same for all.
+    the cotangent of the kernel is their sum of squares, the same for all, by
+    the rule, or for None one example after the other.
   """
 
   def square(x, kernel, delta, one):
@@ -121,8 +110,7 @@ def squaring(
       value if batched else jnp.broadcast_to(value, (axis_size, *value.shape))
       for value, batched in ((x, in_batched[0]), (delta, in_batched[2]))
     )
-    total = rule(x, delta) if rule else one_by_one(x, kernel, delta)
-    return total, False
+    return rule(x, delta) if rule else one_by_one(x, kernel, delta), False
 
   def backward(residuals, delta):
     x, kernel, one = residuals
@@ -141,10 +129,7 @@ def dot_rule(
 ) -> SquareRule | None:
   """The rule of `lax.dot_general` with a kernel; None if it has batch axes.
 
-  Args:
-    dimension_numbers: of the call.
-    kernel_shape: of the operand that is the kernel.
-    kernel_first: the kernel is the left operand, not the right one.
+  With `kernel_first` the kernel is the left operand, not the right one.
   """
   contracted, batch_axes = dimension_numbers
   if any(batch_axes):
@@ -177,9 +162,7 @@ def conv_rule(
 ) -> SquareRule | None:
   """The rule of a convolution; None unless of NHWC images and HWIO kernel.
 
-  Args:
-    params: of the primitive `lax.conv_general_dilated_p`.
-    kernel_shape: (height, width, inputs / groups, outputs).
+  `params` are those of the primitive `lax.conv_general_dilated_p`.
   """
   layout = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
   if (
@@ -235,12 +218,12 @@ def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):
     budget = strategy.gradient_bytes
     size = positions * width + width // groups * channels
   chunk = min(max(1, budget // (4 * size)), count)
+  if chunk == count:
+    return terms(rows(x), delta)
 
   def add(total, part):
     return total + terms(rows(part[0]), part[1]), None
 
-  if chunk == count:
-    return terms(rows(x), delta)
   parts = in_chunks(x, chunk), in_chunks(delta, chunk)
   like = jax.eval_shape(lambda p: terms(rows(p[0][0]), p[1][0]), parts)
   start = jnp.zeros(like.shape, jnp.float32)
@@ -251,9 +234,13 @@ def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):
 
 def in_chunks(values: jax.Array, size: int) -> jax.Array:
   """[n,...] -> [chunks,size,...]; what is missing is padded with zeros."""
+  return padded(values, size).reshape(-1, size, *values.shape[1:])
+
+
+def padded(values: jax.Array, size: int) -> jax.Array:
+  """[n,...] with zeros up to a multiple of `size`."""
   missing = -len(values) % size
-  padded = jnp.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1))
-  return padded.reshape(-1, size, *values.shape[1:])
+  return jnp.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1))
 
 
 def _products(rows, delta):
@@ -276,10 +263,8 @@ def _pair_products(rows, delta):
   rows, delta = rows.astype(jnp.float32), delta.astype(jnp.float32)
   left = rows[:, first] * rows[:, second]
   right = delta[:, first] * delta[:, second] * weight[None]
-  total = _dot(
-    left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
-  )
-  return jnp.maximum(total, 0)
+  left, right = (x.reshape(-1, x.shape[-1]) for x in (left, right))
+  return jnp.maximum(_dot(left, right), 0)
 
 
 def _grouped_products(groups, group_inputs):

@@ -39,7 +39,7 @@ class UnknownUseError(UserError):
 class _Kernel(NamedTuple):
   """A parameter whose entries were only renamed since it entered."""
 
-  leaf: int
+  path: tuple[Any, ...]  # of the parameter
   value: jax.Array
   dtype: jnp.dtype  # that the function sees
 
@@ -55,8 +55,7 @@ def square_grad(
       the gradients of all examples.
 
   Returns:
-    A function of params and of examples with a leading axis; its result is
-    like params, f32.
+    (params, examples with a leading axis) -> f32 like params.
   """
 
   def of_one(network, params, example):
@@ -73,14 +72,12 @@ def sum_over_examples(
 ) -> Callable[..., PyTree]:
   """Sums what `of_one` makes of `function`'s squaring pullbacks.
 
-  Args:
-    function: (params, example) -> anything differentiable.
-    of_one: (function', params, example) -> a sum of pullbacks of function' to
-      params, whose squares are taken for each pullback.
-    estimator: see `square_grad`.
+  `function(params, example)` is anything differentiable. `of_one(function',
+  params, example)` is a sum of pullbacks of function' to params, whose squares
+  are taken for each pullback.
 
   Returns:
-    (params, examples) -> like params, f32.
+    (params, examples) -> f32 like params.
 
   Raises:
     ValueError: for another estimator.
@@ -135,21 +132,16 @@ def square_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
 
   def squared(one: jax.Array, params: PyTree, *args: Any) -> Any:
     closed, shape = jax.make_jaxpr(function, return_shape=True)(params, *args)
-    leaves = jax.tree.leaves_with_path(params)
-    names = [
-      jax.tree_util.keystr(path, simple=True, separator="/")
-      for path, _ in leaves
-    ]
-    interpreter = _Interpreter(names, one)
     kernels = [
-      _Kernel(i, leaf, leaf.dtype) for i, (_, leaf) in enumerate(leaves)
+      _Kernel(path, leaf, leaf.dtype)
+      for path, leaf in jax.tree.leaves_with_path(params)
     ]
-    outputs = interpreter.run(
+    outputs = _Interpreter(one).run(
       closed.jaxpr, closed.consts, [*kernels, *jax.tree.leaves(args)]
     )
     for output in outputs:
       if isinstance(output, _Kernel):
-        raise interpreter.unknown(output, "as a result")
+        raise _unknown(output, "as a result")
     return jax.tree.unflatten(jax.tree.structure(shape), outputs)
 
   return squared
@@ -158,17 +150,9 @@ def square_kernels(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Interpreter:
   """Evaluates a jaxpr; sees to it that no parameter is used twice."""
 
-  def __init__(self, names: list[str], one: jax.Array):
-    self._names = names
+  def __init__(self, one: jax.Array):
     self._one = one
-    self._used: set[int] = set()
-
-  def unknown(self, kernel: _Kernel, how: str) -> UnknownUseError:
-    return UnknownUseError(
-      f"The exact Fisher diagonal has no rule for the parameter "
-      f"{self._names[kernel.leaf]!r}: it is used {how}. Choose "
-      'estimator="vmap", which is slower and takes any network.'
-    )
+    self._used: set[tuple[Any, ...]] = set()
 
   def run(
     self, jaxpr: core.Jaxpr, consts: Sequence[Any], args: Sequence[Any]
@@ -204,7 +188,7 @@ class _Interpreter:
       return _bind(eqn, *map(self._tap, inputs))
     if name in _BILINEAR and len(kernels) == 1:
       return [self._apply(eqn, *inputs)]
-    raise self.unknown(kernels[0], f"in {name}")
+    raise _unknown(kernels[0], f"in {name}")
 
   def _tap(self, x):
     if not isinstance(x, _Kernel):
@@ -213,24 +197,24 @@ class _Interpreter:
     return squares.tap(x.value, self._one).astype(x.dtype)
 
   def _use(self, kernel):
-    if kernel.leaf in self._used:
-      raise self.unknown(kernel, "twice")
-    self._used.add(kernel.leaf)
+    if kernel.path in self._used:
+      raise _unknown(kernel, "twice")
+    self._used.add(kernel.path)
 
   def _apply(self, eqn, left, right):
     """A convolution or a matrix product with one kernel."""
-    if isinstance(left, _Kernel) and eqn.primitive.name != "dot_general":
-      raise self.unknown(left, "as an image to convolve")
     kernel_first = isinstance(left, _Kernel)
     kernel, x = (left, right) if kernel_first else (right, left)
-    self._use(kernel)
     shape = kernel.value.shape
     if eqn.primitive.name == "dot_general":
       rule = squares.dot_rule(
         eqn.params["dimension_numbers"], shape, kernel_first=kernel_first
       )
+    elif kernel_first:
+      raise _unknown(kernel, "as an image to convolve")
     else:
       rule = squares.conv_rule(eqn.params, shape)
+    self._use(kernel)
 
     def operation(x, value):
       operands = [x, value.astype(kernel.dtype)]
@@ -239,6 +223,15 @@ class _Interpreter:
       return _bind(eqn, *operands)[0]
 
     return squares.squaring(operation, rule)(x, kernel.value, self._one)
+
+
+def _unknown(kernel, how):
+  name = jax.tree_util.keystr(kernel.path, simple=True, separator="/")
+  return UnknownUseError(
+    f"The exact Fisher diagonal has no rule for the parameter {name!r}: it is "
+    f'used {how}. Choose estimator="vmap", which is slower and takes any '
+    "network."
+  )
 
 
 def _bind(eqn, *inputs):

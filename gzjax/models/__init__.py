@@ -1,7 +1,7 @@
 """Networks; the only modules that import flax."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 import inspect
 import re
 from typing import Any, Literal
@@ -9,13 +9,14 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gzjax.models.cnn import CNN
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.layers import ConvForm
 from gzjax.models.resnet import RESNETS
 from gzjax.registry import Positive, Table
-from gzjax.types import ApplyFn, PyTree
+from gzjax.types import ApplyFn, Batch, PyTree, TrainState
 
 MODELS = RESNETS | EFFICIENTNETS | {"cnn": CNN}
 # Channels of a ResNet's first stage as published: a width of 1 of the others.
@@ -23,9 +24,10 @@ _WIDTH = 64
 _Dtype = Literal["float32", "bfloat16"]
 
 
-def _dropout(share: float) -> dict[str, Any]:
-  """The argument of a network; it is left out below 0."""
-  return {"dropout": share} if share >= 0 else {}
+def _common(outputs: int, dtype: str, dropout: float) -> dict[str, Any]:
+  """Arguments of any network; a dropout below 0 is left out."""
+  common = {"num_classes": outputs, "dtype": jnp.dtype(dtype)}
+  return common | ({"dropout": dropout} if dropout >= 0 else {})
 
 
 def _resnet(
@@ -60,14 +62,12 @@ def _resnet(
   """
   del questions
   return make(
-    num_classes=outputs,
+    **_common(outputs, dtype, dropout),
     width=width,
     small_stem=small_stem,
     zero_gamma=zero_gamma,
-    dtype=jnp.dtype(dtype),
     head=head,
     conv_form=conv_form,
-    **_dropout(dropout),
   )
 
 
@@ -83,13 +83,8 @@ def _efficientnet(
 ) -> nn.Module:
   """An EfficientNetV2; its settings are those of `_resnet`."""
   del questions
-  return make(
-    num_classes=outputs,
-    width=width / _WIDTH,
-    dtype=jnp.dtype(dtype),
-    conv_form=conv_form,
-    **_dropout(dropout),
-  )
+  common = _common(outputs, dtype, dropout)
+  return make(**common, width=width / _WIDTH, conv_form=conv_form)
 
 
 def _cnn(
@@ -116,38 +111,29 @@ def _cnn(
     conv_form: see `layers.conv2d`.
   """
   return CNN(
-    num_classes=outputs,
+    **_common(outputs, dtype, dropout),
     width=width / _WIDTH,
     hidden=hidden,
     networks=questions if per_question else (),
-    dtype=jnp.dtype(dtype),
     conv_form=conv_form,
-    **_dropout(dropout),
   )
 
 
 # (outputs, questions, **settings) -> linen module
 NETWORKS: Table[Callable[..., nn.Module]] = Table(
-  {
-    **{name: partial(_resnet, make) for name, make in RESNETS.items()},
-    **{
-      name: partial(_efficientnet, make) for name, make in EFFICIENTNETS.items()
-    },
-    "cnn": _cnn,
-  }
+  {name: partial(_resnet, make) for name, make in RESNETS.items()}
+  | {name: partial(_efficientnet, make) for name, make in EFFICIENTNETS.items()}
+  | {"cnn": _cnn}
 )
 
 
 def build(
   name: str, outputs: int, questions: tuple[int, ...] = (), **settings: Any
 ) -> nn.Module:
-  """A network of `NETWORKS`.
+  """A network of `NETWORKS` with K = `outputs` logits.
 
-  Args:
-    name: its row.
-    outputs: K, the number of logits.
-    questions: logits of each question of a tree, K in all.
-    settings: keyword-only arguments of the row.
+  The settings are keyword-only arguments of its row; `questions` are the logits
+  of each question of a tree, K in all.
 
   Raises:
     SettingError: for an unknown name, or a setting that cannot be.
@@ -215,3 +201,34 @@ def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:
   mode = {"train": False} if _takes_train(model) else {}
   variables = jax.jit(lambda key: model.init(key, image, **mode))(key)
   return variables["params"], variables.get("batch_stats", {})
+
+
+# Cached, so that the next call with the same network compiles nothing.
+@lru_cache(maxsize=8)
+def make_predict_step(
+  apply_fn: ApplyFn,
+) -> Callable[[PyTree, PyTree, Batch], jax.Array]:
+  """(params, batch_stats, batch) -> logits f32[B,K], stored statistics."""
+
+  @jax.jit
+  def predict_step(params, batch_stats, batch):
+    return apply_fn(params, batch_stats, batch["image"], train=False)[0]
+
+  return predict_step
+
+
+def predict(
+  predict_step: Callable[[PyTree, PyTree, Batch], jax.Array],
+  state: TrainState,
+  batches: Iterable[Batch],
+) -> np.ndarray:
+  """Logits of all valid examples in the order of `batches`, f32[N,K]."""
+  kept: list[tuple[jax.Array, jax.Array]] = []
+  for batch in batches:
+    logits = predict_step(state.params, state.batch_stats, batch)
+    kept.append((logits, batch["valid"]))
+    # No loop runs far ahead of the devices, see `training.step`.
+    jax.block_until_ready(kept[-2:-1])
+  return np.concatenate(
+    [logits[valid > 0] for logits, valid in jax.device_get(kept)]
+  )

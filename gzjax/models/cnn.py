@@ -15,9 +15,6 @@ import jax.numpy as jnp
 
 from gzjax.models import layers
 
-# (features, name=...) -> features.
-Layer = Callable[..., jax.Array]
-
 # Of the convolutions; each is followed by a pooling that halves the map.
 _CHANNELS = (32, 64, 128)
 # Edge of the smallest image of which the last pooling leaves a pixel.
@@ -25,13 +22,10 @@ SMALLEST = 2 ** len(_CHANNELS)
 
 
 class SideBySide(nn.Module):
-  """The same layer of several networks: `net0`, `net1`, and so on.
+  """The same layer of several networks: `net0`, `net1`, and so on."""
 
-  Attributes:
-    of_each: the layer of each network.
-  """
-
-  of_each: Sequence[Layer]
+  # (features, name=...) -> features.
+  of_each: Sequence[Callable[..., jax.Array]]
 
   @nn.compact
   def __call__(self, inputs: Sequence[jax.Array]) -> list[jax.Array]:
@@ -42,28 +36,18 @@ class SideBySide(nn.Module):
 
 
 class CNN(nn.Module):
-  """Three 3x3 convolutions, each with a 2x2 max pooling, and two dense layers.
+  """3x3 convolutions, each with a 2x2 max pooling, and two dense layers."""
 
-  Attributes:
-    num_classes: K, the number of logits.
-    width: factor of all channels.
-    hidden: outputs of the first dense layer, before the factor.
-    dropout: the share of the inputs of either dense layer that a training step
-      with a key sets to 0.
-    networks: logits of each of several networks that share nothing; they sum
-      to K. A layer then holds that of each network, so that the last layer is
-      the last one of all of them. (): a single one.
-    dtype: of the computation; parameters stay float32.
-    conv_form: see `layers.conv2d`.
-  """
-
-  num_classes: int
-  width: float = 1.0
-  hidden: int = 128
-  dropout: float = 0.25
+  num_classes: int  # K, the number of logits
+  width: float = 1.0  # factor of all channels
+  hidden: int = 128  # outputs of the first dense layer, before the factor
+  dropout: float = 0.25  # of either dense layer's inputs, see `layers.dropout`
+  # Logits of each of several networks that share nothing; they sum to K. A
+  # layer then holds that of each network, so that the last layer is the last
+  # one of all of them. (): a single one.
   networks: tuple[int, ...] = ()
-  dtype: Any = jnp.float32
-  conv_form: layers.ConvForm = "auto"
+  dtype: Any = jnp.float32  # of the computation; parameters stay float32
+  conv_form: layers.ConvForm = "auto"  # see `layers.conv2d`
 
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
@@ -79,16 +63,12 @@ class CNN(nn.Module):
       )
     scaled = partial(layers.scaled, self.width)
     dropout = layers.dropout(self, self.dropout, train)
+    make_conv = partial(
+      layers.conv, form=self.conv_form, dtype=self.dtype, use_bias=True
+    )
 
     def conv(x, *, channels, name):
-      return layers.conv(
-        channels,
-        3,
-        form=self.conv_form,
-        dtype=self.dtype,
-        use_bias=True,
-        name=name,
-      )(x)
+      return make_conv(channels, 3, name=name)(x)
 
     count = len(outputs)
     xs = [image.astype(self.dtype)] * count

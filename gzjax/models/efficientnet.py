@@ -19,105 +19,68 @@ from gzjax.models import layers
 
 
 class BlockRow(NamedTuple):
-  """Blocks of one width; the first one has the stride.
+  """Blocks of one width; the first one has the stride."""
 
-  Attributes:
-    fused: `FusedMBConv`, otherwise `MBConv`.
-    expansion: of the channels inside a block.
-    stride: of the first block.
-    channels: of the output.
-    blocks: how many.
+  fused: bool  # see `Block`
+  expansion: int  # of the channels inside a block
+  stride: int
+  channels: int  # of the output
+  blocks: int  # how many
+
+
+class Block(nn.Module):
+  """MBConv: 1x1 (expands), 3x3 depthwise (strided), squeeze-excitation, 1x1.
+
+  A fused one has a 3x3 (expands, strided) in place of all but the last; with an
+  expansion of 1 that is all of it.
   """
 
   fused: bool
   expansion: int
   stride: int
   channels: int
-  blocks: int
-
-
-class FusedMBConv(nn.Module):
-  """A 3x3 convolution (strided) that expands, and a 1x1 back to `channels`.
-
-  With an expansion of 1 the first one is all.
-  """
-
-  expansion: int
-  stride: int
-  channels: int
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
   drop_rate: float
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    alone = self.expansion == 1
+    alone = self.fused and self.expansion == 1
     width = self.channels if alone else x.shape[-1] * self.expansion
-    y = self.conv(width, 3, self.stride, name="expand_conv")(x)
+    first = (3, self.stride) if self.fused else (1, 1)
+    y = self.conv(width, *first, name="expand_conv")(x)
     y = nn.silu(self.norm(name="expand_norm")(y))
+    if not self.fused:
+      y = self.conv(width, 3, self.stride, groups=width, name="depthwise_conv")(
+        y
+      )
+      y = nn.silu(self.norm(name="depthwise_norm")(y))
+      gate = jnp.mean(y, axis=(1, 2), keepdims=True)
+      squeezed = max(1, x.shape[-1] // 4)
+      gate = self.conv(squeezed, 1, use_bias=True, name="squeeze")(gate)
+      gate = self.conv(width, 1, use_bias=True, name="excite")(nn.silu(gate))
+      y = nn.sigmoid(gate) * y
     if not alone:
       y = self.conv(self.channels, 1, name="project_conv")(y)
       y = self.norm(name="project_norm")(y)
-    return _residual(self, x, y, train)
-
-
-class MBConv(nn.Module):
-  """1x1 (expands), 3x3 depthwise (strided), squeeze-excitation, 1x1."""
-
-  expansion: int
-  stride: int
-  channels: int
-  conv: Callable[..., nn.Module]
-  norm: Callable[..., nn.Module]
-  drop_rate: float
-
-  @nn.compact
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    width = x.shape[-1] * self.expansion
-    y = self.conv(width, 1, name="expand_conv")(x)
-    y = nn.silu(self.norm(name="expand_norm")(y))
-    y = self.conv(width, 3, self.stride, groups=width, name="depthwise_conv")(y)
-    y = nn.silu(self.norm(name="depthwise_norm")(y))
-    gate = jnp.mean(y, axis=(1, 2), keepdims=True)
-    squeezed = max(1, x.shape[-1] // 4)
-    gate = self.conv(squeezed, 1, use_bias=True, name="squeeze")(gate)
-    gate = self.conv(width, 1, use_bias=True, name="excite")(nn.silu(gate))
-    y = self.conv(self.channels, 1, name="project_conv")(nn.sigmoid(gate) * y)
-    y = self.norm(name="project_norm")(y)
-    return _residual(self, x, y, train)
-
-
-def _residual(block, x, y, train):
-  if block.stride > 1 or x.shape != y.shape:
-    return y
-  return x + layers.dropout(block, block.drop_rate, train, whole_rows=True)(y)
+    if self.stride > 1 or x.shape != y.shape:
+      return y
+    return x + layers.dropout(self, self.drop_rate, train, whole_rows=True)(y)
 
 
 class EfficientNet(nn.Module):
-  """An EfficientNetV2 for RGB images.
+  """An EfficientNetV2 for RGB images."""
 
-  Attributes:
-    stages: from the input to the output; all but the channels is fixed.
-    num_classes: K, the number of logits.
-    width: factor of all channels.
-    last_channels: inputs of the head, before the factor.
-    dropout: the share of the head's inputs that a training step with a key
-      sets to 0.
-    stochastic_depth: of N residual branches such a step drops the one of
-      block i = 0, 1, ... for a share `stochastic_depth` * i / N of the
-      examples, each on its own.
-    dtype: of the computation; parameters and statistics stay float32.
-    conv_form: see `layers.conv2d`.
-  """
-
-  stages: tuple[BlockRow, ...]
-  num_classes: int
-  width: float = 1.0
-  last_channels: int = 1280
-  dropout: float = 0.2
+  stages: tuple[BlockRow, ...]  # all but the channels is fixed
+  num_classes: int  # K, the number of logits
+  width: float = 1.0  # factor of all channels
+  last_channels: int = 1280  # inputs of the head, before the factor
+  dropout: float = 0.2  # of the head's inputs, see `layers.dropout`
+  # Of N residual branches a training step with a key drops that of block i = 0,
+  # 1, ... for a share `stochastic_depth` * i / N of the examples, each alone.
   stochastic_depth: float = 0.2
-  dtype: Any = jnp.float32
-  conv_form: layers.ConvForm = "auto"
+  dtype: Any = jnp.float32  # of the computation; variables stay float32
+  conv_form: layers.ConvForm = "auto"  # see `layers.conv2d`
 
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
@@ -132,7 +95,8 @@ class EfficientNet(nn.Module):
     number, count = 0, sum(stage.blocks for stage in self.stages)
     for place, stage in enumerate(self.stages, 1):
       for index in range(stage.blocks):
-        x = (FusedMBConv if stage.fused else MBConv)(
+        x = Block(
+          stage.fused,
           stage.expansion,
           stage.stride if index == 0 else 1,
           scaled(stage.channels),

@@ -1,11 +1,9 @@
 """What the networks are made of: convolutions, poolings, BatchNorm and a head.
 
-A convolution comes in the form that the platform runs fastest. All forms take
-the same kernel and give the same numbers; only the speed differs. XLA:CPU has
-no fast gradient for convolutions over tiny maps (a 3x3 convolution of 512
-channels over a 2x2 map takes 50 times as long as the same arithmetic written
-as one matrix product) nor for depthwise ones, while GPUs and TPUs want the
-native operation.
+A convolution comes in the form that the platform runs fastest; all forms give
+the same numbers. XLA:CPU has no fast gradient for convolutions over tiny maps
+(3x3 of 512 channels over a 2x2 map: 50 times as long as the same arithmetic in
+one matrix product) nor for depthwise ones; GPUs and TPUs want the native form.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,14 +75,9 @@ def dropout(
 ) -> nn.Dropout:
   """Zeroes a share `rate` of the entries, and scales the others by 1/(1-rate).
 
-  Only in training, and only where a key was given.
-
-  Args:
-    owner: the module that is being called.
-    rate: from 0 to 1.
-    train: whether to.
-    whole_rows: of images f[B,H,W,C], all of an example or nothing: the
-      stochastic depth of Huang et al. 2016, of residual branches.
+  Only in training, and only where the module that is being called got a key.
+  With `whole_rows` of images f[B,H,W,C] all of an example or nothing: the
+  stochastic depth of Huang et al. 2016, of residual branches.
   """
   active = train and owner.has_rng("dropout")
   return nn.Dropout(
@@ -95,10 +88,7 @@ def dropout(
 
 
 def head(
-  features: jax.Array,
-  num_classes: int,
-  dropout: nn.Dropout,
-  name: str = "head",
+  features: jax.Array, num_classes: int, dropout: nn.Dropout, name: str = "head"
 ) -> jax.Array:
   """f[B,C] -> logits f32[B,num_classes]; the caller's layer `name`."""
   return dense(dropout(features.astype(jnp.float32)), num_classes, name=name)
@@ -145,20 +135,12 @@ def conv2d(
 ) -> jax.Array:
   """`jax.lax.conv_general_dilated` for NHWC images and HWIO kernels.
 
-  Args:
-    lhs: images f[B,H,W,C].
-    rhs: kernel f[h,w,C/groups,K].
-    window_strides: two steps.
-    padding: (before, after) of both axes.
-    form: "native" is XLA's convolution. "dot" copies the patches and takes one
-      matrix product, or of a depthwise convolution the weighted sum of shifted
-      images; it is what per-example gradients under `vmap` want, too. "auto"
-      is native, but on CPUs dot for maps of few positions, for kernels of one
-      pixel and for depthwise ones.
-    **kwargs: what `nn.Conv` passes on: dilations, groups, precision.
-
-  Returns:
-    f[B,H',W',K].
+  f[B,H,W,C] and f[h,w,C/groups,K] -> f[B,H',W',K]. The form "native" is XLA's
+  convolution. "dot" copies the patches and takes one matrix product, or of a
+  depthwise convolution the weighted sum of shifted images; it is what
+  per-example gradients under `vmap` want, too. "auto" is native, but on CPUs
+  dot for maps of few positions, for kernels of one pixel and for depthwise
+  ones. `kwargs` are what `nn.Conv` passes on: dilations, groups, precision.
   """
   groups = kwargs.get("feature_group_count", 1)
   depthwise = 1 < groups == rhs.shape[-1] and rhs.shape[2] == 1
@@ -167,21 +149,18 @@ def conv2d(
     for side in ("lhs_dilation", "rhs_dilation")
     for d in kwargs.get(side) or (1,)
   )
-  height, width = _output_size(lhs, rhs, window_strides, padding)
+  pixels = rhs.shape[:2]
+  height, width = _output_size(lhs, pixels, window_strides, padding)
   if form == "auto":
-    slow = (
-      height * width <= CPU_DOT_POSITIONS
-      or rhs.shape[:2] == (1, 1)
-      or depthwise
-    )
+    slow = height * width <= CPU_DOT_POSITIONS or pixels == (1, 1) or depthwise
     form = "dot" if slow and jax.default_backend() == "cpu" else "native"
   if form == "native" or not plain:
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **kwargs)
   if depthwise:
-    views = shifted(lhs, rhs.shape[:2], window_strides, padding)
+    views = shifted(lhs, pixels, window_strides, padding)
     weights = jnp.expand_dims(rhs.reshape(-1, groups), (1, 2, 3))
     return reduce(jnp.add, map(jnp.multiply, views, weights))
-  rows = patches(lhs, rhs.shape[:2], window_strides, padding)
+  rows = patches(lhs, pixels, window_strides, padding)
   flat = rows.reshape(-1, rows.shape[-1])
   out = jnp.dot(
     flat, rhs.reshape(-1, rhs.shape[-1]), precision=kwargs.get("precision")
@@ -189,13 +168,13 @@ def conv2d(
   return out.reshape(lhs.shape[0], height, width, rhs.shape[-1])
 
 
-def _output_size(lhs, rhs, strides, padding):
-  return tuple(
-    (size + sum(pad) - kernel) // stride + 1
-    for size, kernel, stride, pad in zip(
-      lhs.shape[1:3], rhs.shape[:2], strides, padding, strict=True
+def _output_size(image, kernel, strides, padding, dilation=(1, 1)):
+  return [
+    (size + sum(pad) - (pixels - 1) * apart - 1) // stride + 1
+    for size, pixels, stride, pad, apart in zip(
+      image.shape[1:3], kernel, strides, padding, dilation, strict=True
     )
-  )
+  ]
 
 
 def patches(
@@ -219,19 +198,10 @@ def shifted(
 ) -> list[jax.Array]:
   """What each of a kernel's h*w pixels sees: f[B,H,W,C] -> f[B,H',W',C]s."""
   padded = jnp.pad(image, ((0, 0), *padding, (0, 0)))
-  spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-  rows, columns = (
-    (size - span) // stride + 1
-    for size, span, stride in zip(
-      padded.shape[1:3], spans, strides, strict=True
-    )
-  )
+  size = _output_size(image, kernel, strides, padding, dilation)
+  down, right = ((n - 1) * step + 1 for n, step in zip(size, strides))
   return [
-    padded[
-      :,
-      i : i + (rows - 1) * strides[0] + 1 : strides[0],
-      j : j + (columns - 1) * strides[1] + 1 : strides[1],
-    ]
-    for i in range(0, spans[0], dilation[0])
-    for j in range(0, spans[1], dilation[1])
+    padded[:, i : i + down : strides[0], j : j + right : strides[1]]
+    for i in range(0, kernel[0] * dilation[0], dilation[0])
+    for j in range(0, kernel[1] * dilation[1], dilation[1])
   ]

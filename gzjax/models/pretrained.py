@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,12 +62,10 @@ def load(
   """A network with the weights of a file.
 
   Args:
-    source: a `.safetensors`, `.pth` or `.pt` file, or one of the hub, see
-      `local_file`.
+    source: see `local_file` and `read_tensors`.
     params: f32, of a fresh network of `models.MODELS`.
     batch_stats: f32, of the same.
-    keep_head: take the file's classifier, too; otherwise the head stays the
-      fresh one.
+    keep_head: take the file's classifier, too, and not the fresh head.
 
   Returns:
     (params, batch_stats) like those given. Every tensor of the file is in
@@ -96,11 +93,9 @@ def load(
 
 
 def local_file(source: str | Path) -> Path:
-  """The path itself, or that of a file which the Hugging Face Hub has.
+  """A path itself, or where `hub:owner/repo/file` of the Hugging Face Hub is.
 
-  Args:
-    source: a path, or `hub:owner/repo/file.safetensors`, which is fetched
-      unless it was before; without a file it is `model.safetensors`.
+  It is fetched unless it was before; without a file it is `model.safetensors`.
 
   Raises:
     UserError: for a name of another form, without the package
@@ -130,11 +125,9 @@ def local_file(source: str | Path) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-  """The tensors of a weights file by their names; nothing in it is run.
+  """The tensors of a `.safetensors`, `.pth` or `.pt` file by their names.
 
-  Args:
-    path: of a `.safetensors` file or a `.pth` or `.pt`, see
-      `torch_file.read_tensors`.
+  Nothing in the file is run, see `torch_file.read_tensors`.
 
   Returns:
     Arrays in torch's layout, read-only; names without the "module." that
@@ -145,10 +138,15 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
   """
   if not path.is_file():
     raise UserError(f"{path}: no such file; mend the path of the weights.")
-  if path.suffix == ".safetensors":
-    tensors = _read_safetensors(path)
-  elif path.suffix in (".pth", ".pt"):
+  if path.suffix in (".pth", ".pt"):
     tensors = torch_file.read_tensors(path)
+  elif path.suffix == ".safetensors":
+    try:
+      tensors = safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, TypeError) as error:
+      raise UserError(
+        f"{path}: damaged, or no safetensors file ({error}); download it again."
+      ) from error
   else:
     raise UserError(
       f"{path}: not a weights file; choose a .safetensors, .pth or .pt file."
@@ -156,27 +154,15 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
   return {name.removeprefix("module."): t for name, t in tensors.items()}
 
 
-def _read_safetensors(path):
-  try:
-    return safetensors.numpy.load_file(path)
-  except (safetensors.SafetensorError, TypeError) as error:
-    raise UserError(
-      f"{path}: damaged, or no safetensors file ({error}); download it again."
-    ) from error
-
-
 def from_torchvision(
   tensors: Mapping[str, np.ndarray], variables: PyTree
 ) -> PyTree:
-  """Tensors in torchvision's names and layout as variables of ours.
+  """Fresh arrays like the variables, from torchvision's names and layout.
 
   Args:
     tensors: for each variable one; others are not looked at.
     variables: {"params": ...}, with "batch_stats" if wanted, arrays or
       `jax.ShapeDtypeStruct`s.
-
-  Returns:
-    Fresh arrays, like the variables.
   """
   return jax.tree.map(
     lambda name, like: jnp.array(_to_flax(tensors[name]), like.dtype),
@@ -233,10 +219,8 @@ def _numbers(layer):
 def _shapes(variables):
   """By torchvision's names, in our layout."""
   names = jax.tree.leaves(torchvision_names(variables))
-  return {
-    name: value.shape
-    for name, value in zip(names, jax.tree.leaves(variables), strict=True)
-  }
+  shapes = [value.shape for value in jax.tree.leaves(variables)]
+  return dict(zip(names, shapes, strict=True))
 
 
 def _check(path, tensors, variables):
@@ -253,12 +237,9 @@ def _check(path, tensors, variables):
       if found.get(name, shape) != shape
     ),
   ]
-  likeness = _looks_like(found)
-  mend = (
-    f"It looks like {likeness}: choose that model, or other weights."
-    if likeness
-    else "Choose weights of this model in torchvision's names."
-  )
+  mend = "Choose weights of this model in torchvision's names."
+  if likeness := _looks_like(found):
+    mend = f"It looks like {likeness}: choose that model, or other weights."
   raise UserError(
     f"{path}: not the weights of this network: {wrong[0]} "
     f"({len(wrong)} such). {mend}"
@@ -269,8 +250,10 @@ def _looks_like(found: Mapping[str, tuple[int, ...]]) -> str | None:
   """The name of the model that has just these tensors, but for its head."""
   backbone = _without_classifier(found)
   family = EFFICIENTNETS if "features.0.0.weight" in found else RESNETS
+  image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
   for name, make in family.items():
-    variables = _abstract(make(num_classes=1))
+    init = partial(make(num_classes=1).init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), image)
     if _without_classifier(_shapes(variables)) == backbone:
       return name
   return None
@@ -278,10 +261,3 @@ def _looks_like(found: Mapping[str, tuple[int, ...]]) -> str | None:
 
 def _without_classifier(shapes):
   return {k: v for k, v in shapes.items() if not k.startswith(_CLASSIFIERS)}
-
-
-def _abstract(model: Any) -> PyTree:
-  image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-  return jax.eval_shape(
-    partial(model.init, train=False), jax.random.key(0), image
-  )

@@ -17,85 +17,55 @@ import jax.numpy as jnp
 from gzjax.models import layers
 
 
-class BasicBlock(nn.Module):
-  """Two 3x3 convolutions and a shortcut."""
+class Block(nn.Module):
+  """Two 3x3 convolutions, or of a bottleneck three, and a shortcut."""
 
   channels: int
   stride: int
+  bottleneck: bool  # 1x1, 3x3 (strided), 1x1 to four times the channels
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
   last_scale_init: nn.initializers.Initializer
 
-  expansion = 1
-
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = self.conv(self.channels, 3, self.stride, name="conv1")(x)
-    y = nn.relu(self.norm(name="norm1")(y))
-    y = self.conv(self.channels, 3, 1, name="conv2")(y)
-    y = self.norm(name="norm2", scale_init=self.last_scale_init)(y)
-    return nn.relu(y + _shortcut(self, x, y.shape))
-
-
-class BottleneckBlock(nn.Module):
-  """1x1, 3x3 (strided), 1x1 to four times the channels, and a shortcut."""
-
-  channels: int
-  stride: int
-  conv: Callable[..., nn.Module]
-  norm: Callable[..., nn.Module]
-  last_scale_init: nn.initializers.Initializer
-
-  expansion = 4
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    y = self.conv(self.channels, 1, 1, name="conv1")(x)
-    y = nn.relu(self.norm(name="norm1")(y))
-    y = self.conv(self.channels, 3, self.stride, name="conv2")(y)
-    y = nn.relu(self.norm(name="norm2")(y))
-    y = self.conv(self.channels * self.expansion, 1, 1, name="conv3")(y)
-    y = self.norm(name="norm3", scale_init=self.last_scale_init)(y)
-    return nn.relu(y + _shortcut(self, x, y.shape))
-
-
-def _shortcut(block, x, shape):
-  if x.shape == shape:
-    return x
-  x = block.conv(shape[-1], 1, block.stride, name="shortcut_conv")(x)
-  return block.norm(name="shortcut_norm")(x)
+    c, s = self.channels, self.stride
+    plan = (
+      [(c, 1, 1), (c, 3, s), (4 * c, 1, 1)]
+      if self.bottleneck
+      else [(c, 3, s), (c, 3, 1)]
+    )
+    y = x
+    for i, shape in enumerate(plan, 1):
+      y = self.conv(*shape, name=f"conv{i}")(y)
+      if i < len(plan):
+        y = nn.relu(self.norm(name=f"norm{i}")(y))
+    y = self.norm(name=f"norm{len(plan)}", scale_init=self.last_scale_init)(y)
+    if x.shape != y.shape:
+      x = self.conv(y.shape[-1], 1, s, name="shortcut_conv")(x)
+      x = self.norm(name="shortcut_norm")(x)
+    return nn.relu(y + x)
 
 
 class ResNet(nn.Module):
-  """A residual network for RGB images.
+  """A residual network for RGB images."""
 
-  Attributes:
-    stage_sizes: blocks in each stage.
-    block: `BasicBlock` or `BottleneckBlock`.
-    num_classes: K, the number of logits.
-    width: channels of the first stage; they double from stage to stage.
-    small_stem: one 3x3 convolution of stride 1 and no pooling, for images of
-      about 32 to 64 pixels, instead of the 7x7 stride 2 and max pooling.
-    zero_gamma: start the last BatchNorm scale of each block at 0, so that the
-      block starts as the identity (Goyal et al. 2017), instead of at 1.
-    dropout: the share of the head's inputs that a training step with a key
-      sets to 0.
-    head: "pool" averages the last map, so that any size of image is right;
-      "flatten" gives the head all of it (H'*W'*C inputs, in this order).
-    dtype: of the computation; parameters and statistics stay float32.
-    conv_form: see `layers.conv2d`.
-  """
-
-  stage_sizes: tuple[int, ...]
-  block: type[BasicBlock] | type[BottleneckBlock]
-  num_classes: int
-  width: int = 64
+  stage_sizes: tuple[int, ...]  # blocks in each stage
+  bottleneck: bool  # see `Block`
+  num_classes: int  # K, the number of logits
+  width: int = 64  # channels of the first stage; they double at each next one
+  # One 3x3 convolution of stride 1 and no pooling, for images of about 32 to 64
+  # pixels, instead of a 7x7 one of stride 2 and max pooling.
   small_stem: bool = False
+  # The last BatchNorm scale of each block starts at 0, so that the block starts
+  # as the identity (Goyal et al. 2017), instead of at 1.
   zero_gamma: bool = False
-  dropout: float = 0.0
+  dropout: float = 0.0  # of the head's inputs, see `layers.dropout`
+  # "pool" averages the last map, so that any size of image is right; "flatten"
+  # gives the head all of it (H'*W'*C inputs, in this order).
   head: Literal["pool", "flatten"] = "pool"
-  dtype: Any = jnp.float32
-  conv_form: layers.ConvForm = "auto"
+  dtype: Any = jnp.float32  # of the computation; variables stay float32
+  conv_form: layers.ConvForm = "auto"  # see `layers.conv2d`
 
   @nn.compact
   def __call__(self, image: jax.Array, train: bool) -> jax.Array:
@@ -108,16 +78,16 @@ class ResNet(nn.Module):
 
     x = image.astype(self.dtype)
     stem = (3, 1) if self.small_stem else (7, 2)
-    x = nn.relu(
-      norm(name="stem_norm")(conv(self.width, *stem, name="stem_conv")(x))
-    )
+    x = conv(self.width, *stem, name="stem_conv")(x)
+    x = nn.relu(norm(name="stem_norm")(x))
     if not self.small_stem:
       x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
     for stage, blocks in enumerate(self.stage_sizes):
       for index in range(blocks):
-        x = self.block(
+        x = Block(
           self.width * 2**stage,
           2 if stage > 0 and index == 0 else 1,
+          self.bottleneck,
           conv,
           norm,
           last_scale_init,
@@ -130,8 +100,8 @@ class ResNet(nn.Module):
 
 
 RESNETS: dict[str, Callable[..., ResNet]] = {
-  "resnet_tiny": partial(ResNet, (1, 1), BasicBlock),
-  "resnet18": partial(ResNet, (2, 2, 2, 2), BasicBlock),
-  "resnet34": partial(ResNet, (3, 4, 6, 3), BasicBlock),
-  "resnet50": partial(ResNet, (3, 4, 6, 3), BottleneckBlock),
+  "resnet_tiny": partial(ResNet, (1, 1), False),
+  "resnet18": partial(ResNet, (2, 2, 2, 2), False),
+  "resnet34": partial(ResNet, (3, 4, 6, 3), False),
+  "resnet50": partial(ResNet, (3, 4, 6, 3), True),
 }

@@ -31,16 +31,11 @@ _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-  """The tensors of a state dict that `torch.save` wrote.
+  """The tensors of a state dict that `torch.save` of 1.6 or later wrote.
 
-  The state dict may stand alone or under the key "state_dict" or "model".
-
-  Args:
-    path: of a file in the format of torch 1.6 and later.
-
-  Returns:
-    Arrays of float16, bfloat16, float32, float64 or int64 by their names;
-    tensors that share a storage share it here.
+  It may stand alone or under the key "state_dict" or "model". The arrays are of
+  float16, bfloat16, float32, float64 or int64; tensors that share a storage
+  share it here.
 
   Raises:
     UserError: for a file that is no such archive, is damaged, has compressed

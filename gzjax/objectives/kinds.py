@@ -1,7 +1,7 @@
 """Kinds of target: a table of what networks may learn of volunteers' votes."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,22 +75,6 @@ def _build_classes(tree: Tree, class_answers: Sequence[int]) -> Target:
   return targets.classes([names[k] for k in class_answers])
 
 
-def _build_fractions(
-  tree: Tree,
-  class_answers: Sequence[int],
-  *,
-  head: Literal["sigmoid", "divisive", "softmax"] = "sigmoid",
-) -> Target:
-  """See `fractions`.
-
-  Args:
-    tree: the questions.
-    class_answers: those that are the classes.
-    head: fractions: how logits become shares, see targets.share_head.
-  """
-  return targets.fractions(tree, head, class_answers)
-
-
 def _build_counts(
   tree: Tree, class_answers: Sequence[int], *, volunteers: Natural = 0
 ) -> Target:
@@ -104,10 +88,6 @@ def _build_counts(
   """
   del volunteers
   return targets.counts(tree, class_answers)
-
-
-def _build_answers(tree: Tree, class_answers: Sequence[int]) -> Target:
-  return targets.answers(tree, class_answers, expects_fractions=True)
 
 
 def _build_branches(
@@ -127,9 +107,9 @@ def _build_branches(
 TARGETS: Table[Kind] = Table(
   {
     "classes": Kind(_build_classes, _shares_of_all, needs_votes=False),
-    "fractions": Kind(_build_fractions, _shares_of_all),
+    "fractions": Kind(targets.fractions, _shares_of_all),
     "counts": Kind(_build_counts, _numbers),
-    "answers": Kind(_build_answers, _shares_of_all),
+    "answers": Kind(targets.answers, _shares_of_all),
     "labels": Kind(targets.labels, _right_or_wrong, _ten_or_some),
     "branches": Kind(_build_branches, _majorities, _hierarchy),
   }

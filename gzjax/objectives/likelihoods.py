@@ -10,15 +10,12 @@ from gzjax.types import Batch
 
 
 class Likelihood(NamedTuple):
-  """What the logits of one example say about its target.
+  """What the logits of one example say about its target."""
 
-  Attributes:
-    factor: (logits f32[K], example) -> S^T f32[R,K], S S^T the Fisher matrix of
-      the logits; None where there is no closed form.
-    sample: (key, logits, example) -> the example with a target drawn.
-  """
-
+  # (logits f32[K], example) -> S^T f32[R,K], S S^T the Fisher matrix of the
+  # logits; None where there is no closed form.
   factor: Callable[[jax.Array, Batch], jax.Array] | None
+  # (key, logits, example) -> the example with a target drawn.
   sample: Callable[[jax.Array, jax.Array, Batch], Batch]
 
 
@@ -67,10 +64,9 @@ BERNOULLI = Likelihood(_bernoulli_factor, _bernoulli_sample)
 
 
 def gaussian(mean: Callable[[jax.Array], jax.Array]) -> Likelihood:
-  """`votes` around mean(logits) with unit variance: loss |votes - mean|^2 / 2.
+  """`votes` around `mean`, f32[K] -> f32[A], with unit variance.
 
-  Args:
-    mean: logits f32[K] -> f32[A], e.g. `jax.nn.sigmoid`.
+  Its loss is |votes - mean(logits)|^2 / 2.
   """
 
   def sample(key, logits, example):
@@ -82,7 +78,7 @@ def gaussian(mean: Callable[[jax.Array], jax.Array]) -> Likelihood:
 
 
 def multinomial(questions: Sequence[Sequence[int]]) -> Likelihood:
-  """`votes` are counts: of each question's answers, with a softmax over them.
+  """`votes` are counts, by a softmax over the answers of each question.
 
   The number of people asked is that of the example's own votes. It may be a
   fraction, the probability that one person is asked.
@@ -96,11 +92,8 @@ def multinomial(questions: Sequence[Sequence[int]]) -> Likelihood:
     for answers in map(jnp.asarray, questions):
       asked = jnp.sum(example["votes"][answers])
       rows = jnp.sqrt(asked) * softmax_factor(logits[answers])
-      blocks.append(
-        jnp.zeros((len(rows), *logits.shape), rows.dtype)
-        .at[:, answers]
-        .set(rows)
-      )
+      block = jnp.zeros((len(rows), *logits.shape), rows.dtype)
+      blocks.append(block.at[:, answers].set(rows))
     return jnp.concatenate(blocks)
 
   def sample(key, logits, example):

@@ -33,14 +33,12 @@ def complement(logits: jax.Array, batch: Batch) -> jax.Array:
   return jax.nn.logsumexp(logits, axis=1) - others
 
 
-def with_entry(entry: str, name: str) -> Callable[[Objective], Objective]:
+def with_entry(objective: Objective, entry: str, name: str) -> Objective:
   """An objective that takes what the batch calls `name` for its `entry`."""
-  return lambda objective: (
-    lambda logits, batch: objective(logits, {**batch, entry: batch[name]})
-  )
+  return lambda logits, batch: objective(logits, {**batch, entry: batch[name]})
 
 
-mended_label = with_entry("label", "mended_label")(cross_entropy)
+mended_label = with_entry(cross_entropy, "label", "mended_label")
 
 
 def random_label(key: jax.Array) -> Objective:
@@ -64,9 +62,7 @@ def random_label(key: jax.Array) -> Objective:
 def distillation(teacher: str, temperature: float = 1.0) -> Objective:
   """T^2 KL(teacher || student) at temperature T (Hinton et al. 2015).
 
-  Args:
-    teacher: the entry of the batch with its logits, f32[B,K].
-    temperature: T, divides both logits.
+  `teacher` is the entry of the batch with its logits, f32[B,K]. T divides both.
   """
 
   def objective(logits, batch):
@@ -79,11 +75,7 @@ def distillation(teacher: str, temperature: float = 1.0) -> Objective:
 
 
 def squared_error(expected: Callable[[jax.Array], jax.Array]) -> Objective:
-  """|votes - expected(logits)|^2 / 2, summed over the answers.
-
-  Args:
-    expected: logits f32[B,K] -> f32[B,A], like `batch["votes"]`.
-  """
+  """|votes - expected(logits)|^2 / 2, with `expected` f32[B,K] -> f32[B,A]."""
   return lambda logits, batch: (
     jnp.sum((batch["votes"] - expected(logits)) ** 2, axis=1) / 2
   )
@@ -96,14 +88,8 @@ def binary_cross_entropy(logits: jax.Array, batch: Batch) -> jax.Array:
   )
 
 
-def answer_entropy(
-  log_shares: Callable[[jax.Array], jax.Array],
-) -> Objective:
-  """-sum of votes times log-shares over the answers, f32[B].
-
-  Args:
-    log_shares: logits f32[B,K] -> f32[B,A], like `batch["votes"]`.
-  """
+def answer_entropy(log_shares: Callable[[jax.Array], jax.Array]) -> Objective:
+  """-sum over the answers of votes times `log_shares`, f32[B,K] -> f32[B,A]."""
   return lambda logits, batch: (
     -jnp.sum(batch["votes"] * log_shares(logits), axis=-1)
   )
@@ -115,11 +101,8 @@ def dirichlet_multinomial(
   """-log p(votes) summed over the questions, taken as independent, in nats.
 
   Walmsley et al. (2022), equations 6 and 7, with the counts `batch["votes"]`,
-  f32[B,A]. A question that nobody was asked contributes exactly nothing.
-
-  Args:
-    tree: the questions.
-    concentration: logits f32[B,K] -> f32[B,A], positive.
+  f32[B,A], and a positive `concentration` f32[B,K] -> f32[B,A]. A question that
+  nobody was asked contributes exactly nothing.
   """
 
   def objective(logits, batch):
@@ -141,10 +124,7 @@ def dirichlet_multinomial_by_question(
   Gamma(a) + log Gamma(k + 1) - log Gamma(k + a).
   """
   lgamma = jax.scipy.special.gammaln
-  asked, total = (
-    trees.sums(tree, votes),
-    trees.sums(tree, alpha),
-  )
+  asked, total = trees.sums(tree, votes), trees.sums(tree, alpha)
   answers = lgamma(alpha) + lgamma(votes + 1) - lgamma(votes + alpha)
   found = (
     lgamma(asked + total)
@@ -158,12 +138,7 @@ def dirichlet_multinomial_by_question(
 def on_classes(
   class_logits: Callable[[jax.Array], jax.Array], objective: Objective
 ) -> Objective:
-  """An objective of class logits, for a network whose logits mean more.
-
-  Args:
-    class_logits: logits f32[B,K] -> f32[B,C].
-    objective: of those.
-  """
+  """An objective of `class_logits`, f32[B,K] -> f32[B,C] of any network."""
   return lambda logits, batch: objective(class_logits(logits), batch)
 
 
@@ -178,24 +153,21 @@ def combined(*terms: tuple[float, Objective]) -> Objective:
 
 
 def weighted(objective: Objective, class_weights: np.ndarray) -> Objective:
-  """`objective` times the weight of each example's label.
-
-  Args:
-    objective: any per-example objective.
-    class_weights: f[K], see `balanced_weights` and `effective_weights`.
-  """
+  """`objective` times that of `class_weights`, f[K], of each one's label."""
   weights = jnp.asarray(class_weights, jnp.float32)
   return lambda logits, batch: (
     weights[batch["label"]] * objective(logits, batch)
   )
 
 
-def focal(gamma: float, objective: Objective = cross_entropy) -> Objective:
+def focal(
+  objective: Objective = cross_entropy, *, focal_gamma: float = 2.0
+) -> Objective:
   """-(1 - p)^gamma log p of the label (Lin et al. 2017, eq. 4).
 
   Args:
-    gamma: 0 is cross-entropy.
     objective: -log p.
+    focal_gamma: exponent of the focal loss; 0 is cross-entropy.
   """
 
   def focused(logits, batch):
@@ -203,7 +175,7 @@ def focal(gamma: float, objective: Objective = cross_entropy) -> Objective:
     # 1 - exp(-loss) without cancellation at p near 1; the floor keeps the
     # gradient of a fractional power finite where p rounds to 1.
     miss = jnp.maximum(-jnp.expm1(-loss), jnp.finfo(loss.dtype).tiny)
-    return miss**gamma * loss
+    return miss**focal_gamma * loss
 
   return focused
 
@@ -228,19 +200,9 @@ def _as_it_is(objective: Objective) -> Objective:
   return objective
 
 
-def _focal(objective: Objective, *, focal_gamma: float = 2.0) -> Objective:
-  """See `focal`.
-
-  Args:
-    objective: of the target.
-    focal_gamma: exponent of the focal loss; 0 is cross-entropy.
-  """
-  return focal(focal_gamma, objective)
-
-
 # (the target's objective, **settings) -> what is descended
 LOSSES: Table[Callable[..., Objective]] = Table(
-  {"cross_entropy": _as_it_is, "focal": _focal}
+  {"cross_entropy": _as_it_is, "focal": focal}
 )
 # (galaxies of each class, i[K]) -> their weights, f[K], or None
 CLASS_WEIGHTS: Table[Callable[..., np.ndarray | None]] = Table(

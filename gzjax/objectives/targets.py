@@ -9,7 +9,8 @@ Letters in the shapes: B examples, K logits, C classes, A answers of the tree.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +27,11 @@ from gzjax.types import Objective
 # f32[...,K] -> f32[...,A]
 Reading = Callable[[jax.Array], jax.Array]
 
-HEADS = ("sigmoid", "divisive", "softmax")
+Head = Literal["sigmoid", "divisive", "softmax"]
+
+
+def _same(x):
+  return x
 
 
 class Target(NamedTuple):
@@ -39,11 +44,11 @@ class Target(NamedTuple):
   likelihood: likelihoods.Likelihood
   # f32[...,K] -> f32[...,C]: their softmax is the probability of each class.
   class_logits: Reading
-  # The mean of the objective -> what a training descends and people read.
-  summary: Callable[[jax.Array], jax.Array]
   tree: Tree  # the questions
   class_answers: tuple[int, ...]  # the answers that are the classes, C of them
   shares: Reading  # of each question's answers, sum to 1
+  # The mean of the objective -> what a training descends and people read.
+  summary: Callable[[jax.Array], jax.Array] = _same
   learns: str = "votes"  # the entry of a batch that the objective looks at
   # Whether the shares are vote fractions; if not they are probabilities that
   # most volunteers give the answer.
@@ -81,12 +86,9 @@ class Prediction(NamedTuple):
 
 
 def classes(names: int | Sequence[str]) -> Target:
-  """One of C = K classes: a softmax over the logits.
+  """One of C = K classes, by name or so many: a softmax over the logits.
 
   The objective is the cross-entropy of `batch["label"]`, i32[B].
-
-  Args:
-    names: of the classes, or how many there are.
   """
   if isinstance(names, int):
     names = tuple(str(k) for k in range(names))
@@ -99,7 +101,6 @@ def classes(names: int | Sequence[str]) -> Target:
     name="cross_entropy",
     likelihood=likelihoods.CATEGORICAL,
     class_logits=_same,
-    summary=_same,
     tree=tree,
     class_answers=tuple(range(len(names))),
     shares=jax.nn.softmax,
@@ -107,11 +108,9 @@ def classes(names: int | Sequence[str]) -> Target:
   )
 
 
-def _same(x):
-  return x
-
-
-def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
+def fractions(
+  tree: Tree, class_answers: Sequence[int], *, head: Head = "sigmoid"
+) -> Target:
   """All cumulative vote fractions, by least squares (Dieleman 2015).
 
   The objective is half the squared distance to `batch["votes"]`, cumulative
@@ -121,9 +120,9 @@ def fractions(tree: Tree, head: str, class_answers: Sequence[int]) -> Target:
 
   Args:
     tree: the questions; K = A.
-    head: one of `HEADS`, see `share_head`.
     class_answers: indices of the answers that are the classes, C of them, all
       of one question.
+    head: fractions: how logits become shares, see targets.share_head.
 
   Raises:
     KeyError: for another head.
@@ -153,11 +152,7 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
   """Numbers of votes, by a Dirichlet-multinomial law for each question.
 
   The hierarchical loss of Walmsley et al. (2022), on `batch["votes"]`, counts
-  f32[B,A]: see `losses.dirichlet_multinomial`.
-
-  Args:
-    tree: the questions; K = A.
-    class_answers: see `fractions`.
+  f32[B,A]: see `losses.dirichlet_multinomial`; K = A.
   """
 
   def shares(logits):
@@ -169,7 +164,6 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
     name="dirichlet_multinomial",
     likelihood=_dirichlet_multinomial(tree),
     class_logits=_class_logits(shares, class_answers),
-    summary=_same,
     tree=tree,
     class_answers=tuple(class_answers),
     shares=shares,
@@ -179,7 +173,7 @@ def counts(tree: Tree, class_answers: Sequence[int]) -> Target:
 
 
 def answers(
-  tree: Tree, class_answers: Sequence[int], *, expects_fractions: bool
+  tree: Tree, class_answers: Sequence[int], expects_fractions: bool = True
 ) -> Target:
   """The answers to each question, by a softmax over them.
 
@@ -187,27 +181,17 @@ def answers(
   f32[B,A]. Of cumulative fractions that is what the way of one volunteer
   through the tree costs, expected over all volunteers; of ones at the answers
   of the majority and zeros where a question is not asked, the cross-entropies
-  of a hierarchy of classifiers. A question without votes costs nothing.
-
-  Args:
-    tree: the questions; K = A.
-    class_answers: see `fractions`.
-    expects_fractions: whether the votes are fractions.
+  of a hierarchy of classifiers. A question without votes costs nothing. K = A.
   """
-  log_shares = _log_softmax(tree)
-
-  def shares(logits):
-    return jnp.exp(log_shares(logits))
-
+  shares = share_head(tree, "softmax")
   return Target(
     outputs=len(tree.answers),
-    objective=losses.answer_entropy(log_shares),
+    objective=losses.answer_entropy(_log_softmax(tree)),
     name="answer_entropy",
     likelihood=likelihoods.multinomial(
       [range(part.start, part.stop) for part in tree.slices]
     ),
     class_logits=_class_logits(shares, class_answers),
-    summary=_same,
     tree=tree,
     class_answers=tuple(class_answers),
     shares=shares,
@@ -221,13 +205,8 @@ def labels(tree: Tree, class_answers: Sequence[int]) -> Target:
   The objective is the binary cross-entropy of `batch["votes"]`, f32[B,A] of 0
   and 1, summed over the answers; its summary is their mean. That answers
   exclude each other is not known to it; the shares are the probabilities
-  divided by their sum.
-
-  Args:
-    tree: the questions; K = A.
-    class_answers: see `fractions`.
+  divided by their sum. K = A.
   """
-  shares = share_head(tree, "sigmoid")
   count = len(tree.answers)
   # Of the laws of independent answers, given that exactly one class is right.
   picked = np.asarray(class_answers, np.int32)
@@ -240,22 +219,19 @@ def labels(tree: Tree, class_answers: Sequence[int]) -> Target:
     summary=lambda x: x / count,
     tree=tree,
     class_answers=tuple(class_answers),
-    shares=shares,
+    shares=share_head(tree, "sigmoid"),
     labels=jax.nn.sigmoid,
   )
 
 
 def interpret(target: Target, logits: np.ndarray) -> Prediction:
   """What logits f32[N,K] say; NaN for galaxies with one that is not finite."""
-  law = target.concentration
+  shares = _on_host(target.shares, logits)
+  law, right = target.concentration, target.labels
   votes = Predictions(
-    target.tree,
-    _on_host(target.shares, logits),
-    None if law is None else _on_host(law, logits),
+    target.tree, shares, _on_host(law, logits) if law else None
   )
-  right = votes.shares
-  if target.labels is not None:
-    right = _on_host(target.labels, logits)
+  right = _on_host(right, logits) if right else shares
   return Prediction(probabilities(target, logits), votes, right)
 
 
@@ -281,14 +257,10 @@ def _on_host(reading: Reading, logits: np.ndarray) -> np.ndarray:
 def example_losses(
   target: Target, logits: np.ndarray, batch: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-  """The objective of N examples, f64[N], nats.
+  """The objective of N examples, f64[N], nats, of logits f32[N,K].
 
-  It is infinite where it, or a logit, is no number.
-
-  Args:
-    target: what the logits mean.
-    logits: f32[N,K].
-    batch: what the objective compares them with, [N,...].
+  It is infinite where it, or a logit, is no number. The batch, [N,...], is what
+  it compares the logits with.
   """
   found = _in_chunks(target.objective, logits, dict(batch))
   finite = np.isfinite(logits).all(axis=1) & ~np.isnan(found)
@@ -307,22 +279,18 @@ def _in_chunks(function, *arrays):
   run = jax.jit(function)
   count = len(jax.tree.leaves(arrays)[0])
 
-  def rows(start):
-    def cut(x):
-      part = x[start : start + _CHUNK]
-      missing = [(0, _CHUNK - len(part)), *((0, 0) for _ in x.shape[1:])]
-      return np.pad(part, missing)
+  def cut(start, x):
+    part = x[start : start + _CHUNK]
+    return np.pad(part, [(0, _CHUNK - len(part))] + [(0, 0)] * (x.ndim - 1))
 
-    return jax.tree.map(cut, arrays)
-
-  found = [
-    np.asarray(run(*rows(start)), np.float64)
-    for start in range(0, max(count, 1), _CHUNK)
-  ]
+  found = []
+  for start in range(0, max(count, 1), _CHUNK):
+    rows = jax.tree.map(partial(cut, start), arrays)
+    found.append(np.asarray(run(*rows), np.float64))
   return np.concatenate(found)[:count]
 
 
-def share_head(tree: Tree, head: str) -> Reading:
+def share_head(tree: Tree, head: Head) -> Reading:
   """Logits -> conditional fractions: positive numbers, divided by their sum.
 
   * sigmoid: of sigmoids (the lab report, section 3.5).

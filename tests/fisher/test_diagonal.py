@@ -187,7 +187,7 @@ def test_the_part_of_a_spec_that_is_not_meant_for_it_is_ignored(one_device):
 
 
 def test_takes_any_objective(mesh):
-  objective = losses.focal(2.0)
+  objective = losses.focal(focal_gamma=2.0)
   apply_fn, params, stats = networks.tiny(conv_form="dot")
   got = _compute(mesh, _batches((8,)), objective=objective)
   loss = truth.loss_of_one(apply_fn, truth.in_float64(stats), objective)

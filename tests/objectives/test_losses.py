@@ -20,7 +20,7 @@ def test_cross_entropy():
 
 @pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0])
 def test_focal(gamma):
-  got = losses.focal(gamma)(LOGITS, BATCH)
+  got = losses.focal(focal_gamma=gamma)(LOGITS, BATCH)
   np.testing.assert_allclose(got, -((1 - P) ** gamma) * np.log(P), rtol=1e-5)
 
 
@@ -28,7 +28,9 @@ def test_focal_gradient_is_finite_where_the_label_is_certain():
   logits = jnp.array([[200.0, 0.0, 0.0]])
 
   def loss(logits):
-    return jnp.sum(losses.focal(0.5)(logits, {"label": jnp.array([0])}))
+    return jnp.sum(
+      losses.focal(focal_gamma=0.5)(logits, {"label": jnp.array([0])})
+    )
 
   assert np.isfinite(jax.grad(loss)(logits)).all()
 

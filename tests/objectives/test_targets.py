@@ -1,5 +1,7 @@
 """What logits mean: heads, laws and classes, against SciPy and plain loops."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from scipy import special, stats
 from sklearn.metrics import log_loss
 
 from gzjax import fisher, models
-from gzjax.fisher import cotangents
+from gzjax.fisher import diagonal
 from gzjax.morphology import campaigns, trees
 from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE, GZD_5
 from gzjax.objectives import losses, targets
@@ -16,6 +18,7 @@ from tests import networks
 from tests.fisher import truth
 
 RNG = np.random.default_rng(0)
+HEADS = get_args(targets.Head)
 CLASSES = (0, 1, 2)  # the answers to the first question
 SMALL = trees.Tree("small", GZ2.questions[:2])
 
@@ -41,7 +44,7 @@ def _counts(tree, count=7, people=40):
 
 
 @pytest.mark.parametrize("tree", [GZ2, GZ2_KAGGLE, GZD_5], ids=lambda t: t.name)
-@pytest.mark.parametrize("head", targets.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_heads_divide_positive_numbers_by_their_sum(tree, head):
   logits = _logits(tree)
   positive = {
@@ -55,9 +58,9 @@ def test_heads_divide_positive_numbers_by_their_sum(tree, head):
     np.testing.assert_allclose(found[:, part], wanted, rtol=2e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("head", targets.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_heads_stay_finite_at_extreme_logits(head):
-  target = targets.fractions(GZ2, head, CLASSES)
+  target = targets.fractions(GZ2, CLASSES, head=head)
   votes = jnp.asarray(_counts(GZ2, 2) / 40)
   for size in (1e4, -1e4):
     logits = jnp.full((2, 37), size).at[:, ::3].set(-size)
@@ -70,7 +73,7 @@ def test_heads_stay_finite_at_extreme_logits(head):
 
 
 def test_a_fresh_divisive_head_is_undecided_and_alive():
-  target = targets.fractions(GZ2, "divisive", CLASSES)
+  target = targets.fractions(GZ2, CLASSES, head="divisive")
   shares = target.shares(jnp.zeros((1, 37)))
   for part in GZ2.slices:
     np.testing.assert_allclose(shares[0, part], 1 / (part.stop - part.start))
@@ -84,7 +87,7 @@ def test_a_fresh_divisive_head_is_undecided_and_alive():
 def test_the_loss_of_fractions_is_the_challenges_error():
   """Root mean square over all answers of all galaxies, of cumulative values."""
   tree = GZ2_KAGGLE
-  target = targets.fractions(tree, "sigmoid", CLASSES)
+  target = targets.fractions(tree, CLASSES, head="sigmoid")
   logits, votes = _logits(tree), _counts(tree) / np.float32(40)
   shares = np.asarray(target.shares(jnp.asarray(logits)), np.float64)
   cumulative = trees.joint(tree, shares)
@@ -147,12 +150,12 @@ def test_concentrations_lie_between_1_and_101():
 
 @pytest.mark.parametrize(
   "target",
-  [targets.fractions(GZ2, head, CLASSES) for head in targets.HEADS]
+  [targets.fractions(GZ2, CLASSES, head=head) for head in HEADS]
   + [
     targets.counts(GZ2, CLASSES),
     targets.answers(GZ2, CLASSES, expects_fractions=True),
   ],
-  ids=[*targets.HEADS, "counts", "answers"],
+  ids=[*HEADS, "counts", "answers"],
 )
 def test_the_classes_are_the_answers_of_the_question(target):
   logits = _logits(GZ2)
@@ -169,7 +172,7 @@ def test_the_classes_are_the_answers_of_the_question(target):
 
 def test_another_question_can_be_the_classes():
   answers = [GZ2.index(f"bulge-size_{name}") for name in ("obvious", "no")]
-  target = targets.fractions(GZ2, "softmax", answers)
+  target = targets.fractions(GZ2, answers, head="softmax")
   logits = _logits(GZ2)
   wanted = special.softmax(logits[:, answers], axis=1)
   found = targets.interpret(target, logits).probabilities
@@ -307,7 +310,7 @@ def test_drawn_votes_have_the_moments_of_the_law():
 def test_the_fisher_of_networks_of_votes_is_that_of_a_loop(mesh, kind):
   tree = GZ2
   target, scale = {
-    "fractions": (targets.fractions(tree, "sigmoid", CLASSES), 40),
+    "fractions": (targets.fractions(tree, CLASSES, head="sigmoid"), 40),
     "counts": (targets.counts(tree, CLASSES), 1),
     "answers": (targets.answers(tree, CLASSES, expects_fractions=True), 40),
     "labels": (targets.labels(tree, CLASSES), 40),
@@ -336,13 +339,15 @@ def test_the_fisher_of_networks_of_votes_is_that_of_a_loop(mesh, kind):
 def test_the_true_fisher_of_counts_points_to_the_sampled_one():
   target = targets.counts(GZ2, CLASSES)
   with pytest.raises(ValueError, match="sampled"):
-    cotangents.make_cotangents("true", target.objective, target.likelihood)
+    diagonal.make_cotangents(
+      fisher.Spec(target.objective, target.likelihood, "true")
+    )
 
 
 @pytest.mark.parametrize("count", [0, 5, 256, 600])
 def test_any_number_of_galaxies_is_read_by_one_program(count):
   tree = GZ2
-  target = targets.fractions(tree, "softmax", CLASSES)
+  target = targets.fractions(tree, CLASSES, head="softmax")
   logits = _logits(tree, count)
   found = targets.interpret(target, logits).votes.shares
   for part in tree.slices:

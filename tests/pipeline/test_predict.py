@@ -12,9 +12,9 @@ from scipy import stats
 import tensorflow_datasets as tfds
 
 from configs import demo
+from gzjax import models
 from gzjax.errors import UserError
 from gzjax.files import read_json
-from gzjax.models import prediction
 from gzjax.morphology.campaigns import GZ2
 from gzjax.pipeline import stages
 from gzjax.pipeline.experiment import Experiment
@@ -260,14 +260,14 @@ def test_galaxies_without_a_number_stay(name, request, monkeypatch, capsys):
   folder = request.getfixturevalue(name)
   changes = {**(COUNTS if name == "of_votes" else {}), **_own(folder)}
   whole = _predict(folder, **changes)
-  predict = prediction.predict
+  predict = models.predict
 
   def broken(*args):
     logits = np.array(predict(*args))
     logits[3, 1] = np.nan
     return logits
 
-  monkeypatch.setattr(prediction, "predict", broken)
+  monkeypatch.setattr(models, "predict", broken)
   found = _predict(folder, **changes)
   assert "of 1 of which the network says no number" in capsys.readouterr().err
   assert pd.isna(found["label"][3])

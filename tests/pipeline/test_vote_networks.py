@@ -13,7 +13,7 @@ from gzjax.data import augment, feed
 from gzjax.errors import UserError
 from gzjax.evaluation import scoreboard
 from gzjax.evaluation.votes import rmse
-from gzjax.models.prediction import make_predict_step
+from gzjax.models import make_predict_step
 from gzjax.morphology import noise, trees
 from gzjax.morphology.campaigns import GZ2
 from gzjax.pipeline import checks, stages

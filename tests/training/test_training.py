@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from gzjax import models, sharding
-from gzjax.models.prediction import make_predict_step, predict
+from gzjax.models import make_predict_step, predict
 from gzjax.objectives import losses
 from gzjax.training import optim
 from gzjax.training.loop import Clock, fit
