@@ -15,13 +15,19 @@ from gzjax.pipeline import config_files, defaults
 from gzjax.progress import say
 
 
+class Sources(NamedTuple):
+  """What a run comes from, beside its config."""
+
+  config_file: str | None  # NAME[:variant], see `config_files.identity`
+  data_dir: str | None
+  manual_dir: str | None
+
+
 class Memory(NamedTuple):
   """What a run was started with."""
 
   config: ml_collections.ConfigDict
-  config_file: str | None  # NAME[:variant], see `config_files.identity`
-  data_dir: str | None
-  manual_dir: str | None
+  sources: Sources
 
 
 @dataclass(frozen=True)
@@ -79,13 +85,9 @@ def read(path: Path) -> Memory | None:
     record = read_json(path)
     if record is None:
       return None
-    source = record.get("config_file")
-    return Memory(
-      _restore(record["config"], source, path),
-      source,
-      record.get("data_dir"),
-      record.get("manual_dir"),
-    )
+    sources = Sources(*(record.get(name) for name in Sources._fields))
+    config = _restore(record["config"], sources.config_file, path)
+    return Memory(config, sources)
   except (
     OSError,
     json.JSONDecodeError,
@@ -125,9 +127,7 @@ def _template(values, source, path):
       found = config_files.load(source)
       if ("systems" in found) == is_comparison:
         return found
-  if is_comparison:
-    return _shared(values)
-  return defaults.get_config()
+  return _shared(values) if is_comparison else defaults.get_config()
 
 
 def _shared(values):

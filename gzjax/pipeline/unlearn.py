@@ -30,9 +30,8 @@ def is_finished(experiment: Experiment) -> bool:
   Raises:
     UserError: if one was run with other settings.
   """
-  return all(
-    _has_result(experiment, name) for name in experiment.config.unlearn.methods
-  )
+  names = experiment.config.unlearn.methods
+  return all(_has_result(experiment, name) for name in names)
 
 
 def _has_result(experiment: Experiment, name: str) -> bool:
@@ -67,16 +66,17 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   """Makes the network of a row and writes what it says of itself."""
   problem, row = experiment.problem, experiment.row(name)
   place = experiment.place(name)
-  section = experiment.config.unlearn[name].to_dict()
   dynamics = Dynamics(problem, problem.columns.given)
-  how: dict[str, Any] = {
-    "recipe": experiment.recipe(place.name) if row.make else None,
-    "validate": lambda network: validation_metrics(problem, network),
-    "dynamics": dynamics,
-  }
-  if not row.make:
-    write_json(place / "settings.json", section)
-    how = {key: x for key, x in section.items() if key != "method"}
+  if row.make:
+    settings: dict[str, Any] = {
+      "recipe": experiment.recipe(place.name),
+      "validate": lambda network: validation_metrics(problem, network),
+      "dynamics": dynamics,
+    }
+  else:
+    settings = experiment.config.unlearn[name].to_dict()
+    write_json(place / "settings.json", settings)
+    del settings["method"]
   with FolderStore(place, problem.feed.mesh) as store:
     network = driver.run(
       problem,
@@ -86,7 +86,7 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
       goal=goal,
       fisher_of=fisher_of(experiment),
       store=store,
-      **how,
+      **settings,
     )
   if network.report is None:
     write_training(experiment, name, network, dynamics, problem.sets.retain)
