@@ -1,7 +1,6 @@
 """Every config key: its default, its meaning, and which values are right.
 
-Settings of rows of a table (networks, label schemes, ...) are declared where
-the rows are; all others in `KEYS`.
+Settings of rows of a table are declared where the rows are; others in `KEYS`.
 """
 
 from collections.abc import Iterator, Mapping

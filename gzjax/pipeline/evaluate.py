@@ -41,29 +41,35 @@ def run(experiment: Experiment) -> None:
     )
     for row, network in zip(rows, networks, strict=True):
       row |= relearn.steps(network)
-  folder, target = experiment.place("evaluate"), experiment.target
+  folder, target = experiment.results / "evaluate", experiment.target
   for name, found in said.items():
     table = predictions_table(experiment.split["id_str"], target, found)
     write_table(folder / f"{name}.parquet", table)
   write_scoreboard(Workdir(experiment.results), rows)
   of_methods = {x.name: said[x.name] for x in networks if x.role != "baseline"}
+  tables = {}
   if target.expects_fractions:
-    _write_vote_tables(experiment, of_methods)
+    tables["votes"] = _vote_tables(experiment, of_methods)
   if target.learns == "votes":
-    _write_question_tables(experiment, said)
+    sets = problem.sets
+    tables["labels"] = label_scores.question_tables(
+      experiment.votes, said, validation=sets.validation, test=sets.test
+    )
+  for about, found in tables.items():
+    for name, table in found.items():
+      write_table(folder / about / f"{name}.csv", table)
   if config.uncertain_below > 0:
     _write_uncertain(experiment, list(of_methods))
   _write_descriptions(experiment, of_methods["original"])
 
 
-def _write_vote_tables(
+def _vote_tables(
   experiment: Experiment, said: Mapping[str, Prediction]
-) -> None:
-  """Writes the tables about votes to evaluate/votes/."""
+) -> dict[str, pd.DataFrame]:
   size, problem = experiment.config.data.size, experiment.problem
   # As much of the sky as the challenge's square of its files of 424 pixels.
   centre = baselines.CENTRE * size / (experiment.crop or 424)
-  tables = vote_tables.vote_tables(
+  return vote_tables.vote_tables(
     experiment.votes,
     {name: found.votes for name, found in said.items()},
     baselines.central_colour(experiment.dataset.image, max(round(centre), 1)),
@@ -71,20 +77,6 @@ def _write_vote_tables(
     test=problem.sets.test,
     seed=problem.seed,
   )
-  for name, table in tables.items():
-    write_table(experiment.place("evaluate") / "votes" / f"{name}.csv", table)
-
-
-def _write_question_tables(
-  experiment: Experiment, said: Mapping[str, Prediction]
-) -> None:
-  """Writes the tables about questions and labels to evaluate/labels/."""
-  sets = experiment.sets
-  tables = label_scores.question_tables(
-    experiment.votes, said, validation=sets.validation, test=sets.test
-  )
-  for name, table in tables.items():
-    write_table(experiment.place("evaluate") / "labels" / f"{name}.csv", table)
 
 
 def _write_uncertain(experiment: Experiment, names: Sequence[str]) -> None:
@@ -94,14 +86,13 @@ def _write_uncertain(experiment: Experiment, names: Sequence[str]) -> None:
   if found is None:
     return
   data, _ = found
-  feed = experiment.feed_of(data.image, {})
   probabilities = {
-    name: experiment.ask(name, feed).probabilities for name in names
+    name: experiment.ask(name, data.image).probabilities for name in names
   }
   label = labels_and_flips.find_labels(config, data).label
   below = config.evaluate.uncertain_below
   write_json(
-    experiment.place("evaluate") / "uncertain.json",
+    experiment.results / "evaluate" / "uncertain.json",
     {
       "below": below,
       "methods": uncertain.compare_confusions(label, probabilities, below),
@@ -125,7 +116,7 @@ def _write_descriptions(experiment: Experiment, original: Prediction) -> None:
     validation=members,
   )
   write_json(
-    experiment.place("evaluate") / "cards.json",
+    experiment.results / "evaluate" / "cards.json",
     [
       {"row": row, "lines": words}
       for row, words in zip(rows, lines, strict=True)

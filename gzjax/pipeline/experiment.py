@@ -220,11 +220,14 @@ class Experiment:
   def _suspects(self) -> Path:
     return self.workdir / "audit" / "suspects.csv"
 
-  def ask(self, name: str, source: feed.Feed) -> targets.Prediction:
-    """What a network of the run says of all galaxies of a feed."""
-    everything, views = np.arange(source.size), self.config.evaluate.views
+  def ask(self, name: str, image: pixels.Images) -> targets.Prediction:
+    """What a network of the run says of any galaxies, u8[N,S,S,3]."""
     logits = logits_of(
-      self.apply_fn, self.network(name), source, everything, views
+      self.apply_fn,
+      self.network(name),
+      self.feed_of(image, {}),
+      np.arange(len(image)),
+      self.config.evaluate.views,
     )
     return targets.interpret(self.target, logits)
 
@@ -295,11 +298,10 @@ class Experiment:
     recipe = self.config.train.copy_and_resolve_references()
     if folder != "train":
       recipe.update(self.config.unlearn[folder])
-    known, own = {}, {}
-    for key, value in recipe.to_dict().items():
-      # Optimizers, schedules and losses of a user's own add keys.
-      (known if key in Recipe._fields else own)[key] = value
-    return Recipe(**known, own=own)
+    values = recipe.to_dict()
+    known = {key: values.pop(key) for key in Recipe._fields if key in values}
+    # What is left are keys of optimizers, schedules, losses of a user's own.
+    return Recipe(**known, own=values)
 
   @cached_property
   def apply_fn(self) -> ApplyFn:
@@ -312,9 +314,7 @@ class Experiment:
     return METHODS[section.get("method", name)]
 
   def place(self, name: str) -> Path:
-    """Where the results about a network lie, or a stage's of that name."""
-    if name not in self.config.unlearn and name not in METHODS:
-      return self.results / name
+    """Where the results about a network lie."""
     return {
       "original": self.workdir.root / "train",
       "reference": self.results / name,

@@ -1,8 +1,4 @@
-"""A data set and a config -> the label of each galaxy, and what may go wrong.
-
-The config says how labels are made (`config.labels`) and how some of them are
-made wrong (`config.flips`).
-"""
+"""How labels are made of a data set, and how some are made wrong, by config."""
 
 from typing import NamedTuple
 

@@ -149,12 +149,14 @@ def _memory(
   if name is not None:
     sources = runs.Sources(config_files.identity(name), None, None)
     return runs.Memory(config_files.load(name), sources)
-  found = runs.remembered(Path(workdir).expanduser()) if workdir else None
-  if found is not None:
-    return found
-  if optional and not workdir:
+  where = ""
+  if workdir:
+    found = runs.read(Path(workdir).expanduser() / "config.json")
+    if found is not None:
+      return found
+    where = f" and {workdir} holds no run to go on with"
+  elif optional:
     return runs.Memory(defaults.get_config(), runs.Sources(None, None, None))
-  where = f" and {workdir} holds no run to go on with" if workdir else ""
   raise UserError(f"--config is missing{where}: {_TRY}")
 
 

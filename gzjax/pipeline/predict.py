@@ -1,8 +1,4 @@
-"""predict: a table of galaxies without labels -> what a network says of them.
-
-The images are cut out, reduced and normalised as those of the run, and turned
-as `evaluate.views` says.
-"""
+"""predict: a table of galaxies without labels -> what a network says."""
 
 import numpy as np
 import pandas as pd
@@ -31,12 +27,13 @@ def run(experiment: Experiment) -> None:
   """Writes predictions.parquet, predictions.csv and prediction_ranks.csv.
 
   The last where the network speaks of votes and the table has columns that are
-  called like answers of its tree.
+  called like answers of its tree. Images are cut out, reduced and normalised as
+  those of the run, and turned as `evaluate.views` says.
   """
   config = experiment.config.predict
   _check_method(experiment)
   rows, data = _galaxies(experiment)
-  found = experiment.ask(config.method, experiment.feed_of(data.image, {}))
+  found = experiment.ask(config.method, data.image)
   table = evaluate.predictions_table(
     data.table["id_str"], experiment.target, found
   ).rename(columns={"predicted": "label"})

@@ -44,7 +44,9 @@ def run(experiment: Experiment) -> None:
       "questions": _questions(data),
       # Of the votes that the network learns.
       "tree": trees.to_json(task.tree),
-      "normalisation": _normalisation(config, data, train),
+      "normalisation": pixels.channel_statistics(data.image, train)
+      if config.data.normalise == "training"
+      else augment.IMAGENET,
     },
   )
   if data.votes:
@@ -125,13 +127,6 @@ def _check_batch_sizes(config, retain: int) -> None:
         f"{section}.batch_size={size} is more than the {retain} training "
         "galaxies with right labels: lower it or add galaxies."
       )
-
-
-def _normalisation(config, data: dataset.Dataset, train: np.ndarray):
-  """Mean and deviation of each channel that the network's input gets."""
-  if config.data.normalise == "training":
-    return pixels.channel_statistics(data.image, train)
-  return augment.IMAGENET
 
 
 def _questions(data: dataset.Dataset) -> dict[str, tuple[int, int]]:

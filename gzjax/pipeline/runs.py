@@ -64,23 +64,18 @@ def load(workdir: str | Path) -> Run:
     UserError: if the folder holds none.
   """
   folder = Path(workdir).expanduser()
-  memory = remembered(folder)
+  memory = read(folder / "config.json")
   if memory is None:
     raise UserError(f"{folder} holds no run: there is no config.json in it.")
   return Run(folder, memory.config)
 
 
-def remembered(workdir: Path) -> Memory | None:
-  """What `config.json` remembers; None if there is no such file.
+def read(path: Path) -> Memory | None:
+  """What a `config.json` remembers; None if there is no such file.
 
   Raises:
     UserError: if it cannot be read.
   """
-  return read(workdir / "config.json")
-
-
-def read(path: Path) -> Memory | None:
-  """The same of a `config.json` by its own path."""
   try:
     record = read_json(path)
     if record is None:
@@ -109,14 +104,8 @@ def _restore(
   Its own file is run again, because it may register methods, and because it
   knows which sections are one and the same; the values are those of the run.
   """
-  template = _template(values, source, path)
-  with template.unlocked():
-    _update(template, values)
-  return template
-
-
-def _template(values, source, path):
   is_comparison = "systems" in values
+  config = _shared(values) if is_comparison else defaults.get_config()
   if source:
     name = source.split(":", 1)[0]
     try:
@@ -125,9 +114,10 @@ def _template(values, source, path):
       say(f"note: {name}, which {path} was started with, is gone.")
     else:
       found = config_files.load(source)
-      if ("systems" in found) == is_comparison:
-        return found
-  return _shared(values) if is_comparison else defaults.get_config()
+      config = found if ("systems" in found) == is_comparison else config
+  with config.unlocked():
+    _update(config, values)
+  return config
 
 
 def _shared(values):

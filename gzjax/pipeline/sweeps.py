@@ -12,7 +12,6 @@ from gzjax.evaluation import health
 from gzjax.files import read_json, write_table, write_whole
 from gzjax.pipeline import evaluate, unlearn
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.fisher import fisher_of
 from gzjax.progress import progress, say
 from gzjax.report import figures
 from gzjax.unlearning import diagnosis, edits
@@ -44,7 +43,7 @@ def stabiliser(experiment: Experiment) -> None:
     return moved, scale(mean_fisher, params)
 
   rows = []
-  find = fisher_of(experiment)
+  find = unlearn.fisher_of(experiment)
   for kind, estimator in (("per example", ""), ("batch mean", "batch_mean")):
     mean_fisher = fisher.mean(find(original, "retain", estimator)[0])
     grid = list(itertools.product(config.stabilisers, config.noise_scales))

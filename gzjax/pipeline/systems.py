@@ -1,6 +1,7 @@
 """Several systems: a whole run each, then all of them on the same galaxies."""
 
 from collections.abc import Callable, Mapping
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -99,8 +100,8 @@ def run(
     experiments[name] = Experiment(one, folder)
     # Each system compiles its own programs; a process may map only so many.
     jax.clear_caches()
-  done = [(place / name / "scoreboard.json").exists() for name in experiments]
-  if compares and all(done):
+  scoreboards = (place / name / "scoreboard.json" for name in experiments)
+  if compares and all(file.exists() for file in scoreboards):
     compare(config, place, experiments)
 
 
@@ -112,20 +113,20 @@ def compare(
   """Writes systems.csv, systems.json and report.html, and prints the table."""
   first = next(iter(experiments.values()))
   galaxies = _galaxies(first, config.min_votes)
-  said = {
-    (name, method): one.ask(method, one.feed_of(galaxies.data.image, {}))
-    for name, one in experiments.items()
-    for method in _METHODS
-  }
-  rows = [
-    {
-      "system": name,
-      "method": method,
-      **_cost(experiments[name], method),
-      **score(found, galaxies),
-    }
-    for (name, method), found in said.items()
-  ]
+  rows, said = [], {}
+  for name, method in itertools.product(experiments, _METHODS):
+    network = experiments[name].network(method)
+    found = experiments[name].ask(method, galaxies.data.image)
+    said[name, method] = found
+    rows.append(
+      {
+        "system": name,
+        "method": method,
+        "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
+        "train_seconds": network.wall_seconds,
+        **score(found, galaxies),
+      }
+    )
   write_json(
     place / "systems.json",
     {
@@ -162,14 +163,6 @@ def _galaxies(experiment: Experiment, min_votes: int) -> Galaxies:
   )
 
 
-def _cost(experiment: Experiment, method: str) -> dict[str, Any]:
-  network = experiment.network(method)
-  return {
-    "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
-    "train_seconds": network.wall_seconds,
-  }
-
-
 def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
   """The numbers of one system on the test galaxies.
 
@@ -194,18 +187,20 @@ def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
       validation=galaxies.validation,
       test=galaxies.test,
     )
+
+  def records(name):
+    if name not in tables:
+      return None
+    return tables[name].drop(columns="method").to_dict("records")
+
   return {
     "four": {
       "accuracy": accuracy,
       "interval": intervals.wilson_interval(accuracy * len(rows), len(rows)),
       "balanced_accuracy": metrics.balanced_accuracy(label, said, 4),
     },
-    **{
-      name: tables[table].drop(columns="method").to_dict("records")
-      if table in tables
-      else None
-      for name, table in (("questions", "questions"), ("labels", "scores"))
-    },
+    "questions": records("questions"),
+    "labels": records("scores"),
   }
 
 
