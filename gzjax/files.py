@@ -39,7 +39,6 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
   """Writes a JSON file in one step: no reader ever sees half of it."""
-  path.parent.mkdir(parents=True, exist_ok=True)
   text = json.dumps(_plain(value), indent=2, allow_nan=False)
   write_whole(path, lambda part: part.write_text(text))
 
@@ -53,8 +52,18 @@ def _plain(value: Any) -> Any:
   return None if isinstance(value, float) and not isfinite(value) else value
 
 
+def write_table(path: Path, table: Any) -> None:
+  """Writes a pandas table in one step: as .csv, or else as parquet."""
+  write = table.to_csv if path.suffix == ".csv" else table.to_parquet
+  write_whole(path, lambda part: write(part, index=False))
+
+
 def write_whole(path: Path, write: Any) -> None:
-  """Calls `write(temporary path)` and renames the result to `path`."""
+  """Calls `write(temporary path)` and renames the result to `path`.
+
+  Folders that are missing are made.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
   try:
     write(part)
@@ -73,7 +82,6 @@ class MetricsLog:
     run does those epochs again. Without a checkpoint it starts from nothing.
     """
     self._path = path
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [x for x in lines if epochs_done and _epoch(x) <= epochs_done]
     write_whole(

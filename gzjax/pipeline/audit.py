@@ -5,20 +5,17 @@ import pandas as pd
 
 from gzjax.audit import scores
 from gzjax.evaluation import attacks
-from gzjax.files import write_json, write_whole
+from gzjax.files import write_json, write_table
 from gzjax.pipeline.experiment import Experiment
 
 
 def run(experiment: Experiment) -> None:
   """Writes the ranked suspects; `quality.json` compares with the true flips."""
   folder = experiment.workdir / "audit"
-  folder.mkdir(exist_ok=True)
   table = pd.read_parquet(experiment.workdir / "train" / "dynamics.parquet")
   split = experiment.split.set_index("id_str").loc[table["id_str"]]
   found = scores.suspects(table, split["train_label"], experiment.classes)
-  write_whole(
-    folder / "suspects.csv", lambda part: found.to_csv(part, index=False)
-  )
+  write_table(folder / "suspects.csv", found)
   truth = split.loc[found["id_str"]]
   flipped = truth["flipped"].to_numpy()
   right = found["suggested_label"].to_numpy() == truth["true_label"].to_numpy()

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -26,6 +25,10 @@ class Restored(NamedTuple):
   info: dict[str, Any]
 
 
+def _score(metrics: dict[str, float]) -> float:
+  return metrics["score"]
+
+
 class Checkpoints:
   """The last and the best checkpoint of one run; a context manager.
 
@@ -37,28 +40,19 @@ class Checkpoints:
 
   def __init__(self, folder: Path):
     policies = ocp.checkpoint_managers
+    kept = [policies.LatestN(1), policies.BestN(get_metric_fn=_score, n=1)]
     self._manager = ocp.CheckpointManager(
-      Path(folder).absolute(),
+      folder,
       options=ocp.CheckpointManagerOptions(
         best_fn=_score,
-        preservation_policy=policies.AnyPreservationPolicy(
-          [
-            policies.LatestN(1),
-            policies.BestN(get_metric_fn=_score, n=1),
-          ]
-        ),
+        preservation_policy=policies.AnyPreservationPolicy(kept),
       ),
     )
 
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(
-    self,
-    kind: type[BaseException] | None,
-    error: BaseException | None,
-    trace: TracebackType | None,
-  ) -> None:
+  def __exit__(self, *error: object) -> None:
     self._manager.close()
 
   def latest(self) -> int | None:
@@ -98,10 +92,7 @@ class Checkpoints:
   ) -> Restored:
     """Reads a checkpoint into arrays shaped and placed as the examples are.
 
-    Args:
-      number: see `latest` and `best`.
-      model_like: arrays of the same structure, shapes, dtypes and shardings.
-      training_like: the same for the training part; None leaves it out.
+    No example of the training part leaves that out.
     """
     parts = {
       "model": ocp.args.StandardRestore(_abstract(model_like)),
@@ -111,10 +102,6 @@ class Checkpoints:
       parts["training"] = ocp.args.StandardRestore(_abstract(training_like))
     found = self._manager.restore(number, args=ocp.args.Composite(**parts))
     return Restored(found["model"], found.get("training"), found["info"])
-
-
-def _score(metrics: dict[str, float]) -> float:
-  return metrics["score"]
 
 
 def _abstract(tree: PyTree) -> PyTree:
@@ -127,7 +114,7 @@ def save_fisher(folder: Path, fisher: Fisher, info: dict[str, Any]) -> None:
   """Writes a Fisher and what a person needs to know of it (JSON)."""
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
     checkpointer.save(
-      Path(folder).absolute(),
+      folder,
       args=ocp.args.Composite(
         fisher=ocp.args.StandardSave(fisher._asdict()),
         info=ocp.args.JsonSave(info),
@@ -138,7 +125,7 @@ def save_fisher(folder: Path, fisher: Fisher, info: dict[str, Any]) -> None:
 
 def read_fisher_info(folder: Path) -> dict[str, Any] | None:
   """The `info` that `save_fisher` wrote; None where there is no Fisher."""
-  if not Path(folder).exists():
+  if not folder.exists():
     return None
   return _restore(folder, info=ocp.args.JsonRestore())["info"]
 
@@ -153,22 +140,14 @@ def restore_fisher(folder: Path, like: Fisher) -> Fisher:
 
 def _restore(folder, **parts):
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
-    return checkpointer.restore(
-      Path(folder).absolute(), args=ocp.args.Composite(**parts)
-    )
+    return checkpointer.restore(folder, args=ocp.args.Composite(**parts))
 
 
 class FolderStore:
-  """A `training.store.Store` on disk: checkpoints/ and metrics.jsonl.
-
-  A context manager.
-  """
+  """A `Store` on disk: checkpoints/ and metrics.jsonl; a context manager."""
 
   def __init__(self, folder: Path, mesh: Mesh):
-    self._folder = folder
-    self._mesh = mesh
-    self._log: MetricsLog | None = None
-    self._like: PyTree = None
+    self._folder, self._mesh = folder, mesh
 
   @cached_property
   def _checkpoints(self) -> Checkpoints:
@@ -178,7 +157,7 @@ class FolderStore:
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *error: Any) -> None:
+  def __exit__(self, *error: object) -> None:
     if "_checkpoints" in self.__dict__:
       self._checkpoints.__exit__(*error)
 
@@ -188,32 +167,24 @@ class FolderStore:
     """See `Store.resume`."""
     self._like = {"params": state.params, "batch_stats": state.batch_stats}
     number = self._checkpoints.latest()
-    self._log = MetricsLog(
-      self._folder / "metrics.jsonl", epochs_done=number or 0
-    )
+    log = self._folder / "metrics.jsonl"
+    self._log = MetricsLog(log, epochs_done=number or 0)
     if number is None:
       return state, Clock(), 0
-    found = self._checkpoints.restore(
+    arrays = jax.tree.map(jnp.asarray, dict(extra))
+    model, training, info = self._checkpoints.restore(
       number,
       self._like,
       {
         "step": state.step,
         "opt_state": state.opt_state,
-        "extra": sharding.replicate(
-          self._mesh, jax.tree.map(jnp.asarray, dict(extra))
-        ),
+        "extra": sharding.replicate(self._mesh, arrays),
       },
     )
-    for name, value in found.training["extra"].items():
+    for name, value in training.pop("extra").items():
       extra[name][...] = np.asarray(value)
-    state = TrainState(
-      found.training["step"],
-      found.model["params"],
-      found.model["batch_stats"],
-      found.training["opt_state"],
-    )
-    seconds = found.info["wall_seconds"], found.info["compile_seconds"]
-    return state, Clock(*seconds), number
+    clock = Clock(info["wall_seconds"], info["compile_seconds"])
+    return TrainState(**model, **training), clock, number
 
   def save(
     self,
@@ -247,5 +218,4 @@ class FolderStore:
 
   def log(self, step: int, epoch: int, split: str, /, **values: float) -> None:
     """See `Store.log`."""
-    assert self._log is not None
     self._log.write(step, epoch, split, **values)

@@ -8,7 +8,7 @@ import ml_collections
 
 from gzjax import registry
 from gzjax.data import builders
-from gzjax.errors import UserError, naming
+from gzjax.errors import UserError
 from gzjax.models import cnn
 from gzjax.morphology import noise
 from gzjax.objectives import kinds
@@ -19,9 +19,7 @@ from gzjax.unlearning.methods import METHODS
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Finds at once what would fail after hours."""
   defaults.complete(config)
-  for name, key in defaults.keys().items():
-    registry.check(name, get(config, name), key.annotation)
-  _check_retraining(config)
+  _check_values(config)
   recipes = (config.train, {**config.train, **config.unlearn.retrain})
   _check_model(config)
   _check_classes(tuple(config.data.classes))
@@ -31,7 +29,12 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   for share in config.discovery.shares:
     registry.check("discovery.shares", share, noise.Known)
   for recipe in recipes:
-    _check_balance(recipe["balanced_to"], recipe["batch_size"])
+    balanced_to, batch_size = recipe["balanced_to"], recipe["batch_size"]
+    if balanced_to and balanced_to < batch_size:
+      raise UserError(
+        f"train.balanced_to is {balanced_to}: it must be 0, or at least "
+        f"train.batch_size, {batch_size}."
+      )
   for name, key in defaults.KEYS.items():
     section = name.partition(".")[0]
     # Readers of data share a section with keys that others look at, too.
@@ -40,23 +43,31 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       _check_unused(name, key.table, of)
 
 
-def _check_methods(
-  config: ml_collections.ConfigDict, names: Sequence[str], target: str
-) -> None:
-  """Raises UserError for methods and settings that cannot be.
+def _check_values(config: ml_collections.ConfigDict) -> None:
+  """Checks each key by itself."""
+  keys = defaults.keys()
+  for name, key in keys.items():
+    registry.check(name, get(config, name), key.annotation)
+  for name, value in config.unlearn.retrain.items():
+    if name not in config.train:
+      raise UserError(
+        f"unlearn.retrain.{name} is no key of config.train: "
+        f"{registry.choose(tuple(sorted(config.train)))}."
+      )
+    allowed = keys[f"train.{name}"].annotation
+    registry.check(f"unlearn.retrain.{name}", value, allowed)
 
-  Args:
-    config: `config.unlearn`.
-    names: of its sections.
-    target: `config.target.kind`.
-  """
+
+def _check_methods(
+  unlearn: ml_collections.ConfigDict, names: Sequence[str], target: str
+) -> None:
+  """Finds sections of `config.unlearn` that are no methods of the target."""
   rows = {name: row for name, row in METHODS.items() if not row.given}
   for name in names:
-    section = config.get(name)
-    row = None
-    if isinstance(section, ml_collections.ConfigDict):
-      row = rows.get(str(section.get("method", name)))
-    if section is None or row is None:
+    section: Any = unlearn.get(name)
+    is_section = isinstance(section, ml_collections.ConfigDict)
+    row = rows.get(str(section.get("method", name))) if is_section else None
+    if row is None:
       raise UserError(
         f"unlearn.methods names {name!r}: choose from {', '.join(rows)}."
       )
@@ -70,18 +81,6 @@ def _check_methods(
         raise UserError(
           f"unlearn.{name}.{key} is {value:g}: it must not be negative."
         )
-
-
-def _check_retraining(config: ml_collections.ConfigDict) -> None:
-  known = defaults.keys()
-  for name, value in config.unlearn.retrain.items():
-    if name not in config.train:
-      raise UserError(
-        f"unlearn.retrain.{name} is no key of config.train: "
-        f"{registry.choose(tuple(sorted(config.train)))}."
-      )
-    with naming("unlearn.retrain"):
-      registry.check(name, value, known[f"train.{name}"].annotation)
 
 
 def _check_unused(
@@ -100,14 +99,6 @@ def _check_unused(
         )
 
 
-def _check_balance(balanced_to: int, batch_size: int) -> None:
-  if balanced_to and balanced_to < batch_size:
-    raise UserError(
-      f"train.balanced_to is {balanced_to}: it must be 0, or at least "
-      f"train.batch_size, {batch_size}."
-    )
-
-
 def _check_model(config: ml_collections.ConfigDict) -> None:
   if config.model.name != "cnn":
     return
@@ -124,7 +115,7 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_classes(classes: tuple[Any, ...]) -> None:
-  if len(set(classes)) < 2 or len(set(classes)) < len(classes):
+  if len(set(classes)) < max(len(classes), 2):
     raise UserError(
       f"data.classes is {classes}: name two or more different classes."
     )
@@ -160,16 +151,16 @@ def _check_target(config: ml_collections.ConfigDict) -> None:
   for name, wanted in _OF_VOTES.items():
     if get(config, name) != wanted:
       raise UserError(
-        f"{name} is {get(config, name)!r}: with target.kind="
-        f"{config.target.kind} it must be {wanted!r}."
+        f"{name} is {get(config, name)!r}: with target.kind={target.kind} it "
+        f"must be {wanted!r}."
       )
-  if config.target.kind == "counts" and config.unlearn.fisher.kind == "true":
+  if target.kind == "counts" and config.unlearn.fisher.kind == "true":
     raise UserError(
       "unlearn.fisher.kind=true has no closed form for target.kind=counts: use "
       "--config.unlearn.fisher.kind=sampled."
     )
 
 
-def get(config: ml_collections.ConfigDict, name: str) -> Any:
+def get(config: ml_collections.ConfigDict | Mapping, name: str) -> Any:
   """The value of a key by its full name, such as train.epochs."""
   return functools.reduce(lambda part, key: part[key], name.split("."), config)

@@ -17,11 +17,10 @@ MAX_BYTES = 2 * 2**30
 
 
 def use(choice: str | None) -> None:
-  """Turns the store on.
+  """Turns the store on, in a folder, unless that is "off".
 
-  Args:
-    choice: its folder; "off"; None: what JAX was told, by the variable
-      JAX_COMPILATION_CACHE_DIR or its flag, else in the user's cache.
+  None is what JAX was told, by the variable JAX_COMPILATION_CACHE_DIR or its
+  flag; else a folder in the user's cache.
   """
   if choice is not None and choice.lower() == "off":
     jax.config.update("jax_compilation_cache_dir", None)
@@ -63,8 +62,7 @@ def _machine() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
   except OSError:
     lines = [platform.processor()]
-  kinds = {
-    x for x in lines if x.startswith(("flags", "Features", "model name"))
-  }
+  known = ("flags", "Features", "model name")
+  kinds = {line for line in lines if line.startswith(known)}
   digest = hashlib.sha256("".join(sorted(kinds or lines[:1])).encode())
   return f"{platform.machine()}-{digest.hexdigest()[:8]}"

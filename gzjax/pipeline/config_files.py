@@ -1,6 +1,5 @@
 """Config files: those that are shipped, and a user's own."""
 
-from collections.abc import Callable
 import difflib
 import functools
 import importlib.util
@@ -59,7 +58,10 @@ def load(value: str) -> ml_collections.ConfigDict:
   """
   name, *variant = value.split(":", 1)
   path = find(name)
-  get_config = _function(path)
+  module = _guarded(path, _import, path.absolute(), path.stat().st_mtime_ns)
+  get_config = getattr(module, "get_config", None)
+  if not callable(get_config):
+    raise UserError(f"{path} has no function get_config(): write one.")
   config = _guarded(path, get_config, *variant)
   if not isinstance(config, ml_collections.ConfigDict):
     raise UserError(
@@ -76,15 +78,6 @@ def identity(value: str) -> str:
   path = find(name)
   is_shipped = path.absolute().parent == folder()
   return ":".join([path.stem if is_shipped else str(path.absolute()), *variant])
-
-
-def _function(path: Path) -> Callable[..., object]:
-  written = path.stat().st_mtime_ns
-  module = _guarded(path, _import, path.absolute(), written)
-  found = getattr(module, "get_config", None)
-  if not callable(found):
-    raise UserError(f"{path} has no function get_config(): write one.")
-  return found
 
 
 @functools.cache
@@ -119,11 +112,8 @@ def _guarded(path, function, *arguments):
 
 def _line(path: Path, error: Exception) -> str:
   """The last line of the file that the error passed through."""
-  lines = [
-    frame.lineno
-    for frame in traceback.extract_tb(error.__traceback__)
-    if frame.filename == str(path.absolute())
-  ]
-  if isinstance(error, SyntaxError) and error.filename == str(path.absolute()):
+  file, frames = str(path.absolute()), traceback.extract_tb(error.__traceback__)
+  lines = [frame.lineno for frame in frames if frame.filename == file]
+  if isinstance(error, SyntaxError) and error.filename == file:
     lines.append(error.lineno)
   return f", line {lines[-1]}" if lines else ""

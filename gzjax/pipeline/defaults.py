@@ -1,9 +1,10 @@
 """Every config key: its default, its meaning, and which values are right.
 
-Settings of rows of a table (networks, label schemes, ...) are declared where
-the rows are; all others in `KEYS`.
+Settings of rows of a table are declared where the rows are; others in `KEYS`.
 """
 
+from collections.abc import Iterator, Mapping
+import shlex
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import ml_collections
@@ -40,9 +41,8 @@ class Key(NamedTuple):
   @property
   def words(self) -> str:
     """The meaning, and what may be chosen."""
-    choices = (
-      get_args(self.values) if get_origin(self.values) is Literal else ()
-    )
+    literal = get_origin(self.values) is Literal
+    choices = get_args(self.values) if literal else ()
     names = ", ".join(map(str, (*choices, *(self.table or ()))))
     return f"{self.meaning}: {names}" if names else self.meaning
 
@@ -277,3 +277,41 @@ def _methods() -> list[str]:
 def method_section(name: str) -> ml_collections.ConfigDict:
   """The keys of a method with their defaults, to put under config.unlearn."""
   return ml_collections.ConfigDict({"method": name, **default_settings(name)})
+
+
+def as_flags(config: ml_collections.ConfigDict) -> Iterator[str]:
+  """All keys, as flags that can be copied, with their defaults and meanings.
+
+  A paragraph for each section.
+  """
+  usual, said = dict(flat(get_config().to_dict())), meanings()
+  section = None
+  for name, value in flat(config.to_dict()):
+    if (found := name.rpartition(".")[0]) != section:
+      section = found
+      yield f"\n# {section or 'the run'}"
+    # The key of a system of a comparison is as a run of its own has it.
+    own = name.split(".", 2)[2] if name.startswith("systems.") else name
+    notes = []
+    if own in usual and usual[own] != value:
+      notes.append(f"default {_text(usual[own])}")
+    if own in said:
+      notes.append(said[own])
+    flag = f"--config.{name}={_text(value)}"
+    yield f"{flag}  # {'; '.join(notes)}" if notes else flag
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple]:
+  """All keys by their full names and their values, in their order."""
+  for name, value in config.items():
+    if not isinstance(value, Mapping):
+      yield f"{prefix}{name}", value
+  for name, value in config.items():
+    if isinstance(value, Mapping):
+      yield from flat(value, f"{prefix}{name}.")
+
+
+def _text(value: Any) -> str:
+  if isinstance(value, str):
+    return shlex.quote(value)
+  return f'"{value}"' if isinstance(value, tuple) else repr(value)

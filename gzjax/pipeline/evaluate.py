@@ -1,7 +1,6 @@
 """evaluate: every network on every galaxy -> predictions and scoreboard."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,16 +16,13 @@ from gzjax.evaluation import (
   vote_tables,
 )
 from gzjax.evaluation.compare import ask_all, score
-from gzjax.files import read_json, write_json, write_whole
+from gzjax.files import read_json, write_json, write_table
 from gzjax.objectives import targets
 from gzjax.objectives.targets import Prediction
-from gzjax.pipeline import galaxies as all_galaxies
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.unlearning.relearn import Relearn
-
-Said = Mapping[str, Prediction]
 
 
 def run(experiment: Experiment) -> None:
@@ -44,75 +40,72 @@ def run(experiment: Experiment) -> None:
     )
     for row, network in zip(rows, networks, strict=True):
       row |= relearn.steps(network)
+  folder, target = experiment.results / "evaluate", experiment.target
   for name, found in said.items():
-    _write_predictions(experiment, name, found)
+    table = predictions_table(experiment.split["id_str"], target, found)
+    write_table(folder / f"{name}.parquet", table)
   write_scoreboard(Workdir(experiment.results), rows)
-  of_methods = {x.name: said[x.name] for x in networks if x.role != "baseline"}
+  methods = {x.name: said[x.name] for x in networks if x.role != "baseline"}
   for study in STUDIES:
     if study.applies(experiment):
-      study.write(experiment, said, of_methods)
+      study.write(experiment, Said(said, methods))
 
 
-def _write_vote_tables(
-  experiment: Experiment, said: Said, of_methods: Said
-) -> None:
-  """Writes the tables about votes to evaluate/votes/."""
-  del said
+class Said(NamedTuple):
+  """What networks say of the galaxies, by their names."""
+
+  of_all: Mapping[str, Prediction]
+  of_methods: Mapping[str, Prediction]  # without baselines
+
+
+def _write_vote_tables(experiment: Experiment, said: Said) -> None:
+  """Writes evaluate/votes/<table>.csv: how near the votes of volunteers."""
   size, problem = experiment.config.data.size, experiment.problem
   # As much of the sky as the challenge's square of its files of 424 pixels.
   centre = baselines.CENTRE * size / (experiment.crop or 424)
   tables = vote_tables.vote_tables(
     experiment.votes,
-    {name: found.votes for name, found in of_methods.items()},
+    {name: found.votes for name, found in said.of_methods.items()},
     baselines.central_colour(experiment.dataset.image, max(round(centre), 1)),
     train=problem.sets.train,
     test=problem.sets.test,
     seed=problem.seed,
   )
-  _write_tables(experiment.place("evaluate") / "votes", tables)
+  _write_tables(experiment, "votes", tables)
 
 
-def _write_tables(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
-  folder.mkdir(exist_ok=True)
-  for name, table in tables.items():
-    write_whole(
-      folder / f"{name}.csv",
-      lambda part, table=table: table.to_csv(part, index=False),
-    )
-
-
-def _write_question_tables(
-  experiment: Experiment, said: Said, of_methods: Said
-) -> None:
-  """Writes the tables about questions and labels to evaluate/labels/."""
-  del of_methods
+def _write_question_tables(experiment: Experiment, said: Said) -> None:
+  """Writes evaluate/labels/<table>.csv: questions and their labels."""
   sets = experiment.problem.sets
   tables = vote_tables.question_tables(
-    experiment.votes, said, validation=sets.validation, test=sets.test
+    experiment.votes, said.of_all, validation=sets.validation, test=sets.test
   )
-  _write_tables(experiment.place("evaluate") / "labels", tables)
+  _write_tables(experiment, "labels", tables)
 
 
-def _write_uncertain(
-  experiment: Experiment, said: Said, of_methods: Said
+def _write_tables(
+  experiment: Experiment, about: str, tables: dict[str, pd.DataFrame]
 ) -> None:
+  for name, table in tables.items():
+    folder = experiment.results / "evaluate" / about
+    write_table(folder / f"{name}.csv", table)
+
+
+def _write_uncertain(experiment: Experiment, said: Said) -> None:
   """Writes evaluate/uncertain.json, of all galaxies of the validation set."""
-  del said
   config = experiment.config
-  galaxies = all_galaxies.of_splits(
-    experiment, ("validation",), config.labels.min_votes
-  )
-  if galaxies is None:
+  found = experiment.of_splits(("validation",), config.labels.min_votes)
+  if found is None:
     return
-  data, _ = galaxies
-  feed = experiment.feed_of(data.image, {})
+  data, _ = found
   probabilities = {
-    name: experiment.ask(name, feed).probabilities for name in of_methods
+    name: experiment.ask(name, data.image).probabilities
+    for name in said.of_methods
   }
   label = labels_and_flips.find_labels(config, data).label
   below = config.evaluate.uncertain_below
   write_json(
-    experiment.place("evaluate") / "uncertain.json",
+    experiment.results / "evaluate" / "uncertain.json",
     {
       "below": below,
       "methods": uncertain.compare_confusions(label, probabilities, below),
@@ -120,28 +113,23 @@ def _write_uncertain(
   )
 
 
-def _write_descriptions(
-  experiment: Experiment, said: Said, of_methods: Said
-) -> None:
+def _write_descriptions(experiment: Experiment, said: Said) -> None:
   """Writes evaluate/cards.json: random validation galaxies, in words."""
-  del said
-  original = next(iter(of_methods.values()))  # it stands first
+  config, data = experiment.config, experiment.dataset
   members = experiment.sets.validation
-  rng = np.random.default_rng(experiment.config.seed)
-  rows = rng.permutation(members)[: experiment.config.report.gallery].tolist()
+  rng = np.random.default_rng(config.seed)
+  rows = rng.permutation(members)[: config.report.gallery].tolist()
   lines = descriptions.describe(
     experiment.target,
-    original,
+    said.of_methods["original"],
     rows,
-    below=experiment.config.evaluate.uncertain_below,
-    shares=labels_and_flips.find_labels(
-      experiment.config, experiment.dataset
-    ).shares,
-    votes=experiment.dataset.votes,
+    below=config.evaluate.uncertain_below,
+    shares=labels_and_flips.find_labels(config, data).shares,
+    votes=data.votes,
     validation=members,
   )
   write_json(
-    experiment.place("evaluate") / "cards.json",
+    experiment.results / "evaluate" / "cards.json",
     [
       {"row": row, "lines": words}
       for row, words in zip(rows, lines, strict=True)
@@ -150,11 +138,10 @@ def _write_descriptions(
 
 
 class Study(NamedTuple):
-  """More than the scoreboard: for which runs, and what writes it."""
+  """What the evaluate stage writes besides the scoreboard."""
 
   applies: Callable[[Experiment], bool]
-  # (experiment, what all networks say, the same without the constant one)
-  write: Callable[[Experiment, Said, Said], None]
+  write: Callable[[Experiment, Said], None]
 
 
 STUDIES = (
@@ -167,22 +154,14 @@ STUDIES = (
 
 def write_scoreboard(place: Workdir, rows: list[dict[str, Any]]) -> None:
   """Writes scoreboard.json and scoreboard.csv."""
-  frame = scoreboard.to_frame(rows)
   write_json(place / "scoreboard.json", rows)
-  write_whole(
-    place / "scoreboard.csv", lambda part: frame.to_csv(part, index=False)
-  )
+  write_table(place / "scoreboard.csv", scoreboard.to_frame(rows))
 
 
-def show(workdir: Workdir) -> None:
-  """Prints the scoreboard of a finished run."""
-  show_with(scoreboard.show, workdir)
-
-
-def show_with(
-  show_rows: Callable[[list[dict[str, Any]], Console], None], workdir: Workdir
+def show(
+  workdir: Workdir, show_rows: Callable[..., None] = scoreboard.show
 ) -> None:
-  """Prints a scoreboard in a way of `scoreboard`, and where the report lies."""
+  """Prints the scoreboard of a finished run, and where the report lies."""
   rows = read_json(workdir / "scoreboard.json")
   console = wide_console(len(scoreboard.columns(rows)))
   show_rows(rows, console)
@@ -202,38 +181,17 @@ def predictions_table(
 ) -> pd.DataFrame:
   """What a network says about N galaxies, a row each.
 
-  Args:
-    ids: str[N].
-    target: of the network.
-    found: on the N galaxies.
-
-  Returns:
-    `id_str`, `predicted` (the most probable class; None where the network says
-    no number), `p_<class>` and, for networks of votes, the columns of
-    `vote_tables.predictions_table`; numbers are f32.
+  Columns are `id_str`, `predicted` (the most probable class; None where the
+  network says no number), `p_<class>` and, for networks of votes, those of
+  `vote_tables.predictions_table`; numbers are f32.
   """
-  classes = target.classes
-  names = [f"p_{label}" for label in classes]
+  names = [f"p_{label}" for label in target.classes]
   table = pd.DataFrame(found.probabilities, columns=names)
   if target.learns == "votes":
     table = table.join(vote_tables.predictions_table(found.votes))
   table = table.astype(np.float32)
-  labels = np.asarray([*classes, None], object)
-  predicted = labels[metrics.predicted_class(found.probabilities)]
+  labels = np.asarray([*target.classes, None], object)
+  predicted = metrics.predicted_class(found.probabilities)
   table.insert(0, "id_str", ids)
-  table.insert(1, "predicted", predicted)
+  table.insert(1, "predicted", labels[predicted])
   return table
-
-
-def _write_predictions(
-  experiment: Experiment, name: str, found: Prediction
-) -> None:
-  table = predictions_table(
-    experiment.split["id_str"], experiment.target, found
-  )
-  folder = experiment.place("evaluate")
-  folder.mkdir(exist_ok=True)
-  write_whole(
-    folder / f"{name}.parquet",
-    lambda part: table.to_parquet(part, index=False),
-  )

@@ -1,5 +1,6 @@
 """Config and files -> Problem: what stages share, made when first needed."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from gzjax.files import read_json
 from gzjax.models import pretrained
 from gzjax.morphology import noise, splits
 from gzjax.morphology.splits import SPLITS
-from gzjax.morphology.votes import Votes
+from gzjax.morphology.votes import Votes, answered
 from gzjax.objectives import kinds, targets
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.checkpoint import Checkpoints
@@ -49,26 +50,24 @@ class Experiment:
     results: Path | None = None,
   ):
     """Takes the results of unlearning to `results` (default: the workdir)."""
-    self.config = config
-    self.workdir = workdir
+    self.config, self.workdir = config, workdir
+    self.data_dir, self.manual_dir = data_dir, manual_dir
     self.results = results or workdir.root
-    self.data_dir = data_dir
-    self.manual_dir = manual_dir
 
   @cached_property
   def mesh(self) -> Mesh:
     """All devices."""
     mesh = sharding.make_mesh()
-    sizes = {
-      "train.batch_size": self.config.train.batch_size,
-      "unlearn.batch_size": self.config.unlearn.batch_size,
-      "unlearn.forget_batch_size": self.config.unlearn.forget_batch_size,
-    }
-    for name, size in sizes.items():
+    for section, name in (
+      ("train", "batch_size"),
+      ("unlearn", "batch_size"),
+      ("unlearn", "forget_batch_size"),
+    ):
+      size = self.config[section][name]
       if size % mesh.size:
         raise UserError(
-          f"{name}={size} cannot be split over {mesh.size} devices: choose a "
-          f"multiple of {mesh.size}."
+          f"{section}.{name}={size} cannot be split over {mesh.size} devices: "
+          f"choose a multiple of {mesh.size}."
         )
     return mesh
 
@@ -118,6 +117,26 @@ class Experiment:
         return splits.split_by_id(table["id_str"], data.split, self.data_seed)
     return None
 
+  def of_splits(
+    self, names: Sequence[str], min_votes: int
+  ) -> tuple[Dataset, np.ndarray] | None:
+    """All galaxies of some splits that so many volunteers saw.
+
+    Returns:
+      The N galaxies, labelled or not, and the split of each, str[N]; None where
+      the split depends on the labels.
+    """
+    whole = self.whole
+    parts = self.split_of(whole.table)
+    if parts is None:
+      return None
+    split = np.asarray(SPLITS)[parts]
+    inside = np.isin(split, names)
+    if min_votes and whole.votes is not None:
+      first = whole.votes.tree.questions[0].name
+      inside &= answered(whole.votes, first) >= min_votes
+    return whole.select(np.flatnonzero(inside)), split[inside]
+
   @property
   def classes(self) -> tuple[str, ...]:
     """Names of the classes."""
@@ -150,10 +169,9 @@ class Experiment:
   def target(self) -> targets.Target:
     """What the network learns."""
     config, task = self.config.target, self._task
+    settings = kinds.TARGETS.take(config.kind, config)
     return kinds.TARGETS[config.kind].build(
-      task.tree,
-      task.class_answers,
-      **kinds.TARGETS.take(config.kind, config),
+      task.tree, task.class_answers, **settings
     )
 
   @cached_property
@@ -163,20 +181,18 @@ class Experiment:
   @cached_property
   def columns(self) -> Columns:
     """What is learned, what is right, and what to learn instead."""
-    true = self._entries("true_label", np.arange(len(self.split)))
-    fractions = self._fractions
-    return Columns(
-      self._entries("train_label", self._donors),
-      true,
-      true,
-      fractions,
-      fractions[self._donors],
-    )
-
-  def _entries(self, column: str, voters: np.ndarray) -> Entries:
-    label = {"label": self.labels(column).astype(np.int32)}
-    votes = {"votes": self._task.votes[voters], **label}
-    return {name: votes[name] for name in {"label": 0, self.target.learns: 0}}
+    ids = pd.Index(self.split["id_str"])
+    donors = np.arange(len(ids))  # rows whose votes are trained on
+    if "votes_of" in self.split:
+      donors = ids.get_indexer(pd.Index(self.split["votes_of"]))
+    given = {"label": self.labels("train_label").astype(np.int32)}
+    true = {"label": self.labels("true_label").astype(np.int32)}
+    fractions = np.eye(len(self.classes))[true["label"]]
+    if self.target.learns == "votes":
+      given["votes"] = self._task.votes[donors]
+      true["votes"] = self._task.votes
+      fractions = self.votes.cumulative
+    return Columns(given, true, true, fractions, fractions[donors])
 
   @property
   def learned_first(self) -> Entries:
@@ -184,50 +200,34 @@ class Experiment:
     flipped_later = self.config.flips.after_training
     return self.columns.true if flipped_later else self.columns.given
 
-  @cached_property
-  def _donors(self) -> np.ndarray:
-    """Rows of the galaxies whose votes are trained on, i64[N]."""
-    if "votes_of" not in self.split:
-      return np.arange(len(self.split))
-    ids = pd.Index(self.split["id_str"])
-    return ids.get_indexer(pd.Index(self.split["votes_of"]))
-
   @property
   def votes(self) -> Votes:
     """The true votes on the questions of the target."""
     assert self.dataset.votes is not None
     return self.dataset.votes.on(self._task.tree)
 
-  @property
-  def _fractions(self) -> np.ndarray:
-    """True cumulative vote fractions, f64[N,A]."""
-    if self.target.learns == "votes":
-      return self.votes.cumulative
-    return np.eye(len(self.classes))[self.labels("true_label")]
-
-  def _mended(self) -> Entries:
-    """The right labels and votes; or labels that the audit suggests, if any.
-
-    They are the answers to one question only.
-    """
-    path = self.workdir / "audit" / "suspects.csv"
-    if self.config.unlearn.suggestions != "audit" or not path.exists():
-      return self.columns.true
-    table = pd.read_csv(path, dtype={"id_str": str}).set_index("id_str")
-    found = table["suggested_label"]
-    label = self.labels("train_label")
+  @cached_property
+  def _suggested(self) -> Entries:
+    """Labels that the audit suggests: the answers to one question only."""
+    table = pd.read_csv(self._suspects, dtype={"id_str": str})
+    found = table.set_index("id_str")["suggested_label"]
     suggested = self.split["id_str"].map(found)
-    known = suggested.notna().to_numpy()
-    label[known] = pd.Index(self.classes).get_indexer(
-      pd.Index(suggested[known])
-    )
+    mended = self.split["train_label"].where(suggested.isna(), suggested)
+    label = pd.Index(self.classes).get_indexer(pd.Index(mended))
     return {"label": label.astype(np.int32)}
 
-  def ask(self, name: str, source: feed.Feed) -> targets.Prediction:
-    """What a network of the run says of all galaxies of a feed."""
-    everything, views = np.arange(source.size), self.config.evaluate.views
+  @property
+  def _suspects(self) -> Path:
+    return self.workdir / "audit" / "suspects.csv"
+
+  def ask(self, name: str, image: pixels.Images) -> targets.Prediction:
+    """What a network of the run says of any galaxies, u8[N,S,S,3]."""
     logits = logits_of(
-      self.apply_fn, self.network(name), source, everything, views
+      self.apply_fn,
+      self.network(name),
+      self.feed_of(image, {}),
+      np.arange(len(image)),
+      self.config.evaluate.views,
     )
     return targets.interpret(self.target, logits)
 
@@ -248,7 +248,10 @@ class Experiment:
   @property
   def problem(self) -> Problem:
     """Everything that methods, scores and studies may know by now."""
-    columns = self.columns._replace(mended=self._mended())
+    by_audit = self.config.unlearn.suggestions == "audit"
+    if not by_audit or not self._suspects.exists():
+      return self._problem
+    columns = self.columns._replace(mended=self._suggested)
     return self._problem._replace(columns=columns)
 
   @cached_property
@@ -270,12 +273,14 @@ class Experiment:
 
   def _fresh(self) -> tuple[PyTree, PyTree]:
     """The network before training: fresh, or pretrained with a fresh head."""
-    variables = models.init_variables(
-      self._model(), jax.random.key(self.config.seed), self.config.data.size
-    )
+    variables = self._init(jax.random.key(self.config.seed))
     if self.config.model.weights:
       variables = pretrained.load(self.config.model.weights, *variables)
     return sharding.replicate(self.mesh, variables)
+
+  def _init(self, key: jax.Array) -> tuple[PyTree, PyTree]:
+    """Fresh (params, batch_stats)."""
+    return models.init_variables(self._model, key, self.config.data.size)
 
   def _unseen(self) -> Unseen:
     """Wrong labels of test galaxies, other draws than those of training."""
@@ -284,10 +289,8 @@ class Experiment:
       self.config, self.classes, self.data_seed + 1
     )
     found = labels_and_flips.find_labels(self.config, data)
-    evidence = labels_and_flips.evidence(self.config, data, found)
-    drawn = noise.wrong_labels(
-      model, self.labels("true_label")[test], evidence.select(test)
-    )
+    evidence = labels_and_flips.evidence(self.config, data, found).select(test)
+    drawn = noise.wrong_labels(model, self.labels("true_label")[test], evidence)
     return Unseen(test[drawn.rows], drawn.wrong)
 
   def recipe(self, folder: str) -> Recipe:
@@ -302,7 +305,7 @@ class Experiment:
   @cached_property
   def apply_fn(self) -> ApplyFn:
     """The network as a pure function."""
-    return models.make_apply_fn(self._model())
+    return models.make_apply_fn(self._model)
 
   def row(self, name: str) -> Row:
     """The row of METHODS that makes the network of a name."""
@@ -310,9 +313,7 @@ class Experiment:
     return METHODS[section.get("method", name)]
 
   def place(self, name: str) -> Path:
-    """Where the results about a network lie, or a stage's of that name."""
-    if name not in self.config.unlearn and name not in METHODS:
-      return self.results / name
+    """Where the results about a network lie."""
     return {
       "original": self.workdir.root / "train",
       "reference": self.results / name,
@@ -335,20 +336,26 @@ class Experiment:
       number = checkpoints.best() if best else checkpoints.latest()
       if number is None:
         raise UserError(
-          f"{place} holds no checkpoint: run the stage that "
-          "makes it first, or leave out --stage."
+          f"{place} holds no checkpoint: run the stage that makes it first, or "
+          "leave out --stage."
         )
-      found = checkpoints.restore(number, self._like())
+      placed = sharding.replicated(self.mesh)
+      # No weights are drawn or read.
+      params, batch_stats = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed),
+        jax.eval_shape(self._init, jax.random.key(0)),
+      )
+      like = {"params": params, "batch_stats": batch_stats}
+      model = checkpoints.restore(number, like).model
     report = read_json(place / "health.json")
     cost = report or read_json(place / "cost.json") or {}
     return Network(
       name,
-      found.model["params"],
-      found.model["batch_stats"],
-      cost.get("wall_seconds", 0.0),
-      cost.get("compile_seconds", 0.0),
-      row.role,
-      report,
+      **model,
+      wall_seconds=cost.get("wall_seconds", 0.0),
+      compile_seconds=cost.get("compile_seconds", 0.0),
+      role=row.role,
+      report=report,
     )
 
   def names(self) -> list[str]:
@@ -358,20 +365,7 @@ class Experiment:
     order = ("baseline", "original", "reference", "method")
     return sorted(names, key=lambda name: order.index(self.row(name).role))
 
-  def _like(self) -> dict[str, PyTree]:
-    """The shapes of the network; no weights are drawn or read."""
-    shapes = jax.eval_shape(
-      lambda key: models.init_variables(
-        self._model(), key, self.config.data.size
-      ),
-      jax.random.key(0),
-    )
-    placed = sharding.replicated(self.mesh)
-    params, batch_stats = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed), shapes
-    )
-    return {"params": params, "batch_stats": batch_stats}
-
+  @cached_property
   def _model(self):
     model, questions = self.config.model, self.target.tree.questions
     return models.build(

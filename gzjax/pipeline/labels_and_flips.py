@@ -1,8 +1,4 @@
-"""A data set and a config -> the label of each galaxy, and what may go wrong.
-
-The config says how labels are made (`config.labels`) and how some of them are
-made wrong (`config.flips`).
-"""
+"""How labels are made of a data set, and how some are made wrong, by config."""
 
 from typing import NamedTuple
 
@@ -53,15 +49,12 @@ def _recorded(data: Dataset) -> labels.Labels:
   shares = None
   if voted and voted.classes == data.classes:
     shares = voted.shares
-  return labels.Labels(
-    data.classes, data.table["label"].to_numpy(np.int64), shares, {}
-  )
+  label = data.table["label"].to_numpy(np.int64)
+  return labels.Labels(data.classes, label, shares, {})
 
 
 def _majority(data: Dataset) -> labels.Labels | None:
-  if data.votes is None:
-    return None
-  return labels.make(data.votes, "question")
+  return labels.make(data.votes, "question") if data.votes else None
 
 
 class VoteTask(NamedTuple):
@@ -82,20 +75,19 @@ def task(
     UserError: for data without the votes that are needed, questions that the
       tree does not have, or classes that are no answers to one of them.
   """
-  kind = kinds.TARGETS[config.target.kind]
-  everything = np.ones(len(data.table), bool)
+  kind, size = kinds.TARGETS[config.target.kind], len(data.table)
   if not kind.needs_votes:
-    tree = targets.classes(classes).tree
-    nothing = np.zeros((len(everything), 0), np.float32)
-    return VoteTask(tree, list(range(len(classes))), nothing, everything)
+    tree, places = targets.classes(classes).tree, list(range(len(classes)))
+    nothing = np.zeros((size, 0), np.float32)
+    return VoteTask(tree, places, nothing, np.ones(size, bool))
   voted = _voted(config, data)
   tree = _target_tree(config, voted.tree)
   asked = config.labels.question or voted.tree.questions[0].name
-  if asked not in [question.name for question in tree.questions]:
+  learned = tuple(q.name for q in tree.questions)
+  if asked not in learned:
     raise UserError(
       f"labels.question is {asked!r}, which target.kind={config.target.kind} "
-      "does not learn: choose one of "
-      f"{', '.join(q.name for q in tree.questions)}."
+      f"does not learn: {choose(learned)}."
     )
   question = tree.question(asked)
   names = labels.class_names(tree, question)
@@ -105,12 +97,8 @@ def task(
     votes, known = kind.learn(voted, tree, **own)
   except ValueError as error:
     raise UserError(f"target.kind={config.target.kind}: {error}.") from None
-  return VoteTask(
-    tree,
-    [first + names.index(name) for name in classes],
-    votes.astype(np.float32),
-    known,
-  )
+  places = [first + names.index(name) for name in classes]
+  return VoteTask(tree, places, votes.astype(np.float32), known)
 
 
 def _voted(config: ml_collections.ConfigDict, data: Dataset) -> Votes:
@@ -157,18 +145,16 @@ def evidence(
     return noise.Evidence(found.shares)
   voted = _majority(data) if column == "votes" else None
   if voted:
-    names = _names(voted.classes, voted.label)
+    classes, label = voted.classes, voted.label
   elif "given_label" in data.table:
-    names = _names(data.classes, data.table["given_label"].to_numpy())
+    classes, label = data.classes, data.table["given_label"].to_numpy()
   else:
     raise UserError(
       f"flips.column is {column!r}: this data set has neither votes nor a "
       "second label column."
     )
-  given = pd.Index(found.classes).get_indexer(pd.Index(names))
+  # The last entry is for galaxies without a label.
+  names = pd.Index(np.asarray([*classes, ""], object)[label])
+  given = pd.Index(found.classes).get_indexer(names)
   # Where nobody gave one of these classes the label stays.
   return noise.Evidence(found.shares, np.where(given < 0, found.label, given))
-
-
-def _names(classes, label):
-  return np.asarray([*classes, ""], object)[label]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
   from absl import flags
   import ml_collections
 
+  from gzjax.pipeline import runs
+
 _TRY = "try --config=demo --workdir=runs/demo."
 
 
@@ -30,10 +32,8 @@ class Command(NamedTuple):
   stage: str
   workdir: str
   config: "ml_collections.ConfigDict"
-  config_file: str | None  # see `config_files.identity`
+  sources: "runs.Sources"
   overwrite: bool
-  data_dir: str | None
-  manual_dir: str | None
   compilation_cache: str | None
   print_config: bool
   is_quiet: bool  # no --verbosity was given
@@ -59,9 +59,7 @@ def main() -> None:
 def read(arguments: Sequence[str], flag_values: "flags.FlagValues") -> Any:
   """The command; a mistake in it is one line and exit code 2.
 
-  Args:
-    arguments: with the name of the program.
-    flag_values: where our flags are defined.
+  `arguments` begin with the name of the program; our flags are defined here.
   """
   with _one_line_for_mistakes():
     _define(flag_values)
@@ -99,20 +97,23 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
   name, arguments = _take(arguments, "config")
   workdir, _ = _take(arguments, "workdir")
   asks_for_config = any(x.lstrip("-") == "print_config" for x in arguments)
-  memory = _memory(name, workdir, optional=asks_for_config)
-  rest = _set_keys(arguments, memory.config, flag_values)
+  config, sources = _memory(name, workdir, optional=asks_for_config)
+  rest = _set_keys(arguments, config, flag_values)
   values = flag_values.flag_values_dict()
+  folders = {
+    key: str(Path(values[key]).expanduser())  # no shell does so after --flag=
+    for key in ("data_dir", "manual_dir")
+    if values[key]
+  }
   stage = _stage(rest[1:], values["stage"])
   if workdir is None and not values["print_config"]:
     raise UserError(f"--workdir is missing: {_TRY}")
   return Command(
     stage,
     workdir or "",
-    memory.config,
-    memory.config_file,
+    config,
+    sources._replace(**folders),
     values["overwrite"],
-    _expanded(values["data_dir"]) or memory.data_dir,
-    _expanded(values["manual_dir"]) or memory.manual_dir,
     values["compilation_cache"],
     values["print_config"],
     "verbosity" not in flag_values or not flag_values["verbosity"].present,
@@ -134,7 +135,9 @@ def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
   return value, rest
 
 
-def _memory(name: str | None, workdir: str | None, *, optional: bool):
+def _memory(
+  name: str | None, workdir: str | None, *, optional: bool
+) -> "runs.Memory":
   """The config that is asked for, or else the one that the run remembers."""
   from gzjax.pipeline import config_files, defaults, runs
 
@@ -144,14 +147,16 @@ def _memory(name: str | None, workdir: str | None, *, optional: bool):
       raise UserError(f"--config cannot be read: there is no file {name}.")
     return found
   if name is not None:
-    config, source = config_files.load(name), config_files.identity(name)
-    return runs.Memory(config, source, None, None)
-  found = runs.remembered(Path(workdir).expanduser()) if workdir else None
-  if found is not None:
-    return found
-  if optional and not workdir:
-    return runs.Memory(defaults.get_config(), None, None, None)
-  where = f" and {workdir} holds no run to go on with" if workdir else ""
+    sources = runs.Sources(config_files.identity(name), None, None)
+    return runs.Memory(config_files.load(name), sources)
+  where = ""
+  if workdir:
+    found = runs.read(Path(workdir).expanduser() / "config.json")
+    if found is not None:
+      return found
+    where = f" and {workdir} holds no run to go on with"
+  elif optional:
+    return runs.Memory(defaults.get_config(), runs.Sources(None, None, None))
   raise UserError(f"--config is missing{where}: {_TRY}")
 
 
@@ -186,21 +191,20 @@ def _set_keys(
 
 def _hint(name: str, config: Any, flag_values: "flags.FlagValues") -> str:
   """What an unknown flag may have meant: a flag of ours, or a key."""
-  from gzjax.pipeline import print_config
+  from gzjax.pipeline import defaults
 
   name = name.removeprefix("no")
-  keys = sorted(
-    (key for key, _ in print_config.flat(config.to_dict())),
-    key=lambda x: x.count("."),
-  )
-  by_end = {key.rpartition(".")[2]: key for key in reversed(keys)}
-  if name in keys or name in by_end:
-    return f"did you mean --config.{name if name in keys else by_end[name]}?"
+  keys = [key for key, _ in defaults.flat(config.to_dict())]
+  keys.sort(key=lambda key: key.count("."))
+  full = {key.rpartition(".")[2]: key for key in reversed(keys)}
+  full |= {key: key for key in keys}
+  if name in full:
+    return f"did you mean --config.{full[name]}?"
   # JAX's flags are hundreds, and the first that comes to mind are ours.
   ours = [x for x in flag_values if not x.startswith("jax_")]
-  for known, prefix in ((ours, ""), ([*by_end, *keys], "config.")):
+  for known, prefix in ((ours, ""), (full, "config.")):
     if close := difflib.get_close_matches(name, known, 1, 0.75):
-      return f"did you mean --{prefix}{by_end.get(close[0], close[0])}?"
+      return f"did you mean --{prefix}{full.get(close[0], close[0])}?"
   return "--help lists the flags, --print_config the keys."
 
 
@@ -213,11 +217,10 @@ def _stage(given: Sequence[str], flag: str | None) -> str:
   (stage,) = given
   if stage not in usage.STAGES:
     close = difflib.get_close_matches(stage, usage.STAGES, 1)
-    hint = f"did you mean {close[0]}?" if close else "choose one of "
-    raise UserError(
-      f"unknown stage {stage!r}: {hint}"
-      + ("" if close else f"{', '.join(usage.STAGES)}; flags start with --.")
-    )
+    hint = f"choose one of {', '.join(usage.STAGES)}; flags start with --."
+    if close:
+      hint = f"did you mean {close[0]}?"
+    raise UserError(f"unknown stage {stage!r}: {hint}")
   if flag not in (None, stage):
     raise UserError(f"two stages, {stage} and --stage={flag}: choose one.")
   return stage
@@ -259,24 +262,17 @@ def execute(command: Command) -> None:
       command.workdir,
       command.stage,
       overwrite=command.overwrite,
-      data_dir=command.data_dir,
-      manual_dir=command.manual_dir,
-      config_file=command.config_file,
+      **command.sources._asdict(),
     )
 
 
 def _print_config(config: "ml_collections.ConfigDict") -> None:
-  from gzjax.pipeline import print_config
+  from gzjax.pipeline import defaults
 
   try:
-    print("\n".join(print_config.lines(config)), flush=True)
+    print("\n".join(defaults.as_flags(config)), flush=True)
   except BrokenPipeError:  # `| head` has seen enough
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _expanded(folder: str | None) -> str | None:
-  """The folder with ~ spelled out, which no shell does after --flag=."""
-  return folder and str(Path(folder).expanduser())
 
 
 @contextmanager
@@ -289,15 +285,13 @@ def _one_line_for_mistakes() -> Generator[None, None, None]:
     if error.errno != errno.ENOSPC:
       raise
     _exit(
-      UserError(
-        f"the disk is full ({error}): make room and run again, or choose other "
-        "folders with --workdir=DIR and --data_dir=FOLDER."
-      )
+      f"the disk is full ({error}): make room and run again, or choose other "
+      "folders with --workdir=DIR and --data_dir=FOLDER."
     )
 
 
-def _exit(error: UserError) -> None:
-  print(f"error: {error}", file=sys.stderr)
+def _exit(words: object) -> None:
+  print(f"error: {words}", file=sys.stderr)
   sys.exit(2)
 
 

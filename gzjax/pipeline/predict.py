@@ -1,11 +1,4 @@
-"""predict: a table of galaxies without labels -> what a network says of them.
-
-The images are cut out, reduced and normalised as those of the run, and turned
-as `evaluate.views` says.
-"""
-
-from collections.abc import Callable
-from pathlib import Path
+"""predict: a table of galaxies without labels -> what a network says."""
 
 import numpy as np
 import pandas as pd
@@ -14,10 +7,11 @@ from rich.text import Text
 
 from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog import catalog
+from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError, naming
 from gzjax.evaluation import questions
-from gzjax.files import write_whole
+from gzjax.files import write_table
 from gzjax.morphology import trees
 from gzjax.morphology.votes import Predictions
 from gzjax.morphology.walks import walk, walk_lines
@@ -25,36 +19,44 @@ from gzjax.pipeline import evaluate, prepare
 from gzjax.pipeline.experiment import Experiment
 from gzjax.progress import say
 
-_TABLE = "predictions"
+_TABLES = ("predictions.parquet", "predictions.csv")
 _RANKS = "prediction_ranks.csv"
-OUTPUTS = (f"{_TABLE}.parquet", f"{_TABLE}.csv", _RANKS)
+OUTPUTS = (*_TABLES, _RANKS)
 
 
 def run(experiment: Experiment) -> None:
   """Writes predictions.parquet, predictions.csv and prediction_ranks.csv.
 
   The last where the network speaks of votes and the table has columns that are
-  called like answers of its tree.
+  called like answers of its tree. Images are cut out, reduced and normalised as
+  those of the run, and turned as `evaluate.views` says.
   """
   config = experiment.config.predict
   _check_method(experiment)
   rows, data = _galaxies(experiment)
-  found = experiment.ask(config.method, experiment.feed_of(data.image, {}))
+  found = experiment.ask(config.method, data.image)
   table = evaluate.predictions_table(
     data.table["id_str"], experiment.target, found
   ).rename(columns={"predicted": "label"})
-  _write(experiment, table)
-  _show_galaxies(experiment, table.head(config.shown))
+  for name in _TABLES:
+    write_table(experiment.workdir / name, table)
+  lost = int(table["label"].isna().sum())
+  say(
+    f"predicted {len(table):,} galaxies"
+    + (f", of {lost:,} of which the network says no number" if lost else "")
+    + f": {experiment.workdir / _TABLES[0]} and .csv"
+  )
+  first = table.head(config.shown)
+  names = [f"p_{name}" for name in experiment.classes]
+  _show("The first galaxies", first[["id_str", "label", *names]])
   if experiment.target.learns == "votes":
-    _show_walks(table["id_str"].head(config.shown), found.votes)
+    _show_walks(first["id_str"], found.votes)
   _compare(experiment, rows, found.votes)
 
 
 def _check_method(experiment: Experiment) -> None:
   names = [
-    name
-    for name in experiment.names()
-    if experiment.row(name).role != "baseline"
+    x for x in experiment.names() if experiment.row(x).role != "baseline"
   ]
   method = experiment.config.predict.method
   if method not in names:
@@ -65,59 +67,31 @@ def _check_method(experiment: Experiment) -> None:
 
 def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
   """The rows of the table, and the galaxies in their order."""
-  config = experiment.config
+  config, of_run = experiment.config.predict, experiment.config.data
   path, images = prepare.catalog_files(experiment, "predict")
+  as_in_the_run = config.crop < 0
   columns = catalog.Columns(
-    id=config.predict.id_column or config.data.id_column,
-    file=config.predict.file_column or config.data.file_column,
-    crop=_crop_column(experiment),
+    id=config.id_column or of_run.id_column,
+    file=config.file_column or of_run.file_column,
+    crop=config.crop_column or (of_run.crop_column if as_in_the_run else ""),
   )
-  crop = 0 if columns.crop else _crop(experiment)
-  stretch = prepare.stretch(experiment)
+  crop = experiment.crop if as_in_the_run else config.crop
+  with naming("data"):
+    stretch = Stretch(
+      of_run.fits_planes, of_run.fits_white, of_run.fits_softening
+    )
   with naming("predict"):
     rows = catalog.read_rows(path, columns)
     found = catalog.unlabelled(rows, images, columns, stretch)
   folder = dataset.prepare(
     builders.builder_of(found, path, experiment.data_dir)
   )
-  data = dataset.load(folder, crop=crop, size=config.data.size)
+  data = dataset.load(
+    folder, crop=0 if columns.crop else crop, size=of_run.size
+  )
   for note in data.notes:
     say(f"note: {note}")
   return rows, data
-
-
-def _crop_column(experiment: Experiment) -> str:
-  """The column of each galaxy's own edge: as in the run, but for one edge."""
-  config = experiment.config.predict
-  as_in_the_run = experiment.config.data.crop_column
-  return config.crop_column or (as_in_the_run if config.crop < 0 else "")
-
-
-def _crop(experiment: Experiment) -> int:
-  """Edge of the central crop, the same for all."""
-  given = experiment.config.predict.crop
-  return given if given >= 0 else experiment.crop
-
-
-def _write(experiment: Experiment, table: pd.DataFrame) -> None:
-  writers: dict[str, Callable[[Path], None]] = {
-    "parquet": lambda part: table.to_parquet(part, index=False),
-    "csv": lambda part: table.to_csv(part, index=False),
-  }
-  place = experiment.workdir / _TABLE
-  for ending, write in writers.items():
-    write_whole(place.with_suffix(f".{ending}"), write)
-  lost = int(table["label"].isna().sum())
-  say(
-    f"predicted {len(table):,} galaxies"
-    + (f", of {lost:,} of which the network says no number" if lost else "")
-    + f": {place}.parquet and .csv"
-  )
-
-
-def _show_galaxies(experiment: Experiment, table: pd.DataFrame) -> None:
-  names = [f"p_{name}" for name in experiment.classes]
-  _show("The first galaxies", table[["id_str", "label", *names]])
 
 
 def _show_walks(ids: pd.Series, votes: Predictions) -> None:
@@ -145,9 +119,9 @@ def _compare(
     found.shares[:, places],
     experiment.config.seed,
   )
-  write_whole(path, lambda part: ranks.to_csv(part, index=False))
+  write_table(path, ranks)
   _show("Ranks beside the table's own votes", ranks)
-  say(f"{path}")
+  say(str(path))
 
 
 def _votes_of(rows, answers):

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 import pandas as pd
 
 from gzjax.data import augment, builders, dataset, pixels
-from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.errors import UserError, naming
 from gzjax.evaluation import vote_tables
-from gzjax.files import write_json, write_whole
+from gzjax.files import write_json, write_table, write_whole
 from gzjax.morphology import labels, noise, splits, trees, vote_statistics
 from gzjax.morphology.votes import Votes
 from gzjax.pipeline import labels_and_flips
@@ -22,17 +22,11 @@ def run(experiment: Experiment) -> None:
   config = experiment.config
   folder = dataset.prepare(_builder(experiment), experiment.manual_dir)
   everything = dataset.load(folder, crop=experiment.crop, size=config.data.size)
-  found = labels_and_flips.find_labels(config, everything)
-  for note in everything.notes:
-    say(f"note: {note}")
-  # Of all galaxies, to say at once what cannot be learned.
-  task = labels_and_flips.task(config, everything, found.classes)
-  if not task.known.all():
-    found = _only_known(found, task.known)
+  found, task = _labels(config, everything)
   left_out = {**everything.left_out, **found.left_out}
   _say_what_is_left(found, left_out)
-  data = everything.select(found.kept)
-  label = found.label[found.kept]
+  data, label = everything.select(found.kept), found.label[found.kept]
+  ids = data.table["id_str"]
   split = _split(experiment, data.table, label, found.classes)
   train = np.flatnonzero(split == splits.SPLITS.index("train"))
   train_label = label.copy()
@@ -50,25 +44,40 @@ def run(experiment: Experiment) -> None:
       "questions": _questions(data),
       # Of the votes that the network learns.
       "tree": trees.to_json(task.tree),
-      "normalisation": _normalisation(config, data, train),
+      "normalisation": pixels.channel_statistics(data.image, train)
+      if config.data.normalise == "training"
+      else augment.IMAGENET,
     },
   )
   if data.votes:
-    _study(experiment, data.votes, split)
-    _write_votes(experiment, data.table["id_str"], data.votes)
-  table = _split_table(
-    data.table["id_str"], split, label, train_label, found.classes
-  )
+    _write_votes(experiment.workdir / "data", ids, data.votes, split)
+  table = _split_table(ids, split, label, train_label, found.classes)
   if task.votes.size:
     donors = np.arange(len(label))
     donors[train] = train[
       noise.donors(label[train], train_label[train], experiment.data_seed)
     ]
-    table["votes_of"] = table["id_str"].to_numpy()[donors]
-  write_whole(
-    experiment.workdir / "split.parquet",
-    lambda part: table.to_parquet(part, index=False),
-  )
+    table["votes_of"] = ids.to_numpy()[donors]
+  write_table(experiment.workdir / "split.parquet", table)
+
+
+def _labels(
+  config: ml_collections.ConfigDict, everything: dataset.Dataset
+) -> tuple[labels.Labels, labels_and_flips.VoteTask]:
+  """Labels of galaxies that the network can learn from, and its task.
+
+  The task is that of all galaxies, to say at once what cannot be learned.
+  """
+  found = labels_and_flips.find_labels(config, everything)
+  for note in everything.notes:
+    say(f"note: {note}")
+  task = labels_and_flips.task(config, everything, found.classes)
+  if not task.known.all():
+    label = np.where(task.known, found.label, labels.LEFT_OUT)
+    lost = int(np.sum(found.label != label))
+    why = "nobody answered a question that is learned"
+    found = found._replace(label=label, left_out={**found.left_out, why: lost})
+  return found, task
 
 
 def _flipped(
@@ -87,25 +96,14 @@ def _flipped(
     return noise.flip_labels(model, found.label[rows], known.select(rows))
 
 
-def _only_known(found: labels.Labels, known: np.ndarray) -> labels.Labels:
-  """The labels of galaxies of which the network can learn what it has to."""
-  label = np.where(known, found.label, labels.LEFT_OUT)
-  lost = len(found.kept) - int(np.sum(label != labels.LEFT_OUT))
-  why = "nobody answered a question that is learned"
-  return found._replace(label=label, left_out={**found.left_out, why: lost})
-
-
 def _say_branches(tree: trees.Tree, votes: np.ndarray) -> None:
   """How many training galaxies teach each question, as the slides do."""
   sizes = np.sum(trees.sums(tree, votes) > 0, axis=0)
-  branches = zip(tree.branches, sizes, strict=True)
-  words = ", ".join(f"{name} {size:,}" for name, size in branches)
-  say(f"training galaxies of each branch: {words}")
+  _say_counts("training galaxies of each branch", tree.branches, sizes)
 
 
 def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
-  classes = np.asarray(class_names)
-  flipped = train_label != label
+  classes, flipped = np.asarray(class_names), train_label != label
   table = pd.DataFrame(
     {
       "id_str": ids,
@@ -123,19 +121,12 @@ def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
 
 def _check_batch_sizes(config, retain: int) -> None:
   for section in ("train", "unlearn"):
-    if config[section].batch_size > retain:
+    size = config[section].batch_size
+    if size > retain:
       raise UserError(
-        f"{section}.batch_size={config[section].batch_size} is more than the "
-        f"{retain} training galaxies with right labels: lower it or add "
-        "galaxies."
+        f"{section}.batch_size={size} is more than the {retain} training "
+        "galaxies with right labels: lower it or add galaxies."
       )
-
-
-def _normalisation(config, data: dataset.Dataset, train: np.ndarray):
-  """Mean and deviation of each channel that the network's input gets."""
-  if config.data.normalise == "training":
-    return pixels.channel_statistics(data.image, train)
-  return augment.IMAGENET
 
 
 def _questions(data: dataset.Dataset) -> dict[str, tuple[int, int]]:
@@ -149,27 +140,21 @@ def _questions(data: dataset.Dataset) -> dict[str, tuple[int, int]]:
   }
 
 
-def _study(experiment: Experiment, votes: Votes, split: np.ndarray) -> None:
-  """Writes what the lab report looks at before training: data/*.csv."""
-  folder = experiment.workdir / "data"
-  folder.mkdir(exist_ok=True)
+def _write_votes(
+  folder: Path, ids: pd.Series, votes: Votes, split: np.ndarray
+) -> None:
+  """Writes the votes, and what the lab report looks at before training."""
   values, names = votes.cumulative, votes.tree.answers
-  vote_statistics.correlations(values, names).to_csv(
-    folder / "correlations.csv"
+  write_whole(
+    folder / "correlations.csv",
+    vote_statistics.correlations(values, names).to_csv,
   )
-  vote_statistics.compare_splits(values, split, names).to_csv(
-    folder / "splits.csv", index=False
+  write_table(
+    folder / "splits.csv", vote_statistics.compare_splits(values, split, names)
   )
-
-
-def _write_votes(experiment: Experiment, ids: pd.Series, votes: Votes) -> None:
-  """Writes data/votes.parquet."""
   table = vote_tables.votes_table(votes)
   table.insert(0, "id_str", ids)
-  write_whole(
-    experiment.workdir / "data" / "votes.parquet",
-    lambda part: table.to_parquet(part, index=False),
-  )
+  write_table(folder / "votes.parquet", table)
 
 
 def _say_what_is_left(found: labels.Labels, left_out: dict[str, int]) -> None:
@@ -177,11 +162,12 @@ def _say_what_is_left(found: labels.Labels, left_out: dict[str, int]) -> None:
     if count:
       say(f"left out {count:,}: {why}")
   counts = np.bincount(found.label[found.kept], minlength=len(found.classes))
-  parts = [
-    f"{name} {count:,}"
-    for name, count in zip(found.classes, counts, strict=True)
-  ]
-  say(f"kept {len(found.kept):,} galaxies: {', '.join(parts)}")
+  _say_counts(f"kept {len(found.kept):,} galaxies", found.classes, counts)
+
+
+def _say_counts(title, names, counts) -> None:
+  words = (f"{name} {n:,}" for name, n in zip(names, counts, strict=True))
+  say(f"{title}: {', '.join(words)}")
 
 
 def _split(
@@ -218,20 +204,11 @@ def _builder(experiment: Experiment):
     return builders.READERS[data.builder](place, **settings)
 
 
-def stretch(experiment: Experiment) -> Stretch:
-  """How FITS images become pictures."""
-  data = experiment.config.data
-  with naming("data"):
-    return Stretch(data.fits_planes, data.fits_white, data.fits_softening)
-
-
 def catalog_files(experiment: Experiment, section: str) -> tuple[Path, Path]:
-  """A catalogue and the folder of its images.
+  """A catalogue and the folder of its images, which a section names.
 
-  Args:
-    experiment: of which a section of the config names both.
-    section: its name. The catalogue may lie in the folder of downloaded files,
-      too; the images lie beside it unless the section says where.
+  The catalogue may lie in the folder of downloaded files, too; the images lie
+  beside it unless the section says where.
 
   Raises:
     UserError: if no catalogue is named.

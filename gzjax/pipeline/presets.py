@@ -10,13 +10,9 @@ def split_variant(
 ) -> tuple[str, bool]:
   """The variant of a config file, and whether it is the small one.
 
-  Args:
-    file: its name, for the error message.
-    variant: "", "cpu", or one of `others` with or without `_cpu`.
-    others: its own variants.
-
   Raises:
-    ValueError: for another variant.
+    ValueError: naming the file, unless the variant is "", "cpu", or one of its
+      `others` with or without `_cpu`.
   """
   small = variant == "cpu" or variant.endswith("_cpu")
   kind = variant.removesuffix("cpu").removesuffix("_") if small else variant
@@ -33,11 +29,8 @@ def decals(*, small: bool) -> ml_collections.ConfigDict:
   """What the slides' systems share: Galaxy Zoo DECaLS and how it is split.
 
   Every galaxy has its split by its name, so that all systems are trained and
-  judged on the same ones.
-
-  Args:
-    small: whether for a CPU: a synthetic sky of 64 pixels with the questions,
-      answers and numbers of volunteers of GZD-5, in place of the real files.
+  judged on the same ones. The small config, for a CPU, has a synthetic sky of
+  64 pixels with the questions, answers and numbers of volunteers of GZD-5.
   """
   config = defaults.get_config()
   config.data.builder = "galaxy_zoo_decals/volunteers_5"

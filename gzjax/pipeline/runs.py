@@ -15,13 +15,19 @@ from gzjax.pipeline import config_files, defaults
 from gzjax.progress import say
 
 
+class Sources(NamedTuple):
+  """What a run comes from, beside its config."""
+
+  config_file: str | None  # NAME[:variant], see `config_files.identity`
+  data_dir: str | None
+  manual_dir: str | None
+
+
 class Memory(NamedTuple):
   """What a run was started with."""
 
   config: ml_collections.ConfigDict
-  config_file: str | None  # NAME[:variant], see `config_files.identity`
-  data_dir: str | None
-  manual_dir: str | None
+  sources: Sources
 
 
 @dataclass(frozen=True)
@@ -58,34 +64,25 @@ def load(workdir: str | Path) -> Run:
     UserError: if the folder holds none.
   """
   folder = Path(workdir).expanduser()
-  memory = remembered(folder)
+  memory = read(folder / "config.json")
   if memory is None:
     raise UserError(f"{folder} holds no run: there is no config.json in it.")
   return Run(folder, memory.config)
 
 
-def remembered(workdir: Path) -> Memory | None:
-  """What `config.json` remembers; None if there is no such file.
+def read(path: Path) -> Memory | None:
+  """What a `config.json` remembers; None if there is no such file.
 
   Raises:
     UserError: if it cannot be read.
   """
-  return read(workdir / "config.json")
-
-
-def read(path: Path) -> Memory | None:
-  """The same of a `config.json` by its own path."""
   try:
     record = read_json(path)
     if record is None:
       return None
-    source = record.get("config_file")
-    return Memory(
-      _restore(record["config"], source, path),
-      source,
-      record.get("data_dir"),
-      record.get("manual_dir"),
-    )
+    sources = Sources(*(record.get(name) for name in Sources._fields))
+    config = _restore(record["config"], sources.config_file, path)
+    return Memory(config, sources)
   except (
     OSError,
     json.JSONDecodeError,
@@ -107,14 +104,8 @@ def _restore(
   Its own file is run again, because it may register methods, and because it
   knows which sections are one and the same; the values are those of the run.
   """
-  template = _template(values, source, path)
-  with template.unlocked():
-    _update(template, values)
-  return template
-
-
-def _template(values, source, path):
   is_comparison = "systems" in values
+  config = _shared(values) if is_comparison else defaults.get_config()
   if source:
     name = source.split(":", 1)[0]
     try:
@@ -123,11 +114,10 @@ def _template(values, source, path):
       say(f"note: {name}, which {path} was started with, is gone.")
     else:
       found = config_files.load(source)
-      if ("systems" in found) == is_comparison:
-        return found
-  if is_comparison:
-    return _shared(values)
-  return defaults.get_config()
+      config = found if ("systems" in found) == is_comparison else config
+  with config.unlocked():
+    _update(config, values)
+  return config
 
 
 def _shared(values):

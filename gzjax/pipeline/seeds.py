@@ -1,6 +1,6 @@
 """Several seeds: a whole run each, then one scoreboard and one report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -48,34 +48,30 @@ def run(
     run_one(one, folders[seed])
     # Each seed compiles its own programs; a process may map only so many.
     jax.clear_caches()
-  boards = {s: read_json(f / "scoreboard.json") for s, f in folders.items()}
-  if not all(boards.values()):
+  boards = [read_json(x / "scoreboard.json") for x in folders.values()]
+  if not all(boards):
     return
-  rows = [row for board in boards.values() for row in board]
+  rows = [row for board in boards for row in board]
   order = list(dict.fromkeys(row["method"] for row in rows))
-  attacks = _shadow_attacks(folders, rows)
+  u_lira = _shadow_attacks(folders, rows)
   for row in rows:
-    row.update(attacks.get((row["method"], row["seed"]), {}))
+    row |= u_lira.get((row["method"], row["seed"]), {})
   # By method first, so that its seeds stand together.
   rows.sort(key=lambda row: order.index(row["method"]))
   evaluate.write_scoreboard(place, rows)
-  write_json(place / "config.json", _config(folders, config))
+  first = read_json(folders[config.seeds[0]] / "config.json")
+  write_json(place / "config.json", {**first, "config": config.to_dict()})
   report.write_seeds(place.root, [x.root for x in folders.values()])
-  evaluate.show_with(scoreboard.show_summary, place)
-
-
-def _config(folders, config):
-  first = read_json(next(iter(folders.values())) / "config.json")
-  return {**first, "config": config.to_dict()}
+  evaluate.show(place, scoreboard.show_summary)
 
 
 def _shadow_attacks(
-  folders: dict[int, Workdir], rows: Sequence[dict[str, Any]]
+  folders: Mapping[int, Workdir], rows: Sequence[Mapping[str, Any]]
 ) -> dict[tuple[str, int], dict[str, float]]:
-  """U-LiRA, where the random seeds share their flips (`data.seed`).
+  """U-LiRA by (method, seed), see `attacks.shadow_attacks`.
 
-  See `attacks.shadow_attacks`; by (method, seed). Empty with fewer than three
-  seeds, with other flips in each, or without retraining.
+  Empty with fewer than three seeds, with other flips in each (they share them
+  by `data.seed`), or without retraining.
   """
   places = list(folders.values())
   splits = [pd.read_parquet(place / "split.parquet") for place in places]
@@ -86,17 +82,14 @@ def _shadow_attacks(
     return {}
   flipped = (splits[0]["set"] == "forget").to_numpy()
   classes = read_json(places[0] / "stages" / "dataset.json")["classes"]
-  wrong = pd.Index(classes).get_indexer(
-    pd.Index(splits[0]["train_label"][flipped])
-  )
+  given = pd.Index(splits[0]["train_label"][flipped])
+  wrong = pd.Index(classes).get_indexer(given)
+  columns = [f"p_{k}" for k in classes]
 
   def said(name):
-    tables = [
-      pd.read_parquet(place / "evaluate" / f"{name}.parquet")[flipped]
-      for place in places
-    ]
-    names = [f"p_{k}" for k in classes]
-    return np.stack([table[names].to_numpy(np.float64) for table in tables])
+    files = [place / "evaluate" / f"{name}.parquet" for place in places]
+    tables = [pd.read_parquet(file)[columns] for file in files]
+    return np.stack([x[flipped].to_numpy(np.float64) for x in tables])
 
   retrained = said(reference[0])
   return {

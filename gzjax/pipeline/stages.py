@@ -25,6 +25,7 @@ from gzjax.pipeline import (
   unlearn,
 )
 from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.runs import Sources
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 from gzjax.revision import git_revision
@@ -47,14 +48,6 @@ class Stage(NamedTuple):
   applies: bool = False
 
 
-class Sources(NamedTuple):
-  """What a run comes from, beside its config."""
-
-  config_file: str | None
-  data_dir: str | None
-  manual_dir: str | None
-
-
 def _report(experiment: Experiment) -> None:
   report.write(
     experiment.workdir.root,
@@ -64,13 +57,8 @@ def _report(experiment: Experiment) -> None:
 
 
 _TO_TRAIN = ("prepare", "train")
-
-
 _TO_AUDIT = (*_TO_TRAIN, "audit")
-
-
-_TO_EVALUATE = (*_TO_AUDIT, "unlearn", "evaluate")
-
+_TO_UNLEARN = (*_TO_AUDIT, "unlearn")
 
 STAGES = {
   "prepare": Stage(
@@ -92,11 +80,15 @@ STAGES = {
     evaluate.run,
     ("unlearn", "evaluate"),
     ("evaluate", "scoreboard.csv", "scoreboard.json"),
-    (*_TO_AUDIT, "unlearn"),
+    _TO_UNLEARN,
     derived=True,
   ),
   "report": Stage(
-    _report, ("report",), ("report.html",), _TO_EVALUATE, derived=True
+    _report,
+    ("report",),
+    ("report.html",),
+    (*_TO_UNLEARN, "evaluate"),
+    derived=True,
   ),
   "stabiliser": Stage(
     sweeps.stabiliser,
@@ -143,7 +135,7 @@ def run(
     overwrite: start the asked stages, and those that need them, anew.
     data_dir: TFDS folder; None is TFDS's own default.
     manual_dir: folder of files that the user downloaded.
-    config_file: where the config comes from, see `config_files.identity`.
+    config_file: see `config_files.identity`.
 
   Raises:
     UserError: for anything that the user can mend.
@@ -157,9 +149,9 @@ def run(
     systems.check(config)
     for name in config.compared:
       checks.check_config(config.systems[name])
-    compares = stage in ("all", "evaluate", "report")
     place = Workdir(workdir)
     remember(config, place, stage, sources)
+    compares = stage in ("all", "evaluate", "report")
     systems.run(config, place, run_one, compares=compares)
     return
   checks.check_config(config)
@@ -183,17 +175,36 @@ def _run_one(
   sources: Sources,
 ) -> None:
   """Runs the asked stages of one seed that are not finished."""
-  asked = [name for name in STAGES if stage in ("all", name)]
+  asked = [stage]
   if stage == "all":
-    asked = [name for name in asked if STAGES[name].in_all]
+    asked = [name for name, one in STAGES.items() if one.in_all]
   if overwrite:
     _clear(place, asked)
   experiment = Experiment(config, place, sources.data_dir, sources.manual_dir)
-  needed = STAGES[asked[0]].needs
+  to_do = _to_do(experiment, stage, asked)
+  if to_do:
+    remember(config, place, to_do[0], sources)
+  for name in to_do:
+    say(f"stage {name}")
+    place.start(name, _part(config, name))
+    STAGES[name].run(experiment)
+    if name == "prepare":
+      remember(config, place, name, sources)  # the data set is known now
+    place.finish(name)
+
+
+def _to_do(experiment: Experiment, stage: str, asked: list[str]) -> list[str]:
+  """The stages to run, in their order.
+
+  Raises:
+    UserError: if one that they need has not finished; if one was run with
+      another config and may not be done anew.
+  """
+  place, needed = experiment.workdir, STAGES[asked[0]].needs
   finished = {
     name: place.check(
       name,
-      _part(config, name),
+      _part(experiment.config, name),
       redo=STAGES[name].derived,
       restart=STAGES[name].restarts,
     )
@@ -207,44 +218,28 @@ def _run_one(
         f"stage {stage} needs stage {name}, which has not finished in "
         f"{place.root}: run --stage={name} first, or leave out --stage."
       )
-  to_do: list[str] = []
+  found: list[str] = []
   for name in asked:
-    again = STAGES[name].applies or set(to_do) & set(STAGES[name].needs)
+    again = STAGES[name].applies or set(found) & set(STAGES[name].needs)
     if again or not finished[name]:
-      to_do.append(name)
-  if (
-    to_do
-    and not (STAGES[to_do[-1]].in_all or STAGES[to_do[-1]].applies)
-    and (place / "report.html").exists()
-  ):
-    to_do.append("report")  # that shows the new sweep
-  if to_do:
-    remember(config, place, to_do[0], sources)
-  for name in to_do:
-    say(f"stage {name}")
-    place.start(name, _part(config, name))
-    STAGES[name].run(experiment)
-    if name == "prepare":
-      remember(config, place, name, sources)  # the data set is known now
-    place.finish(name)
+      found.append(name)
+  last = STAGES[found[-1]] if found else None
+  is_sweep = last and not (last.in_all or last.applies)
+  if is_sweep and (place / "report.html").exists():
+    found.append("report")  # that shows the new sweep
+  return found
 
 
 def _clear(place: Workdir, asked: list[str]) -> None:
   """Deletes what the asked stages left, and all that was made of it."""
   for name, other in STAGES.items():
     if name in asked or set(asked) & set(other.needs):
-      place.clear(name, list(other.outputs))
+      place.clear(name, other.outputs)
 
 
 def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
-  return {
-    key: to_json(_plain(checks.get(config, key))) for key in STAGES[name].keys
-  }
-
-
-def _plain(value: Any) -> Any:
-  is_dict = isinstance(value, ml_collections.ConfigDict)
-  return value.to_dict() if is_dict else value
+  values = config.to_dict()
+  return {key: to_json(checks.get(values, key)) for key in STAGES[name].keys}
 
 
 def remember(

@@ -9,14 +9,12 @@ import pandas as pd
 
 from gzjax import fisher
 from gzjax.evaluation import health
-from gzjax.files import read_json, write_whole
+from gzjax.files import read_json, write_table, write_whole
 from gzjax.pipeline import evaluate, unlearn
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.fisher import fisher_of
 from gzjax.progress import progress, say
 from gzjax.report import figures
 from gzjax.unlearning import diagnosis, edits
-from gzjax.unlearning.diagnosis import noise_report
 
 
 def stabiliser(experiment: Experiment) -> None:
@@ -45,7 +43,7 @@ def stabiliser(experiment: Experiment) -> None:
     return moved, scale(mean_fisher, params)
 
   rows = []
-  find = fisher_of(experiment)
+  find = unlearn.fisher_of(experiment)
   for kind, estimator in (("per example", ""), ("batch mean", "batch_mean")):
     mean_fisher = fisher.mean(find(original, "retain", estimator)[0])
     grid = list(itertools.product(config.stabilisers, config.noise_scales))
@@ -55,7 +53,7 @@ def stabiliser(experiment: Experiment) -> None:
       judged = health.diagnose(
         now, goal.before, goal.target, problem.target.classes
       )
-      noise = noise_report(original.params, mean_fisher, scale)
+      noise = diagnosis.noise_report(original.params, mean_fisher, scale)
       rows.append(
         {
           "fisher": kind,
@@ -86,20 +84,13 @@ def discovery(experiment: Experiment) -> None:
     part = config.copy_and_resolve_references()
     part.unlearn.discovered = share
     part.unlearn.methods = config.discovery.methods
-    own = share == config.unlearn.discovered and unlearn.is_finished(
-      Experiment(part, experiment.workdir)
-    )
     folder = experiment.workdir / "discovery" / f"{share:g}"
-    if own:
+    if share == config.unlearn.discovered and unlearn.is_finished(
+      Experiment(part, experiment.workdir)
+    ):
       folder = experiment.workdir.root
     if not (folder / "scoreboard.json").exists():
-      there = Experiment(
-        part,
-        experiment.workdir,
-        experiment.data_dir,
-        experiment.manual_dir,
-        results=folder,
-      )
+      there = Experiment(part, experiment.workdir, results=folder)
       unlearn.run(there)
       evaluate.run(there)
     rows += [
@@ -123,9 +114,6 @@ def _write(
   experiment: Experiment, name: str, table: pd.DataFrame, draw
 ) -> None:
   folder = experiment.workdir / name
-  folder.mkdir(exist_ok=True)
-  write_whole(
-    folder / "results.csv", lambda part: table.to_csv(part, index=False)
-  )
+  write_table(folder / "results.csv", table)
   write_whole(folder / "figure.svg", lambda part: part.write_text(draw(table)))
   say(f"{folder / 'results.csv'} and figure.svg")

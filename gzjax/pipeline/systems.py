@@ -1,6 +1,7 @@
 """Several systems: a whole run each, then all of them on the same galaxies."""
 
 from collections.abc import Callable, Mapping
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -21,14 +22,13 @@ from gzjax.evaluation import (
   uncertain,
   vote_tables,
 )
-from gzjax.files import read_json, write_json, write_whole
+from gzjax.files import read_json, write_json, write_table
 from gzjax.morphology import labels, walks
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes
 from gzjax.objectives import targets
 from gzjax.pipeline import evaluate
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.galaxies import of_splits
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 
@@ -40,19 +40,19 @@ class Galaxies(NamedTuple):
   """The N galaxies of validation and test on which systems are compared."""
 
   data: dataset.Dataset
+  votes: Votes
   four: labels.Labels  # by the scheme `four`; uncertain ones have no label
   validation: np.ndarray  # rows, i64[n]
   test: np.ndarray  # rows, i64[m]
 
   def were_asked(self, tree: Tree) -> bool:
     """Whether volunteers answered the questions of a tree."""
-    assert self.data.votes is not None
-    return set(tree.answers) <= set(self.data.votes.tree.answers)
+    return set(tree.answers) <= set(self.votes.tree.answers)
 
-  def votes(self, tree: Tree) -> Votes:
-    """The votes on the questions of a system."""
-    assert self.data.votes is not None
-    return self.data.votes.on(tree)
+  @property
+  def confident(self) -> np.ndarray:
+    """Rows of the test galaxies that volunteers agree on."""
+    return np.intersect1d(self.test, self.four.kept)
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -91,14 +91,7 @@ def run(
   *,
   compares: bool,
 ) -> None:
-  """Runs every system in a folder of its name, then compares them.
-
-  Args:
-    config: `systems`, those that are `compared`, and how.
-    place: the folder of the comparison.
-    run_one: runs a system in its folder.
-    compares: False leaves the comparison out.
-  """
+  """Runs every system in a folder of its name, then `compares` them."""
   experiments = {}
   for name in config.compared:
     say(f"system {name}")
@@ -108,8 +101,8 @@ def run(
     experiments[name] = Experiment(one, folder)
     # Each system compiles its own programs; a process may map only so many.
     jax.clear_caches()
-  done = [(place / name / "scoreboard.json").exists() for name in experiments]
-  if compares and all(done):
+  scoreboards = (place / name / "scoreboard.json" for name in experiments)
+  if compares and all(file.exists() for file in scoreboards):
     compare(config, place, experiments)
 
 
@@ -121,35 +114,32 @@ def compare(
   """Writes systems.csv, systems.json and report.html, and prints the table."""
   first = next(iter(experiments.values()))
   galaxies = _galaxies(first, config.min_votes)
-  said = {
-    (name, method): _ask(experiment, method, galaxies)
-    for name, experiment in experiments.items()
-    for method in _METHODS
-  }
-  rows = [
-    {
-      "system": name,
-      "method": method,
-      **_cost(experiments[name], method),
-      **score(found, galaxies),
-    }
-    for (name, method), found in said.items()
-  ]
+  rows, said = [], {}
+  for name, method in itertools.product(experiments, _METHODS):
+    network = experiments[name].network(method)
+    found = experiments[name].ask(method, galaxies.data.image)
+    said[name, method] = found
+    rows.append(
+      {
+        "system": name,
+        "method": method,
+        "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
+        "train_seconds": network.wall_seconds,
+        **score(found, galaxies),
+      }
+    )
   write_json(
     place / "systems.json",
     {
       "galaxies": len(galaxies.test),
-      "confident": len(_confident(galaxies)),
+      "confident": len(galaxies.confident),
       "rows": rows,
       "differences": _differences(said, galaxies),
       "published": config.published.to_dict(),
       "config": read_json(first.workdir / "config.json"),
     },
   )
-  table = summary(rows)
-  write_whole(
-    place / "systems.csv", lambda part: table.to_csv(part, index=False)
-  )
+  write_table(place / "systems.csv", summary(rows))
   originals = {name: said[name, "original"] for name in experiments}
   report.write_systems(
     place.root,
@@ -161,44 +151,17 @@ def compare(
 
 
 def _galaxies(experiment: Experiment, min_votes: int) -> Galaxies:
-  found = of_splits(experiment, ("validation", "test"), min_votes)
+  parts = ("validation", "test")
+  found = experiment.of_splits(parts, min_votes)
   assert found is not None
   data, split = found
   assert data.votes is not None
-  four = labels.make(data.votes, "four")
   return Galaxies(
     data,
-    four,
-    np.flatnonzero(split == "validation"),
-    np.flatnonzero(split == "test"),
+    data.votes,
+    labels.make(data.votes, "four"),
+    *(np.flatnonzero(split == part) for part in parts),
   )
-
-
-def _confident(galaxies: Galaxies) -> np.ndarray:
-  """Rows of the test galaxies that volunteers agree on."""
-  return np.intersect1d(galaxies.test, galaxies.four.kept)
-
-
-def _ask(
-  experiment: Experiment, method: str, galaxies: Galaxies
-) -> targets.Prediction:
-  return experiment.ask(method, experiment.feed_of(galaxies.data.image, {}))
-
-
-def _cost(experiment: Experiment, method: str) -> dict[str, Any]:
-  network = experiment.network(method)
-  return {
-    "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
-    "train_seconds": network.wall_seconds,
-  }
-
-
-def four_scores(found: targets.Prediction) -> np.ndarray:
-  """How much a system is for each of the four classes, f64[N,4].
-
-  Shares of all volunteers, as it expects them; 0 for what it is not asked.
-  """
-  return labels.four_shares(found.votes.tree, found.votes.cumulative)
 
 
 def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
@@ -211,30 +174,34 @@ def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
     `vote_tables.question_tables`; None where the system does not speak of
     them.
   """
-  rows = _confident(galaxies)
+  rows, tree = galaxies.confident, found.votes.tree
   label = galaxies.four.label[rows]
-  said = metrics.predicted_class(four_scores(found)[rows])
+  # How much it is for each class, as shares of all volunteers.
+  four = labels.four_shares(tree, found.votes.cumulative)
+  said = metrics.predicted_class(four[rows])
   accuracy = metrics.accuracy(label, said)
   tables = {}
-  if galaxies.were_asked(found.votes.tree):
+  if galaxies.were_asked(tree):
     tables = vote_tables.question_tables(
-      galaxies.votes(found.votes.tree),
+      galaxies.votes.on(tree),
       {"": found},
       validation=galaxies.validation,
       test=galaxies.test,
     )
+
+  def records(name):
+    if name not in tables:
+      return None
+    return tables[name].drop(columns="method").to_dict("records")
+
   return {
     "four": {
       "accuracy": accuracy,
       "interval": intervals.wilson_interval(accuracy * len(rows), len(rows)),
       "balanced_accuracy": metrics.balanced_accuracy(label, said, 4),
     },
-    **{
-      name: tables[table].drop(columns="method").to_dict("records")
-      if table in tables
-      else None
-      for name, table in (("questions", "questions"), ("labels", "scores"))
-    },
+    "questions": records("questions"),
+    "labels": records("scores"),
   }
 
 
@@ -244,22 +211,16 @@ def _differences(
   """A system `<name>_<variant>` less the system `<name>`, galaxy by galaxy."""
   rows = []
   for (name, method), one in said.items():
-    base = name.rpartition("_")[0]
+    base, tree = name.rpartition("_")[0], one.votes.tree
     other = said.get((base, method))
-    if other is None or not galaxies.were_asked(one.votes.tree):
+    if other is None or other.votes.tree.answers != tree.answers:
       continue
-    if one.votes.tree.answers != other.votes.tree.answers:
+    if not galaxies.were_asked(tree):
       continue
+    of = {"system": name, "base": base, "method": method}
     for measure, found in _difference(one, other, galaxies).items():
-      rows.append(
-        {
-          "system": name,
-          "base": base,
-          "method": method,
-          "measure": measure,
-          **dict(zip(("difference", "low", "high"), found, strict=True)),
-        }
-      )
+      numbers = zip(("difference", "low", "high"), found, strict=True)
+      rows.append({**of, "measure": measure, **dict(numbers)})
   return rows
 
 
@@ -272,7 +233,7 @@ def _difference(
   and by tuned ones.
   """
   test, tree = galaxies.test, one.votes.tree
-  votes = galaxies.votes(tree)
+  votes = galaxies.votes.on(tree)
   found = {
     "question accuracy": questions.question_accuracy_difference(
       tree,
@@ -294,40 +255,23 @@ def _difference(
   return found
 
 
-_COLUMNS = (
-  "system",
-  "method",
-  "parameters",
-  "train_seconds",
-  "four_accuracy",
-  "four_balanced_accuracy",
-  "smooth_or_featured",
-  "smooth_or_featured_confident",
-  "all_questions",
-  "all_questions_confident",
-  "exact_match",
-  "macro_f1",
-  "micro_f1",
-)
-
-
 def summary(rows: list[dict[str, Any]]) -> pd.DataFrame:
   """The table of the systems, a row for each row of `systems.json`."""
   lines = []
   for row in rows:
-    line = {name: row[name] for name in _COLUMNS[:4]}
-    line["four_accuracy"] = row["four"]["accuracy"]
-    line["four_balanced_accuracy"] = row["four"]["balanced_accuracy"]
-    if row["questions"]:
-      for name, at in (("smooth_or_featured", 0), ("all_questions", -1)):
-        line[name] = row["questions"][at]["accuracy"]
-        line[f"{name}_confident"] = row["questions"][at]["confident_accuracy"]
-    if row["labels"]:
-      (tuned,) = (x for x in row["labels"] if x["thresholds"] == "tuned")
-      for name in ("exact_match", "macro_f1", "micro_f1"):
-        line[name] = tuned[name]
+    of_run = ("system", "method", "parameters", "train_seconds")
+    line = {name: row[name] for name in of_run}
+    for name in ("accuracy", "balanced_accuracy"):
+      line[f"four_{name}"] = row["four"][name]
+    for name, at in (("smooth_or_featured", 0), ("all_questions", -1)):
+      found = row["questions"][at] if row["questions"] else {}
+      line[name] = found.get("accuracy")
+      line[f"{name}_confident"] = found.get("confident_accuracy")
+    tuned = [x for x in row["labels"] or () if x["thresholds"] == "tuned"]
+    for name in ("exact_match", "macro_f1", "micro_f1"):
+      line[name] = tuned[0][name] if tuned else None
     lines.append(line)
-  return pd.DataFrame(lines, columns=list(_COLUMNS))
+  return pd.DataFrame(lines)
 
 
 def show(place: Workdir) -> None:
@@ -367,8 +311,7 @@ def _cards(
 ) -> list[dict[str, Any]]:
   """Random test galaxies, and what every system says about each."""
   rows = np.random.default_rng(0).permutation(galaxies.test)[:count]
-  votes = galaxies.data.votes
-  assert votes is not None
+  votes = galaxies.votes
   steps = walks.walk(votes.tree, votes.shares[rows])
   lines = {"volunteers": [walks.walk_lines(x) for x in steps]}
   for name, experiment in experiments.items():

@@ -6,7 +6,7 @@ import pandas as pd
 
 from gzjax.evaluation import metrics
 from gzjax.evaluation.votes import rmse
-from gzjax.files import write_json, write_whole
+from gzjax.files import write_json, write_table
 from gzjax.objectives import targets
 from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.pipeline.experiment import Experiment
@@ -48,9 +48,7 @@ def write_training(
   write_json(place / "cost.json", {key: getattr(network, key) for key in cost})
   ids = experiment.split["id_str"].to_numpy()[rows]
   table = pd.DataFrame({"id_str": ids, **dynamics.means(rows)})
-  write_whole(
-    place / "dynamics.parquet", lambda part: table.to_parquet(part, index=False)
-  )
+  write_table(place / "dynamics.parquet", table)
 
 
 def validation_metrics(problem: Problem, network: Network) -> dict[str, float]:

@@ -2,15 +2,20 @@
 
 from typing import Any
 
+import jax
+
+from gzjax import fisher
 from gzjax.errors import UserError
 from gzjax.evaluation import health
 from gzjax.files import first_difference, read_json, to_json, write_json
-from gzjax.pipeline.checkpoint import FolderStore
+from gzjax.pipeline import checkpoint
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.fisher import fisher_of
 from gzjax.pipeline.train import validation_metrics, write_training
+from gzjax.problem import Network
 from gzjax.progress import say
 from gzjax.training.dynamics import Dynamics
+from gzjax.training.loop import Clock
+from gzjax.types import Fisher
 from gzjax.unlearning import diagnosis, driver, plan
 
 # Keys of config.unlearn that all methods share.
@@ -30,9 +35,8 @@ def is_finished(experiment: Experiment) -> bool:
   Raises:
     UserError: if one was run with other settings.
   """
-  return all(
-    _has_result(experiment, name) for name in experiment.config.unlearn.methods
-  )
+  names = experiment.config.unlearn.methods
+  return all(_has_result(experiment, name) for name in names)
 
 
 def _has_result(experiment: Experiment, name: str) -> bool:
@@ -67,17 +71,18 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   """Makes the network of a row and writes what it says of itself."""
   problem, row = experiment.problem, experiment.row(name)
   place = experiment.place(name)
-  section = experiment.config.unlearn[name].to_dict()
   dynamics = Dynamics(problem, problem.columns.given)
-  how: dict[str, Any] = {
-    "recipe": experiment.recipe(place.name) if row.make else None,
-    "validate": lambda network: validation_metrics(problem, network),
-    "dynamics": dynamics,
-  }
-  if not row.make:
-    write_json(place / "settings.json", section)
-    how = {key: x for key, x in section.items() if key != "method"}
-  with FolderStore(place, problem.feed.mesh) as store:
+  if row.make:
+    settings: dict[str, Any] = {
+      "recipe": experiment.recipe(place.name),
+      "validate": lambda network: validation_metrics(problem, network),
+      "dynamics": dynamics,
+    }
+  else:
+    settings = experiment.config.unlearn[name].to_dict()
+    write_json(place / "settings.json", settings)
+    settings.pop("method", None)
+  with checkpoint.FolderStore(place, problem.feed.mesh) as store:
     network = driver.run(
       problem,
       row,
@@ -86,9 +91,56 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
       goal=goal,
       fisher_of=fisher_of(experiment),
       store=store,
-      **how,
+      **settings,
     )
   if network.report is None:
     write_training(experiment, name, network, dynamics, problem.sets.retain)
   else:
     write_json(place / "health.json", dict(network.report))
+
+
+def fisher_of(experiment: Experiment) -> driver.FisherOf:
+  """Finds Fishers in `fisher/<name>/` of the run, or computes them there.
+
+  The function that is returned raises UserError if the Fisher found there is of
+  another network, data set, set of galaxies or kind.
+  """
+  problem, settings = experiment.problem, experiment.config.unlearn.fisher
+  compute = driver.fisher_by(problem, fisher.Spec(**settings.to_dict()))
+
+  def find(network: Network, name: str, estimator: str) -> tuple[Fisher, Clock]:
+    members = problem.sets._asdict()[name]
+    record = fisher.provenance(
+      {"params": network.params, "batch_stats": network.batch_stats},
+      {
+        "row": members,
+        **{key: x[members] for key, x in problem.columns.given.items()},
+      },
+      dataset=experiment.dataset.fingerprint,
+      objective=problem.target.name,
+      kind=settings.kind,
+      estimator=estimator or settings.estimator,
+      key_data=jax.random.key_data(problem.key),
+    )
+    # Another estimator than that of the config has a folder of its own.
+    place = f"{name}_{estimator}" if estimator else name
+    folder = experiment.results / "fisher" / place
+    info = checkpoint.read_fisher_info(folder)
+    if info is None:
+      found, clock = compute(network, name, estimator)
+      checkpoint.save_fisher(
+        folder, found, {"provenance": record, **clock.seconds()}
+      )
+      return found, clock
+    difference = first_difference(info["provenance"], record)
+    if difference:
+      raise UserError(
+        f"the Fisher in {folder} was computed from something else "
+        f"({difference}): delete that folder, and it is computed anew."
+      )
+    say(f"Fisher of the {name} set: read from {folder}")
+    like = Fisher(network.state.step.astype("float32"), network.params)
+    clock = Clock(info["wall_seconds"], info["compile_seconds"])
+    return checkpoint.restore_fisher(folder, like), clock
+
+  return find

@@ -46,14 +46,12 @@ examples
 
 def answer(arguments: Sequence[str]) -> str | None:
   """What to print at once; None if a run is asked for."""
-  flags = {"-h" if x == "-h" else x.lstrip("-") for x in _flags(arguments)}
+  flags = {
+    x if x == "-h" else x.lstrip("-") for x in arguments if x.startswith("-")
+  }
   if flags & {"-h", "help", "helpshort"}:
     lines = (f"  {name:<12}{words}" for name, words in STAGES.items())
     return _HELP.format(stages="\n".join(lines))
   if "version" in flags:
     return f"gzjax {gzjax.__version__}"
   return None
-
-
-def _flags(arguments):
-  return [x for x in arguments if x.startswith("-")]

@@ -1,6 +1,6 @@
 """The folder of a run: where things lie, and which stages are finished."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 import shutil
 from typing import Any
@@ -20,7 +20,6 @@ class Workdir:
   def __init__(self, root: str | Path):
     self.root = Path(root).expanduser().absolute()
     try:
-      (self.root / "stages").mkdir(parents=True, exist_ok=True)
       files.write_json(self.root / "stages" / ".writable.json", {})
       (self.root / "stages" / ".writable.json").unlink()
     except OSError as error:
@@ -40,31 +39,25 @@ class Workdir:
     redo: bool = False,
     restart: bool = False,
   ) -> bool:
-    """Whether the stage is finished with this config.
-
-    Args:
-      stage: its name.
-      config: the part of the config that it depends on.
-      redo: whether a stage of another config may be done anew.
-      restart: the same of a stage that never finished.
+    """Whether the stage is finished with this part of the config.
 
     Raises:
-      UserError: if it was started with another config and may not be done
-        anew.
+      UserError: if it was started with another config, unless it may be done
+        anew: `redo` in any case, `restart` where it never finished.
     """
     record = files.read_json(self._record(stage))
     if record is None:
       return False
     difference = files.first_difference(record["config"], files.to_json(config))
-    if difference and (redo or (restart and not record["finished"])):
+    if not difference:
+      return record["finished"]
+    if redo or (restart and not record["finished"]):
       return False
-    if difference:
-      raise UserError(
-        f"the workdir {self.root} holds a {stage} stage of another config "
-        f"({difference}): choose another --workdir, or start anew with "
-        f"--overwrite."
-      )
-    return record["finished"]
+    raise UserError(
+      f"the workdir {self.root} holds a {stage} stage of another config "
+      f"({difference}): choose another --workdir, or start anew with "
+      "--overwrite."
+    )
 
   def start(self, stage: str, config: Mapping[str, Any]) -> None:
     """Records that the stage runs with this config."""
@@ -77,7 +70,7 @@ class Workdir:
     record = files.read_json(self._record(stage))
     files.write_json(self._record(stage), {**record, "finished": True})
 
-  def clear(self, stage: str, outputs: list[str]) -> None:
+  def clear(self, stage: str, outputs: Iterable[str]) -> None:
     """Deletes the record and the outputs of a stage."""
     self._record(stage).unlink(missing_ok=True)
     for name in outputs:

@@ -21,7 +21,7 @@ from gzjax.evaluation.health import VERDICTS
 from gzjax.pipeline import stages
 from gzjax.pipeline.checkpoint import read_fisher_info
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.fisher import fisher_of
+from gzjax.pipeline.unlearn import fisher_of
 from gzjax.pipeline.workdir import Workdir
 from gzjax.unlearning import methods
 from gzjax.unlearning import relearn as relearning

@@ -20,7 +20,7 @@ from gzjax.data import dataset
 from gzjax.errors import UserError
 from gzjax.morphology import labels, trees
 from gzjax.morphology.campaigns import GZD_5, TEN_LABELS
-from gzjax.pipeline import checks, galaxies, labels_and_flips, stages
+from gzjax.pipeline import checks, labels_and_flips, stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.problem import predict
@@ -228,7 +228,7 @@ def test_scores_of_labels_are_those_of_sklearn(folder):
 def test_everyone_is_there_and_some_are_uncertain(folder):
   """The common validation set, straight from the records of the data set."""
   experiment = _experiment(folder, "multiclass")
-  data, _ = galaxies.of_splits(experiment, ("validation",), 30)
+  data, _ = experiment.of_splits(("validation",), 30)
   found = labels_and_flips.find_labels(experiment.config, data).label
   whole = dataset.load(folder / experiment.prepared["folder"], crop=0, size=16)
   many = whole.votes.counts[:, :3].sum(axis=1) >= 30
