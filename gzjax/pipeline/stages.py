@@ -1,4 +1,4 @@
-"""The shell: config -> objects -> files, stage by stage."""
+"""The stages of a run: what each reads and writes, and which are still to do."""
 
 from collections.abc import Callable
 import importlib.metadata

@@ -294,7 +294,7 @@ def show(place: Workdir) -> None:
 
 
 def _confusions(experiments, said, galaxies: Galaxies) -> dict[str, Any]:
-  """The confusion of every system of the four classes, see `consensus`."""
+  """The confusion of every system of the four classes, see `uncertain`."""
   return {
     name: uncertain.compare_confusions(
       galaxies.four.label[galaxies.test],
