@@ -1,4 +1,4 @@
-"""The stages of a run: what each reads and writes, and which are still to do."""
+"""The stages of a run: what each reads, needs and writes."""
 
 from collections.abc import Callable
 import importlib.metadata

@@ -12,9 +12,11 @@ import optax
 from gzjax import models, sharding
 from gzjax.data import feed
 from gzjax.data.augment import Augmentation
+from gzjax.errors import SettingError
 from gzjax.objectives import losses
 from gzjax.problem import Entries, Network, Problem, Rows
 from gzjax.progress import say
+from gzjax.registry import choose
 from gzjax.training import optim
 from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import Clock, fit
@@ -50,8 +52,8 @@ class Recipe(NamedTuple):
   flip: bool = False
   zoom: float = 1.0
   shift: float = 0.0
-  # Of the optimizer, the schedule and the loss, such as weight_decay; others
-  # are as in their tables.
+  # Of optimizers, schedules, losses and class weights, such as weight_decay;
+  # others are as in their tables.
   settings: Mapping[str, Any] = {}
 
   @property
@@ -85,9 +87,13 @@ def train(
       nothing is measured.
     store: keeps the states; None: this process only.
     dynamics: collects what is said of each galaxy on the way.
+
+  Raises:
+    SettingError: for a setting of the recipe that no row has.
   """
   rows = problem.sets.train if rows is None else rows
   recipe = recipe or Recipe(batch_size=problem.batch_size)
+  _check_settings(recipe)
   entries = problem.columns.given if entries is None else entries
   store = store or Memory()
   dynamics = dynamics or Dynamics(problem, entries)
@@ -114,6 +120,20 @@ def train(
   kept = store.networks(best=recipe.select == "best")
   assert kept is not None
   return Network(name, *kept, clock.wall, clock.compile, role)
+
+
+def _check_settings(recipe: Recipe) -> None:
+  """Raises SettingError for a setting that would do nothing."""
+  known = set(Recipe._fields)
+  for table in (
+    optim.OPTIMIZERS, optim.SCHEDULES, losses.LOSSES, losses.CLASS_WEIGHTS
+  ):  # fmt: skip
+    known |= table.all_settings().keys()
+  for name in recipe.settings:
+    if name not in known:
+      raise SettingError(
+        f"{name} is no setting of a training: {choose(tuple(sorted(known)))}."
+      )
 
 
 class _Watch(NamedTuple):

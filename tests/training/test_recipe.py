@@ -91,3 +91,9 @@ def test_learns_and_leaves_the_fresh_network_as_it_was(problem):
   said = probabilities(problem, found, train_set).argmax(axis=1)
   assert np.mean(said == problem.given[train_set]) > 0.9
   jax.tree.map(np.testing.assert_array_equal, problem.fresh[0], before)
+
+
+def test_a_setting_that_would_do_nothing_is_refused(problem):
+  recipe = RECIPE._replace(settings={"weight_deccay": 0.1})
+  with pytest.raises(ValueError, match=r"weight_deccay is no .* weight_decay"):
+    train(problem, recipe=recipe)
