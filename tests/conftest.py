@@ -8,13 +8,10 @@ import tempfile
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Most of the time goes into compiling small programs once: one step of
 # unlearning takes 2.9 CPU s as XLA does it by default, 0.5 like this.
-_COMPILE_FAST = (
-  "--xla_backend_optimization_level=0",
-  "--xla_cpu_use_fusion_emitters=false",
-  "--xla_cpu_parallel_codegen_split_count=1",
-)
-os.environ["XLA_FLAGS"] = " ".join(
-  (*_COMPILE_FAST, os.environ.get("XLA_FLAGS", ""))
+os.environ["XLA_FLAGS"] = (
+  "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+  "--xla_cpu_parallel_codegen_split_count=1 "
+  f"{os.environ.get('XLA_FLAGS', '')}"
 )
 
 from absl import flags

@@ -269,18 +269,38 @@ def test_no_gradient_for_each_example_and_no_talk_between_devices(mesh):
   assert not re.search("all-reduce|all-gather|all-to-all|permute", text)
 
 
+class _Dense(nn.Module):
+  """A network that costs nothing, for thousands of draws."""
+
+  @nn.compact
+  def __call__(self, image):
+    x = image.reshape(len(image), -1)[:, ::36]
+    x = nn.tanh(nn.Dense(8, name="hidden")(x))
+    return nn.Dense(networks.CLASSES, name="head")(x)
+
+
+@functools.cache
+def _dense():
+  """(apply_fn, variables)."""
+  model = _Dense()
+  variables = model.init(jax.random.key(0), networks.batch(1)["image"])
+  return models.make_apply_fn(model), variables
+
+
 def test_signs_are_right_on_average_and_know_their_error(one_device):
   """Over many keys: unbiased, and of the spread that each one states.
 
   A batch holds its examples several times, which all have their own signs: 1000
   draws in 200 sums of five.
   """
-  apply_fn, params, stats = networks.tiny()
-  variables = {"params": params, "batch_stats": stats}
-  batches = _copies(_batches((16, 16), padding=3), 5)
-  wanted = 5 * np.asarray(
-    _wanted((16, 16), padding=3)["stage1_block1"]["conv1"]["kernel"]
+  apply_fn, variables = _dense()
+  batches = _batches((16, 16), padding=3)
+  loss = truth.loss_of_one(apply_fn, {})
+  wanted = 5 * sum(
+    truth.sum_of_squares(loss, variables["params"], b)["hidden"]["kernel"]
+    for b in batches
   )
+  batches = _copies(batches, 5)
   draws, errors = [], []
   for key in jax.random.split(jax.random.key(0), 200):
     found, error = fisher.signs_with_error(
@@ -292,8 +312,8 @@ def test_signs_are_right_on_average_and_know_their_error(one_device):
       key=key,
     )
     assert found.count == 5 * 29
-    draws.append(found.sum_sq["stage1_block1"]["conv1"]["kernel"])
-    errors.append(error["stage1_block1"]["conv1"]["kernel"])
+    draws.append(found.sum_sq["hidden"]["kernel"])
+    errors.append(error["hidden"]["kernel"])
   draws, errors = np.stack(draws), np.stack(errors)
   spread = draws.std(axis=0)
   off = (draws.mean(axis=0) - wanted) / (spread / np.sqrt(len(draws)))
@@ -316,8 +336,11 @@ def test_signs_of_the_true_kind_need_one_pass_and_average_to_it(one_device):
   """Over 400 draws in 80 sums of five, each of sixteen examples at once."""
   batches = _copies(_batches((16,)), 5)
 
-  def of_head(**options):
-    found = _compute(one_device, batches, kind="true", **options)
+  def of_head(key=None, **options):
+    spec = fisher.Spec(kind="true", **options)
+    found = fisher.fisher_diagonal(
+      *_dense(), batches, spec=spec, mesh=one_device, key=key
+    )
     return np.asarray(found.sum_sq["head"]["bias"])
 
   true = of_head()
