@@ -1,8 +1,9 @@
 """Galaxy morphology in JAX: find wrong labels and unlearn them."""
 
-import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gzjax import lazy
 
 if TYPE_CHECKING:
   from gzjax import (
@@ -25,10 +26,6 @@ __version__ = "0.1.0"
 if not os.path.isdir(os.path.join(*__path__, "configs")):  # noqa: PTH112, PTH118
   __path__.append(os.path.dirname(__path__[0]))  # noqa: PTH120
 
-# Where the names live that are no packages. All are imported when first asked
-# for, so that `import gzjax` costs nothing.
-_NAMES = {"Problem": "gzjax.problem", "load": "gzjax.pipeline.runs"}
-
 __all__ = [
   "Problem",
   "__version__",
@@ -43,13 +40,11 @@ __all__ = [
   "unlearning",
 ]
 
-
-def __getattr__(name: str) -> Any:
-  if name in _NAMES:
-    return getattr(importlib.import_module(_NAMES[name]), name)
-  if name in __all__:
-    return importlib.import_module(f"gzjax.{name}")
-  raise AttributeError(f"module 'gzjax' has no attribute {name!r}")
+# All are imported when first asked for, so that `import gzjax` costs nothing.
+_HOMES = {"Problem": "gzjax.problem", "load": "gzjax.pipeline.runs"}
+__getattr__ = lazy.getter(
+  __name__, _HOMES, {*__all__} - {*_HOMES, "__version__"}
+)
 
 
 def __dir__() -> list[str]:

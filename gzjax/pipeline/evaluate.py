@@ -98,9 +98,11 @@ def _write_uncertain(experiment: Experiment, said: Said) -> None:
   if found is None:
     return
   data, _ = found
+  networks = map(experiment.network, said.of_methods)
+  answers = experiment.ask(data.image, *networks)
   probabilities = {
-    name: experiment.ask(name, data.image).probabilities
-    for name in said.of_methods
+    name: answer.probabilities
+    for name, answer in zip(said.of_methods, answers, strict=True)
   }
   label = labels_and_flips.find_labels(config, data).label
   below = config.evaluate.uncertain_below

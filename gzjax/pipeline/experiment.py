@@ -220,16 +220,18 @@ class Experiment:
   def _suspects(self) -> Path:
     return self.workdir / "audit" / "suspects.csv"
 
-  def ask(self, name: str, image: pixels.Images) -> targets.Prediction:
-    """What a network of the run says of any galaxies, u8[N,S,S,3]."""
-    logits = logits_of(
-      self.apply_fn,
-      self.network(name),
-      self.feed_of(image, {}),
-      np.arange(len(image)),
-      self.config.evaluate.views,
-    )
-    return targets.interpret(self.target, logits)
+  def ask(
+    self, image: pixels.Images, *networks: Network
+  ) -> list[targets.Prediction]:
+    """What networks of the run say of any galaxies, u8[N,S,S,3]."""
+    galaxies, rows = self.feed_of(image, {}), np.arange(len(image))
+    views = self.config.evaluate.views
+    return [
+      targets.interpret(
+        self.target, logits_of(self.apply_fn, network, galaxies, rows, views)
+      )
+      for network in networks
+    ]
 
   def feed_of(
     self, image: pixels.Images, columns: dict[str, np.ndarray]
@@ -298,9 +300,9 @@ class Experiment:
     recipe = self.config.train.copy_and_resolve_references()
     if folder != "train":
       recipe.update(self.config.unlearn[folder])
-    section = recipe.to_dict()
-    known = {key: section[key] for key in Recipe._fields if key in section}
-    return Recipe(**known, settings=section)
+    values = recipe.to_dict()
+    known = {key: values.pop(key) for key in Recipe._fields if key in values}
+    return Recipe(**known, settings=values)
 
   @cached_property
   def apply_fn(self) -> ApplyFn:

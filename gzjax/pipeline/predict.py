@@ -34,7 +34,8 @@ def run(experiment: Experiment) -> None:
   config = experiment.config.predict
   _check_method(experiment)
   rows, data = _galaxies(experiment)
-  found = experiment.ask(config.method, data.image)
+  network = experiment.network(config.method)
+  (found,) = experiment.ask(data.image, network)
   table = evaluate.predictions_table(
     data.table["id_str"], experiment.target, found
   ).rename(columns={"predicted": "label"})

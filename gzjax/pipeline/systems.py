@@ -1,7 +1,6 @@
 """Several systems: a whole run each, then all of them on the same galaxies."""
 
 from collections.abc import Callable, Mapping
-import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -115,19 +114,20 @@ def compare(
   first = next(iter(experiments.values()))
   galaxies = _galaxies(first, config.min_votes)
   rows, said = [], {}
-  for name, method in itertools.product(experiments, _METHODS):
-    network = experiments[name].network(method)
-    found = experiments[name].ask(method, galaxies.data.image)
-    said[name, method] = found
-    rows.append(
-      {
-        "system": name,
-        "method": method,
-        "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
-        "train_seconds": network.wall_seconds,
-        **score(found, galaxies),
-      }
-    )
+  for name, experiment in experiments.items():
+    networks = [experiment.network(method) for method in _METHODS]
+    answers = experiment.ask(galaxies.data.image, *networks)
+    for network, found in zip(networks, answers, strict=True):
+      said[name, network.name] = found
+      rows.append(
+        {
+          "system": name,
+          "method": network.name,
+          "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
+          "train_seconds": network.wall_seconds,
+          **score(found, galaxies),
+        }
+      )
   write_json(
     place / "systems.json",
     {

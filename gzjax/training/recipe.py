@@ -124,7 +124,7 @@ def train(
 
 def _check_settings(recipe: Recipe) -> None:
   """Raises SettingError for a setting that would do nothing."""
-  known = set(Recipe._fields)
+  known: set[str] = set()
   for table in (
     optim.OPTIMIZERS, optim.SCHEDULES, losses.LOSSES, losses.CLASS_WEIGHTS
   ):  # fmt: skip

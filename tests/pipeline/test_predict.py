@@ -34,6 +34,7 @@ TINY = {
 COUNTS = {
   "labels.kind": "question",
   "target.kind": "counts",
+  "train.epochs": 4,  # fewer leave it almost constant
   "unlearn.methods": (),
 }
 STAGES = ("prepare", "train", "audit", "unlearn", "evaluate")
@@ -415,7 +416,7 @@ def test_real_galaxies_are_predicted_and_compared(of_votes):
   assert len(shares) == 80
   for part in GZ2.slices:
     np.testing.assert_allclose(shares[:, part].sum(axis=1), 1, atol=1e-5)
-  assert np.ptp(shares[:, 0]) > 1e-5  # barely trained, but not constant
+  assert np.ptp(shares[:, 0]) > 1e-3
   ranks = pd.read_csv(of_votes / "run" / "prediction_ranks.csv")
   assert list(ranks["answer"]) == [
     "smooth-or-featured_featured-or-disk",
