@@ -57,6 +57,7 @@ def _batch(count, size, answers):
     "votes": rng.integers(0, 2, (count, answers)).astype(np.float32),
     "valid": np.ones(count, np.float32),
     "id": np.arange(count, dtype=np.int32),
+    "key": jax.random.key(1),
   }
 
 
@@ -65,7 +66,7 @@ def _runs(name, model, tree, batch, size):
   params, batch_stats = models.init_variables(model, jax.random.key(0), size)
   tx = optax.adam(1e-4)
   target = targets.answers(tree, (0, 1, 2), expects_fractions=False)
-  step = make_train_step(apply_fn, target.objective, tx, key=jax.random.key(1))
+  step = make_train_step(apply_fn, target.objective, tx)
   predict = models.make_predict_step(apply_fn)
   # Steps donate their state; predictions keep parameters of their own.
   kept = jax.tree.map(jax.numpy.copy, params)

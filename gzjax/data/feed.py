@@ -1,7 +1,7 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -126,14 +126,7 @@ class Feed:
     self.on_device = image.nbytes <= device_budget_bytes
     if self.on_device:
       self._image = sharding.replicate(mesh, np.asarray(image))
-      self._gather_on_device = jax.jit(
-        lambda image, index: image[index], out_shardings=sharding.split(mesh)
-      )
-    self._view = jax.jit(
-      partial(_view, normalisation=normalisation),
-      static_argnames=("augmentation", "turn"),
-      out_shardings=sharding.split(mesh),
-    )
+    self._gather_on_device, self._view = _programs(mesh, normalisation)
 
   def batches(
     self,
@@ -186,6 +179,20 @@ class Feed:
     return image, index, valid
 
 
-def _view(image, key, *, augmentation, turn, normalisation):
-  view = augment(key, symmetry(image, turn), augmentation)
-  return normalise(view, normalisation)
+@lru_cache(maxsize=8)  # the next feed compiles nothing
+def _programs(
+  mesh: Mesh, normalisation: Normalisation
+) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
+  """(images, i32[B]) -> u8[B,H,W,3], and these -> views f32[B,H,W,3]."""
+
+  def view(image, key, *, augmentation, turn):
+    seen = augment(key, symmetry(image, turn), augmentation)
+    return normalise(seen, normalisation)
+
+  split = sharding.split(mesh)
+  return (
+    jax.jit(lambda image, index: image[index], out_shardings=split),
+    jax.jit(
+      view, static_argnames=("augmentation", "turn"), out_shardings=split
+    ),
+  )

@@ -1,7 +1,7 @@
 """Networks; the only modules that import flax."""
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 import inspect
 import re
 from typing import Any, Literal
@@ -143,6 +143,25 @@ def build(
   return row(outputs, questions, **settings)
 
 
+def _remembered(make: Callable) -> Callable:
+  """`make(model, ...)`, the same again for an equal model.
+
+  What is compiled for a function is found by the function.
+  """
+  cached = lru_cache(maxsize=8)(make)
+
+  @wraps(make)
+  def find(model, *args):
+    try:
+      hash(model)
+    except TypeError:  # such as one that holds an array
+      return make(model, *args)
+    return cached(model, *args)
+
+  return find
+
+
+@_remembered
 def make_apply_fn(model: Any) -> ApplyFn:
   """A linen module, `__call__(image)` or `(image, train)`, as a function.
 
@@ -197,14 +216,18 @@ def depth_order(params: PyTree) -> tuple[str, ...]:
 
 def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:
   """Fresh (params, batch_stats) for images of size x size pixels."""
-  image = jnp.zeros((1, size, size, 3))
-  mode = {"train": False} if _takes_train(model) else {}
-  variables = jax.jit(lambda key: model.init(key, image, **mode))(key)
+  variables = _make_init(model, size)(key)
   return variables["params"], variables.get("batch_stats", {})
 
 
-# Cached, so that the next call with the same network compiles nothing.
-@lru_cache(maxsize=8)
+@_remembered
+def _make_init(model: Any, size: int) -> Callable[[jax.Array], PyTree]:
+  image = jnp.zeros((1, size, size, 3))
+  mode = {"train": False} if _takes_train(model) else {}
+  return jax.jit(lambda key: model.init(key, image, **mode))
+
+
+@_remembered
 def make_predict_step(
   apply_fn: ApplyFn,
 ) -> Callable[[PyTree, PyTree, Batch], jax.Array]:

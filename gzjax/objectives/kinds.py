@@ -1,7 +1,8 @@
 """Kinds of target: a table of what networks may learn of volunteers' votes."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -114,3 +115,11 @@ TARGETS: Table[Kind] = Table(
     "branches": Kind(_build_branches, _majorities, _hierarchy),
   }
 )
+
+
+@lru_cache(maxsize=8)  # what is compiled for an objective is found by it
+def build(
+  kind: str, tree: Tree, class_answers: tuple[int, ...], **settings: Any
+) -> Target:
+  """The target of a row of `TARGETS`, the same again for equal arguments."""
+  return TARGETS[kind].build(tree, class_answers, **settings)

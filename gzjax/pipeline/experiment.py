@@ -170,9 +170,7 @@ class Experiment:
     """What the network learns."""
     config, task = self.config.target, self._task
     settings = kinds.TARGETS.take(config.kind, config)
-    return kinds.TARGETS[config.kind].build(
-      task.tree, task.class_answers, **settings
-    )
+    return kinds.build(config.kind, task.tree, task.class_answers, **settings)
 
   @cached_property
   def _task(self) -> labels_and_flips.VoteTask:

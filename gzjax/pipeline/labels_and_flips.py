@@ -61,7 +61,7 @@ class VoteTask(NamedTuple):
   """What a network of votes learns of N galaxies."""
 
   tree: Tree  # its questions
-  class_answers: list[int]  # the answers of the tree that are the classes
+  class_answers: tuple[int, ...]  # the answers of the tree that are the classes
   votes: np.ndarray  # f32[N,A], what the objective of the target wants
   known: np.ndarray  # bool[N]: whether it can be learned
 
@@ -77,7 +77,7 @@ def task(
   """
   kind, size = kinds.TARGETS[config.target.kind], len(data.table)
   if not kind.needs_votes:
-    tree, places = targets.classes(classes).tree, list(range(len(classes)))
+    tree, places = targets.classes(classes).tree, tuple(range(len(classes)))
     nothing = np.zeros((size, 0), np.float32)
     return VoteTask(tree, places, nothing, np.ones(size, bool))
   voted = _voted(config, data)
@@ -97,7 +97,7 @@ def task(
     votes, known = kind.learn(voted, tree, **own)
   except ValueError as error:
     raise UserError(f"target.kind={config.target.kind}: {error}.") from None
-  places = [first + names.index(name) for name in classes]
+  places = tuple(first + names.index(name) for name in classes)
   return VoteTask(tree, places, votes.astype(np.float32), known)
 
 

@@ -113,16 +113,19 @@ def _unit_squares(
   names: Sequence[str], columns: int, size: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
   """A panel for each name, from 0 to 1 with a diagonal; see `panels`."""
-  figure, grid = panels(len(names), columns, size, sharex=True, sharey=True)
+  figure, grid = panels(len(names), columns, size)
   figure.set_figheight(figure.get_figheight() + 0.3)
   for i, (axes, name) in enumerate(zip(grid, names)):
+    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
+    axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], autoscale_on=False)
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.7)
     axes.set_title(name, fontsize=8, pad=4, linespacing=1.1)
     axes.tick_params(
-      labelsize=7, length=2, labelbottom=i + columns >= len(names)
+      labelsize=7,
+      length=2,
+      labelbottom=i + columns >= len(names),
+      labelleft=i % columns == 0,
     )
-    axes.set(xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
-    axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     axes.spines[["top", "right"]].set_visible(False)
   return figure, grid
 

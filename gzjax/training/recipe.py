@@ -195,16 +195,19 @@ def _plan(
     _objective(problem, recipe, label),
     tx,
     summary=problem.target.summary,
-    key=jax.random.fold_in(problem.key, _NETWORK),
+  )
+  key = sharding.replicate(
+    problem.feed.mesh, jax.random.fold_in(problem.key, _NETWORK)
   )
 
   def batches(epoch):
-    return problem.feed.batches(
+    for batch in problem.feed.batches(
       batches_of(epoch),
       key=jax.random.fold_in(problem.key, epoch),
       augmentation=recipe.augmentation,
       extra=entries,
-    )
+    ):
+      yield {**batch, "key": key}
 
   return _Plan(steps, rates, tx, step, batches)
 

@@ -40,26 +40,27 @@ def make_train_step(
   tx: optax.GradientTransformation,
   *,
   summary: Callable[[jax.Array], jax.Array] = lambda loss: loss,
-  key: jax.Array | None = None,
 ) -> Step:
   """A jitted step that consumes (donates) the state.
 
   Its outputs: `loss` f32[], `logits` f32[B,K] before the update, `id` i32[B].
   The batch may be split over devices: loss, gradients and BatchNorm statistics
-  are those of the whole batch.
+  are those of the whole batch. Its `key`, if it has one, is folded with the
+  step for the network's own randomness (dropout); as an argument it leaves the
+  program the same for all random seeds.
 
   Args:
     apply_fn: the network.
     objective: the loss of each example.
     tx: it gets the loss as the extra argument `value`, too.
     summary: mean of the objective -> loss, such as a square root.
-    key: of the network's own randomness (dropout), folded with the step; None:
-      there is none.
   """
   tx = optax.with_extra_args_support(tx)
 
   def step(state, batch):
-    random = {} if key is None else {"key": jax.random.fold_in(key, state.step)}
+    random = {}
+    if "key" in batch:
+      random["key"] = jax.random.fold_in(batch["key"], state.step)
     grads, loss, logits, batch_stats = gradient(
       partial(apply_fn, train=True, **random), objective, state, batch, summary
     )

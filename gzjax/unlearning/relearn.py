@@ -1,5 +1,6 @@
 """How soon a network learns its wrong labels again."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ import optax
 from gzjax import sharding
 from gzjax.data import feed
 from gzjax.problem import Network, Problem, example_losses, predict
-from gzjax.training.step import init_state
-from gzjax.types import Method, UnlearnBatch
+from gzjax.training.step import Step, init_state
+from gzjax.types import ApplyFn, Method, Objective, UnlearnBatch
 from gzjax.unlearning.step import make_unlearn_step
 
 MARGIN = 0.05  # nats
@@ -31,9 +32,9 @@ class Relearn:
     """Tries at most `epochs` passes at a learning rate."""
     self._problem = problem
     self._epochs = epochs
-    self._tx = optax.with_extra_args_support(optax.adam(rate))
-    method = Method(self._tx, problem.target.objective)
-    self._step = make_unlearn_step(problem.apply_fn, method)
+    self._tx, self._step = _adam(
+      problem.apply_fn, problem.target.objective, rate
+    )
     logits = predict(problem, original, problem.wrong)
     self._goal = MARGIN + np.mean(
       example_losses(problem, logits, problem.wrong, problem.columns.given)
@@ -63,3 +64,11 @@ class Relearn:
       if np.mean(found) <= self._goal:
         return {"relearn_steps": int(state.step), "relearned": True}
     return {"relearn_steps": int(state.step), "relearned": False}
+
+
+@lru_cache(maxsize=8)  # the next run compiles nothing
+def _adam(
+  apply_fn: ApplyFn, objective: Objective, rate: float
+) -> tuple[optax.GradientTransformationExtraArgs, Step]:
+  tx = optax.with_extra_args_support(optax.adam(rate))
+  return tx, make_unlearn_step(apply_fn, Method(tx, objective))

@@ -355,9 +355,9 @@ def test_the_key_changes_with_the_step(one_device):
     return logits + jax.random.normal(key, logits.shape), stats
 
   tx = optax.sgd(0.0)
-  step = make_train_step(noisy, losses.cross_entropy, tx, key=jax.random.key(3))
+  step = make_train_step(noisy, losses.cross_entropy, tx)
   state = sharding.replicate(one_device, init_state(params, stats, tx))
-  batch = networks.batch(8)
+  batch = {**networks.batch(8), "key": jax.random.key(3)}
   state, first = step(state, batch)
   _, second = step(state, batch)
   assert len(drawn) == 1  # traced once
