@@ -62,10 +62,9 @@ def take_reading(
   predicted = metrics.predicted_class(validation)
   finite = predicted[predicted != metrics.INVALID_CLASS]
   bad_params = (~np.isfinite(np.asarray(p)) for p in jax.tree.leaves(params))
+  nonfinite = sum(int(x.sum()) for x in bad_params)
   return Reading(
-    nonfinite=len(predicted)
-    - len(finite)
-    + sum(int(x.sum()) for x in bad_params),
+    nonfinite=nonfinite + len(predicted) - len(finite),
     histogram=np.bincount(finite, minlength=num_classes) / len(predicted),
     balanced_accuracy=metrics.balanced_accuracy(
       validation_label, predicted, num_classes
@@ -112,36 +111,23 @@ def diagnose(
 ) -> Diagnosis:
   """Judges a network against the one that it was made from.
 
-  | rule, first match wins                                      | verdict    |
-  |--------------------------------------------------------------|------------|
-  | a parameter or a logit is not finite                         | non-finite |
-  | one class has `CONSTANT_SHARE` of the predictions            | collapsed  |
-  | under `LEAST_SKILL` of the original's skill above chance     | collapsed  |
-  | over `LARGEST_DAMAGE` of balanced accuracy lost              | weak       |
-  | the original had not learned its wrong labels                | ok         |
-  | under `LEAST_FORGETTING` of the way to the target            | weak       |
-  | otherwise                                                    | ok         |
-
-  The target is that of `expected_forget_accuracy`.
+  The first of the rules below that holds decides. The target is that of
+  `expected_forget_accuracy`.
   """
   chance = 1 / len(class_names)
   largest = int(after.histogram.argmax())
+  share = after.histogram[largest]
   skill = after.balanced_accuracy - chance
   skill_before = original.balanced_accuracy - chance
   damage = original.balanced_accuracy - after.balanced_accuracy
   learned = original.forget_accuracy - target
   forgotten = original.forget_accuracy - after.forget_accuracy
   if after.nonfinite:
-    return Diagnosis(
-      "non-finite",
-      f"{after.nonfinite} parameters or predictions are NaN or inf",
-    )
-  if after.histogram[largest] >= CONSTANT_SHARE:
-    return Diagnosis(
-      "collapsed",
-      f"calls {after.histogram[largest]:.0%} of all galaxies "
-      f"{class_names[largest]}",
-    )
+    words = f"{after.nonfinite} parameters or predictions are NaN or inf"
+    return Diagnosis("non-finite", words)
+  if share >= CONSTANT_SHARE:
+    words = f"calls {share:.0%} of all galaxies {class_names[largest]}"
+    return Diagnosis("collapsed", words)
   if skill < LEAST_SKILL * skill_before:
     return Diagnosis(
       "collapsed",

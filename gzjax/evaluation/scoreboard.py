@@ -64,61 +64,46 @@ def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   Returns:
     The accuracies and the attack of `COLUMNS`; `attack_accuracy`, the same
     attack as a cross-validated classifier; corrected accuracy of the wrong
-    labels that were known and of those that were not; `recalls` of the test
-    set's classes; `intervals` (Wilson, 95%) of shares and recalls.
+    labels that were known and of those that were not; of the test set's classes
+    `recalls` and the `confusion` matrix; `intervals` (Wilson, 95%) of
+    accuracies and recalls.
   """
   predicted = metrics.predicted_class(probabilities)
   true, wrong = galaxies.true_label, galaxies.train_label
+  test, forget, known = galaxies.test, galaxies.forget, galaxies.known
 
-  def accuracy(label, rows):
-    return metrics.accuracy(label[rows], predicted[rows])
+  def right(label, rows):
+    return label[rows] == predicted[rows]
 
-  of_test = (
-    true[galaxies.test],
-    predicted[galaxies.test],
-    probabilities.shape[1],
+  hits = {
+    "test_accuracy": right(true, test),
+    "retain_accuracy": right(true, galaxies.retain),
+    "forget_accuracy": right(wrong, forget),
+    "corrected_accuracy": right(true, forget),
+    "corrected_accuracy_known": right(true, known),
+    "corrected_accuracy_unknown": right(true, np.setdiff1d(forget, known)),
+  }
+  of_test = true[test], predicted[test], probabilities.shape[1]
+  member_loss = metrics.cross_entropy(probabilities[forget], wrong[forget])
+  other_loss = metrics.cross_entropy(
+    probabilities[galaxies.unseen], galaxies.unseen_label
   )
-  member_loss, other_loss = (
-    metrics.cross_entropy(probabilities[rows], label)
-    for rows, label in (
-      (galaxies.forget, wrong[galaxies.forget]),
-      (galaxies.unseen, galaxies.unseen_label),
-    )
-  )
-  unknown = np.setdiff1d(galaxies.forget, galaxies.known)
-  row: dict[str, Any] = {
-    "test_accuracy": accuracy(true, galaxies.test),
+  confusion = metrics.confusion_matrix(*of_test)
+  return {
+    **{name: metrics.mean_or_nan(x) for name, x in hits.items()},
     "test_balanced_accuracy": metrics.balanced_accuracy(*of_test),
     "test_macro_f1": metrics.macro_f1(*of_test),
-    "retain_accuracy": accuracy(true, galaxies.retain),
-    "forget_accuracy": accuracy(wrong, galaxies.forget),
-    "corrected_accuracy": accuracy(true, galaxies.forget),
     "attack_auc": attacks.attack_auc(member_loss, other_loss),
     "attack_accuracy": attacks.attack_accuracy(member_loss, other_loss),
-    "corrected_accuracy_known": accuracy(true, galaxies.known),
-    "corrected_accuracy_unknown": accuracy(true, unknown),
     "recalls": metrics.recalls(*of_test).tolist(),
-  }
-  return row | {"intervals": _intervals(row, galaxies)}
-
-
-def _intervals(row: Mapping[str, Any], galaxies: Galaxies) -> dict[str, Any]:
-  """Wilson's 95% intervals of the shares and recalls of a row."""
-  sizes = {
-    "test_accuracy": len(galaxies.test),
-    "retain_accuracy": len(galaxies.retain),
-    "forget_accuracy": len(galaxies.forget),
-    "corrected_accuracy": len(galaxies.forget),
-  }
-  counts = np.bincount(
-    galaxies.true_label[galaxies.test], minlength=len(row["recalls"])
-  )
-  return {
-    **{name: wilson_interval(row[name] * n, n) for name, n in sizes.items()},
-    "recalls": [
-      wilson_interval(recall * n if n else 0, n)
-      for recall, n in zip(row["recalls"], counts.tolist(), strict=True)
-    ],
+    "confusion": confusion.tolist(),
+    "intervals": {
+      **{name: wilson_interval(x.sum(), len(x)) for name, x in hits.items()},
+      "recalls": [
+        wilson_interval(confusion[k, k], np.sum(true[test] == k))
+        for k in range(len(confusion))
+      ],
+    },
   }
 
 
@@ -242,7 +227,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def summary_cell(name: str, value: Any) -> str:
   """A number of the summary as people read it: mean ± half the interval."""
   if not isinstance(value, tuple):
-    return str(value) if value is not None else ""
+    return cell(name, value)
   mean, low, high = value
   half = (high - low) / 2
   text = cell(name, mean)
@@ -276,12 +261,17 @@ def _table(
   return table
 
 
+# Of numbers that are no shares.
+_FORMATS = {
+  "seed": ".0f",
+  "wall_seconds": ".1f",
+  "train_seconds": ",.0f",
+  "parameters": ",.0f",
+}
+
+
 def cell(name: str, value: Any) -> str:
-  """A number of the scoreboard as people read it."""
+  """A number of a table as people read it."""
   if isinstance(value, str):
     return value
-  if value is None or math.isnan(value):
-    return ""
-  if name == "seed":
-    return str(int(value))
-  return f"{value:.1f}" if name == "wall_seconds" else f"{value:.3f}"
+  return "" if pd.isna(value) else format(value, _FORMATS.get(name, ".3f"))

@@ -185,12 +185,11 @@ def majority_answer(
       those of Willett et al. (2013), Table 3.
   """
   tree = votes.tree
-  question = question or tree.questions[0].name
-  try:
-    q = tree.question(question)
-  except ValueError:
-    names = tuple(question.name for question in tree.questions)
-    raise SettingError(f"question is {question!r}: {choose(names)}.") from None
+  names = tuple(x.name for x in tree.questions)
+  question = question or names[0]
+  if question not in names:
+    raise SettingError(f"question is {question!r}: {choose(names)}.")
+  q = names.index(question)
   shares = votes.shares[:, tree.slices[q]]
   label = _largest(shares, threshold)
   label[votes.asked[:, q] < min_asked] = LEFT_OUT
