@@ -12,21 +12,13 @@ from gzjax.types import PyTree
 
 VERDICTS = ("ok", "weak", "collapsed", "non-finite")
 
-# A prediction is constant if one class has this share of it.
-CONSTANT_SHARE = 0.95
-# Share of the original's balanced accuracy above chance that must survive.
-LEAST_SKILL = 0.5
-# Share of the way from the original's forget accuracy to the target.
-LEAST_FORGETTING = 0.5
-# Largest loss of balanced accuracy of a healthy network.
-LARGEST_DAMAGE = 0.05
-# A gap between the original's forget accuracy and the target below which there
-# was nothing to unlearn.
-LEAST_LEARNED = 0.1
-# Forget accuracy of an original that has learned its wrong labels.
-WELL_LEARNED = 0.5
-# Loss of the wrong labels, nats, that tells of an ascent without bound.
-RUNAWAY_LOSS = 5.0
+CONSTANT_SHARE = 0.95  # of one class, in a prediction that is constant
+LEAST_SKILL = 0.5  # of the original's balanced accuracy above chance
+LEAST_FORGETTING = 0.5  # of the way to the target
+LARGEST_DAMAGE = 0.05  # loss of balanced accuracy of a healthy network
+LEAST_LEARNED = 0.1  # forget accuracy of the original above the target
+WELL_LEARNED = 0.5  # forget accuracy of one that learned its wrong labels
+RUNAWAY_LOSS = 5.0  # nats, of wrong labels; tells of an ascent without bound
 
 
 class Reading(NamedTuple):

@@ -82,18 +82,16 @@ def _right_answers(tree, votes, shares, min_asked=0.5):
 
   (bool[N,Q], bool[N,Q])
   """
-  truth = votes.on(tree).shares
+
+  def most_voted(values):
+    parts = [metrics.predicted_class(values[:, part]) for part in tree.slices]
+    return np.stack(parts, axis=1)
+
   at = [votes.tree.question(question.name) for question in tree.questions]
-  answer, said = (
-    np.stack(
-      [metrics.predicted_class(x[:, part]) for part in tree.slices], axis=1
-    )
-    for x in (truth, shares)
-  )
-  counted = (votes.asked[:, at] >= min_asked) & (
-    answer != metrics.INVALID_CLASS
-  )
-  return answer == said, counted
+  asked = votes.asked[:, at] >= min_asked
+  answer = most_voted(votes.on(tree).shares)
+  counted = asked & (answer != metrics.INVALID_CLASS)
+  return answer == most_voted(shares), counted
 
 
 def _accuracy(right: np.ndarray, of: str = "") -> dict[str, float]:

@@ -204,17 +204,12 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   The 95% interval is Student's t over seeds; with one seed low and high are
   NaN. `verdict` counts the verdicts, `seed` the seeds.
   """
-  found = {}
-  for row in rows:
-    found.setdefault(row["method"], []).append(row)
   result = []
-  for method, runs in found.items():
-    verdicts = Counter(run["verdict"] for run in runs)
+  for method, runs in to_frame(rows).groupby("method", sort=False):
+    verdicts = Counter(runs["verdict"])
     line: dict[str, Any] = {"method": method, "seed": len(runs)}
-    for name in columns(rows)[2:]:
-      if name == "verdict":
-        continue
-      values = [run[name] for run in runs if run.get(name) is not None]
+    for name in runs.columns[2:].drop("verdict"):
+      values = runs[name].dropna().tolist()
       line[name] = mean_interval(values) if values else None
     line["verdict"] = ", ".join(
       verdict if n == len(runs) else f"{n} {verdict}"
@@ -237,28 +232,14 @@ def summary_cell(name: str, value: Any) -> str:
 def show_summary(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the mean over seeds with its 95% interval."""
   title = "Scoreboard: mean over seeds, 95% interval of the mean"
-  console.print(_table(title, summary(rows), summary_cell))
+  console.print(table(title, columns(rows), summary(rows), summary_cell))
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the table and its footer."""
-  console.print(_table("Scoreboard", rows, cell))
+  console.print(table("Scoreboard", columns(rows), rows))
   for line in footer(rows):
     console.print(line)
-
-
-def _table(
-  title: str,
-  rows: Sequence[Mapping[str, Any]],
-  to_text: Callable[[str, Any], str],
-) -> Table:
-  table, names = Table(title=title), columns(rows)
-  for name in names:
-    justify = "left" if name in ("method", "verdict") else "right"
-    table.add_column(name.replace("_", "\n"), justify=justify, no_wrap=True)
-  for row in rows:
-    table.add_row(*(to_text(name, row.get(name)) for name in names))
-  return table
 
 
 # Of numbers that are no shares.
@@ -275,3 +256,19 @@ def cell(name: str, value: Any) -> str:
   if isinstance(value, str):
     return value
   return "" if pd.isna(value) else format(value, _FORMATS.get(name, ".3f"))
+
+
+def table(
+  title: str,
+  names: Sequence[str],
+  rows: Sequence[Mapping[Any, Any]],
+  to_text: Callable[[str, Any], str] = cell,
+) -> Table:
+  """Some columns of rows, as a terminal shows them."""
+  found = Table(title=title)
+  for name in names:
+    justify = "left" if name in ("system", "method", "verdict") else "right"
+    found.add_column(name.replace("_", "\n"), justify=justify, no_wrap=True)
+  for row in rows:
+    found.add_row(*(to_text(name, row.get(name)) for name in names))
+  return found

@@ -103,16 +103,14 @@ def vote_tables(
     ),
   }
   if flags.merger(tree):
-    for name, thresholds in (
-      ("flag", [flags.FLAGGED_FROM]),
-      ("precision_recall", flags.THRESHOLDS),
-    ):
-      tables[name] = _by_method(
-        {
-          method: flags.flag(tree, truth, p, thresholds=thresholds)
-          for method, p in given.items()
-        }
-      )
+    curve = _by_method(
+      {
+        name: flags.flag(tree, truth, p, thresholds=flags.THRESHOLDS)
+        for name, p in given.items()
+      }
+    )
+    marked = curve["threshold"] == flags.FLAGGED_FROM
+    tables |= {"flag": curve[marked], "precision_recall": curve}
   laws = {
     name: p.concentration
     for name, p in found.items()
