@@ -188,9 +188,8 @@ def _cause_of_noise(noise: Mapping[str, Any]) -> str:
     )
   if ratio > 1:
     return f"{size}: nothing bounds it where the Fisher is small"
-  measured, predicted = (
-    noise[f"{kind}_loss_change"] for kind in ("measured", "predicted")
-  )
+  measured = noise["measured_loss_change"]
+  predicted = noise["predicted_loss_change"]
   cost = "more than can be told" if measured is None else f"{measured:.3g}"
   return (
     f"{size} and costs {cost} nats where the Fisher predicts {predicted:.2g}: "

@@ -57,9 +57,7 @@ class Galaxies(NamedTuple):
 def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   """The numbers of one method that need no other method.
 
-  Args:
-    probabilities: f64[N,K]; NaN rows count as wrong.
-    galaxies: see `Galaxies`.
+  Of probabilities f64[N,K]; rows of NaN count as wrong.
 
   Returns:
     The accuracies and the attack of `COLUMNS`; `attack_accuracy`, the same

@@ -58,10 +58,7 @@ def compare_confusions(
 ) -> dict[str, Any]:
   """How networks do on all galaxies, and on those that people agree on.
 
-  Args:
-    label: i[N], index of a class or LEFT_OUT.
-    probabilities: method -> f64[N,C].
-    below: see `with_uncertain`.
+  Of labels i[N], a class or LEFT_OUT, and by method probabilities f64[N,C].
 
   Returns:
     By method: `common`, see `confusion_with_uncertain`; `balanced`, that of the

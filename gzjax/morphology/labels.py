@@ -81,10 +81,8 @@ def make(
 def sifted(choice: Choice, checks: Mapping[str, np.ndarray]) -> Labels:
   """The labels of a choice, without the galaxies that fail a check.
 
-  Args:
-    choice: of N galaxies.
-    checks: reason -> bool[N], True for those to leave out; each of them counts
-      for the first reason only.
+  The checks are reason -> bool[N], True for galaxies to leave out; each of them
+  counts for the first reason only.
   """
   keep = np.ones(len(choice.label), bool)
   left_out = {}

@@ -23,10 +23,8 @@ def compare_splits(
 ) -> pd.DataFrame:
   """Whether validation and test look like the training set, answer by answer.
 
-  Args:
-    values: f[N,A], such as cumulative vote fractions.
-    split: i[N], indices of SPLITS.
-    names: A answers.
+  Of values f[N,A], such as cumulative vote fractions, in splits i[N], indices
+  of SPLITS, and A names.
 
   Returns:
     A rows: `answer`, the mean in each split, and for validation and test the

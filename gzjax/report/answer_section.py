@@ -66,7 +66,7 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
 def by_question(table: pd.DataFrame, columns: str, values: str) -> str:
   """A row for each question, all of them together last, as HTML."""
   wide = table.pivot(index="question", columns=columns, values=values)
-  # Also where other tables have more questions.
+  # ALL last, also where other tables have more questions.
   order = sorted(table["question"].unique(), key=lambda name: name == ALL)
   wide = wide.loc[order, table[columns].unique()]
   wide = wide.rename_axis(index=None, columns=None)

@@ -250,9 +250,10 @@ def _suspects(workdir, split, image, count) -> list[Card]:
   table = pd.read_csv(
     workdir / "audit" / "suspects.csv", dtype={"id_str": str}
   ).head(count)
-  rows = pd.Index(split["id_str"]).get_indexer(pd.Index(table["id_str"]))
+  row_of = pd.Series(np.arange(len(split)), index=split["id_str"])
   cards = []
-  for row, suspect in zip(rows.tolist(), table.itertuples()):
+  for suspect in table.itertuples():
+    row = int(row_of[suspect.id_str])
     flipped = "was flipped" if split["flipped"].iloc[row] else "not flipped"
     suggested = cells.or_else(suspect.suggested_label, "none")
     score = cells.number(suspect.score, "%.2f")
