@@ -13,9 +13,8 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
   """
   if not len(positive) or not len(negative):
     return float("nan")
-  ranks = stats.rankdata(np.concatenate([positive, negative]))
-  n = len(positive)
-  return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(negative)))
+  wins = stats.mannwhitneyu(positive, negative, method="asymptotic").statistic
+  return float(wins / (len(positive) * len(negative)))
 
 
 def attack_auc(member_loss: np.ndarray, other_loss: np.ndarray) -> float:

@@ -13,7 +13,7 @@ CENTRE, CLUSTERS = 10, 6
 
 def mean_vector(fractions: np.ndarray) -> np.ndarray:
   """The best constant prediction, f64[A]: the mean of fractions f[N,A]."""
-  return np.asarray(np.mean(fractions, axis=0, dtype=np.float64))
+  return fractions.mean(axis=0, dtype=np.float64)
 
 
 def constant(problem: Problem, name: str) -> Network:
@@ -59,9 +59,7 @@ def central_colour(image: Images, pixels: int = CENTRE) -> np.ndarray:
   """
   start = (image.shape[1] - pixels) // 2
   centre = np.s_[start : start + pixels]
-  return np.asarray(
-    np.mean(image[:, centre, centre], axis=(1, 2), dtype=np.float64)
-  )
+  return image[:, centre, centre].mean(axis=(1, 2), dtype=np.float64)
 
 
 def central_pixel(

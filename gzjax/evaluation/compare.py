@@ -37,7 +37,16 @@ def score(
   if original is None:
     raise ValueError("networks hold no original: give the one that was trained")
   said = said or ask_all(problem, networks)
-  galaxies = _galaxies(problem)
+  galaxies = Galaxies(
+    true_label=problem.true,
+    train_label=problem.given,
+    test=problem.sets.test,
+    retain=problem.right,
+    forget=problem.wrong,
+    known=problem.sets.forget,
+    unseen=problem.unseen.rows,
+    unseen_label=problem.unseen.label,
+  )
   rows = [
     _row(problem, network, said[network.name], said[original], galaxies)
     for network in networks
@@ -52,19 +61,6 @@ def ask_all(
   """What networks say of all galaxies, by name."""
   everything = np.arange(problem.size)
   return {x.name: ask(problem, x, everything, views) for x in networks}
-
-
-def _galaxies(problem: Problem) -> Galaxies:
-  return Galaxies(
-    true_label=problem.true,
-    train_label=problem.given,
-    test=problem.sets.test,
-    retain=problem.right,
-    forget=problem.wrong,
-    known=problem.sets.forget,
-    unseen=problem.unseen.rows,
-    unseen_label=problem.unseen.label,
-  )
 
 
 def _row(
@@ -84,11 +80,6 @@ def _row(
       problem.columns.given_fractions,
       galaxies,
     )
-  confusion = metrics.confusion_matrix(
-    galaxies.true_label[galaxies.test],
-    metrics.predicted_class(p[galaxies.test]),
-    p.shape[1],
-  )
   return {
     "method": network.name,
     "role": network.role,
@@ -100,7 +91,6 @@ def _row(
     "wall_seconds": network.wall_seconds,
     "compile_seconds": network.compile_seconds,
     "health": network.report,
-    "confusion": confusion.tolist(),
   }
 
 
@@ -114,9 +104,8 @@ def _diagnose(
     for p in (said, original)
   )
   target = health.target_of(problem, original[sets.validation])
-  return health.diagnose(
-    after, before, target, problem.target.classes
-  )._asdict()
+  judged = health.diagnose(after, before, target, problem.target.classes)
+  return judged._asdict()
 
 
 def _compare_with_reference(

@@ -46,8 +46,7 @@ def describe(
     ]
   tree = found.votes.tree
   # The slides' ten labels and nothing else.
-  few = len(tree.questions) == len(campaigns.TEN_LABELS)
-  if few and label_scores.has_ten_labels(tree):
+  if {x.name for x in tree.questions} == set(campaigns.TEN_LABELS):
     given = label_scores.label(votes.on(tree), found, validation)
     return [
       _label_lines(given.names, given.said[row], given.truth[row])

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from gzjax.evaluation import intervals
 from gzjax.morphology import trees
@@ -156,21 +156,13 @@ def _places(tree, counts, alpha, rng):
   for a, q in enumerate(tree.question_of):
     valid = (asked[:, q] > 0) & np.isfinite(alpha[:, a] + rest[:, a])
     votes, n = (x[valid].astype(int) for x in (counts[:, a], asked[:, q]))
-    law = _vote_law(n, alpha[valid, a], rest[valid, a])
+    beta = alpha[valid, a, None], rest[valid, a, None]
+    upwards = np.arange(n.max(initial=0) + 1)
+    law = stats.betabinom.pmf(upwards, n[:, None], *beta)
     at = np.arange(len(votes)), votes
     upto = law.cumsum(axis=1)[at]
     place[valid, a] = upto - rng.random(len(votes)) * law[at]
   return place
-
-
-def _vote_law(n, a, b):
-  """Beta-binomial P(k), f64[N,max(n)+1]; without meaning where k > n."""
-  k = np.arange(n.max(initial=0) + 1)[None]
-  n, a, b = n[:, None], a[:, None], b[:, None]
-  others = np.maximum(n - k, 0)
-  ways = -np.log(n + 1) - special.betaln(k + 1, others + 1)
-  draws = special.betaln(k + a, others + b) - special.betaln(a, b)
-  return np.exp(ways + draws)
 
 
 def _log_likelihood(counts, alpha):

@@ -12,21 +12,13 @@ from gzjax.types import PyTree
 
 VERDICTS = ("ok", "weak", "collapsed", "non-finite")
 
-# A prediction is constant if one class has this share of it.
-CONSTANT_SHARE = 0.95
-# Share of the original's balanced accuracy above chance that must survive.
-LEAST_SKILL = 0.5
-# Share of the way from the original's forget accuracy to the target.
-LEAST_FORGETTING = 0.5
-# Largest loss of balanced accuracy of a healthy network.
-LARGEST_DAMAGE = 0.05
-# A gap between the original's forget accuracy and the target below which there
-# was nothing to unlearn.
-LEAST_LEARNED = 0.1
-# Forget accuracy of an original that has learned its wrong labels.
-WELL_LEARNED = 0.5
-# Loss of the wrong labels, nats, that tells of an ascent without bound.
-RUNAWAY_LOSS = 5.0
+CONSTANT_SHARE = 0.95  # of one class, in a prediction that is constant
+LEAST_SKILL = 0.5  # of the original's balanced accuracy above chance
+LEAST_FORGETTING = 0.5  # of the way to the target
+LARGEST_DAMAGE = 0.05  # loss of balanced accuracy of a healthy network
+LEAST_LEARNED = 0.1  # forget accuracy of the original above the target
+WELL_LEARNED = 0.5  # forget accuracy of one that learned its wrong labels
+RUNAWAY_LOSS = 5.0  # nats, of wrong labels; tells of an ascent without bound
 
 
 class Reading(NamedTuple):
@@ -62,10 +54,9 @@ def take_reading(
   predicted = metrics.predicted_class(validation)
   finite = predicted[predicted != metrics.INVALID_CLASS]
   bad_params = (~np.isfinite(np.asarray(p)) for p in jax.tree.leaves(params))
+  nonfinite = sum(int(x.sum()) for x in bad_params)
   return Reading(
-    nonfinite=len(predicted)
-    - len(finite)
-    + sum(int(x.sum()) for x in bad_params),
+    nonfinite=nonfinite + len(predicted) - len(finite),
     histogram=np.bincount(finite, minlength=num_classes) / len(predicted),
     balanced_accuracy=metrics.balanced_accuracy(
       validation_label, predicted, num_classes
@@ -112,36 +103,23 @@ def diagnose(
 ) -> Diagnosis:
   """Judges a network against the one that it was made from.
 
-  | rule, first match wins                                      | verdict    |
-  |--------------------------------------------------------------|------------|
-  | a parameter or a logit is not finite                         | non-finite |
-  | one class has `CONSTANT_SHARE` of the predictions            | collapsed  |
-  | under `LEAST_SKILL` of the original's skill above chance     | collapsed  |
-  | over `LARGEST_DAMAGE` of balanced accuracy lost              | weak       |
-  | the original had not learned its wrong labels                | ok         |
-  | under `LEAST_FORGETTING` of the way to the target            | weak       |
-  | otherwise                                                    | ok         |
-
-  The target is that of `expected_forget_accuracy`.
+  The first of the rules below that holds decides. The target is that of
+  `expected_forget_accuracy`.
   """
   chance = 1 / len(class_names)
   largest = int(after.histogram.argmax())
+  share = after.histogram[largest]
   skill = after.balanced_accuracy - chance
   skill_before = original.balanced_accuracy - chance
   damage = original.balanced_accuracy - after.balanced_accuracy
   learned = original.forget_accuracy - target
   forgotten = original.forget_accuracy - after.forget_accuracy
   if after.nonfinite:
-    return Diagnosis(
-      "non-finite",
-      f"{after.nonfinite} parameters or predictions are NaN or inf",
-    )
-  if after.histogram[largest] >= CONSTANT_SHARE:
-    return Diagnosis(
-      "collapsed",
-      f"calls {after.histogram[largest]:.0%} of all galaxies "
-      f"{class_names[largest]}",
-    )
+    words = f"{after.nonfinite} parameters or predictions are NaN or inf"
+    return Diagnosis("non-finite", words)
+  if share >= CONSTANT_SHARE:
+    words = f"calls {share:.0%} of all galaxies {class_names[largest]}"
+    return Diagnosis("collapsed", words)
   if skill < LEAST_SKILL * skill_before:
     return Diagnosis(
       "collapsed",
@@ -210,9 +188,8 @@ def _cause_of_noise(noise: Mapping[str, Any]) -> str:
     )
   if ratio > 1:
     return f"{size}: nothing bounds it where the Fisher is small"
-  measured, predicted = (
-    noise[f"{kind}_loss_change"] for kind in ("measured", "predicted")
-  )
+  measured = noise["measured_loss_change"]
+  predicted = noise["predicted_loss_change"]
   cost = "more than can be told" if measured is None else f"{measured:.3g}"
   return (
     f"{size} and costs {cost} nats where the Fisher predicts {predicted:.2g}: "

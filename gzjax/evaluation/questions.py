@@ -7,7 +7,6 @@ import pandas as pd
 
 from gzjax.evaluation import intervals, metrics
 from gzjax.evaluation.dirichlet import ALL
-from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Votes
 
@@ -39,11 +38,10 @@ def question_accuracy(
     confident ones, as `confident_<name>`. Accuracies of nothing are NaN.
   """
   right, counted = _right_answers(tree, votes, shares, min_asked)
-  truth = votes.shares[:, trees.places(votes.tree, tree)]
+  truth = votes.on(tree).shares
   largest = [truth[:, part].max(axis=1) for part in tree.slices]
   sure = counted & (np.stack(largest, axis=1) > confident)
-  names = [question.name for question in tree.questions]
-  columns = {name: np.s_[:, q] for q, name in enumerate(names)}
+  columns = {x.name: np.s_[:, q] for q, x in enumerate(tree.questions)}
   return pd.DataFrame(
     [
       {
@@ -84,18 +82,16 @@ def _right_answers(tree, votes, shares, min_asked=0.5):
 
   (bool[N,Q], bool[N,Q])
   """
-  truth = votes.shares[:, trees.places(votes.tree, tree)]
+
+  def most_voted(values):
+    parts = [metrics.predicted_class(values[:, part]) for part in tree.slices]
+    return np.stack(parts, axis=1)
+
   at = [votes.tree.question(question.name) for question in tree.questions]
-  answer, said = (
-    np.stack(
-      [metrics.predicted_class(x[:, part]) for part in tree.slices], axis=1
-    )
-    for x in (truth, shares)
-  )
-  counted = (votes.asked[:, at] >= min_asked) & (
-    answer != metrics.INVALID_CLASS
-  )
-  return answer == said, counted
+  asked = votes.asked[:, at] >= min_asked
+  answer = most_voted(votes.on(tree).shares)
+  counted = asked & (answer != metrics.INVALID_CLASS)
+  return answer == most_voted(shares), counted
 
 
 def _accuracy(right: np.ndarray, of: str = "") -> dict[str, float]:

@@ -57,68 +57,51 @@ class Galaxies(NamedTuple):
 def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   """The numbers of one method that need no other method.
 
-  Args:
-    probabilities: f64[N,K]; NaN rows count as wrong.
-    galaxies: see `Galaxies`.
+  Of probabilities f64[N,K]; rows of NaN count as wrong.
 
   Returns:
     The accuracies and the attack of `COLUMNS`; `attack_accuracy`, the same
     attack as a cross-validated classifier; corrected accuracy of the wrong
-    labels that were known and of those that were not; `recalls` of the test
-    set's classes; `intervals` (Wilson, 95%) of shares and recalls.
+    labels that were known and of those that were not; of the test set's classes
+    `recalls` and the `confusion` matrix; `intervals` (Wilson, 95%) of
+    accuracies and recalls.
   """
   predicted = metrics.predicted_class(probabilities)
   true, wrong = galaxies.true_label, galaxies.train_label
+  test, forget, known = galaxies.test, galaxies.forget, galaxies.known
 
-  def accuracy(label, rows):
-    return metrics.accuracy(label[rows], predicted[rows])
+  def right(label, rows):
+    return label[rows] == predicted[rows]
 
-  of_test = (
-    true[galaxies.test],
-    predicted[galaxies.test],
-    probabilities.shape[1],
+  hits = {
+    "test_accuracy": right(true, test),
+    "retain_accuracy": right(true, galaxies.retain),
+    "forget_accuracy": right(wrong, forget),
+    "corrected_accuracy": right(true, forget),
+    "corrected_accuracy_known": right(true, known),
+    "corrected_accuracy_unknown": right(true, np.setdiff1d(forget, known)),
+  }
+  of_test = true[test], predicted[test], probabilities.shape[1]
+  member_loss = metrics.cross_entropy(probabilities[forget], wrong[forget])
+  other_loss = metrics.cross_entropy(
+    probabilities[galaxies.unseen], galaxies.unseen_label
   )
-  member_loss, other_loss = (
-    metrics.cross_entropy(probabilities[rows], label)
-    for rows, label in (
-      (galaxies.forget, wrong[galaxies.forget]),
-      (galaxies.unseen, galaxies.unseen_label),
-    )
-  )
-  unknown = np.setdiff1d(galaxies.forget, galaxies.known)
-  row: dict[str, Any] = {
-    "test_accuracy": accuracy(true, galaxies.test),
+  confusion = metrics.confusion_matrix(*of_test)
+  return {
+    **{name: metrics.mean_or_nan(x) for name, x in hits.items()},
     "test_balanced_accuracy": metrics.balanced_accuracy(*of_test),
     "test_macro_f1": metrics.macro_f1(*of_test),
-    "retain_accuracy": accuracy(true, galaxies.retain),
-    "forget_accuracy": accuracy(wrong, galaxies.forget),
-    "corrected_accuracy": accuracy(true, galaxies.forget),
     "attack_auc": attacks.attack_auc(member_loss, other_loss),
     "attack_accuracy": attacks.attack_accuracy(member_loss, other_loss),
-    "corrected_accuracy_known": accuracy(true, galaxies.known),
-    "corrected_accuracy_unknown": accuracy(true, unknown),
     "recalls": metrics.recalls(*of_test).tolist(),
-  }
-  return row | {"intervals": _intervals(row, galaxies)}
-
-
-def _intervals(row: Mapping[str, Any], galaxies: Galaxies) -> dict[str, Any]:
-  """Wilson's 95% intervals of the shares and recalls of a row."""
-  sizes = {
-    "test_accuracy": len(galaxies.test),
-    "retain_accuracy": len(galaxies.retain),
-    "forget_accuracy": len(galaxies.forget),
-    "corrected_accuracy": len(galaxies.forget),
-  }
-  counts = np.bincount(
-    galaxies.true_label[galaxies.test], minlength=len(row["recalls"])
-  )
-  return {
-    **{name: wilson_interval(row[name] * n, n) for name, n in sizes.items()},
-    "recalls": [
-      wilson_interval(recall * n if n else 0, n)
-      for recall, n in zip(row["recalls"], counts.tolist(), strict=True)
-    ],
+    "confusion": confusion.tolist(),
+    "intervals": {
+      **{name: wilson_interval(x.sum(), len(x)) for name, x in hits.items()},
+      "recalls": [
+        wilson_interval(confusion[k, k], np.sum(true[test] == k))
+        for k in range(len(confusion))
+      ],
+    },
   }
 
 
@@ -219,17 +202,12 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
   The 95% interval is Student's t over seeds; with one seed low and high are
   NaN. `verdict` counts the verdicts, `seed` the seeds.
   """
-  found = {}
-  for row in rows:
-    found.setdefault(row["method"], []).append(row)
   result = []
-  for method, runs in found.items():
-    verdicts = Counter(run["verdict"] for run in runs)
+  for method, runs in to_frame(rows).groupby("method", sort=False):
+    verdicts = Counter(runs["verdict"])
     line: dict[str, Any] = {"method": method, "seed": len(runs)}
-    for name in columns(rows)[2:]:
-      if name == "verdict":
-        continue
-      values = [run[name] for run in runs if run.get(name) is not None]
+    for name in runs.columns[2:].drop("verdict"):
+      values = runs[name].dropna().tolist()
       line[name] = mean_interval(values) if values else None
     line["verdict"] = ", ".join(
       verdict if n == len(runs) else f"{n} {verdict}"
@@ -242,7 +220,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def summary_cell(name: str, value: Any) -> str:
   """A number of the summary as people read it: mean ± half the interval."""
   if not isinstance(value, tuple):
-    return str(value) if value is not None else ""
+    return cell(name, value)
   mean, low, high = value
   half = (high - low) / 2
   text = cell(name, mean)
@@ -252,36 +230,43 @@ def summary_cell(name: str, value: Any) -> str:
 def show_summary(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the mean over seeds with its 95% interval."""
   title = "Scoreboard: mean over seeds, 95% interval of the mean"
-  console.print(_table(title, summary(rows), summary_cell))
+  console.print(table(title, columns(rows), summary(rows), summary_cell))
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the table and its footer."""
-  console.print(_table("Scoreboard", rows, cell))
+  console.print(table("Scoreboard", columns(rows), rows))
   for line in footer(rows):
     console.print(line)
 
 
-def _table(
-  title: str,
-  rows: Sequence[Mapping[str, Any]],
-  to_text: Callable[[str, Any], str],
-) -> Table:
-  table, names = Table(title=title), columns(rows)
-  for name in names:
-    justify = "left" if name in ("method", "verdict") else "right"
-    table.add_column(name.replace("_", "\n"), justify=justify, no_wrap=True)
-  for row in rows:
-    table.add_row(*(to_text(name, row.get(name)) for name in names))
-  return table
+# Of numbers that are no shares.
+_FORMATS = {
+  "seed": ".0f",
+  "wall_seconds": ".1f",
+  "train_seconds": ",.0f",
+  "parameters": ",.0f",
+}
 
 
 def cell(name: str, value: Any) -> str:
-  """A number of the scoreboard as people read it."""
+  """A number of a table as people read it."""
   if isinstance(value, str):
     return value
-  if value is None or math.isnan(value):
-    return ""
-  if name == "seed":
-    return str(int(value))
-  return f"{value:.1f}" if name == "wall_seconds" else f"{value:.3f}"
+  return "" if pd.isna(value) else format(value, _FORMATS.get(name, ".3f"))
+
+
+def table(
+  title: str,
+  names: Sequence[str],
+  rows: Sequence[Mapping[Any, Any]],
+  to_text: Callable[[str, Any], str] = cell,
+) -> Table:
+  """Some columns of rows, as a terminal shows them."""
+  found = Table(title=title)
+  for name in names:
+    justify = "left" if name in ("system", "method", "verdict") else "right"
+    found.add_column(name.replace("_", "\n"), justify=justify, no_wrap=True)
+  for row in rows:
+    found.add_row(*(to_text(name, row.get(name)) for name in names))
+  return found

@@ -45,12 +45,11 @@ def coverage_accuracy(
   `coverage` (share of the galaxies that get a class) and `accuracy` (among
   them); NaN of no galaxies. Those with the label LEFT_OUT do not count.
   """
-  known = true_label != LEFT_OUT
-  label, found = true_label[known], with_uncertain(probabilities, below)[known]
-  covered = found != probabilities.shape[1]
+  known = confusion_with_uncertain(true_label, probabilities, below)[:-1]
+  covered = known[:, :-1]
   return {
-    "coverage": metrics.mean_or_nan(covered),
-    "accuracy": metrics.accuracy(label[covered], found[covered]),
+    "coverage": metrics.ratio(covered.sum(), known.sum()),
+    "accuracy": metrics.ratio(np.trace(covered), covered.sum()),
   }
 
 
@@ -59,10 +58,7 @@ def compare_confusions(
 ) -> dict[str, Any]:
   """How networks do on all galaxies, and on those that people agree on.
 
-  Args:
-    label: i[N], index of a class or LEFT_OUT.
-    probabilities: method -> f64[N,C].
-    below: see `with_uncertain`.
+  Of labels i[N], a class or LEFT_OUT, and by method probabilities f64[N,C].
 
   Returns:
     By method: `common`, see `confusion_with_uncertain`; `balanced`, that of the

@@ -85,58 +85,43 @@ def vote_tables(
   tree, fractions = votes.tree, votes.cumulative
   mean = mean_vector(fractions[train])
   centre = central_pixel(colour, fractions, train, seed=seed)[test]
-  seen, truth = votes.select(test), fractions[test]
+  seen = votes.select(test)
   found = {name: p.select(test) for name, p in predictions.items()}
   given = {name: p.cumulative for name, p in found.items()}
   baselines = {"mean vector": mean, "central pixel": centre}
-  asked = seen.asked if seen.counts is None else trees.sums(tree, seen.counts)
-  tables = {
-    "baselines": scores(truth, {**baselines, **given}, seed),
-    "answers": _by_method(
-      {name: answers(tree, truth, p, mean) for name, p in given.items()}
-    ),
-    "reliability": _by_method(
-      {
-        name: reliability(tree, seen.shares, p.shares, asked)
-        for name, p in found.items()
-      }
-    ),
-  }
-  if flags.merger(tree):
-    for name, thresholds in (
-      ("flag", [flags.FLAGGED_FROM]),
-      ("precision_recall", flags.THRESHOLDS),
-    ):
-      tables[name] = _by_method(
-        {
-          method: flags.flag(tree, truth, p, thresholds=thresholds)
-          for method, p in given.items()
-        }
-      )
+  tables = _by_method(
+    {name: _of_method(seen, p, mean, seed) for name, p in found.items()}
+  )
+  tables["baselines"] = scores(fractions[test], {**baselines, **given}, seed)
   laws = {
     name: p.concentration
     for name, p in found.items()
     if p.concentration is not None
   }
-  if laws and votes.counts is not None:
-    tables |= _law_tables(tree, votes.counts[train], seen.counts, laws, seed)
+  counts = votes.counts
+  if laws and counts is not None:
+    constant = dirichlet.fit_concentration(tree, counts[train])
+    laws = {dirichlet.CONSTANT: constant, **laws}
+    tables["likelihood"] = dirichlet.likelihood(tree, counts[test], laws, seed)
   return tables
 
 
-def _law_tables(tree, train_counts, counts, laws, seed):
-  """Of Dirichlet laws, method -> concentrations, and one law for all."""
-  constant = dirichlet.fit_concentration(tree, train_counts)
-  return {
-    "coverage": _by_method(
-      {
-        name: dirichlet.coverage(tree, counts, alpha, seed=seed)
-        for name, alpha in laws.items()
-      }
-    ),
-    "likelihood": dirichlet.likelihood(
-      tree, counts, {dirichlet.CONSTANT: constant, **laws}, seed
-    ),
+def _of_method(votes, said, mean, seed) -> dict[str, pd.DataFrame]:
+  """The tables about the predictions of one method."""
+  tree, truth, found = votes.tree, votes.cumulative, said.cumulative
+  counts, alpha = votes.counts, said.concentration
+  asked = votes.asked if counts is None else trees.sums(tree, counts)
+  tables = {
+    "answers": answers(tree, truth, found, mean),
+    "reliability": reliability(tree, votes.shares, said.shares, asked),
   }
+  if flags.merger(tree):
+    curve = flags.flag(tree, truth, found, thresholds=flags.THRESHOLDS)
+    marked = curve["threshold"] == flags.FLAGGED_FROM
+    tables |= {"flag": curve[marked], "precision_recall": curve}
+  if counts is not None and alpha is not None:
+    tables["coverage"] = dirichlet.coverage(tree, counts, alpha, seed=seed)
+  return tables
 
 
 def question_tables(
@@ -161,31 +146,37 @@ def question_tables(
     first column of all is `method`.
   """
   tree, seen = votes.tree, votes.select(test)
-  questions, scores, per_label = {}, [], {}
-  for method, found in predictions.items():
+
+  def of_method(found):
     said = found.votes.shares[test]
-    questions[method] = question_accuracy(tree, seen, said)
+    tables = {"questions": question_accuracy(tree, seen, said)}
     if not label_scores.has_ten_labels(tree):
-      continue
+      return tables
+    scores = []
     for name, chosen_on in (("0.5", None), ("tuned", validation)):
       given = label_scores.label(votes, found, chosen_on)
       rows = test[given.known[test]]
       pair = given.truth[rows], given.said[rows]
-      line = {"method": method, "thresholds": name}
-      scores.append({**line, **label_scores.label_scores(*pair)})
+      scores.append({"thresholds": name, **label_scores.label_scores(*pair)})
     table = label_scores.per_label(given.names, *pair)
-    per_label[method] = table.assign(threshold=given.thresholds)
-  tables = {"questions": _by_method(questions)}
-  if scores:
-    tables["scores"] = pd.DataFrame(scores)
-    tables["per_label"] = _by_method(per_label)
-  return tables
+    table["threshold"] = given.thresholds
+    return {**tables, "scores": pd.DataFrame(scores), "per_label": table}
+
+  return _by_method({name: of_method(x) for name, x in predictions.items()})
 
 
-def _by_method(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-  """One below the other, the method first."""
-  table = pd.concat(tables, names=["method"]).reset_index("method")
-  return table.reset_index(drop=True)
+def _by_method(
+  found: Mapping[str, Mapping[str, pd.DataFrame]],
+) -> dict[str, pd.DataFrame]:
+  """Method -> tables, as tables with the methods one below the other."""
+  parts = {}
+  for method, tables in found.items():
+    for name, table in tables.items():
+      parts.setdefault(name, {})[method] = table
+  return {
+    name: pd.concat(x, names=["method"]).reset_index(0).reset_index(drop=True)
+    for name, x in parts.items()
+  }
 
 
 def _named(tree, values, suffix=""):

@@ -52,13 +52,12 @@ def answers(
     `error_from_zeros` (share of the squared error). NaN where there is nothing
     to take the mean of.
   """
+  names = [(x.name, answer) for x in tree.questions for answer in x.answers]
   rows = []
-  for a, answer in enumerate(tree.answers):
-    question = tree.questions[tree.question_of[a]].name
-    short = answer.removeprefix(f"{question}_")
+  for a, (question, answer) in enumerate(names):
     at = np.s_[:, a : a + 1]
     row = _answer(truth[at], predicted[at], mean[a : a + 1])
-    rows.append({"question": question, "answer": short, **row})
+    rows.append({"question": question, "answer": answer, **row})
   whole = _answer(truth, predicted, mean)
   return pd.DataFrame(
     [*rows, {"question": dirichlet.ALL, "answer": dirichlet.ALL, **whole}]

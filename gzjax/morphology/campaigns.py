@@ -13,16 +13,16 @@ def hierarchy(tree: trees.Tree) -> trees.Tree:
   edge-on, and those that are not for spiral arms and for merging (in Galaxy Zoo
   2: for anything odd).
   """
-  after_face_on = ("has-spiral-arms", "merging", "something-odd")
-  return trees.Tree(
-    f"{tree.name}_hierarchy",
-    tuple(
-      question._replace(after=(_FACE_ON,))
-      if question.name in after_face_on
-      else question
-      for question in tree.questions
-      if question.name in trees.BRANCHES
-    ),
+  asked = [x for x in tree.questions if x.name in trees.BRANCHES]
+  face_on = ("has-spiral-arms", "merging", "something-odd")
+  questions = _asked_after(asked, face_on, (_FACE_ON,))
+  return trees.Tree(f"{tree.name}_hierarchy", questions)
+
+
+def _asked_after(questions, names, after) -> tuple[trees.Question, ...]:
+  """The questions, some of them asked after other answers than they were."""
+  return tuple(
+    x._replace(after=after) if x.name in names else x for x in questions
   )
 
 
@@ -31,10 +31,37 @@ _FEATURED = "smooth-or-featured_featured-or-disk"
 _EDGE_ON = "disk-edge-on_yes"
 _FACE_ON = "disk-edge-on_no"
 _ARMS = "has-spiral-arms_yes"
+_FIRST = ("smooth", "featured-or-disk", "artifact")
+_BULGE_SHAPE = "Does the galaxy have a bulge at its centre? If so, what shape?"
 
 
 def _all(question: str, *answers: str) -> tuple[str, ...]:
   return tuple(f"{question}_{answer}" for answer in answers)
+
+
+_TEXTS = {
+  "smooth-or-featured": (
+    "Is the galaxy simply smooth and rounded, with no sign of a disk?"
+  ),
+  "disk-edge-on": "Could this be a disk viewed edge-on?",
+  "bar": "Is there a sign of a bar feature through the centre?",
+  "has-spiral-arms": "Is there any sign of a spiral arm pattern?",
+  "bulge-size": "How prominent is the central bulge?",
+  "something-odd": "Is there anything odd?",
+  "how-rounded": "How rounded is it?",
+  "odd-feature": (
+    "Is the odd feature a ring, or is the galaxy disturbed or irregular?"
+  ),
+  "bulge-shape": _BULGE_SHAPE,
+  "edge-on-bulge": _BULGE_SHAPE,
+  "spiral-winding": "How tightly wound do the spiral arms appear?",
+  "spiral-arm-count": "How many spiral arms are there?",
+  "merging": "Is the galaxy merging or disturbed?",
+}
+
+
+def _question(name, answers, *after) -> trees.Question:
+  return trees.Question(name, _TEXTS[name], answers, after)
 
 
 # Willett et al. (2013), Table 2, in the order of the Kaggle columns; names as
@@ -45,49 +72,26 @@ _ROUNDNESS = ("round", "in-between", "cigar")
 _BULGE_SHAPES = ("round", "boxy", "no-bulge")
 _ARM_COUNTS = ("1", "2", "3", "4", "more-than-4", "cant-tell")
 _GZ2_QUESTIONS = (
-  trees.Question(
-    "smooth-or-featured",
-    "Is the galaxy simply smooth and rounded, with no sign of a disk?",
-    ("smooth", "featured-or-disk", "artifact"),
-  ),
-  trees.Question(
-    "disk-edge-on",
-    "Could this be a disk viewed edge-on?",
-    ("yes", "no"),
-    (_FEATURED,),
-  ),
-  trees.Question(
-    "bar",
-    "Is there a sign of a bar feature through the centre?",
-    ("yes", "no"),
-    (_FACE_ON,),
-  ),
-  trees.Question(
-    "has-spiral-arms",
-    "Is there any sign of a spiral arm pattern?",
-    ("yes", "no"),
-    _all("bar", "yes", "no"),
-  ),
-  trees.Question(
+  _question("smooth-or-featured", _FIRST),
+  _question("disk-edge-on", ("yes", "no"), _FEATURED),
+  _question("bar", ("yes", "no"), _FACE_ON),
+  _question("has-spiral-arms", ("yes", "no"), *_all("bar", "yes", "no")),
+  _question(
     "bulge-size",
-    "How prominent is the central bulge?",
     _BULGES,
-    ("has-spiral-arms_no", *_all("spiral-arm-count", *_ARM_COUNTS)),
+    "has-spiral-arms_no",
+    *_all("spiral-arm-count", *_ARM_COUNTS),
   ),
-  trees.Question(
+  _question(
     "something-odd",
-    "Is there anything odd?",
     ("yes", "no"),
-    (
-      *_all("bulge-size", *_BULGES),
-      *_all("how-rounded", *_ROUNDNESS),
-      *_all("bulge-shape", *_BULGE_SHAPES),
-    ),
+    *_all("bulge-size", *_BULGES),
+    *_all("how-rounded", *_ROUNDNESS),
+    *_all("bulge-shape", *_BULGE_SHAPES),
   ),
-  trees.Question("how-rounded", "How rounded is it?", _ROUNDNESS, (_SMOOTH,)),
-  trees.Question(
+  _question("how-rounded", _ROUNDNESS, _SMOOTH),
+  _question(
     "odd-feature",
-    "Is the odd feature a ring, or is the galaxy disturbed or irregular?",
     (
       "ring",
       "lens-or-arc",
@@ -97,25 +101,12 @@ _GZ2_QUESTIONS = (
       "merger",
       "dust-lane",
     ),
-    ("something-odd_yes",),
+    "something-odd_yes",
   ),
-  trees.Question(
-    "bulge-shape",
-    "Does the galaxy have a bulge at its centre? If so, what shape?",
-    _BULGE_SHAPES,
-    (_EDGE_ON,),
-  ),
-  trees.Question(
-    "spiral-winding",
-    "How tightly wound do the spiral arms appear?",
-    _WINDINGS,
-    (_ARMS,),
-  ),
-  trees.Question(
-    "spiral-arm-count",
-    "How many spiral arms are there?",
-    _ARM_COUNTS,
-    _all("spiral-winding", *_WINDINGS),
+  _question("bulge-shape", _BULGE_SHAPES, _EDGE_ON),
+  _question("spiral-winding", _WINDINGS, _ARMS),
+  _question(
+    "spiral-arm-count", _ARM_COUNTS, *_all("spiral-winding", *_WINDINGS)
   ),
 )
 
@@ -166,36 +157,24 @@ GZ2 = trees.Tree("gz2", _GZ2_QUESTIONS, _HART16_STEMS)
 # every galaxy, although no volunteer who says "artifact" is asked it.
 GZ2_KAGGLE = trees.Tree(
   "gz2_kaggle",
-  tuple(
-    question._replace(after=())
-    if question.name == "something-odd"
-    else question
-    for question in _GZ2_QUESTIONS
-  ),
+  _asked_after(_GZ2_QUESTIONS, ["something-odd"], ()),
   _HART16_STEMS,
 )
 
 
 def _decals_tree(name, *, bar, bulge_size, roundest, arm_counts, merging):
   """The tree of a DECaLS campaign; Walmsley et al. (2022), section 3."""
-  texts = {question.name: question.text for question in _GZ2_QUESTIONS}
-  texts["edge-on-bulge"] = texts["bulge-shape"]
-  texts["merging"] = "Is the galaxy merging or disturbed?"
-
-  def question(name, answers, *after):
-    return trees.Question(name, texts[name], answers, after)
-
   questions = (
-    question("smooth-or-featured", ("smooth", "featured-or-disk", "artifact")),
-    question("disk-edge-on", ("yes", "no"), _FEATURED),
-    question("has-spiral-arms", ("yes", "no"), _FACE_ON),
-    question("bar", bar, _FACE_ON),
-    question("bulge-size", bulge_size, _FACE_ON),
-    question("how-rounded", (roundest, "in-between", "cigar-shaped"), _SMOOTH),
-    question("edge-on-bulge", ("boxy", "none", "rounded"), _EDGE_ON),
-    question("spiral-winding", _WINDINGS, _ARMS),
-    question("spiral-arm-count", arm_counts, _ARMS),
-    question("merging", merging, _SMOOTH, _FEATURED),
+    _question("smooth-or-featured", _FIRST),
+    _question("disk-edge-on", ("yes", "no"), _FEATURED),
+    _question("has-spiral-arms", ("yes", "no"), _FACE_ON),
+    _question("bar", bar, _FACE_ON),
+    _question("bulge-size", bulge_size, _FACE_ON),
+    _question("how-rounded", (roundest, "in-between", "cigar-shaped"), _SMOOTH),
+    _question("edge-on-bulge", ("boxy", "none", "rounded"), _EDGE_ON),
+    _question("spiral-winding", _WINDINGS, _ARMS),
+    _question("spiral-arm-count", arm_counts, _ARMS),
+    _question("merging", merging, _SMOOTH, _FEATURED),
   )
   # The release's own column names are the full names of the answers.
   return trees.Tree(name, questions)

@@ -81,10 +81,8 @@ def make(
 def sifted(choice: Choice, checks: Mapping[str, np.ndarray]) -> Labels:
   """The labels of a choice, without the galaxies that fail a check.
 
-  Args:
-    choice: of N galaxies.
-    checks: reason -> bool[N], True for those to leave out; each of them counts
-      for the first reason only.
+  The checks are reason -> bool[N], True for galaxies to leave out; each of them
+  counts for the first reason only.
   """
   keep = np.ones(len(choice.label), bool)
   left_out = {}
@@ -185,12 +183,11 @@ def majority_answer(
       those of Willett et al. (2013), Table 3.
   """
   tree = votes.tree
-  question = question or tree.questions[0].name
-  try:
-    q = tree.question(question)
-  except ValueError:
-    names = tuple(question.name for question in tree.questions)
-    raise SettingError(f"question is {question!r}: {choose(names)}.") from None
+  names = tuple(x.name for x in tree.questions)
+  question = question or names[0]
+  if question not in names:
+    raise SettingError(f"question is {question!r}: {choose(names)}.")
+  q = names.index(question)
   shares = votes.shares[:, tree.slices[q]]
   label = _largest(shares, threshold)
   label[votes.asked[:, q] < min_asked] = LEFT_OUT

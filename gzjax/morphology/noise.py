@@ -60,12 +60,8 @@ def flip_labels(
 ) -> np.ndarray:
   """Gives a share of the examples a wrong label.
 
-  Call it with training labels only: validation and test stay clean.
-
-  Args:
-    model: see `FlipModel`.
-    label: i[N], the true labels.
-    evidence: on the same galaxies.
+  Call it with true labels i[N] of training only, and evidence on the same
+  galaxies: validation and test stay clean.
 
   Returns:
     i[N], the labels with round(fraction * N) of them wrong; for matrix and

@@ -91,10 +91,7 @@ def check_all_present(
 ) -> None:
   """Checks that a given split has every class in each of its parts.
 
-  Args:
-    label: i[N], indices of `class_names`.
-    split: i[N], indices of `SPLITS`.
-    class_names: for the error message.
+  Labels and split, i[N], are indices of `class_names` and `SPLITS`.
 
   Raises:
     UserError: naming the first class and split without a galaxy.

@@ -161,14 +161,9 @@ def sums(tree: Tree, values: Array) -> Array:
 def conditional(tree: Tree, values: Array, empty: float = 0.0) -> Array:
   """Shares among the volunteers who were asked: f[...,A] -> f[...,A].
 
-  Args:
-    tree: the questions.
-    values: vote counts, cumulative fractions or any other numbers >= 0.
-    empty: what the answers of a question are that sums to 0.
-
-  Returns:
-    The values, divided by the sum of their question. The gradient is finite
-    where that sum is 0, too.
+  Vote counts, cumulative fractions or any other numbers >= 0 are divided by the
+  sum of their question. Where that is 0 they become `empty`; the gradient is
+  finite there, too.
   """
   xp = values.__array_namespace__()
   total = sums(tree, values)[..., tree.question_of]

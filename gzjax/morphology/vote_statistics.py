@@ -15,12 +15,7 @@ def correlations(values: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
   Of values f[N,A], such as cumulative vote fractions, and A names: A x A; NaN
   for an answer that is the same for all galaxies.
   """
-  centred = values - values.mean(axis=0)
-  spread = np.sqrt(np.sum(centred**2, axis=0))
-  centred[:, spread > 0] /= spread[spread > 0]
-  found = centred.T @ centred
-  found[spread == 0] = found[:, spread == 0] = np.nan
-  return pd.DataFrame(found, list(names), list(names))
+  return pd.DataFrame(values, columns=list(names)).corr()
 
 
 def compare_splits(
@@ -28,10 +23,8 @@ def compare_splits(
 ) -> pd.DataFrame:
   """Whether validation and test look like the training set, answer by answer.
 
-  Args:
-    values: f[N,A], such as cumulative vote fractions.
-    split: i[N], indices of SPLITS.
-    names: A answers.
+  Of values f[N,A], such as cumulative vote fractions, in splits i[N], indices
+  of SPLITS, and A names.
 
   Returns:
     A rows: `answer`, the mean in each split, and for validation and test the
@@ -40,14 +33,10 @@ def compare_splits(
     would be.
   """
   parts = {label: values[split == k] for k, label in enumerate(SPLITS)}
-  rows = []
-  for a, name in enumerate(names):
-    row: dict[str, object] = {"answer": name}
-    column = {label: part[:, a] for label, part in parts.items()}
-    for label in SPLITS:
-      row[f"mean_{label}"] = column[label].mean()
-    for label in SPLITS[1:]:
-      found = stats.ks_2samp(column["train"], column[label], method="asymp")
-      row[f"ks_{label}"], row[f"p_{label}"] = found.statistic, found.pvalue
-    rows.append(row)
-  return pd.DataFrame(rows)
+  table = pd.DataFrame({"answer": list(names)})
+  for label, part in parts.items():
+    table[f"mean_{label}"] = part.mean(axis=0)
+  for label in SPLITS[1:]:
+    test = stats.ks_2samp(parts["train"], parts[label], method="asymp", axis=0)
+    table[f"ks_{label}"], table[f"p_{label}"] = test.statistic, test.pvalue
+  return table

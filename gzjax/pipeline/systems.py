@@ -7,7 +7,6 @@ import jax
 import ml_collections
 import numpy as np
 import pandas as pd
-from rich.table import Table
 
 from gzjax import report
 from gzjax.data import dataset
@@ -18,6 +17,7 @@ from gzjax.evaluation import (
   label_scores,
   metrics,
   questions,
+  scoreboard,
   uncertain,
   vote_tables,
 )
@@ -277,19 +277,9 @@ def summary(rows: list[dict[str, Any]]) -> pd.DataFrame:
 def show(place: Workdir) -> None:
   """Prints the table of a finished comparison."""
   frame = pd.read_csv(place / "systems.csv")
-  table = Table(title="Systems on the same test galaxies")
-  for name in map(str, frame):
-    table.add_column(
-      name.replace("_", "\n"),
-      justify="left" if name in ("system", "method") else "right",
-      no_wrap=True,
-    )
-  for line in frame.to_dict("records"):
-    table.add_row(
-      *(report.system_cell(str(name), x) for name, x in line.items())
-    )
+  title, lines = "Systems on the same test galaxies", frame.to_dict("records")
   console = evaluate.wide_console(len(frame.columns))
-  console.print(table)
+  console.print(scoreboard.table(title, list(map(str, frame)), lines))
   console.print(f"Report: {place / 'report.html'}")
 
 

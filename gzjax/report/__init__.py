@@ -1,7 +1,6 @@
 """The report: files of a workdir -> one self-contained HTML page."""
 
 from gzjax.report.page import picture, write, write_seeds
-from gzjax.report.systems_page import cell as system_cell
 from gzjax.report.systems_page import write as write_systems
 
-__all__ = ["picture", "system_cell", "write", "write_seeds", "write_systems"]
+__all__ = ["picture", "write", "write_seeds", "write_systems"]

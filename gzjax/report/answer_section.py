@@ -59,12 +59,18 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
   Of rows of `questions.question_accuracy`; `by` has what the columns are.
   """
   pairs = table[["accuracy", "confident_accuracy"]].to_numpy(float)
-  cells = table.assign(cell=[_pair(*pair) for pair in pairs])
-  wide = cells.pivot(index="question", columns=by, values="cell").fillna("")
-  # All of them last, also where other tables have more questions.
+  cells = [_pair(*pair) for pair in pairs]
+  return by_question(table.assign(cell=cells), by, "cell")
+
+
+def by_question(table: pd.DataFrame, columns: str, values: str) -> str:
+  """A row for each question, all of them together last, as HTML."""
+  wide = table.pivot(index="question", columns=columns, values=values)
+  # ALL last, also where other tables have more questions.
   order = sorted(table["question"].unique(), key=lambda name: name == ALL)
-  wide = wide.loc[order, table[by].unique()]
-  return wide.rename_axis(index=None, columns=None).to_html(border=0)
+  wide = wide.loc[order, table[columns].unique()]
+  wide = wide.rename_axis(index=None, columns=None)
+  return wide.to_html(border=0, float_format="{:.3f}".format, na_rep="")
 
 
 def _pair(accuracy: float, confident: float) -> str:

@@ -22,6 +22,7 @@ VERDICT_COLOURS = {
   "collapsed": "#D55E00",
   "non-finite": "#000000",
 }
+_ACCURACIES = ("corrected_accuracy", "test_balanced_accuracy")
 # Words in the middle of their place.
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
@@ -32,11 +33,10 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   The quality is the RMSE of the vote fractions where there is one, else the
   balanced accuracy. The learning rate, where it is written, has its own axis.
   """
-  figure = Figure(figsize=(9, 3.2), layout="constrained")
   columns = set().union(*runs.values())
   quality = "rmse" if "rmse" in columns else "balanced_accuracy"
   space = {"wspace": 0.08 if "learning_rate" in columns else None}
-  left, right = figure.subplots(1, 2, gridspec_kw=space)
+  figure, (left, right) = panels(2, 2, (4.5, 3.2), gridspec_kw=space)
   rate = left.twinx() if "learning_rate" in columns else None
   for colour, (name, lines) in zip(COLOURS, runs.items()):
     for split, style in (("train", "--"), ("validation", "-")):
@@ -89,8 +89,7 @@ def _leave_out_spikes(axes: Axes) -> None:
 
 def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   """Forget accuracy against balanced accuracy of runs, epoch by epoch."""
-  figure = Figure(figsize=(9, 4.8), layout="constrained")
-  axes = figure.subplots()
+  figure, (axes,) = panels(1, 1, (9, 4.8))
   for (marker, colour), (name, lines) in zip(
     itertools.product("osD^v", COLOURS), runs.items()
   ):
@@ -135,7 +134,7 @@ def stabiliser(table: pd.DataFrame) -> str:
     axes.set(xscale="log", yscale="log", title=f"Fisher: {kind}")
     axes.margins(0.15)
     finish(axes, "stabiliser", "noise scale")
-    legend: Any = axes.legend(
+    legend = axes.legend(
       frameon=False, fontsize=8, ncols=4,
       loc="upper center", bbox_to_anchor=(0.5, -0.15),
     )  # fmt: skip
@@ -149,9 +148,8 @@ def discovery(table: pd.DataFrame) -> str:
 
   Of discovered, method, corrected_accuracy and test_balanced_accuracy.
   """
-  figure = Figure(figsize=(9, 3.6), layout="constrained")
-  columns = ("corrected_accuracy", "test_balanced_accuracy")
-  for axes, column in zip(figure.subplots(1, 2), columns):
+  figure, grid = panels(2, 2, (4.5, 3.6))
+  for axes, column in zip(grid, _ACCURACIES):
     for colour, (name, part) in zip(
       itertools.cycle(COLOURS), table.groupby("method", sort=False)
     ):
@@ -165,19 +163,16 @@ def discovery(table: pd.DataFrame) -> str:
 
 def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
   """Corrected and balanced accuracy, and cost, of methods: a dot a seed."""
-  names = list(dict.fromkeys(row["method"] for row in rows))
-  figure = Figure(figsize=(10, 0.3 * len(names) + 1.2), layout="constrained")
-  columns = ("corrected_accuracy", "test_balanced_accuracy", "cost_vs_retrain")
-  grid = figure.subplots(1, len(columns), sharey=True)
-  for axes, column in zip(grid, columns):
+  table = pd.DataFrame(rows)
+  names = table["method"].unique()
+  size = 10 / 3, 0.3 * len(names) + 1.2
+  figure, grid = panels(3, 3, size, sharey=True)
+  for axes, column in zip(grid, (*_ACCURACIES, "cost_vs_retrain")):
     for place, name in enumerate(names):
-      values = [r[column] for r in rows if r["method"] == name]
-      values = [v for v in values if not pd.isna(v)]
-      if not values:
-        continue
+      values = table[column][table["method"] == name].astype(float)
       colour = COLOURS[1] if name == "retrain" else COLOURS[0]
       axes.plot(values, [place] * len(values), ".", color=colour, alpha=0.6)
-      axes.plot(np.mean(values), place, "|", color=colour, markersize=14)
+      axes.plot(values.mean(), place, "|", color=colour, markersize=14)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel(column.replace("_", " "))
     axes.grid(axis="y", alpha=0.2)
@@ -218,8 +213,8 @@ def confusion_matrices(
 
 def panels(
   count: int, columns: int, size: tuple[float, float], **options: Any
-) -> tuple[Figure, list[Axes]]:
-  """A figure of panels, each of a width and height in inches, row by row."""
+) -> tuple[Figure, list[Any]]:
+  """A figure of Axes, each of a width and height in inches, row by row."""
   rows = math.ceil(count / columns)
   width, height = size
   figure = Figure(

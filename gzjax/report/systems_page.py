@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from gzjax.evaluation.scoreboard import cell
 from gzjax.files import read_json
 from gzjax.report import answer_section
 from gzjax.report.page import render
@@ -43,17 +44,6 @@ def write(
     confusions=answer_section.confusions(confusions, classes),
     cards=cards,
   )
-
-
-def cell(name: str, value: Any) -> str:
-  """A number of the table as people read it."""
-  if isinstance(value, str):
-    return value
-  if pd.isna(value):
-    return ""
-  if name in ("parameters", "train_seconds"):
-    return f"{value:,.0f}"
-  return f"{value:.3f}"
 
 
 def _cells(table, rows, published) -> list[dict[str, str]]:

@@ -31,8 +31,7 @@ def correlations(table: pd.DataFrame, questions: Mapping[str, slice]) -> str:
   Of the table of `vote_statistics.correlations`, and where the answers of each
   question stand in it.
   """
-  figure = Figure(figsize=(9, 8.2), layout="constrained")
-  axes = figure.subplots()
+  figure, (axes,) = panels(1, 1, (9, 8.2))
   drawn = _heatmap(axes, table)
   places = range(len(table))
   axes.set_xticks(places, table.columns, rotation=90, fontsize=6)
@@ -69,8 +68,7 @@ def splits(table: pd.DataFrame) -> str:
 
   Of the table of `vote_statistics.compare_splits`.
   """
-  figure = Figure(figsize=(9, 3.8), layout="constrained")
-  axes = figure.subplots()
+  figure, (axes,) = panels(1, 1, (9, 3.8))
   marks = {"train": "_", "validation": "o", "test": "x"}
   for colour, (name, mark) in zip(COLOURS, marks.items()):
     size = 9 if mark == "_" else 4
@@ -90,9 +88,7 @@ def predicted_against_true(
   Of cumulative fractions f[N,A].
   """
   names = [
-    f"{tree.questions[q].name}\n"
-    + answer.removeprefix(f"{tree.questions[q].name}_")
-    for q, answer in zip(tree.question_of, tree.answers)
+    f"{x.name}\n{answer}" for x in tree.questions for answer in x.answers
   ]
   figure, grid = _unit_squares(names, columns=8, size=(1.37, 1.62))
   for a, axes in enumerate(grid):
@@ -135,8 +131,7 @@ def precision_recall(table: pd.DataFrame, marked: float) -> str:
 
   Of rows of one meaning of `flags.flag`; the threshold `marked` has a dot.
   """
-  figure = Figure(figsize=(9, 3.2), layout="constrained")
-  left, right = figure.subplots(1, 2)
+  figure, (left, right) = panels(2, 2, (4.5, 3.2))
   left.plot(table["recall"], table["precision"], color=COLOURS[0])
   dot = table[np.isclose(table["threshold"], marked)]
   left.plot(
@@ -178,8 +173,7 @@ def coverage(table: pd.DataFrame) -> str:
 
   Of `dirichlet.coverage`; the question that is farthest off is named.
   """
-  figure = Figure(figsize=(9, 3.4), layout="constrained")
-  left, right = figure.subplots(1, 2)
+  figure, (left, right) = panels(2, 2, (4.5, 3.4))
   left.plot([0, 1], [0, 1], color="black", linewidth=0.7)
   right.plot([0, 1], [0, 0], color="black", linewidth=0.7)
   table = table.assign(off=table["inside"] - table["level"])

@@ -12,7 +12,7 @@ from gzjax.evaluation.flags import FLAGGED_FROM
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
 from gzjax.report import vote_figures
-from gzjax.report.answer_section import plain_table
+from gzjax.report.answer_section import by_question, plain_table
 
 _SHOWN = "original"  # the network of the figures
 _DOTS = 1000
@@ -57,7 +57,7 @@ def collect(
     whole = coverage[coverage["question"] == ALL]
     found["coverage"] = vote_figures.coverage(coverage)
     found["at_90"] = whole[np.isclose(whole["level"], 0.9)].iloc[0].to_dict()
-    found["likelihood"] = _likelihood_table(tables["likelihood"])
+    found["likelihood"] = by_question(tables["likelihood"], "method", "nll")
   return found
 
 
@@ -72,13 +72,6 @@ def _miscalibration(table: pd.DataFrame) -> float:
   """Mean |observed - predicted| over all bins, weighted as the bins are."""
   off = (table["observed"] - table["predicted"]).abs()
   return float(np.average(off, weights=table["weight"]))
-
-
-def _likelihood_table(table: pd.DataFrame) -> str:
-  methods, questions = table["method"].unique(), table["question"].unique()
-  wide = table.pivot(index="question", columns="method", values="nll")
-  wide = wide.loc[questions, methods].rename_axis(index=None, columns=None)
-  return wide.to_html(border=0, float_format="{:.3f}".format, na_rep="")
 
 
 def _scatter(workdir: Path, tree: Tree) -> str:
