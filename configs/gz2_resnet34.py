@@ -42,7 +42,6 @@ def get_config(variant: str = ""):
   if variant == "published_sky":
     config.data.builder = "galaxy_synthetic"
     config.labels.kind = "column"
-    config.data.crop = 0
     config.data.size = 64
     config.model.name = "resnet18"
     config.model.width = 16

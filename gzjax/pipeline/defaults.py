@@ -17,7 +17,6 @@ from gzjax.registry import Natural, Positive, Rule, Table, choose
 from gzjax.training import optim
 from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
-from gzjax.unlearning.table import default_settings
 
 
 class Key(NamedTuple):
@@ -214,15 +213,12 @@ def keys() -> dict[str, Key]:
   found = {}
   for name, key in KEYS.items():
     found[name] = key
-    if key.table is None:
-      continue
-    section = name.rpartition(".")[0]
-    for row in key.table:
-      said, allowed = key.table.meanings(row), key.table.annotations(row)
-      for setting, default in key.table.settings(row).items():
-        found.setdefault(
-          f"{section}.{setting}", Key(default, said[setting], allowed[setting])
-        )
+    section, rows = name.rpartition(".")[0], key.table or Table({})
+    for row in rows:
+      said = rows.meanings(row)
+      for setting, keyword in rows.keywords(row).items():
+        own = Key(keyword.default, said[setting], keyword.annotation)
+        found.setdefault(f"{section}.{setting}", own)
   found["unlearn.methods"] = KEYS["unlearn.methods"]._replace(
     default=tuple(name for name, row in METHODS.items() if not row.given)
   )
@@ -276,7 +272,8 @@ def _methods() -> list[str]:
 
 def method_section(name: str) -> ml_collections.ConfigDict:
   """The keys of a method with their defaults, to put under config.unlearn."""
-  return ml_collections.ConfigDict({"method": name, **default_settings(name)})
+  settings = table.default_settings(name)
+  return ml_collections.ConfigDict({"method": name, **settings})
 
 
 def as_flags(config: ml_collections.ConfigDict) -> Iterator[str]:

@@ -147,7 +147,7 @@ def _memory(
       raise UserError(f"--config cannot be read: there is no file {name}.")
     return found
   if name is not None:
-    sources = runs.Sources(config_files.identity(name), None, None)
+    sources = runs.Sources(config_files.identity(name))
     return runs.Memory(config_files.load(name), sources)
   where = ""
   if workdir:
@@ -156,7 +156,7 @@ def _memory(
       return found
     where = f" and {workdir} holds no run to go on with"
   elif optional:
-    return runs.Memory(defaults.get_config(), runs.Sources(None, None, None))
+    return runs.Memory(defaults.get_config(), runs.Sources())
   raise UserError(f"--config is missing{where}: {_TRY}")
 
 
@@ -231,17 +231,13 @@ def _run(command: Command) -> None:
   try:
     execute(command)
   except KeyboardInterrupt as error:
-    code = 143 if isinstance(error, _TerminatedError) else 130
     print("stopped; the same command goes on", file=sys.stderr)
-    sys.exit(code)
-
-
-class _TerminatedError(KeyboardInterrupt):
-  """SIGTERM, which ends a run as Ctrl-C does."""
+    sys.exit(143 if error.args == ("SIGTERM",) else 130)
 
 
 def _terminate(*_: object) -> None:
-  raise _TerminatedError
+  """Ends a run as Ctrl-C does."""
+  raise KeyboardInterrupt("SIGTERM")
 
 
 def execute(command: Command) -> None:

@@ -18,9 +18,10 @@ from gzjax.progress import say
 class Sources(NamedTuple):
   """What a run comes from, beside its config."""
 
-  config_file: str | None  # NAME[:variant], see `config_files.identity`
-  data_dir: str | None
-  manual_dir: str | None
+  # NAME[:variant], see `config_files.identity`.
+  config_file: str | None = None
+  data_dir: str | None = None
+  manual_dir: str | None = None
 
 
 class Memory(NamedTuple):
@@ -81,7 +82,7 @@ def read(path: Path) -> Memory | None:
     if record is None:
       return None
     sources = Sources(*(record.get(name) for name in Sources._fields))
-    config = _restore(record["config"], sources.config_file, path)
+    config = _restore(_tuples(record["config"]), sources.config_file, path)
     return Memory(config, sources)
   except (
     OSError,
@@ -116,14 +117,13 @@ def _restore(
       found = config_files.load(source)
       config = found if ("systems" in found) == is_comparison else config
   with config.unlocked():
-    _update(config, values)
+    config.update(values)
   return config
 
 
 def _shared(values):
   """A comparison whose sections of all systems are one again."""
-  plain: Any = _tuples(values)
-  config = ml_collections.ConfigDict(plain)
+  config = ml_collections.ConfigDict(values)
   for system in config.systems.values():
     for name, section in config.items():
       if isinstance(section, ml_collections.ConfigDict) and name in system:
@@ -131,17 +131,7 @@ def _shared(values):
   return config
 
 
-def _update(config, values):
-  for name, value in values.items():
-    if isinstance(value, dict):
-      if name not in config:
-        config[name] = ml_collections.ConfigDict()
-      _update(config[name], value)
-    else:
-      config[name] = _tuples(value)
-
-
-def _tuples(value):
+def _tuples(value: Any) -> Any:
   """JSON has lists only; our configs have tuples only."""
   if isinstance(value, dict):
     return {name: _tuples(item) for name, item in value.items()}
