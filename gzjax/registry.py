@@ -13,7 +13,6 @@ import re
 from typing import (
   Annotated,
   Any,
-  Generic,
   Literal,
   NamedTuple,
   TypeVar,
@@ -56,7 +55,7 @@ def check(argument: str, value: Any, annotation: Any) -> None:
       raise SettingError(f"{argument} is {value!r}: {rule.words}.")
 
 
-class Table(Mapping[str, T], Generic[T]):
+class Table(Mapping[str, T]):
   """Rows by their names, which users may add to."""
 
   def __init__(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,10 +27,6 @@ class Restored(NamedTuple):
   info: dict[str, Any]
 
 
-def _score(metrics: dict[str, float]) -> float:
-  return metrics["score"]
-
-
 class Checkpoints(AbstractContextManager):
   """The last and the best checkpoint of one run; a context manager.
 
@@ -40,12 +37,12 @@ class Checkpoints(AbstractContextManager):
   """
 
   def __init__(self, folder: Path):
-    policies = ocp.checkpoint_managers
-    kept = [policies.LatestN(1), policies.BestN(get_metric_fn=_score, n=1)]
+    policies, score = ocp.checkpoint_managers, itemgetter("score")
+    kept = [policies.LatestN(1), policies.BestN(get_metric_fn=score, n=1)]
     self._manager = ocp.CheckpointManager(
       folder,
       options=ocp.CheckpointManagerOptions(
-        best_fn=_score,
+        best_fn=score,
         preservation_policy=policies.AnyPreservationPolicy(kept),
       ),
     )
@@ -85,10 +82,7 @@ class Checkpoints(AbstractContextManager):
   def restore(
     self, number: int, model_like: PyTree, training_like: PyTree = None
   ) -> Restored:
-    """Reads a checkpoint into arrays shaped and placed as the examples are.
-
-    No example of the training part leaves that out.
-    """
+    """Reads into arrays as the examples are; no example leaves a part out."""
     parts = {
       "model": ocp.args.StandardRestore(_abstract(model_like)),
       "info": ocp.args.JsonRestore(),

@@ -231,11 +231,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Adds the keys that a config lacks, such as those of rows of your own.
-
-  Returns:
-    The same config.
-  """
+  """The same config with the keys that it lacks, such as of rows of yours."""
   systems = config.systems.values() if "systems" in config else (config,)
   for part in systems:
     with part.unlocked():
@@ -277,10 +273,7 @@ def method_section(name: str) -> ml_collections.ConfigDict:
 
 
 def as_flags(config: ml_collections.ConfigDict) -> Iterator[str]:
-  """All keys, as flags that can be copied, with their defaults and meanings.
-
-  A paragraph for each section.
-  """
+  """A paragraph for each section: flags to copy, defaults and meanings."""
   usual, said = dict(flat(get_config().to_dict())), meanings()
   section = None
   for name, value in flat(config.to_dict()):

@@ -120,11 +120,9 @@ class Experiment:
   def of_splits(
     self, names: Sequence[str], min_votes: int
   ) -> tuple[Dataset, np.ndarray] | None:
-    """All galaxies of some splits that so many volunteers saw.
+    """All galaxies of some splits that so many volunteers saw, and their split.
 
-    Returns:
-      The N galaxies, labelled or not, and the split of each, str[N]; None where
-      the split depends on the labels.
+    N galaxies, labelled or not, and str[N]; None where labels decide the split.
     """
     whole = self.whole
     parts = self.split_of(whole.table)
@@ -326,8 +324,7 @@ class Experiment:
   def network(self, name: str) -> Network:
     """The network that a stage left, or one that needs no training.
 
-    Raises:
-      UserError: if no stage has left one.
+    UserError if no stage has left one.
     """
     row, place = self.row(name), self.place(name)
     if row.make and row.role == "baseline":

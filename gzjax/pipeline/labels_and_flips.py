@@ -10,7 +10,6 @@ from gzjax.data.dataset import Dataset
 from gzjax.errors import SettingError, UserError, naming
 from gzjax.morphology import campaigns, labels, noise
 from gzjax.morphology.trees import Tree
-from gzjax.morphology.votes import Votes
 from gzjax.objectives import kinds, targets
 from gzjax.registry import choose
 
@@ -80,7 +79,13 @@ def task(
     tree, places = targets.classes(classes).tree, list(range(len(classes)))
     nothing = np.zeros((size, 0), np.float32)
     return VoteTask(tree, places, nothing, np.ones(size, bool))
-  voted = _voted(config, data)
+  voted = data.votes
+  if voted is None or voted.tree.name not in campaigns.TREES:
+    raise UserError(
+      f"target.kind={config.target.kind} needs the votes on a decision tree, "
+      "and this data set has none: name it with --config.data.tree=TREE, or "
+      "use --config.target.kind=classes."
+    )
   tree = _target_tree(config, voted.tree)
   asked = config.labels.question or voted.tree.questions[0].name
   learned = tuple(q.name for q in tree.questions)
@@ -99,16 +104,6 @@ def task(
     raise UserError(f"target.kind={config.target.kind}: {error}.") from None
   places = [first + names.index(name) for name in classes]
   return VoteTask(tree, places, votes.astype(np.float32), known)
-
-
-def _voted(config: ml_collections.ConfigDict, data: Dataset) -> Votes:
-  if data.votes is None or data.votes.tree.name not in campaigns.TREES:
-    raise UserError(
-      f"target.kind={config.target.kind} needs the votes on a decision tree, "
-      "and this data set has none: name it with --config.data.tree=TREE, or "
-      "use --config.target.kind=classes."
-    )
-  return data.votes
 
 
 def _target_tree(config: ml_collections.ConfigDict, tree: Tree) -> Tree:
@@ -137,8 +132,7 @@ def evidence(
 ) -> noise.Evidence:
   """What the flip models may know about the galaxies of `data`.
 
-  Raises:
-    UserError: if `flips.column` names what the data set does not have.
+  UserError if `flips.column` names what the data set does not have.
   """
   column = config.flips.column
   if not column:

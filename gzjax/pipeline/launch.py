@@ -276,17 +276,16 @@ def _one_line_for_mistakes() -> Generator[None, None, None]:
   try:
     yield
   except UserError as error:
-    _exit(error)
+    words = str(error)
   except OSError as error:
     if error.errno != errno.ENOSPC:
       raise
-    _exit(
+    words = (
       f"the disk is full ({error}): make room and run again, or choose other "
       "folders with --workdir=DIR and --data_dir=FOLDER."
     )
-
-
-def _exit(words: object) -> None:
+  else:
+    return
   print(f"error: {words}", file=sys.stderr)
   sys.exit(2)
 

@@ -59,11 +59,7 @@ class Run:
 
 
 def load(workdir: str | Path) -> Run:
-  """Opens a run.
-
-  Raises:
-    UserError: if the folder holds none.
-  """
+  """Opens a run; UserError if the folder holds none."""
   folder = Path(workdir).expanduser()
   memory = read(folder / "config.json")
   if memory is None:
@@ -72,11 +68,7 @@ def load(workdir: str | Path) -> Run:
 
 
 def read(path: Path) -> Memory | None:
-  """What a `config.json` remembers; None if there is no such file.
-
-  Raises:
-    UserError: if it cannot be read.
-  """
+  """What a `config.json` remembers; None without one, UserError if damaged."""
   try:
     record = read_json(path)
     if record is None:

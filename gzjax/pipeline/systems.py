@@ -188,20 +188,18 @@ def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
       validation=galaxies.validation,
       test=galaxies.test,
     )
-
-  def records(name):
-    if name not in tables:
-      return None
-    return tables[name].drop(columns="method").to_dict("records")
-
+  records = {
+    name: table.drop(columns="method").to_dict("records")
+    for name, table in tables.items()
+  }
   return {
     "four": {
       "accuracy": accuracy,
       "interval": intervals.wilson_interval(accuracy * len(rows), len(rows)),
       "balanced_accuracy": metrics.balanced_accuracy(label, said, 4),
     },
-    "questions": records("questions"),
-    "labels": records("scores"),
+    "questions": records.get("questions"),
+    "labels": records.get("scores"),
   }
 
 
