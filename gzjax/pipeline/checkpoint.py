@@ -42,8 +42,7 @@ class Checkpoints(AbstractContextManager):
     self._manager = ocp.CheckpointManager(
       folder,
       options=ocp.CheckpointManagerOptions(
-        best_fn=score,
-        preservation_policy=policies.AnyPreservationPolicy(kept),
+        best_fn=score, preservation_policy=policies.AnyPreservationPolicy(kept)
       ),
     )
 
@@ -163,14 +162,13 @@ class FolderStore(AbstractContextManager):
     self._log = MetricsLog(log, epochs_done=number or 0)
     if number is None:
       return state, Clock(), 0
-    arrays = jax.tree.map(jnp.asarray, dict(extra))
     model, training, info = self._checkpoints.restore(
       number,
       self._like,
       {
         "step": state.step,
         "opt_state": state.opt_state,
-        "extra": sharding.replicate(self._mesh, arrays),
+        "extra": sharding.replicate(self._mesh, dict(extra)),
       },
     )
     for name, value in training.pop("extra").items():

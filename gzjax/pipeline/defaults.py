@@ -98,8 +98,7 @@ KEYS = {
   ),
   "model.name": Key("resnet34", "the network", table=models.NETWORKS),
   "model.weights": Key(
-    "",
-    "pretrained, of torchvision: a .safetensors or .pth file, or hub:NAME",
+    "", "pretrained, of torchvision: a .safetensors or .pth file, or hub:NAME"
   ),
   "train.epochs": Key(20, "passes over the training set", Positive),
   "train.batch_size": Key(64, "galaxies in a step", Positive),

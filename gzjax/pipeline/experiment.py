@@ -150,10 +150,7 @@ class Experiment:
 
   @cached_property
   def sets(self) -> Sets:
-    """Rows of each set; of the wrong labels a part may be known.
-
-    Here is decided where the forget set comes from.
-    """
+    """Rows of each set: here is decided where the forget set comes from."""
     parts = {
       name: np.flatnonzero(self.split["split"] == name) for name in SPLITS
     }

@@ -45,9 +45,7 @@ def _recorded(data: Dataset) -> labels.Labels:
       f"{choose(labels.SCHEMES)}."
     )
   voted = _majority(data)
-  shares = None
-  if voted and voted.classes == data.classes:
-    shares = voted.shares
+  shares = voted.shares if voted and voted.classes == data.classes else None
   label = data.table["label"].to_numpy(np.int64)
   return labels.Labels(data.classes, label, shares, {})
 

@@ -205,10 +205,7 @@ def catalog_files(experiment: Experiment, section: str) -> tuple[Path, Path]:
   """A catalogue and the folder of its images, which a section names.
 
   The catalogue may lie in the folder of downloaded files, too; the images lie
-  beside it unless the section says where.
-
-  Raises:
-    UserError: if no catalogue is named.
+  beside it unless the section says where. UserError if no catalogue is named.
   """
   named = experiment.config[section]
   if not named.catalog:

@@ -234,10 +234,7 @@ def _difference(
   votes = galaxies.votes.on(tree)
   found = {
     "question accuracy": questions.question_accuracy_difference(
-      tree,
-      votes.select(test),
-      one.votes.shares[test],
-      other.votes.shares[test],
+      tree, votes.select(test), one.votes.shares[test], other.votes.shares[test]
     )
   }
   if not label_scores.has_ten_labels(tree):
