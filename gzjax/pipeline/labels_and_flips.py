@@ -19,9 +19,8 @@ def find_labels(
 ) -> labels.Labels:
   """The labels of all galaxies, as `config.labels` says.
 
-  Raises:
-    UserError: see `labels.make` and `labels.only`; if labels or votes are asked
-      for that the data set does not have.
+  UserError for labels or votes that the data set does not have, and those of
+  `labels.make` and `labels.only`.
   """
   wanted = config.labels
   with naming("labels"):
@@ -68,9 +67,8 @@ def task(
 ) -> VoteTask:
   """What the network learns, as `config.target` says.
 
-  Raises:
-    UserError: for data without the votes that are needed, questions that the
-      tree does not have, or classes that are no answers to one of them.
+  UserError for data without the votes that are needed, questions that the tree
+  does not have, or classes that are no answers to one of them.
   """
   kind, size = kinds.TARGETS[config.target.kind], len(data.table)
   if not kind.needs_votes:

@@ -137,7 +137,7 @@ def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
 
 def _memory(
   name: str | None, workdir: str | None, *, optional: bool
-) -> "runs.Memory":
+) -> "tuple[ml_collections.ConfigDict, runs.Sources]":
   """The config that is asked for, or else the one that the run remembers."""
   from gzjax.pipeline import config_files, defaults, runs
 
@@ -148,7 +148,7 @@ def _memory(
     return found
   if name is not None:
     sources = runs.Sources(config_files.identity(name))
-    return runs.Memory(config_files.load(name), sources)
+    return config_files.load(name), sources
   where = ""
   if workdir:
     found = runs.read(Path(workdir).expanduser() / "config.json")
@@ -156,7 +156,7 @@ def _memory(
       return found
     where = f" and {workdir} holds no run to go on with"
   elif optional:
-    return runs.Memory(defaults.get_config(), runs.Sources())
+    return defaults.get_config(), runs.Sources()
   raise UserError(f"--config is missing{where}: {_TRY}")
 
 

@@ -24,13 +24,6 @@ class Sources(NamedTuple):
   manual_dir: str | None = None
 
 
-class Memory(NamedTuple):
-  """What a run was started with."""
-
-  config: ml_collections.ConfigDict
-  sources: Sources
-
-
 @dataclass(frozen=True)
 class Run:
   """A run that was opened: its config and its tables."""
@@ -61,21 +54,21 @@ class Run:
 def load(workdir: str | Path) -> Run:
   """Opens a run; UserError if the folder holds none."""
   folder = Path(workdir).expanduser()
-  memory = read(folder / "config.json")
-  if memory is None:
+  found = read(folder / "config.json")
+  if found is None:
     raise UserError(f"{folder} holds no run: there is no config.json in it.")
-  return Run(folder, memory.config)
+  return Run(folder, found[0])
 
 
-def read(path: Path) -> Memory | None:
-  """What a `config.json` remembers; None without one, UserError if damaged."""
+def read(path: Path) -> tuple[ml_collections.ConfigDict, Sources] | None:
+  """What a run was started with; None without one, UserError if damaged."""
   try:
     record = read_json(path)
     if record is None:
       return None
     sources = Sources(*(record.get(name) for name in Sources._fields))
-    config = _restore(_tuples(record["config"]), sources.config_file, path)
-    return Memory(config, sources)
+    values = _tuples(record["config"])
+    return _restore(values, sources.config_file, path), sources
   except (
     OSError,
     json.JSONDecodeError,
