@@ -208,7 +208,7 @@ class Experiment:
   @cached_property
   def _suggested(self) -> Entries:
     """Labels that the audit suggests: the answers to one question only."""
-    table = pd.read_csv(self._suspects, dtype={"id_str": str})
+    table = pd.read_csv(self._suspects, dtype=str)  # classes may be numbers
     found = table.set_index("id_str")["suggested_label"]
     suggested = self.split["id_str"].map(found)
     return {"label": self._indices(suggested.fillna(self.split["train_label"]))}

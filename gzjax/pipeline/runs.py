@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-import json
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,17 +69,11 @@ def read(path: Path) -> tuple[ml_collections.ConfigDict, Sources] | None:
     sources = Sources(*(record.get(name) for name in Sources._fields))
     values = _tuples(record["config"])
     return _restore(values, sources.config_file, path), sources
-  except (
-    OSError,
-    json.JSONDecodeError,
-    AttributeError,
-    KeyError,
-    TypeError,
-  ) as error:
+  except (OSError, JSONDecodeError, AttributeError, KeyError, TypeError) as e:
     raise UserError(
-      f"{path} is not what a run remembers ({error}): start it with "
-      "--config=NAME again."
-    ) from error
+      f"{path} is not what a run remembers ({e}): start it with --config=NAME "
+      "again."
+    ) from e
 
 
 def _restore(

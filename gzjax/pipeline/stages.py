@@ -196,9 +196,8 @@ def _run_one(
 def _to_do(experiment: Experiment, stage: str, asked: list[str]) -> list[str]:
   """The stages to run, in their order.
 
-  Raises:
-    UserError: if one that they need has not finished; if one was run with
-      another config and may not be done anew.
+  UserError if one that they need has not finished, or if one was run with
+  another config and may not be done anew.
   """
   place, needed = experiment.workdir, STAGES[asked[0]].needs
   finished = {
