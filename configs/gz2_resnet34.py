@@ -32,25 +32,23 @@ def get_config(variant: str = ""):
       "published_sky"
     )
   config = defaults.get_config()
-  config.data.builder = "galaxy_zoo2/kaggle"
-  config.labels.kind = "question"
-  config.data.crop = 212
-  config.data.size = 224
-  config.train.epochs = 40
-  if variant:
-    _published(config)
   if variant == "published_sky":
     config.data.builder = "galaxy_synthetic"
-    config.labels.kind = "column"
-    config.data.crop = 0
-    config.data.size = 64
     config.model.name = "resnet18"
     config.model.width = 16
+  else:
+    config.data.builder = "galaxy_zoo2/kaggle"
+    config.data.size = 224
+    config.labels.kind = "question"
+  if variant:
+    _published(config)
+  else:
+    config.data.crop = 212
+    config.train.epochs = 40
   return config
 
 
 def _published(config):
-  config.data.crop = 0
   config.flips.fraction = 0.1
   config.flips.after_training = True
 

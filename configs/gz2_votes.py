@@ -33,26 +33,37 @@ def get_config(variant: str = ""):
   kind, small = presets.split_variant("gz2_votes.py", variant, ("dirichlet",))
   config = defaults.get_config()
   config.data.builder = "galaxy_zoo2/kaggle"
-  config.data.crop = 120
-  config.data.size = 120
   config.data.normalise = "training"
   config.data.split = (0.8, 0.1, 0.1)
   config.labels.kind = "question"
   config.target.kind = "fractions"
+  config.train.optimizer = "adam"
+  config.train.weight_decay = 0.0
+  config.train.zoom = 1.0
+  config.train.shift = 0.0
+  if small:
+    _small(config)
+  else:
+    _published(config)
+  if kind == "dirichlet":
+    config.target.kind = "counts"
+    config.target.volunteers = 44
+    # Nats; one law for all galaxies costs about 40.
+    config.unlearn.bounded_neggrad.cap = 60.0
+  return config
+
+
+def _published(config):
+  config.data.crop = 120
+  config.data.size = 120
   config.model.name = "resnet50"
   config.model.head = "flatten"
-
   config.train.epochs = 36
   config.train.batch_size = 75
   config.train.steps_per_epoch = 50
-  config.train.optimizer = "adam"
-  config.train.weight_decay = 0.0
   config.train.warmup_epochs = 0.0
   config.train.schedule = "plateau"
   config.train.flip = False
-  config.train.zoom = 1.0
-  config.train.shift = 0.0
-
   config.unlearn.batch_size = 75
   config.unlearn.methods = (
     "retrain",
@@ -64,30 +75,14 @@ def get_config(variant: str = ""):
     "fisher_forgetting",
     "relabel",
   )
-  if kind == "dirichlet":
-    config.target.kind = "counts"
-    config.target.volunteers = 44
-    # Nats; one law for all galaxies costs about 40.
-    config.unlearn.bounded_neggrad.cap = 60.0
-  if small:
-    _small(config)
-  return config
 
 
 def _small(config):
   config.data.crop = 212
-  config.data.size = 64
   config.model.name = "resnet18"
   config.model.width = 32
-  config.model.head = "pool"
-  config.train.batch_size = 64
-  config.train.steps_per_epoch = 0
   config.train.epochs = 12
   config.train.learning_rate = 2e-3
-  config.train.schedule = "cosine"
-  config.train.warmup_epochs = 1.0
-  config.train.flip = True
-  config.unlearn.batch_size = 64
   config.unlearn.methods = (
     "retrain",
     "finetune",

@@ -59,10 +59,7 @@ def write_table(path: Path, table: Any) -> None:
 
 
 def write_whole(path: Path, write: Any) -> None:
-  """Calls `write(temporary path)` and renames the result to `path`.
-
-  Folders that are missing are made.
-  """
+  """Renames what `write(temporary path)` wrote to `path`; makes its folder."""
   path.parent.mkdir(parents=True, exist_ok=True)
   part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}")
   try:

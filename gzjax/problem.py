@@ -293,8 +293,7 @@ def example_losses(
 ) -> np.ndarray:
   """The target's objective, f64[n], nats; infinite where it is not finite.
 
-  It compares logits f32[n,K] of the galaxies `rows` with their `entries`, given
-  for all galaxies.
+  Of logits f32[n,K] of the galaxies `rows`; the `entries` are of all galaxies.
   """
   batch = {name: x[rows] for name, x in entries.items()}
   return targets.example_losses(problem.target, logits, batch)

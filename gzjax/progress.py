@@ -20,10 +20,7 @@ def say(text: str) -> None:
 def progress(
   items: Iterable[T], total: int | None, title: str
 ) -> Generator[T, None, None]:
-  """Yields `items` and tells how far it got and how long it still takes.
-
-  `total` is how many there are; None if nobody knows.
-  """
+  """Yields `items`, `total` if that is known, and tells the time left."""
   if _CONSOLE.is_terminal:
     yield from track(items, title, total, console=_CONSOLE, transient=True)
     return

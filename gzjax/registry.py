@@ -13,7 +13,6 @@ import re
 from typing import (
   Annotated,
   Any,
-  Generic,
   Literal,
   NamedTuple,
   TypeVar,
@@ -56,7 +55,7 @@ def check(argument: str, value: Any, annotation: Any) -> None:
       raise SettingError(f"{argument} is {value!r}: {rule.words}.")
 
 
-class Table(Mapping[str, T], Generic[T]):
+class Table(Mapping[str, T]):
   """Rows by their names, which users may add to."""
 
   def __init__(
@@ -118,7 +117,7 @@ class Table(Mapping[str, T], Generic[T]):
 
   def settings(self, name: str) -> dict[str, Any]:
     """The settings of a row and their defaults."""
-    return {key: x.default for key, x in self._keywords(name).items()}
+    return {key: x.default for key, x in self.keywords(name).items()}
 
   def meanings(self, name: str) -> dict[str, str]:
     """The words about each setting: its own, or those of another row."""
@@ -126,9 +125,9 @@ class Table(Mapping[str, T], Generic[T]):
     said = _merged(arguments, functions)
     return {setting: said.get(setting, "") for setting in self.settings(name)}
 
-  def annotations(self, name: str) -> dict[str, Any]:
-    """The annotations of the settings."""
-    return {key: x.annotation for key, x in self._keywords(name).items()}
+  def keywords(self, name: str) -> dict[str, inspect.Parameter]:
+    """The settings of a row with their defaults and annotations."""
+    return _merged(_keywords, self._functions(name))
 
   def all_settings(self) -> dict[str, Any]:
     """Those of all rows, as in the section that they share."""
@@ -144,12 +143,9 @@ class Table(Mapping[str, T], Generic[T]):
 
   def check(self, name: str, settings: Mapping[str, Any]) -> None:
     """Raises SettingError for the first value that the row does not allow."""
-    for key, annotation in self.annotations(name).items():
+    for key, keyword in self.keywords(name).items():
       if key in settings:
-        check(key, settings[key], annotation)
-
-  def _keywords(self, name: str) -> dict[str, inspect.Parameter]:
-    return _merged(_keywords, self._functions(name))
+        check(key, settings[key], keyword.annotation)
 
   def _functions(self, name: str) -> list[Callable]:
     common = [self._common] if self._common else []

@@ -11,14 +11,9 @@ def git_revision(package: Path = _PACKAGE) -> str | None:
 
   An installed gzjax may lie in somebody else's repository, such as that of a
   project with a virtual environment in it: its commit says nothing of gzjax.
-
-  Args:
-    package: the folder of the package, at the top of its repository.
   """
-  top = _git(package, "rev-parse", "--show-toplevel")
-  if top is None or Path(top).resolve() != package.resolve().parent:
-    return None
-  if _git(package, "ls-files", "--error-unmatch", "__init__.py") is None:
+  known = _git(package, "ls-files", "--full-name", "__init__.py")
+  if known != f"{package.resolve().name}/__init__.py":
     return None
   return _git(package, "rev-parse", "HEAD")
 

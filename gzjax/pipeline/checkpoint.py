@@ -1,9 +1,11 @@
 """Checkpoints on disk; the only module that imports orbax."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +27,7 @@ class Restored(NamedTuple):
   info: dict[str, Any]
 
 
-def _score(metrics: dict[str, float]) -> float:
-  return metrics["score"]
-
-
-class Checkpoints:
+class Checkpoints(AbstractContextManager):
   """The last and the best checkpoint of one run; a context manager.
 
   A checkpoint has three parts: `model` (what prediction needs), `training`
@@ -39,18 +37,14 @@ class Checkpoints:
   """
 
   def __init__(self, folder: Path):
-    policies = ocp.checkpoint_managers
-    kept = [policies.LatestN(1), policies.BestN(get_metric_fn=_score, n=1)]
+    policies, score = ocp.checkpoint_managers, itemgetter("score")
+    kept = [policies.LatestN(1), policies.BestN(get_metric_fn=score, n=1)]
     self._manager = ocp.CheckpointManager(
       folder,
       options=ocp.CheckpointManagerOptions(
-        best_fn=_score,
-        preservation_policy=policies.AnyPreservationPolicy(kept),
+        best_fn=score, preservation_policy=policies.AnyPreservationPolicy(kept)
       ),
     )
-
-  def __enter__(self) -> Self:
-    return self
 
   def __exit__(self, *error: object) -> None:
     self._manager.close()
@@ -85,15 +79,9 @@ class Checkpoints:
     )
 
   def restore(
-    self,
-    number: int,
-    model_like: PyTree,
-    training_like: PyTree | None = None,
+    self, number: int, model_like: PyTree, training_like: PyTree = None
   ) -> Restored:
-    """Reads a checkpoint into arrays shaped and placed as the examples are.
-
-    No example of the training part leaves that out.
-    """
+    """Reads into arrays as the examples are; no example leaves a part out."""
     parts = {
       "model": ocp.args.StandardRestore(_abstract(model_like)),
       "info": ocp.args.JsonRestore(),
@@ -102,6 +90,16 @@ class Checkpoints:
       parts["training"] = ocp.args.StandardRestore(_abstract(training_like))
     found = self._manager.restore(number, args=ocp.args.Composite(**parts))
     return Restored(found["model"], found.get("training"), found["info"])
+
+  def networks(
+    self, like: PyTree, *, best: bool
+  ) -> tuple[PyTree, PyTree] | None:
+    """(params, batch_stats) of the best checkpoint, or of the last; or none."""
+    number = self.best() if best else self.latest()
+    if number is None:
+      return None
+    model = self.restore(number, like).model
+    return model["params"], model["batch_stats"]
 
 
 def _one_copy(tree: PyTree) -> PyTree:
@@ -119,9 +117,7 @@ def _one_copy(tree: PyTree) -> PyTree:
 
 
 def _abstract(tree: PyTree) -> PyTree:
-  return jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), tree
-  )
+  return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
 
 
 def save_fisher(folder: Path, fisher: Fisher, info: dict[str, Any]) -> None:
@@ -146,10 +142,8 @@ def read_fisher_info(folder: Path) -> dict[str, Any] | None:
 
 def restore_fisher(folder: Path, like: Fisher) -> Fisher:
   """Reads a Fisher into arrays shaped and placed as the example is."""
-  found = _restore(
-    folder, fisher=ocp.args.StandardRestore(_abstract(like._asdict()))
-  )
-  return Fisher(**found["fisher"])
+  parts = ocp.args.StandardRestore(_abstract(like._asdict()))
+  return Fisher(**_restore(folder, fisher=parts)["fisher"])
 
 
 def _restore(folder, **parts):
@@ -157,7 +151,7 @@ def _restore(folder, **parts):
     return checkpointer.restore(folder, args=ocp.args.Composite(**parts))
 
 
-class FolderStore:
+class FolderStore(AbstractContextManager):
   """A `Store` on disk: checkpoints/ and metrics.jsonl; a context manager."""
 
   def __init__(self, folder: Path, mesh: Mesh):
@@ -167,9 +161,6 @@ class FolderStore:
   def _checkpoints(self) -> Checkpoints:
     # Made when first needed: a mistake in a recipe leaves no folder behind.
     return Checkpoints(self._folder / "checkpoints")
-
-  def __enter__(self) -> Self:
-    return self
 
   def __exit__(self, *error: object) -> None:
     if "_checkpoints" in self.__dict__:
@@ -185,14 +176,13 @@ class FolderStore:
     self._log = MetricsLog(log, epochs_done=number or 0)
     if number is None:
       return state, Clock(), 0
-    arrays = jax.tree.map(jnp.asarray, dict(extra))
     model, training, info = self._checkpoints.restore(
       number,
       self._like,
       {
         "step": state.step,
         "opt_state": state.opt_state,
-        "extra": sharding.replicate(self._mesh, arrays),
+        "extra": sharding.replicate(self._mesh, dict(extra)),
       },
     )
     for name, value in training.pop("extra").items():
@@ -224,11 +214,7 @@ class FolderStore:
 
   def networks(self, *, best: bool) -> tuple[PyTree, PyTree] | None:
     """See `Store.networks`."""
-    number = self._checkpoints.best() if best else self._checkpoints.latest()
-    if number is None:
-      return None
-    model = self._checkpoints.restore(number, self._like).model
-    return model["params"], model["batch_stats"]
+    return self._checkpoints.networks(self._like, best=best)
 
   def log(self, step: int, epoch: int, split: str, /, **values: float) -> None:
     """See `Store.log`."""

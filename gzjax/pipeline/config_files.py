@@ -16,13 +16,9 @@ from gzjax.pipeline import defaults
 
 
 def folder() -> Path:
-  """Where the shipped configs lie: in the package, or beside it in a checkout.
-
-  An editable install maps no folder into the package, and needs none.
-  """
-  package = Path(gzjax.__file__).parent
-  inside = package / "configs"
-  return inside if inside.is_dir() else package.parent / "configs"
+  """Where the shipped configs lie: wherever `gzjax.configs` is found."""
+  places = (Path(place) / "configs" for place in gzjax.__path__)
+  return next(place for place in places if place.is_dir())
 
 
 def names() -> list[str]:
@@ -33,8 +29,7 @@ def names() -> list[str]:
 def find(name: str) -> Path:
   """The file of `demo`, `configs/demo.py` or a path of a user's own.
 
-  Raises:
-    UserError: if there is none; it lists the shipped ones.
+  UserError if there is none; it lists the shipped ones.
   """
   path = Path(name).expanduser()
   if path.is_file():
@@ -51,11 +46,7 @@ def find(name: str) -> Path:
 
 
 def load(value: str) -> ml_collections.ConfigDict:
-  """The config of `NAME[:variant]`.
-
-  Raises:
-    UserError: if there is no such file, or if it fails; it names the line.
-  """
+  """The config of `NAME[:variant]`; UserError names the line that fails."""
   name, *variant = value.split(":", 1)
   path = find(name)
   module = _guarded(path, _import, path.absolute(), path.stat().st_mtime_ns)

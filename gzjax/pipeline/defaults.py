@@ -17,7 +17,6 @@ from gzjax.registry import Natural, Positive, Rule, Table, choose
 from gzjax.training import optim
 from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
-from gzjax.unlearning.table import default_settings
 
 
 class Key(NamedTuple):
@@ -99,8 +98,7 @@ KEYS = {
   ),
   "model.name": Key("resnet34", "the network", table=models.NETWORKS),
   "model.weights": Key(
-    "",
-    "pretrained, of torchvision: a .safetensors or .pth file, or hub:NAME",
+    "", "pretrained, of torchvision: a .safetensors or .pth file, or hub:NAME"
   ),
   "train.epochs": Key(20, "passes over the training set", Positive),
   "train.batch_size": Key(64, "galaxies in a step", Positive),
@@ -214,15 +212,12 @@ def keys() -> dict[str, Key]:
   found = {}
   for name, key in KEYS.items():
     found[name] = key
-    if key.table is None:
-      continue
-    section = name.rpartition(".")[0]
-    for row in key.table:
-      said, allowed = key.table.meanings(row), key.table.annotations(row)
-      for setting, default in key.table.settings(row).items():
-        found.setdefault(
-          f"{section}.{setting}", Key(default, said[setting], allowed[setting])
-        )
+    section, rows = name.rpartition(".")[0], key.table or Table({})
+    for row in rows:
+      said = rows.meanings(row)
+      for setting, keyword in rows.keywords(row).items():
+        own = Key(keyword.default, said[setting], keyword.annotation)
+        found.setdefault(f"{section}.{setting}", own)
   found["unlearn.methods"] = KEYS["unlearn.methods"]._replace(
     default=tuple(name for name, row in METHODS.items() if not row.given)
   )
@@ -235,11 +230,7 @@ def get_config() -> ml_collections.ConfigDict:
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Adds the keys that a config lacks, such as those of rows of your own.
-
-  Returns:
-    The same config.
-  """
+  """The same config with the keys that it lacks, such as of rows of yours."""
   systems = config.systems.values() if "systems" in config else (config,)
   for part in systems:
     with part.unlocked():
@@ -276,14 +267,12 @@ def _methods() -> list[str]:
 
 def method_section(name: str) -> ml_collections.ConfigDict:
   """The keys of a method with their defaults, to put under config.unlearn."""
-  return ml_collections.ConfigDict({"method": name, **default_settings(name)})
+  settings = table.default_settings(name)
+  return ml_collections.ConfigDict({"method": name, **settings})
 
 
 def as_flags(config: ml_collections.ConfigDict) -> Iterator[str]:
-  """All keys, as flags that can be copied, with their defaults and meanings.
-
-  A paragraph for each section.
-  """
+  """A paragraph for each section: flags to copy, defaults and meanings."""
   usual, said = dict(flat(get_config().to_dict())), meanings()
   section = None
   for name, value in flat(config.to_dict()):

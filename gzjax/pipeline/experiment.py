@@ -120,11 +120,9 @@ class Experiment:
   def of_splits(
     self, names: Sequence[str], min_votes: int
   ) -> tuple[Dataset, np.ndarray] | None:
-    """All galaxies of some splits that so many volunteers saw.
+    """All galaxies of some splits that so many volunteers saw, and their split.
 
-    Returns:
-      The N galaxies, labelled or not, and the split of each, str[N]; None where
-      the split depends on the labels.
+    N galaxies, labelled or not, and str[N]; None where labels decide the split.
     """
     whole = self.whole
     parts = self.split_of(whole.table)
@@ -143,15 +141,16 @@ class Experiment:
     return tuple(self.prepared["classes"])
 
   def labels(self, column: str) -> np.ndarray:
-    """Class indices i64[N] of a label column of split.parquet."""
-    return pd.Index(self.classes).get_indexer(pd.Index(self.split[column]))
+    """Class indices i32[N] of a label column of split.parquet."""
+    return self._indices(self.split[column])
+
+  def _indices(self, names: pd.Series) -> np.ndarray:
+    found = pd.Index(self.classes).get_indexer(pd.Index(names))
+    return found.astype(np.int32)
 
   @cached_property
   def sets(self) -> Sets:
-    """Rows of each set; of the wrong labels a part may be known.
-
-    Here is decided where the forget set comes from.
-    """
+    """Rows of each set: here is decided where the forget set comes from."""
     parts = {
       name: np.flatnonzero(self.split["split"] == name) for name in SPLITS
     }
@@ -183,8 +182,8 @@ class Experiment:
     donors = np.arange(len(ids))  # rows whose votes are trained on
     if "votes_of" in self.split:
       donors = ids.get_indexer(pd.Index(self.split["votes_of"]))
-    given = {"label": self.labels("train_label").astype(np.int32)}
-    true = {"label": self.labels("true_label").astype(np.int32)}
+    given = {"label": self.labels("train_label")}
+    true = {"label": self.labels("true_label")}
     fractions = np.eye(len(self.classes))[true["label"]]
     if self.target.learns == "votes":
       given["votes"] = self._task.votes[donors]
@@ -207,12 +206,10 @@ class Experiment:
   @cached_property
   def _suggested(self) -> Entries:
     """Labels that the audit suggests: the answers to one question only."""
-    table = pd.read_csv(self._suspects, dtype={"id_str": str})
+    table = pd.read_csv(self._suspects, dtype=str)  # classes may be numbers
     found = table.set_index("id_str")["suggested_label"]
     suggested = self.split["id_str"].map(found)
-    mended = self.split["train_label"].where(suggested.isna(), suggested)
-    label = pd.Index(self.classes).get_indexer(pd.Index(mended))
-    return {"label": label.astype(np.int32)}
+    return {"label": self._indices(suggested.fillna(self.split["train_label"]))}
 
   @property
   def _suspects(self) -> Path:
@@ -322,8 +319,7 @@ class Experiment:
   def network(self, name: str) -> Network:
     """The network that a stage left, or one that needs no training.
 
-    Raises:
-      UserError: if no stage has left one.
+    UserError if no stage has left one.
     """
     row, place = self.row(name), self.place(name)
     if row.make and row.role == "baseline":
@@ -332,26 +328,25 @@ class Experiment:
       best = self.recipe(place.name).select == "best"
     else:
       best = self.config.unlearn[name].rewind
+    # No weights are drawn or read.
+    shapes = jax.eval_shape(self._init, jax.random.key(0))
+    placed = sharding.replicated(self.mesh)
+    params, batch_stats = jax.tree.map(
+      lambda x: x.update(sharding=placed), shapes
+    )
+    like = {"params": params, "batch_stats": batch_stats}
     with Checkpoints(place / "checkpoints") as checkpoints:
-      number = checkpoints.best() if best else checkpoints.latest()
-      if number is None:
-        raise UserError(
-          f"{place} holds no checkpoint: run the stage that makes it first, or "
-          "leave out --stage."
-        )
-      placed = sharding.replicated(self.mesh)
-      # No weights are drawn or read.
-      params, batch_stats = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placed),
-        jax.eval_shape(self._init, jax.random.key(0)),
+      found = checkpoints.networks(like, best=best)
+    if found is None:
+      raise UserError(
+        f"{place} holds no checkpoint: run the stage that makes it first, or "
+        "leave out --stage."
       )
-      like = {"params": params, "batch_stats": batch_stats}
-      model = checkpoints.restore(number, like).model
     report = read_json(place / "health.json")
     cost = report or read_json(place / "cost.json") or {}
     return Network(
       name,
-      **model,
+      *found,
       wall_seconds=cost.get("wall_seconds", 0.0),
       compile_seconds=cost.get("compile_seconds", 0.0),
       role=row.role,

@@ -10,7 +10,6 @@ from gzjax.data.dataset import Dataset
 from gzjax.errors import SettingError, UserError, naming
 from gzjax.morphology import campaigns, labels, noise
 from gzjax.morphology.trees import Tree
-from gzjax.morphology.votes import Votes
 from gzjax.objectives import kinds, targets
 from gzjax.registry import choose
 
@@ -20,9 +19,8 @@ def find_labels(
 ) -> labels.Labels:
   """The labels of all galaxies, as `config.labels` says.
 
-  Raises:
-    UserError: see `labels.make` and `labels.only`; if labels or votes are asked
-      for that the data set does not have.
+  UserError for labels or votes that the data set does not have, and those of
+  `labels.make` and `labels.only`.
   """
   wanted = config.labels
   with naming("labels"):
@@ -46,9 +44,7 @@ def _recorded(data: Dataset) -> labels.Labels:
       f"{choose(labels.SCHEMES)}."
     )
   voted = _majority(data)
-  shares = None
-  if voted and voted.classes == data.classes:
-    shares = voted.shares
+  shares = voted.shares if voted and voted.classes == data.classes else None
   label = data.table["label"].to_numpy(np.int64)
   return labels.Labels(data.classes, label, shares, {})
 
@@ -71,16 +67,21 @@ def task(
 ) -> VoteTask:
   """What the network learns, as `config.target` says.
 
-  Raises:
-    UserError: for data without the votes that are needed, questions that the
-      tree does not have, or classes that are no answers to one of them.
+  UserError for data without the votes that are needed, questions that the tree
+  does not have, or classes that are no answers to one of them.
   """
   kind, size = kinds.TARGETS[config.target.kind], len(data.table)
   if not kind.needs_votes:
     tree, places = targets.classes(classes).tree, tuple(range(len(classes)))
     nothing = np.zeros((size, 0), np.float32)
     return VoteTask(tree, places, nothing, np.ones(size, bool))
-  voted = _voted(config, data)
+  voted = data.votes
+  if voted is None or voted.tree.name not in campaigns.TREES:
+    raise UserError(
+      f"target.kind={config.target.kind} needs the votes on a decision tree, "
+      "and this data set has none: name it with --config.data.tree=TREE, or "
+      "use --config.target.kind=classes."
+    )
   tree = _target_tree(config, voted.tree)
   asked = config.labels.question or voted.tree.questions[0].name
   learned = tuple(q.name for q in tree.questions)
@@ -99,16 +100,6 @@ def task(
     raise UserError(f"target.kind={config.target.kind}: {error}.") from None
   places = tuple(first + names.index(name) for name in classes)
   return VoteTask(tree, places, votes.astype(np.float32), known)
-
-
-def _voted(config: ml_collections.ConfigDict, data: Dataset) -> Votes:
-  if data.votes is None or data.votes.tree.name not in campaigns.TREES:
-    raise UserError(
-      f"target.kind={config.target.kind} needs the votes on a decision tree, "
-      "and this data set has none: name it with --config.data.tree=TREE, or "
-      "use --config.target.kind=classes."
-    )
-  return data.votes
 
 
 def _target_tree(config: ml_collections.ConfigDict, tree: Tree) -> Tree:
@@ -137,8 +128,7 @@ def evidence(
 ) -> noise.Evidence:
   """What the flip models may know about the galaxies of `data`.
 
-  Raises:
-    UserError: if `flips.column` names what the data set does not have.
+  UserError if `flips.column` names what the data set does not have.
   """
   column = config.flips.column
   if not column:

@@ -137,7 +137,7 @@ def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
 
 def _memory(
   name: str | None, workdir: str | None, *, optional: bool
-) -> "runs.Memory":
+) -> "tuple[ml_collections.ConfigDict, runs.Sources]":
   """The config that is asked for, or else the one that the run remembers."""
   from gzjax.pipeline import config_files, defaults, runs
 
@@ -147,8 +147,8 @@ def _memory(
       raise UserError(f"--config cannot be read: there is no file {name}.")
     return found
   if name is not None:
-    sources = runs.Sources(config_files.identity(name), None, None)
-    return runs.Memory(config_files.load(name), sources)
+    sources = runs.Sources(config_files.identity(name))
+    return config_files.load(name), sources
   where = ""
   if workdir:
     found = runs.read(Path(workdir).expanduser() / "config.json")
@@ -156,7 +156,7 @@ def _memory(
       return found
     where = f" and {workdir} holds no run to go on with"
   elif optional:
-    return runs.Memory(defaults.get_config(), runs.Sources(None, None, None))
+    return defaults.get_config(), runs.Sources()
   raise UserError(f"--config is missing{where}: {_TRY}")
 
 
@@ -231,17 +231,13 @@ def _run(command: Command) -> None:
   try:
     execute(command)
   except KeyboardInterrupt as error:
-    code = 143 if isinstance(error, _TerminatedError) else 130
     print("stopped; the same command goes on", file=sys.stderr)
-    sys.exit(code)
-
-
-class _TerminatedError(KeyboardInterrupt):
-  """SIGTERM, which ends a run as Ctrl-C does."""
+    sys.exit(143 if error.args == ("SIGTERM",) else 130)
 
 
 def _terminate(*_: object) -> None:
-  raise _TerminatedError
+  """Ends a run as Ctrl-C does."""
+  raise KeyboardInterrupt("SIGTERM")
 
 
 def execute(command: Command) -> None:
@@ -280,17 +276,16 @@ def _one_line_for_mistakes() -> Generator[None, None, None]:
   try:
     yield
   except UserError as error:
-    _exit(error)
+    words = str(error)
   except OSError as error:
     if error.errno != errno.ENOSPC:
       raise
-    _exit(
+    words = (
       f"the disk is full ({error}): make room and run again, or choose other "
       "folders with --workdir=DIR and --data_dir=FOLDER."
     )
-
-
-def _exit(words: object) -> None:
+  else:
+    return
   print(f"error: {words}", file=sys.stderr)
   sys.exit(2)
 

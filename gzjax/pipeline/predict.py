@@ -51,7 +51,9 @@ def run(experiment: Experiment) -> None:
   names = [f"p_{name}" for name in experiment.classes]
   _show("The first galaxies", first[["id_str", "label", *names]])
   if experiment.target.learns == "votes":
-    _show_walks(first["id_str"], found.votes)
+    walks = walk(found.votes.tree, found.votes.shares[: len(first)])
+    for galaxy, steps in zip(first["id_str"], walks, strict=True):
+      say("\n  ".join([f"galaxy {galaxy}", *walk_lines(steps)]))
   _compare(experiment, rows, found.votes)
 
 
@@ -93,15 +95,6 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
   for note in data.notes:
     say(f"note: {note}")
   return rows, data
-
-
-def _show_walks(ids: pd.Series, votes: Predictions) -> None:
-  """Prints the ways of the first galaxies through the tree."""
-  walks = walk(votes.tree, votes.shares[: len(ids)])
-  for galaxy, steps in zip(ids, walks, strict=True):
-    say(f"galaxy {galaxy}")
-    for line in walk_lines(steps):
-      say(f"  {line}")
 
 
 def _compare(

@@ -33,7 +33,10 @@ def run(experiment: Experiment) -> None:
   train_label[train] = _flipped(experiment, everything, found, train)
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
   if config.target.kind == "branches":
-    _say_branches(task.tree, task.votes[found.kept[train]])
+    # How many galaxies teach each question, as the slides do.
+    taught = trees.sums(task.tree, task.votes[found.kept[train]]) > 0
+    title = "training galaxies of each branch"
+    _say_counts(title, task.tree.branches, np.sum(taught, axis=0))
   write_json(
     experiment.workdir / "stages" / "dataset.json",
     {
@@ -94,12 +97,6 @@ def _flipped(
   known = labels_and_flips.evidence(config, everything, found)
   with naming("flips"):
     return noise.flip_labels(model, found.label[rows], known.select(rows))
-
-
-def _say_branches(tree: trees.Tree, votes: np.ndarray) -> None:
-  """How many training galaxies teach each question, as the slides do."""
-  sizes = np.sum(trees.sums(tree, votes) > 0, axis=0)
-  _say_counts("training galaxies of each branch", tree.branches, sizes)
 
 
 def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
@@ -208,10 +205,7 @@ def catalog_files(experiment: Experiment, section: str) -> tuple[Path, Path]:
   """A catalogue and the folder of its images, which a section names.
 
   The catalogue may lie in the folder of downloaded files, too; the images lie
-  beside it unless the section says where.
-
-  Raises:
-    UserError: if no catalogue is named.
+  beside it unless the section says where. UserError if no catalogue is named.
   """
   named = experiment.config[section]
   if not named.catalog:

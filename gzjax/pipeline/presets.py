@@ -80,15 +80,14 @@ def four_classes(config: ml_collections.ConfigDict, *, small: bool) -> None:
 
 def efficientnet(config: ml_collections.ConfigDict, *, small: bool) -> None:
   """The network of `decals_efficientnetv2.py` and how it is finetuned."""
-  config.model.name = "efficientnetv2_m"
-  config.train.epochs = 10
   config.train.schedule = "cosine"
-  config.train.frozen_epochs = 1
-  config.train.layer_decay = 0.9
   if small:
     config.model.name = "efficientnetv2_tiny"
     config.model.width = 128
     config.train.epochs = 12
     config.train.learning_rate = 2e-3
-    config.train.frozen_epochs = 0
-    config.train.layer_decay = 1.0
+  else:
+    config.model.name = "efficientnetv2_m"
+    config.train.epochs = 10
+    config.train.frozen_epochs = 1
+    config.train.layer_decay = 0.9

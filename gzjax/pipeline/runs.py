@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-import json
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,16 +18,10 @@ from gzjax.progress import say
 class Sources(NamedTuple):
   """What a run comes from, beside its config."""
 
-  config_file: str | None  # NAME[:variant], see `config_files.identity`
-  data_dir: str | None
-  manual_dir: str | None
-
-
-class Memory(NamedTuple):
-  """What a run was started with."""
-
-  config: ml_collections.ConfigDict
-  sources: Sources
+  # NAME[:variant], see `config_files.identity`.
+  config_file: str | None = None
+  data_dir: str | None = None
+  manual_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,42 +52,28 @@ class Run:
 
 
 def load(workdir: str | Path) -> Run:
-  """Opens a run.
-
-  Raises:
-    UserError: if the folder holds none.
-  """
+  """Opens a run; UserError if the folder holds none."""
   folder = Path(workdir).expanduser()
-  memory = read(folder / "config.json")
-  if memory is None:
+  found = read(folder / "config.json")
+  if found is None:
     raise UserError(f"{folder} holds no run: there is no config.json in it.")
-  return Run(folder, memory.config)
+  return Run(folder, found[0])
 
 
-def read(path: Path) -> Memory | None:
-  """What a `config.json` remembers; None if there is no such file.
-
-  Raises:
-    UserError: if it cannot be read.
-  """
+def read(path: Path) -> tuple[ml_collections.ConfigDict, Sources] | None:
+  """What a run was started with; None without one, UserError if damaged."""
   try:
     record = read_json(path)
     if record is None:
       return None
     sources = Sources(*(record.get(name) for name in Sources._fields))
-    config = _restore(record["config"], sources.config_file, path)
-    return Memory(config, sources)
-  except (
-    OSError,
-    json.JSONDecodeError,
-    AttributeError,
-    KeyError,
-    TypeError,
-  ) as error:
+    values = _tuples(record["config"])
+    return _restore(values, sources.config_file, path), sources
+  except (OSError, JSONDecodeError, AttributeError, KeyError, TypeError) as e:
     raise UserError(
-      f"{path} is not what a run remembers ({error}): start it with "
-      "--config=NAME again."
-    ) from error
+      f"{path} is not what a run remembers ({e}): start it with --config=NAME "
+      "again."
+    ) from e
 
 
 def _restore(
@@ -116,14 +96,13 @@ def _restore(
       found = config_files.load(source)
       config = found if ("systems" in found) == is_comparison else config
   with config.unlocked():
-    _update(config, values)
+    config.update(values)
   return config
 
 
 def _shared(values):
   """A comparison whose sections of all systems are one again."""
-  plain: Any = _tuples(values)
-  config = ml_collections.ConfigDict(plain)
+  config = ml_collections.ConfigDict(values)
   for system in config.systems.values():
     for name, section in config.items():
       if isinstance(section, ml_collections.ConfigDict) and name in system:
@@ -131,17 +110,7 @@ def _shared(values):
   return config
 
 
-def _update(config, values):
-  for name, value in values.items():
-    if isinstance(value, dict):
-      if name not in config:
-        config[name] = ml_collections.ConfigDict()
-      _update(config[name], value)
-    else:
-      config[name] = _tuples(value)
-
-
-def _tuples(value):
+def _tuples(value: Any) -> Any:
   """JSON has lists only; our configs have tuples only."""
   if isinstance(value, dict):
     return {name: _tuples(item) for name, item in value.items()}

@@ -58,7 +58,7 @@ def run(
     row |= u_lira.get((row["method"], row["seed"]), {})
   # By method first, so that its seeds stand together.
   rows.sort(key=lambda row: order.index(row["method"]))
-  evaluate.write_scoreboard(place, rows)
+  evaluate.write_scoreboard(place.root, rows)
   first = read_json(folders[config.seeds[0]] / "config.json")
   write_json(place / "config.json", {**first, "config": config.to_dict()})
   report.write_seeds(place.root, [x.root for x in folders.values()])

@@ -1,6 +1,7 @@
 """The stages of a run: what each reads, needs and writes."""
 
 from collections.abc import Callable
+import functools
 import importlib.metadata
 import sys
 from typing import Any, NamedTuple
@@ -141,10 +142,9 @@ def run(
     UserError: for anything that the user can mend.
   """
   sources = Sources(config_file, data_dir, manual_dir)
-
-  def run_one(config, place):
-    _run_one(config, place, stage, overwrite, sources)
-
+  run_one = functools.partial(
+    _run_one, stage=stage, overwrite=overwrite, sources=sources
+  )
   if "systems" in config:
     systems.check(config)
     for name in config.compared:
@@ -196,9 +196,8 @@ def _run_one(
 def _to_do(experiment: Experiment, stage: str, asked: list[str]) -> list[str]:
   """The stages to run, in their order.
 
-  Raises:
-    UserError: if one that they need has not finished; if one was run with
-      another config and may not be done anew.
+  UserError if one that they need has not finished, or if one was run with
+  another config and may not be done anew.
   """
   place, needed = experiment.workdir, STAGES[asked[0]].needs
   finished = {

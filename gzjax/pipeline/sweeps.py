@@ -4,7 +4,6 @@ import itertools
 from typing import Any
 
 import jax
-import numpy as np
 import pandas as pd
 
 from gzjax import fisher
@@ -94,20 +93,14 @@ def discovery(experiment: Experiment) -> None:
       unlearn.run(there)
       evaluate.run(there)
     rows += [
-      {"discovered": share, **_numbers(row)}
+      {"discovered": share, **row}
       for row in read_json(folder / "scoreboard.json")
       if row["role"] == "original" or row["method"] in config.discovery.methods
     ]
-  _write(experiment, "discovery", pd.DataFrame(rows), figures.discovery)
-
-
-def _numbers(row: dict[str, Any]) -> dict[str, Any]:
-  return {
-    key: np.nan if value is None else value
-    for key, value in row.items()
-    if key in ("method", "verdict")
-    or (key != "health" and isinstance(value, int | float | None))
-  }
+  # What is no number, beside the method and its verdict.
+  others = ("role", "reason", "recalls", "intervals", "health", "confusion")
+  table = pd.DataFrame(rows).drop(columns=[*others])
+  _write(experiment, "discovery", table, figures.discovery)
 
 
 def _write(

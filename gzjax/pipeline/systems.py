@@ -188,20 +188,18 @@ def score(found: targets.Prediction, galaxies: Galaxies) -> dict[str, Any]:
       validation=galaxies.validation,
       test=galaxies.test,
     )
-
-  def records(name):
-    if name not in tables:
-      return None
-    return tables[name].drop(columns="method").to_dict("records")
-
+  records = {
+    name: table.drop(columns="method").to_dict("records")
+    for name, table in tables.items()
+  }
   return {
     "four": {
       "accuracy": accuracy,
       "interval": intervals.wilson_interval(accuracy * len(rows), len(rows)),
       "balanced_accuracy": metrics.balanced_accuracy(label, said, 4),
     },
-    "questions": records("questions"),
-    "labels": records("scores"),
+    "questions": records.get("questions"),
+    "labels": records.get("scores"),
   }
 
 
@@ -236,10 +234,7 @@ def _difference(
   votes = galaxies.votes.on(tree)
   found = {
     "question accuracy": questions.question_accuracy_difference(
-      tree,
-      votes.select(test),
-      one.votes.shares[test],
-      other.votes.shares[test],
+      tree, votes.select(test), one.votes.shares[test], other.votes.shares[test]
     )
   }
   if not label_scores.has_ten_labels(tree):

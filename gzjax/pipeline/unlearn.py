@@ -30,11 +30,7 @@ SHARED = (
 
 
 def is_finished(experiment: Experiment) -> bool:
-  """Whether every method of the config has its result.
-
-  Raises:
-    UserError: if one was run with other settings.
-  """
+  """Whether every method has its result; UserError if of other settings."""
   names = experiment.config.unlearn.methods
   return all(_has_result(experiment, name) for name in names)
 
@@ -102,8 +98,7 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
 def fisher_of(experiment: Experiment) -> driver.FisherOf:
   """Finds Fishers in `fisher/<name>/` of the run, or computes them there.
 
-  The function that is returned raises UserError if the Fisher found there is of
-  another network, data set, set of galaxies or kind.
+  UserError for one of another network, data set, set of galaxies or kind.
   """
   problem, settings = experiment.problem, experiment.config.unlearn.fisher
   compute = driver.fisher_by(problem, fisher.Spec(**settings.to_dict()))
