@@ -1,6 +1,6 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,8 @@ def training_rows(
   padding.
   """
   order = np.random.default_rng([seed, epoch]).permutation(members)
-  return _full_batches(order, batch_size)
+  whole = len(order) // batch_size * batch_size
+  return ordered_rows(order[:whole], batch_size)
 
 
 def balanced_rows(
@@ -70,8 +71,8 @@ def balanced_rows(
   count = -(-size // len(classes))
   drawn = [_in_turns(rng, members[label == k], count) for k in classes]
   # One galaxy of each class after the other; the last round may be cut short.
-  order = np.stack(drawn, axis=1).ravel()[:size]
-  return _full_batches(order, batch_size)
+  whole = size // batch_size * batch_size
+  return ordered_rows(np.stack(drawn, axis=1).ravel()[:whole], batch_size)
 
 
 def _in_turns(
@@ -83,24 +84,12 @@ def _in_turns(
   return np.concatenate(orders)[:count]
 
 
-def _full_batches(order: np.ndarray, batch_size: int) -> list[BatchRows]:
-  steps = len(order) // batch_size
-  valid = np.ones(batch_size, np.float32)
-  return [
-    (rows.astype(np.int32), valid)
-    for rows in order[: steps * batch_size].reshape(steps, batch_size)
-  ]
-
-
 def ordered_rows(members: np.ndarray, batch_size: int) -> list[BatchRows]:
   """All members once, in order; the last batch is padded with `valid` 0."""
-  batches = []
-  for start in range(0, len(members), batch_size):
-    rows = members[start : start + batch_size].astype(np.int32)
-    missing = batch_size - len(rows)
-    valid = np.pad(np.ones(len(rows), np.float32), (0, missing))
-    batches.append((np.pad(rows, (0, missing), mode="edge"), valid))
-  return batches
+  missing = -len(members) % batch_size
+  rows = np.pad(members.astype(np.int32), (0, missing), mode="edge")
+  valid = np.pad(np.ones(len(members), np.float32), (0, missing))
+  return list(zip(rows.reshape(-1, batch_size), valid.reshape(-1, batch_size)))
 
 
 class Feed:
@@ -137,7 +126,7 @@ class Feed:
 
   def batches(
     self,
-    rows: Iterable[BatchRows],
+    rows: Sequence[BatchRows],
     *,
     key: jax.Array | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
@@ -156,8 +145,9 @@ class Feed:
     """
     columns = {**self._columns, **(extra or {})}
     key = jax.random.key(0) if key is None else key
-    gathered = bounded_map(self._gather, rows, window=2)  # one step ahead
-    for position, (image, index, valid) in enumerate(gathered):
+    indices = (index for index, _ in rows)
+    images = bounded_map(self._gather, indices, window=2)  # one step ahead
+    for position, (image, (index, valid)) in enumerate(zip(images, rows)):
       yield {
         "image": self._view(
           image,
@@ -175,15 +165,11 @@ class Feed:
         ),
       }
 
-  def _gather(
-    self, rows: BatchRows
-  ) -> tuple[jax.Array, np.ndarray, np.ndarray]:
-    index, valid = rows
+  def _gather(self, index: np.ndarray) -> jax.Array:
     if self.on_device:
       where = sharding.shard_batch(self.mesh, index)
-      return self._gather_on_device(self._image, where), index, valid
-    image = sharding.shard_batch(self.mesh, self._image[index])
-    return image, index, valid
+      return self._gather_on_device(self._image, where)
+    return sharding.shard_batch(self.mesh, self._image[index])
 
 
 def _view(image, key, *, augmentation, turn, normalisation):

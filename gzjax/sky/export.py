@@ -93,9 +93,9 @@ def export_kaggle(
 
 def galaxy_ids(seed: int, count: int) -> np.ndarray:
   """Six-digit ids in increasing order, i64[count], all different."""
-  ids = np.arange(_FIRST_ID, _LAST_ID + 1)
-  chosen = np.random.default_rng(seed).choice(ids, count, replace=False)
-  return np.sort(chosen)
+  most = _LAST_ID - _FIRST_ID + 1
+  chosen = np.random.default_rng(seed).choice(most, count, replace=False)
+  return _FIRST_ID + np.sort(chosen)
 
 
 def kaggle_fractions(counts: np.ndarray) -> np.ndarray:
@@ -120,10 +120,11 @@ def _check(folder, galaxies, shares, size, rendered):
     raise UserError(
       f"--galaxies={galaxies} is not possible: ask for 1 to {most} galaxies."
     )
-  if len(shares) != len(CLASSES) or min(shares) < 0 or sum(shares) <= 0:
+  # Of words that are no numbers, which became NaN, nothing is true.
+  if len(shares) != len(CLASSES) or not (min(shares) >= 0 and sum(shares) > 0):
     raise UserError(
-      f"--class_fractions needs a share for each of {', '.join(CLASSES)}: "
-      "try --class_fractions=0.43,0.56,0.01."
+      "--class_fractions needs a number, the share, for each of "
+      f"{', '.join(CLASSES)}: try --class_fractions=0.43,0.56,0.01."
     )
   if min(size, rendered) < 8:
     raise UserError(
@@ -196,44 +197,23 @@ def _define_flags():
   flags.DEFINE_bool("zipped", False, "Write the challenge's zip files.")
 
 
-def _parse(arguments):
-  try:
-    return flags.FLAGS(arguments)
-  except flags.Error as error:
-    _exit(error)
-
-
 def _run(_):
   values = flags.FLAGS
-  try:
-    export_kaggle(
-      values.folder,
-      galaxies=values.galaxies,
-      seed=values.seed,
-      class_fractions=_numbers(values.class_fractions),
-      size=values.size,
-      rendered=values.rendered,
-      zipped=values.zipped,
-    )
-  except UserError as error:
-    _exit(error)
-
-
-def _numbers(texts):
-  try:
-    return [float(text) for text in texts]
-  except ValueError as error:
-    raise UserError(
-      f"--class_fractions={','.join(texts)} are not numbers: try "
-      "--class_fractions=0.43,0.56,0.01."
-    ) from error
-
-
-def _exit(error):
-  print(f"error: {error}", file=sys.stderr)
-  sys.exit(2)
+  export_kaggle(
+    values.folder,
+    galaxies=values.galaxies,
+    seed=values.seed,
+    class_fractions=pd.to_numeric(values.class_fractions, errors="coerce"),
+    size=values.size,
+    rendered=values.rendered,
+    zipped=values.zipped,
+  )
 
 
 if __name__ == "__main__":
   _define_flags()
-  app.run(_run, flags_parser=_parse)
+  try:
+    app.run(_run, flags_parser=flags.FLAGS)
+  except (flags.Error, UserError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
