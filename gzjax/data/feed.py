@@ -135,13 +135,9 @@ class Feed:
   ) -> Iterator[Batch]:
     """Batches for `rows`, each view drawn with `fold_in(key, position)`.
 
-    Args:
-      rows: see `training_rows`, `balanced_rows` and `ordered_rows`.
-      key: of the augmentation; needed where `augmentation` does something.
-      augmentation: see `Augmentation`.
-      turn: see `augment.symmetry`.
-      extra: more entries of the batches by name, [N,...], or other ones than
-        those that the feed was made with.
+    The key is needed where `augmentation` does something; for `turn` see
+    `augment.symmetry`. `extra` has more entries of the batches by name,
+    [N,...], or other ones than those that the feed was made with.
     """
     columns = {**self._columns, **(extra or {})}
     key = jax.random.key(0) if key is None else key

@@ -127,13 +127,8 @@ def count_votes(
 
   Each volunteer has an answer to every question, and gives those to the
   questions that the others lead to. So the number of those who are asked is
-  the number of votes for the parent answers, exactly.
-
-  Args:
-    key: of the draw.
-    concentration: f32[A], as `tree.answers`.
-    volunteers: i32[], at most as many as the campaign's largest crowd.
-    tree: one of those in `CAMPAIGNS`.
+  the number of votes for the parent answers, exactly. The concentration is
+  f32[A], the number of volunteers i32[], at most that of the largest crowd.
   """
   most = max(crowd.most for crowd in CAMPAIGNS[tree.name].crowds)
   share_key, answer_key = jax.random.split(key)

@@ -37,15 +37,11 @@ def read_table(
 ) -> dict[str, np.ndarray]:
   """Reads columns of a CSV or parquet file, in any spelling of their names.
 
-  Args:
-    file: the open file.
-    name: of the file, for messages; `.parquet` at the end tells its kind.
-    text: columns that are kept as text, without spaces around them.
-    numbers: what to call which columns of numbers.
+  The ending of the file's name tells its kind.
 
   Returns:
-    For each of `text` str[N] (NumPy objects), for each of `numbers` an array
-    [N,k] of its dtype.
+    For each column of `text` str[N] (NumPy objects) without spaces around it,
+    for each group of `numbers` an array [N,k] of its dtype.
 
   Raises:
     UserError: naming the file, the column or the row, and the mend.
