@@ -69,16 +69,10 @@ def warp(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
   """Resamples one image under an affine map about its centre, bilinearly.
 
   The output pixel at y (from the centre) shows the input at `matrix @ y +
-  shift`. Outside of the image its border is repeated, which for a galaxy is
-  more sky.
+  shift`, where f32[2,2] has rows (y, x) and f32[2] is in image sizes. Outside
+  of the image its border is repeated, which for a galaxy is more sky.
 
-  Args:
-    image: f32[H,W,C].
-    matrix: f32[2,2], rows (y, x).
-    shift: f32[2], in image sizes.
-
-  Returns:
-    f32[H,W,C]; exactly `image` for the identity.
+  f32[H,W,C] -> f32[H,W,C]; exactly the image for the identity.
   """
   size = jnp.asarray(image.shape[:2], jnp.float32)
   centre = (size - 1) / 2

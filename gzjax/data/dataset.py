@@ -1,5 +1,6 @@
 """A prepared data set: TFDS records on disk and their decoded pixels."""
 
+import collections
 import contextlib
 import fcntl
 import os
@@ -130,21 +131,14 @@ def _table(path: Path, source: Any) -> pd.DataFrame:
 
 
 def _columns(source: Any) -> dict[str, np.ndarray]:
-  """The values of each feature but the image, [N,...]; text as objects."""
-  columns = {}
-  for i, record in enumerate(
-    progress.progress(source, len(source), "reading the table")
-  ):
+  """The values of each feature but the image, [N,...]."""
+  columns = collections.defaultdict(list)
+  for record in progress.progress(source, len(source), "reading the table"):
+    del record["image"]
     for name, value in record.items():
-      if name == "image":
-        continue
-      if isinstance(value, bytes):
-        value = value.decode()
-      if i == 0:
-        first = np.asarray(value, object if isinstance(value, str) else None)
-        columns[name] = np.empty((len(source), *first.shape), first.dtype)
-      columns[name][i] = value
-  return columns
+      text = isinstance(value, bytes)
+      columns[name].append(value.decode() if text else value)
+  return {name: np.array(values) for name, values in columns.items()}
 
 
 def _votes(
@@ -161,12 +155,8 @@ def _votes(
     question = trees.Question("label", "Which class is it?", classes)
     tree = trees.Tree("classes", (question,))
   debiased = vectors("debiased")
-  makers = {
-    "counts": from_counts,
-    "votes": from_counts,
-    "fractions": from_fractions,
-  }
-  for name, make in makers.items():
+  for name in ("counts", "votes", "fractions"):
     if (found := vectors(name)) is not None:
+      make = from_fractions if name == "fractions" else from_counts
       return make(tree, found, debiased)
   return None

@@ -1,6 +1,6 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -37,7 +37,8 @@ def training_rows(
   padding.
   """
   order = np.random.default_rng([seed, epoch]).permutation(members)
-  return _full_batches(order, batch_size)
+  whole = len(order) // batch_size * batch_size
+  return ordered_rows(order[:whole], batch_size)
 
 
 def balanced_rows(
@@ -70,8 +71,8 @@ def balanced_rows(
   count = -(-size // len(classes))
   drawn = [_in_turns(rng, members[label == k], count) for k in classes]
   # One galaxy of each class after the other; the last round may be cut short.
-  order = np.stack(drawn, axis=1).ravel()[:size]
-  return _full_batches(order, batch_size)
+  whole = size // batch_size * batch_size
+  return ordered_rows(np.stack(drawn, axis=1).ravel()[:whole], batch_size)
 
 
 def _in_turns(
@@ -83,24 +84,12 @@ def _in_turns(
   return np.concatenate(orders)[:count]
 
 
-def _full_batches(order: np.ndarray, batch_size: int) -> list[BatchRows]:
-  steps = len(order) // batch_size
-  valid = np.ones(batch_size, np.float32)
-  return [
-    (rows.astype(np.int32), valid)
-    for rows in order[: steps * batch_size].reshape(steps, batch_size)
-  ]
-
-
 def ordered_rows(members: np.ndarray, batch_size: int) -> list[BatchRows]:
   """All members once, in order; the last batch is padded with `valid` 0."""
-  batches = []
-  for start in range(0, len(members), batch_size):
-    rows = members[start : start + batch_size].astype(np.int32)
-    missing = batch_size - len(rows)
-    valid = np.pad(np.ones(len(rows), np.float32), (0, missing))
-    batches.append((np.pad(rows, (0, missing), mode="edge"), valid))
-  return batches
+  missing = -len(members) % batch_size
+  rows = np.pad(members.astype(np.int32), (0, missing), mode="edge")
+  valid = np.pad(np.ones(len(members), np.float32), (0, missing))
+  return list(zip(rows.reshape(-1, batch_size), valid.reshape(-1, batch_size)))
 
 
 class Feed:
@@ -130,7 +119,7 @@ class Feed:
 
   def batches(
     self,
-    rows: Iterable[BatchRows],
+    rows: Sequence[BatchRows],
     *,
     key: jax.Array | None = None,
     augmentation: Augmentation = NO_AUGMENTATION,
@@ -139,18 +128,15 @@ class Feed:
   ) -> Iterator[Batch]:
     """Batches for `rows`, each view drawn with `fold_in(key, position)`.
 
-    Args:
-      rows: see `training_rows`, `balanced_rows` and `ordered_rows`.
-      key: of the augmentation; needed where `augmentation` does something.
-      augmentation: see `Augmentation`.
-      turn: see `augment.symmetry`.
-      extra: more entries of the batches by name, [N,...], or other ones than
-        those that the feed was made with.
+    The key is needed where `augmentation` does something; for `turn` see
+    `augment.symmetry`. `extra` has more entries of the batches by name,
+    [N,...], or other ones than those that the feed was made with.
     """
     columns = {**self._columns, **(extra or {})}
     key = jax.random.key(0) if key is None else key
-    gathered = bounded_map(self._gather, rows, window=2)  # one step ahead
-    for position, (image, index, valid) in enumerate(gathered):
+    indices = (index for index, _ in rows)
+    images = bounded_map(self._gather, indices, window=2)  # one step ahead
+    for position, (image, (index, valid)) in enumerate(zip(images, rows)):
       yield {
         "image": self._view(
           image,
@@ -168,15 +154,11 @@ class Feed:
         ),
       }
 
-  def _gather(
-    self, rows: BatchRows
-  ) -> tuple[jax.Array, np.ndarray, np.ndarray]:
-    index, valid = rows
+  def _gather(self, index: np.ndarray) -> jax.Array:
     if self.on_device:
       where = sharding.shard_batch(self.mesh, index)
-      return self._gather_on_device(self._image, where), index, valid
-    image = sharding.shard_batch(self.mesh, self._image[index])
-    return image, index, valid
+      return self._gather_on_device(self._image, where)
+    return sharding.shard_batch(self.mesh, self._image[index])
 
 
 @lru_cache(maxsize=8)  # the next feed compiles nothing

@@ -110,7 +110,8 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       self.info.metadata["left_out"] = dict(galaxies.left_out)
       self.info.metadata["notes"] = list(galaxies.notes)
       self._parts = self._open_parts(galaxies)
-      todo = self._parts.todo()
+      rows = itertools.chain.from_iterable(self._parts.missing.values())
+      todo = np.fromiter(rows, np.int64)
       stream = progress(
         _examples(galaxies, todo), len(todo), f"writing {self.info.full_name}"
       )
@@ -148,10 +149,10 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     for stale in set(beside.glob(f"{prefix}*")) - {folder}:
       shutil.rmtree(stale)
     folder.mkdir(exist_ok=True)
-    done = {name for name in shards if (folder / name).exists()}
-    if done:
-      say(f"{folder}: {len(done)} of {len(shards)} shards are there")
-    return _Parts(folder, shards, frozenset(shards.keys() - done))
+    missing = {k: x for k, x in shards.items() if not (folder / k).exists()}
+    if done := len(shards) - len(missing):
+      say(f"{folder}: {done} of {len(shards)} shards are there")
+    return _Parts(folder, shards, missing)
 
 
 def manual_dir(dl_manager: tfds.download.DownloadManager) -> Path:
@@ -184,13 +185,9 @@ class _Parts(NamedTuple):
 
   folder: Path  # its name tells what the shards are made from
   shards: dict[str, range]  # file name: rows
-  # Fixed at the start: another process may build the same data set.
-  missing: frozenset[str]  # names of the shards that this build writes
-
-  def todo(self) -> np.ndarray:
-    """Rows of the missing shards, i64[n]."""
-    rows = (self.shards[name] for name in self.shards if name in self.missing)
-    return np.fromiter(itertools.chain.from_iterable(rows), np.int64)
+  # Those that this build writes. Fixed at the start: another process may build
+  # the same data set.
+  missing: dict[str, range]
 
 
 class _PartsWriter(tfds.core.ExampleWriter):

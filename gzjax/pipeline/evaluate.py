@@ -1,8 +1,8 @@
 """evaluate: every network on every galaxy -> predictions and scoreboard."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -47,25 +47,26 @@ def run(experiment: Experiment) -> None:
     write_table(folder / f"{name}.parquet", table)
   write_scoreboard(experiment.results, rows)
   methods = {x.name: said[x.name] for x in networks if x.role != "baseline"}
-  if target.expects_fractions:
-    _write_vote_tables(experiment, methods)
-  if target.learns == "votes":
-    _write_question_tables(experiment, said)
-  if config.uncertain_below > 0:
-    _write_uncertain(experiment, methods)
-  _write_descriptions(experiment, said["original"])
+  for study in STUDIES:
+    if study.applies(experiment):
+      study.write(experiment, Said(said, methods))
 
 
-def _write_vote_tables(
-  experiment: Experiment, said: Mapping[str, Prediction]
-) -> None:
+class Said(NamedTuple):
+  """What networks say of the galaxies, by their names."""
+
+  of_all: Mapping[str, Prediction]
+  of_methods: Mapping[str, Prediction]  # without baselines
+
+
+def _write_vote_tables(experiment: Experiment, said: Said) -> None:
   """Writes evaluate/votes/<table>.csv: how near the votes of volunteers."""
   size, problem = experiment.config.data.size, experiment.problem
   # As much of the sky as the challenge's square of its files of 424 pixels.
   centre = baselines.CENTRE * size / (experiment.crop or 424)
   tables = vote_tables.vote_tables(
     experiment.votes,
-    {name: found.votes for name, found in said.items()},
+    {name: found.votes for name, found in said.of_methods.items()},
     baselines.central_colour(experiment.dataset.image, max(round(centre), 1)),
     train=problem.sets.train,
     test=problem.sets.test,
@@ -74,13 +75,11 @@ def _write_vote_tables(
   _write_tables(experiment, "votes", tables)
 
 
-def _write_question_tables(
-  experiment: Experiment, said: Mapping[str, Prediction]
-) -> None:
+def _write_question_tables(experiment: Experiment, said: Said) -> None:
   """Writes evaluate/labels/<table>.csv: questions and their labels."""
   sets = experiment.problem.sets
   tables = vote_tables.question_tables(
-    experiment.votes, said, validation=sets.validation, test=sets.test
+    experiment.votes, said.of_all, validation=sets.validation, test=sets.test
   )
   _write_tables(experiment, "labels", tables)
 
@@ -93,17 +92,18 @@ def _write_tables(
     write_table(folder / f"{name}.csv", table)
 
 
-def _write_uncertain(experiment: Experiment, names: Collection[str]) -> None:
+def _write_uncertain(experiment: Experiment, said: Said) -> None:
   """Writes evaluate/uncertain.json, of all galaxies of the validation set."""
   config = experiment.config
   found = experiment.of_splits(("validation",), config.labels.min_votes)
   if found is None:
     return
   data, _ = found
-  answers = experiment.ask(data.image, *map(experiment.network, names))
+  networks = map(experiment.network, said.of_methods)
+  answers = experiment.ask(data.image, *networks)
   probabilities = {
     name: answer.probabilities
-    for name, answer in zip(names, answers, strict=True)
+    for name, answer in zip(said.of_methods, answers, strict=True)
   }
   label = labels_and_flips.find_labels(config, data).label
   below = config.evaluate.uncertain_below
@@ -116,7 +116,7 @@ def _write_uncertain(experiment: Experiment, names: Collection[str]) -> None:
   )
 
 
-def _write_descriptions(experiment: Experiment, original: Prediction) -> None:
+def _write_descriptions(experiment: Experiment, said: Said) -> None:
   """Writes evaluate/cards.json: random validation galaxies, in words."""
   config, data = experiment.config, experiment.dataset
   members = experiment.sets.validation
@@ -124,7 +124,7 @@ def _write_descriptions(experiment: Experiment, original: Prediction) -> None:
   rows = rng.permutation(members)[: config.report.gallery].tolist()
   lines = descriptions.describe(
     experiment.target,
-    original,
+    said.of_methods["original"],
     rows,
     below=config.evaluate.uncertain_below,
     shares=labels_and_flips.find_labels(config, data).shares,
@@ -140,10 +140,25 @@ def _write_descriptions(experiment: Experiment, original: Prediction) -> None:
   )
 
 
-def write_scoreboard(folder: Path, rows: list[dict[str, Any]]) -> None:
+class Study(NamedTuple):
+  """What the evaluate stage writes besides the scoreboard."""
+
+  applies: Callable[[Experiment], bool]
+  write: Callable[[Experiment, Said], None]
+
+
+STUDIES = (
+  Study(lambda e: e.target.expects_fractions, _write_vote_tables),
+  Study(lambda e: e.target.learns == "votes", _write_question_tables),
+  Study(lambda e: e.config.evaluate.uncertain_below > 0, _write_uncertain),
+  Study(lambda e: True, _write_descriptions),
+)
+
+
+def write_scoreboard(place: Path, rows: list[dict[str, Any]]) -> None:
   """Writes scoreboard.json and scoreboard.csv."""
-  write_json(folder / "scoreboard.json", rows)
-  write_table(folder / "scoreboard.csv", scoreboard.to_frame(rows))
+  write_json(place / "scoreboard.json", rows)
+  write_table(place / "scoreboard.csv", scoreboard.to_frame(rows))
 
 
 def show(

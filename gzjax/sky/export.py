@@ -31,7 +31,7 @@ from gzjax.threads import bounded_map
 
 IMAGES = "images_training_rev1"
 SOLUTIONS = "training_solutions_rev1"
-_FIRST_ID, _LAST_ID = 100_000, 999_999
+_FIRST_ID, _MOST_IDS = 100_000, 900_000  # all numbers of six digits
 # About 13 kB a picture, as the challenge's.
 _JPEG = {"quality": 80, "subsampling": "4:2:0"}
 
@@ -52,17 +52,10 @@ def export_kaggle(
   `training_solutions_rev1.csv` (cumulative fractions of simulated votes, with
   the challenge's quirk that "Is there anything odd?" sums to 1) and
   `truth.parquet` (class, parameters of the scene, votes and shares). The folder
-  gets its name when all of it is written.
-
-  Args:
-    folder: to be made.
-    galaxies: how many.
-    seed: names the sky.
-    class_fractions: shares of `scene.CLASSES`.
-    size: edge of the pictures in pixels.
-    rendered: edge at which they are rendered before they are enlarged.
-    zipped: whether to write the challenge's two zip files in place of the
-      images and the table.
+  gets its name when all of it is written. `class_fractions` are the shares of
+  `scene.CLASSES`. Pictures are rendered with an edge of `rendered` pixels and
+  enlarged to `size`; `zipped` writes the challenge's two zip files in place of
+  the images and the table.
 
   Raises:
     UserError: if the folder exists or cannot be written, or there are more
@@ -93,9 +86,8 @@ def export_kaggle(
 
 def galaxy_ids(seed: int, count: int) -> np.ndarray:
   """Six-digit ids in increasing order, i64[count], all different."""
-  ids = np.arange(_FIRST_ID, _LAST_ID + 1)
-  chosen = np.random.default_rng(seed).choice(ids, count, replace=False)
-  return np.sort(chosen)
+  rng = np.random.default_rng(seed)
+  return _FIRST_ID + np.sort(rng.choice(_MOST_IDS, count, replace=False))
 
 
 def kaggle_fractions(counts: np.ndarray) -> np.ndarray:
@@ -115,15 +107,16 @@ def _check(folder, galaxies, shares, size, rendered):
     raise UserError(
       f"{folder} exists: choose another --folder, or delete it first."
     )
-  most = _LAST_ID - _FIRST_ID + 1
-  if not 1 <= galaxies <= most:
+  if not 1 <= galaxies <= _MOST_IDS:
     raise UserError(
-      f"--galaxies={galaxies} is not possible: ask for 1 to {most} galaxies."
+      f"--galaxies={galaxies} is not possible: ask for 1 to {_MOST_IDS} "
+      "galaxies."
     )
-  if len(shares) != len(CLASSES) or min(shares) < 0 or sum(shares) <= 0:
+  # Of words that are no numbers, which became NaN, nothing is true.
+  if len(shares) != len(CLASSES) or not (min(shares) >= 0 and sum(shares) > 0):
     raise UserError(
-      f"--class_fractions needs a share for each of {', '.join(CLASSES)}: "
-      "try --class_fractions=0.43,0.56,0.01."
+      "--class_fractions needs a number, the share, for each of "
+      f"{', '.join(CLASSES)}: try --class_fractions=0.43,0.56,0.01."
     )
   if min(size, rendered) < 8:
     raise UserError(
@@ -196,44 +189,23 @@ def _define_flags():
   flags.DEFINE_bool("zipped", False, "Write the challenge's zip files.")
 
 
-def _parse(arguments):
-  try:
-    return flags.FLAGS(arguments)
-  except flags.Error as error:
-    _exit(error)
-
-
 def _run(_):
   values = flags.FLAGS
-  try:
-    export_kaggle(
-      values.folder,
-      galaxies=values.galaxies,
-      seed=values.seed,
-      class_fractions=_numbers(values.class_fractions),
-      size=values.size,
-      rendered=values.rendered,
-      zipped=values.zipped,
-    )
-  except UserError as error:
-    _exit(error)
-
-
-def _numbers(texts):
-  try:
-    return [float(text) for text in texts]
-  except ValueError as error:
-    raise UserError(
-      f"--class_fractions={','.join(texts)} are not numbers: try "
-      "--class_fractions=0.43,0.56,0.01."
-    ) from error
-
-
-def _exit(error):
-  print(f"error: {error}", file=sys.stderr)
-  sys.exit(2)
+  export_kaggle(
+    values.folder,
+    galaxies=values.galaxies,
+    seed=values.seed,
+    class_fractions=pd.to_numeric(values.class_fractions, errors="coerce"),
+    size=values.size,
+    rendered=values.rendered,
+    zipped=values.zipped,
+  )
 
 
 if __name__ == "__main__":
   _define_flags()
-  app.run(_run, flags_parser=_parse)
+  try:
+    app.run(_run, flags_parser=flags.FLAGS)
+  except (flags.Error, UserError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)

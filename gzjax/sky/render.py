@@ -81,15 +81,10 @@ def render(
   size: int,
   field: float = 1.0,
 ) -> jax.Array:
-  """One picture, u8[size,size,3].
+  """One picture, u8[size,size,3], with the noise of `key`.
 
-  Args:
-    key: of the noise.
-    scene: what to show.
-    details: from `sample_details`.
-    size: edge in pixels.
-    field: edge in units of the usual one, up to 2; the cut-outs of the Kaggle
-      challenge have 2, their middles 1.
+  Its edge is `field` times the usual one, at most 2: the cut-outs of the Kaggle
+  challenge have 2, their middles 1.
   """
   view = details.view
   pixel = field * view.edge / size
@@ -107,12 +102,8 @@ def render_batch(
 ) -> jax.Array:
   """Pictures i of a sky: u8[B,size,size,3], a function of (seed, i, label).
 
-  Args:
-    seed: names the sky.
-    index: i32[B], number of each picture in the sky.
-    label: i32[B], indices of `CLASSES`.
-    size: edge in pixels.
-    field: see `render`.
+  The numbers in the sky and the labels, indices of `CLASSES`, are i32[B]; for
+  `field` see `render`.
   """
   # Programs of their own: in one, XLA would compute the parameters for each
   # pixel.
@@ -132,11 +123,9 @@ def pictures(
 
 @jax.jit
 def _sample_details(seed, index, scenes):
-  def one(i, scene):
-    details_key, noise_key = jax.random.split(sky.galaxy_keys(seed, i)[1])
-    return noise_key, sample_details(details_key, scene)
-
-  return jax.vmap(one)(index, scenes)
+  keys = sky.galaxy_keys(seed, index)[1]
+  details_keys, noise_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
+  return noise_keys, jax.vmap(sample_details)(details_keys, scenes)
 
 
 @partial(jax.jit, static_argnames=("size", "field"))

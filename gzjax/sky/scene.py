@@ -1,6 +1,7 @@
 """What there is on the synthetic sky: galaxies, their light and their place."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -82,7 +83,7 @@ def sample_labels(
   return np.random.default_rng(seed).permutation(label)
 
 
-def sample_scene(key: jax.Array, label: jax.Array) -> Scene:
+def sample_scene(key: jax.Array, label: ArrayLike) -> Scene:
   """Draws a scene of class `label` (i32[], an index of `CLASSES`)."""
   draw = Draws(key, 48)
   featured = (label == _FEATURED) | ((label == _ARTIFACT) & draw.bernoulli(0.3))
@@ -150,11 +151,7 @@ def observe(scene: Scene) -> View:
 @jax.jit
 def sample_scenes(seed: int, index: ArrayLike, label: ArrayLike) -> Scene:
   """What the pictures of `render_batch` show, fields f32[B]."""
-
-  def one(i, k):
-    return sample_scene(galaxy_keys(seed, i)[0], k)
-
-  return jax.vmap(one)(index, label)
+  return jax.vmap(sample_scene)(galaxy_keys(seed, index)[0], label)
 
 
 def chunks(
@@ -174,8 +171,9 @@ def chunks(
     )
 
 
+@partial(jax.vmap, in_axes=(None, 0), out_axes=1)
 def galaxy_keys(seed: ArrayLike, index: ArrayLike) -> jax.Array:
-  """Keys of the scene, the picture and the votes of galaxy `index`, [3]."""
+  """Keys of the scenes, the pictures and the votes of B galaxies, [3,B]."""
   return jax.random.split(jax.random.fold_in(jax.random.key(seed), index), 3)
 
 

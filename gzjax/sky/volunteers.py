@@ -61,11 +61,6 @@ class Campaign(NamedTuple):
   # Of (scene, sight, axis ratio as seen): conditional shares by question.
   answers: Callable[[Scene, Sight, jax.Array], dict[str, jax.Array]]
 
-  @property
-  def most(self) -> int:
-    """The largest number of volunteers."""
-    return max(crowd.most for crowd in self.crowds)
-
 
 def clear_sight() -> Sight:
   """A scene seen from close by with a perfect telescope."""
@@ -132,15 +127,10 @@ def count_votes(
 
   Each volunteer has an answer to every question, and gives those to the
   questions that the others lead to. So the number of those who are asked is
-  the number of votes for the parent answers, exactly.
-
-  Args:
-    key: of the draw.
-    concentration: f32[A], as `tree.answers`.
-    volunteers: i32[], at most as many as the campaign's largest crowd.
-    tree: one of those in `CAMPAIGNS`.
+  the number of votes for the parent answers, exactly. The concentration is
+  f32[A], the number of volunteers i32[], at most that of the largest crowd.
   """
-  most = CAMPAIGNS[tree.name].most
+  most = max(crowd.most for crowd in CAMPAIGNS[tree.name].crowds)
   share_key, answer_key = jax.random.split(key)
   # Normalised gammas are a Dirichlet draw, and the largest of the logarithms
   # with Gumbel noise is a draw from the categorical law.
@@ -173,10 +163,8 @@ def vote_all(
 
 @partial(jax.jit, static_argnames="tree")
 def _vote_all(seed, index, scenes, tree):
-  def one(i, scene):
-    return vote(galaxy_keys(seed, i)[2], scene, tree)
-
-  return jax.vmap(one)(index, scenes)
+  one = partial(vote, tree=tree)
+  return jax.vmap(one)(galaxy_keys(seed, index)[2], scenes)
 
 
 def _crowd_size(key, crowds):

@@ -36,12 +36,8 @@ def read_votes(
 ) -> dict[str, np.ndarray]:
   """Reads a table of N galaxies, see `tables.read_table`.
 
-  Args:
-    file: the open file.
-    name: of the file.
-    text: columns of text.
-    counts: A columns of votes; an empty cell is no votes.
-    debiased: A columns of debiased fractions; an empty cell or none is NaN.
+  An empty cell of the A columns of counts is no votes; one of the A columns of
+  debiased fractions, or a column of these that is not there, is NaN.
 
   Returns:
     The text; `counts` and `debiased`, f32[N,A]; `ra` and `dec`, f64[N] degrees.
@@ -66,12 +62,9 @@ def galaxies(
 ) -> Galaxies:
   """The rows of a table that stay, with their images.
 
-  Args:
-    images: of the download.
-    stems: str[N], which image each row has.
-    columns: N values of every feature but the image; `id_str` is one of them.
-    reasons: for each a mask bool[N] of the rows to leave out; the first that
-      holds counts. All rows that stay have an image.
+  The stems str[N] say which image each row has, the columns all but the image.
+  Each reason has a mask bool[N] of the rows to leave out; the first that holds
+  counts. All rows that stay have an image.
   """
   stay = np.ones(len(stems), bool)
   left_out = {}

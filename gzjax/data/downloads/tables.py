@@ -4,7 +4,7 @@ Identifiers stay text, since those of 18 digits do not survive as floats.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 import zipfile
 import zlib
 
@@ -37,15 +37,11 @@ def read_table(
 ) -> dict[str, np.ndarray]:
   """Reads columns of a CSV or parquet file, in any spelling of their names.
 
-  Args:
-    file: the open file.
-    name: of the file, for messages; `.parquet` at the end tells its kind.
-    text: columns that are kept as text, without spaces around them.
-    numbers: what to call which columns of numbers.
+  The ending of the file's name tells its kind.
 
   Returns:
-    For each of `text` str[N] (NumPy objects), for each of `numbers` an array
-    [N,k] of its dtype.
+    For each column of `text` str[N] (NumPy objects) without spaces around it,
+    for each group of `numbers` an array [N,k] of its dtype.
 
   Raises:
     UserError: naming the file, the column or the row, and the mend.
@@ -55,11 +51,15 @@ def read_table(
   row = 1
   try:
     for chunk in _chunks(file, name, wanted):
-      _check_columns(name, chunk, text, numbers)
+      here = dict(zip(wanted, find_columns(wanted, list(chunk.columns))))
+      _check_columns(name, here, text, numbers)
       for column in text:
-        found[column].append(_text(name, row, chunk, column))
+        found[column].append(_text(name, row, chunk[here[column]]))
+      absent = pd.Series(np.nan, chunk.index)
       for key, group in numbers.items():
-        found[key].append(_numbers(name, row, chunk, group))
+        cells = (chunk.get(here[column], absent) for column in group.columns)
+        parts = [_numbers(name, row, column, group) for column in cells]
+        found[key].append(np.stack(parts, axis=1))
       row += len(chunk)
   except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as e:
     raise UserError(
@@ -108,11 +108,10 @@ def _chunks(
     yield from reader
 
 
-def _check_columns(name, chunk, text, numbers):
+def _check_columns(name, here, text, numbers):
   groups = [group for group in numbers.values() if not group.optional]
   required = [*text, *(c for group in groups for c in group.columns)]
-  found = find_columns(required, list(chunk.columns))
-  missing = [column for column, here in zip(required, found) if here is None]
+  missing = [column for column in required if here[column] is None]
   if missing:
     raise UserError(
       f"{name} has no column {missing[0]!r} ({len(missing)} of "
@@ -121,35 +120,23 @@ def _check_columns(name, chunk, text, numbers):
     )
 
 
-def _text(name, row, chunk, column):
-  (here,) = find_columns([column], list(chunk.columns))
-  values = chunk[here]
-  if pd.api.types.is_float_dtype(values):
+def _text(name, row, cells: pd.Series) -> np.ndarray:
+  if pd.api.types.is_float_dtype(cells):
     raise UserError(
-      f"{name}: column {here!r} holds floats, which lose digits of ids: use "
-      "the file as it was downloaded."
+      f"{name}: column {cells.name!r} holds floats, which lose digits of ids: "
+      "use the file as it was downloaded."
     )
-  values = values.astype(str).str.strip()
-  empty = np.flatnonzero(chunk[here].isna() | (values == ""))
+  values = cells.astype(str).str.strip()
+  empty = np.flatnonzero(cells.isna() | (values == ""))
   if len(empty):
     raise UserError(
-      f"{name}, row {row + empty[0]}: column {here!r} is empty: use the file "
-      "as it was downloaded."
+      f"{name}, row {row + empty[0]}: column {cells.name!r} is empty: use the "
+      "file as it was downloaded."
     )
   return values.to_numpy(object)
 
 
-def _numbers(name, row, chunk, group):
-  found = find_columns(group.columns, list(chunk.columns))
-  values = np.empty((len(chunk), len(found)), group.dtype)
-  for k, here in enumerate(found):
-    values[:, k] = (
-      group.empty if here is None else _column(name, row, chunk[here], group)
-    )
-  return values
-
-
-def _column(name, row, cells: pd.Series, group: Numbers) -> Any:
+def _numbers(name, row, cells: pd.Series, group: Numbers) -> np.ndarray:
   values = pd.to_numeric(cells, errors="coerce").to_numpy(np.float64).copy()
   odd = np.flatnonzero(~(np.isfinite(values) & (values >= group.least)))
   words = cells.iloc[odd].astype(str).str.strip().str.lower()
@@ -163,4 +150,4 @@ def _column(name, row, cells: pd.Series, group: Numbers) -> Any:
       "file as it was downloaded."
     )
   values[odd] = group.empty
-  return values
+  return values.astype(group.dtype)

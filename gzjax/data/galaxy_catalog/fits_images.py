@@ -101,13 +101,8 @@ def asinh_rgb(flux: np.ndarray, stretch: Stretch) -> np.ndarray:
   the planes over the sky, in units of its `white` percentile, a plane x becomes
   x asinh(Q I) / (I asinh(Q)); a pixel with a plane above 1 is divided by it.
 
-  Args:
-    flux: f[P,H,W] of one plane or three (red, green, blue), in any unit; pixels
-      that are not finite become sky.
-    stretch: see `Stretch`.
-
-  Returns:
-    u8[H,W,3].
+  f[P,H,W] of one plane or three (red, green, blue), in any unit -> u8[H,W,3];
+  pixels that are not finite become sky.
   """
   finite = np.isfinite(flux)
   sky = np.nanmedian(np.where(finite, flux, np.nan), axis=(1, 2), keepdims=True)

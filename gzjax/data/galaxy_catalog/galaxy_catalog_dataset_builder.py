@@ -39,12 +39,12 @@ class Builder(GalaxyBuilder):
     del dl_manager, files
     catalog = self.builder_config.catalog
     frame = catalog.frame
-    crop = frame["crop"] if "crop" in frame else np.zeros(len(frame), int)
 
     def read(i):
       row = frame.iloc[i]
+      crop = int(row.get("crop", 0))
       return images.read_image(
-        i + 1, row["id_str"], row["file"], int(crop[i]), catalog.stretch
+        i + 1, row["id_str"], row["file"], crop, catalog.stretch
       )
 
     return Galaxies(

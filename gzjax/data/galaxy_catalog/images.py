@@ -22,18 +22,12 @@ def read_image(
   """The encoded image of a row, decodable by anything as RGB.
 
   RGB files that are not cut pass through byte for byte; grey, palette and
-  16-bit ones, FITS images and cuts become PNG.
-
-  Args:
-    row: its number, for the error message.
-    id_str: its id, likewise.
-    file: an image that Pillow knows, or FITS.
-    crop: edge of the central square that is kept, in pixels of the file,
-      clipped to the image; 0 keeps the whole image.
-    stretch: of FITS images.
+  16-bit ones, FITS images and cuts become PNG. `crop` is the edge of the
+  central square that is kept, in pixels of the file, clipped to the image; 0
+  keeps the whole image.
 
   Raises:
-    UserError: if the file is not a whole image.
+    UserError: naming the row and its id, if the file is not a whole image.
   """
   path = Path(file)
   with _named(row, id_str, file):

@@ -1,6 +1,7 @@
 """Any table to a frame, and rows that can be named in a message."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,12 +52,10 @@ def _reader(path):
     return _read_fits
   if path.name.lower().endswith(_VOTABLE):
     return _read_votable
-  return pd.read_parquet if path.suffix.lower() == ".parquet" else _read_csv
-
-
-def _read_csv(path):
+  if path.suffix.lower() == ".parquet":
+    return pd.read_parquet
   # Everything as text: ids of 18 digits must never become floats.
-  return pd.read_csv(path, dtype=str, keep_default_na=False)
+  return partial(pd.read_csv, dtype=str, keep_default_na=False)
 
 
 def _read_fits(path):
@@ -93,10 +92,6 @@ class TableRows(NamedTuple):
   table: pd.DataFrame
   ids: pd.Series  # str
 
-  def where(self, i: int) -> str:
-    """Names a row, counted from 0."""
-    return f"{self.path}, row {i + 1} (id {self.ids.iloc[i]})"
-
   def cell(self, name: str, i: int) -> str:
     """The content of a cell for a message."""
     if self.empty(name)[i]:
@@ -116,7 +111,8 @@ class TableRows(NamedTuple):
     if bad.any():
       i = int(bad.argmax())
       raise UserError(
-        f"{self.where(i)}: {what(i)} ({bad.sum()} such rows): {mend}."
+        f"{self.path}, row {i + 1} (id {self.ids.iloc[i]}): {what(i)} "
+        f"({bad.sum()} such rows): {mend}."
       )
 
   def refuse_empty(self, name: str) -> None:

@@ -108,13 +108,7 @@ def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
   """
   ways = [tree.answers]
   for campaign in _CAMPAIGNS[tree.name]:
-    ways.append(
-      tuple(
-        f"{question.name}-{campaign}_{answer}"
-        for question in tree.questions
-        for answer in question.answers
-      )
-    )
+    ways.append(tuple(x.replace("_", f"-{campaign}_") for x in tree.answers))
   if tree.stems:
     ways += [tree.stems, tree.kaggle_columns()]
   return [tuple(name + ending for name in way) for way in ways]
@@ -127,13 +121,11 @@ def _find(rows, tree, endings):
   """
   for ending in endings:
     ways = spellings(tree, ending)
-    found = [trees.find_columns(way, rows.table.columns) for way in ways]
-    best = max(
-      range(len(ways)), key=lambda k: len(ways[k]) - found[k].count(None)
-    )
-    if any(found[best]):
-      _check_questions(rows, tree, ways[best], found[best])
-      return found[best]
+    columns = [trees.find_columns(way, rows.table.columns) for way in ways]
+    way, found = min(zip(ways, columns), key=lambda x: x[1].count(None))
+    if any(found):
+      _check_questions(rows, tree, way, found)
+      return found
   return [None] * len(tree.answers)
 
 

@@ -29,11 +29,8 @@ def read_release(
 ) -> Galaxies:
   """Reads and checks the files, and joins them by the SDSS identifier.
 
-  Args:
-    folder: has the files as they were downloaded.
-    files: opens them.
-    samples: which of original, extra and stripe82 to take.
-    md5: file name -> checksum of the files to verify.
+  The folder has them as they were downloaded. Of the samples original, extra
+  and stripe82 some are taken; `md5` has the checksums of files to verify.
 
   Returns:
     `id_str` (DR7 object id), `counts` f32[37], `debiased` f32[37] (NaN where

@@ -72,14 +72,14 @@ def _read_table(path, files):
 
 def _broken(path, ids, fractions):
   """Which rows do not obey the sums of the tree, bool[N]."""
-  broken = np.abs(violation(GZ2_KAGGLE, fractions)).max(axis=1) > _TOLERANCE
+  off = np.abs(violation(GZ2_KAGGLE, fractions))
+  broken = off.max(axis=1) > _TOLERANCE
   if not broken.any():
     return broken
   i = int(broken.argmax())
-  question = int(np.abs(violation(GZ2_KAGGLE, fractions[i])).argmax())
   what = (
     f"{path}, row {i + 1} (id {ids[i]}): the answers of question "
-    f"{question + 1} do not sum to what the decision tree wants "
+    f"{off[i].argmax() + 1} do not sum to what the decision tree wants "
     f"({broken.sum()} such rows)"
   )
   if broken.mean() > _MOST_BROKEN:
