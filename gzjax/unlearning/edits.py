@@ -50,7 +50,7 @@ def dampen_by_percentile(
 def _dampen(
   threshold_of: Callable[[PyTree, PyTree], Any], strength: float
 ) -> Transformation:
-  def edit(updates, params, *, forget_fisher, train_fisher, **_):
+  def edit(updates, *, params, forget_fisher, train_fisher, **_):
     threshold = threshold_of(forget_fisher, train_fisher)
 
     def shrunk(u, p, forget, train):
@@ -141,7 +141,7 @@ def inject_noise(
     scale: such as `fisher_noise_scale` and `published_noise_scale`.
   """
 
-  def edit(count, updates, params, *, retain_fisher, **_):
+  def edit(updates, *, count, params, retain_fisher, **_):
     noise = optax.tree.random_like(jax.random.fold_in(key, count), params)
     return jax.tree.map(
       lambda u, s, n: u + (s * n).astype(u.dtype),
