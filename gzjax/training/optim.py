@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -33,10 +34,9 @@ class Rates(NamedTuple):
 
 def cosine(span: Span) -> Rates:
   """A linear warm-up to the peak, then a cosine to 0."""
-  start = 0.0 if span.warmup_steps else span.learning_rate
   return Rates(
     optax.warmup_cosine_decay_schedule(
-      start, span.learning_rate, span.warmup_steps, span.steps
+      0.0, span.learning_rate, span.warmup_steps, span.steps
     )
   )
 
@@ -96,8 +96,6 @@ def _decayed(make):
   def build(
     schedule: optax.Schedule, *, weight_decay: float = 1e-4
   ) -> optax.GradientTransformation:
-    if not weight_decay:
-      return make(schedule)
     return optax.chain(
       optax.add_decayed_weights(weight_decay, _matrices), make(schedule)
     )
@@ -132,15 +130,9 @@ def learning_rate(
   schedule: optax.Schedule, opt_state: optax.OptState, step: int
 ) -> float:
   """The rate of a step (from 0), lowered as plateaus did up to `opt_state`."""
-
-  def is_plateau(node):
-    return isinstance(node, optax.contrib.ReduceLROnPlateauState)
-
-  rate = float(jnp.asarray(schedule(step)))
-  for node in jax.tree.leaves(opt_state, is_leaf=is_plateau):
-    if is_plateau(node):
-      rate *= float(node.scale)
-  return rate
+  plateaus = optax.tree.get_all_with_path(opt_state, "ReduceLROnPlateauState")
+  scales = [float(plateau.scale) for _, plateau in plateaus]
+  return math.prod(scales, start=float(jnp.asarray(schedule(step))))
 
 
 def freeze_backbone(
