@@ -124,11 +124,12 @@ def train(
 
 def _check_settings(recipe: Recipe) -> None:
   """Raises SettingError for a setting that would do nothing."""
-  known: set[str] = set()
-  for table in (
-    optim.OPTIMIZERS, optim.SCHEDULES, losses.LOSSES, losses.CLASS_WEIGHTS
-  ):  # fmt: skip
-    known |= table.all_settings().keys()
+  known = {
+    **optim.OPTIMIZERS.all_settings(),
+    **optim.SCHEDULES.all_settings(),
+    **losses.LOSSES.all_settings(),
+    **losses.CLASS_WEIGHTS.all_settings(),
+  }
   for name in recipe.settings:
     if name not in known:
       raise SettingError(

@@ -46,15 +46,10 @@ def make_train_step(
 
   Its outputs: `loss` f32[], `logits` f32[B,K] before the update, `id` i32[B].
   The batch may be split over devices: loss, gradients and BatchNorm statistics
-  are those of the whole batch.
-
-  Args:
-    apply_fn: the network.
-    objective: the loss of each example.
-    tx: it gets the loss as the extra argument `value`, too.
-    summary: mean of the objective -> loss, such as a square root.
-    key: of the network's own randomness (dropout), folded with the step; None:
-      there is none.
+  are those of the whole batch. The loss is the `summary`, such as a square
+  root, of the mean objective; `tx` gets it as the extra argument `value`. The
+  key is of the network's own randomness (dropout), folded with the step; None:
+  there is none.
   """
   tx = optax.with_extra_args_support(tx)
 
