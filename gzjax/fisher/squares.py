@@ -197,15 +197,9 @@ def conv_rule(
 def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):
   """sum_n (rows(x)_n^T delta_n)^2 in chunks that fit the memory budget.
 
-  Args:
-    x: f[N,...].
-    delta: f[N,P,C].
-    rows: x[n] -> f[n,P,K].
-    groups: of columns; a group of rows goes with the group of delta's columns.
-    group_inputs: columns of rows, for one pixel, in a group.
-
-  Returns:
-    f32[K,C], or of grouped convolutions f32[pixels,group_inputs,C].
+  x f[N,...], delta f[N,P,C] and rows, x[n] -> f[n,P,K], give f32[K,C]. With
+  groups, of columns, a group of rows goes with that of delta's columns and has
+  `group_inputs` columns for one pixel: f32[pixels,group_inputs,C].
   """
   count, positions, channels = delta.shape
   width = jax.eval_shape(rows, x[:1]).shape[-1]

@@ -49,13 +49,9 @@ def square_grad(
 ) -> Callable[[PyTree, PyTree], PyTree]:
   """(params, examples) -> sum over examples of the squared gradient of a loss.
 
-  Args:
-    loss: (params, example) -> f32[], pure.
-    estimator: "exact", see `square_kernels`; "vmap" takes any loss and holds
-      the gradients of all examples.
-
-  Returns:
-    (params, examples with a leading axis) -> f32 like params.
+  The loss is (params, example) -> f32[], pure; examples have a leading axis,
+  and the sum is f32 like params. "exact": see `square_kernels`; "vmap" takes
+  any loss and holds the gradients of all examples.
   """
 
   def of_one(network, params, example):

@@ -8,6 +8,7 @@ one matrix product) nor for depthwise ones; GPUs and TPUs want the native form.
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
+import math
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -98,20 +99,14 @@ def dense(
   features: jax.Array, channels: int, *, dtype: Any = None, name: str
 ) -> jax.Array:
   """f[B,C] -> f[B,channels] with torch's initial values; the layer `name`."""
+  bound = features.shape[-1] ** -0.5
   return nn.Dense(
     channels,
     dtype=dtype,
     kernel_init=_uniform_fan_in,
-    bias_init=_uniform_bias(features.shape[-1]),
+    bias_init=partial(jax.random.uniform, minval=-bound, maxval=bound),
     name=name,
   )(features)
-
-
-def _uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
-  bound = fan_in**-0.5
-  return lambda key, shape, dtype=jnp.float32: jax.random.uniform(
-    key, shape, dtype, -bound, bound
-  )
 
 
 def max_pool(image: jax.Array) -> jax.Array:
@@ -150,9 +145,10 @@ def conv2d(
     for d in kwargs.get(side) or (1,)
   )
   pixels = rhs.shape[:2]
-  height, width = _output_size(lhs, pixels, window_strides, padding)
   if form == "auto":
-    slow = height * width <= CPU_DOT_POSITIONS or pixels == (1, 1) or depthwise
+    size = _output_size(lhs, pixels, window_strides, padding)
+    few = math.prod(size) <= CPU_DOT_POSITIONS
+    slow = few or pixels == (1, 1) or depthwise
     form = "dot" if slow and jax.default_backend() == "cpu" else "native"
   if form == "native" or not plain:
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **kwargs)
@@ -160,12 +156,11 @@ def conv2d(
     views = shifted(lhs, pixels, window_strides, padding)
     weights = jnp.expand_dims(rhs.reshape(-1, groups), (1, 2, 3))
     return reduce(jnp.add, map(jnp.multiply, views, weights))
-  rows = patches(lhs, pixels, window_strides, padding)
-  flat = rows.reshape(-1, rows.shape[-1])
-  out = jnp.dot(
-    flat, rhs.reshape(-1, rhs.shape[-1]), precision=kwargs.get("precision")
+  return jnp.dot(
+    patches(lhs, pixels, window_strides, padding),
+    rhs.reshape(-1, rhs.shape[-1]),
+    precision=kwargs.get("precision"),
   )
-  return out.reshape(lhs.shape[0], height, width, rhs.shape[-1])
 
 
 def _output_size(image, kernel, strides, padding, dilation=(1, 1)):

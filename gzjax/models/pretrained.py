@@ -159,10 +159,8 @@ def from_torchvision(
 ) -> PyTree:
   """Fresh arrays like the variables, from torchvision's names and layout.
 
-  Args:
-    tensors: for each variable one; others are not looked at.
-    variables: {"params": ...}, with "batch_stats" if wanted, arrays or
-      `jax.ShapeDtypeStruct`s.
+  The variables are {"params": ...}, with "batch_stats" if wanted, arrays or
+  `jax.ShapeDtypeStruct`s. Tensors of no variable are not looked at.
   """
   return jax.tree.map(
     lambda name, like: jnp.array(_to_flax(tensors[name]), like.dtype),

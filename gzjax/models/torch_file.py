@@ -8,6 +8,7 @@ pickle gets hold of has an attribute that it could set.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 import io
 import math
 from pathlib import Path
@@ -77,22 +78,13 @@ class _Tensor(NamedTuple):
   stride: Any
 
 
-class _RebuildTensor:
-  """In the place of torch._utils._rebuild_tensor_v2."""
+class _Call(NamedTuple):
+  """A function, which alone would have attributes that a pickle could set."""
 
-  __slots__ = ()
+  function: Callable[..., Any]
 
-  def __call__(self, storage, offset, size, stride, *_):
-    return _Tensor(storage, offset, size, stride)
-
-
-class _RebuildParameter:
-  """In the place of torch._utils._rebuild_parameter."""
-
-  __slots__ = ()
-
-  def __call__(self, tensor, *_):
-    return tensor
+  def __call__(self, *args):
+    return self.function(*args)
 
 
 def _arrays(content: Any) -> dict[str, np.ndarray]:
@@ -128,8 +120,8 @@ def _array(name: str, tensor: _Tensor) -> np.ndarray:
 
 _ALLOWED = {
   "collections.OrderedDict": OrderedDict,
-  "torch._utils._rebuild_tensor_v2": _RebuildTensor(),
-  "torch._utils._rebuild_parameter": _RebuildParameter(),
+  "torch._utils._rebuild_tensor_v2": _Call(lambda *args: _Tensor(*args[:4])),
+  "torch._utils._rebuild_parameter": _Call(lambda tensor, *_: tensor),
 } | {f"torch.{name}": _StorageType(dtype) for name, dtype in _DTYPES.items()}
 
 

@@ -180,11 +180,6 @@ def focal(
   return focused
 
 
-def unweighted(counts: np.ndarray) -> None:
-  """No weights."""
-  del counts
-
-
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
   """N / (K n_k): scikit-learn's `class_weight="balanced"`, f64[K]."""
   return counts.sum() / (len(counts) * counts)
@@ -196,18 +191,14 @@ def effective_weights(counts: np.ndarray, beta: float = 0.9999) -> np.ndarray:
   return weights / weights.mean()
 
 
-def _as_it_is(objective: Objective) -> Objective:
-  return objective
-
-
 # (the target's objective, **settings) -> what is descended
 LOSSES: Table[Callable[..., Objective]] = Table(
-  {"cross_entropy": _as_it_is, "focal": focal}
+  {"cross_entropy": lambda objective: objective, "focal": focal}
 )
-# (galaxies of each class, i[K]) -> their weights, f[K], or None
-CLASS_WEIGHTS: Table[Callable[..., np.ndarray | None]] = Table(
+# (galaxies of each class, i[K]) -> their weights, f[K]
+CLASS_WEIGHTS: Table[Callable[..., np.ndarray]] = Table(
   {
-    "none": unweighted,
+    "none": lambda counts: np.ones(len(counts)),
     "balanced": balanced_weights,
     "effective": effective_weights,
   }

@@ -113,10 +113,9 @@ def fractions(
 ) -> Target:
   """All cumulative vote fractions, by least squares (Dieleman 2015).
 
-  The objective is half the squared distance to `batch["votes"]`, cumulative
-  fractions f32[B,A], which is a Gaussian law of unit variance; its summary is
-  the root mean squared error over answers and examples, the measure of the
-  Kaggle challenge.
+  The objective is half the squared distance to `batch["votes"]`, f32[B,A], a
+  Gaussian law of unit variance; its summary is the root mean squared error over
+  answers and examples, the measure of the Kaggle challenge.
 
   Args:
     tree: the questions; K = A.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -33,10 +34,9 @@ class Rates(NamedTuple):
 
 def cosine(span: Span) -> Rates:
   """A linear warm-up to the peak, then a cosine to 0."""
-  start = 0.0 if span.warmup_steps else span.learning_rate
   return Rates(
     optax.warmup_cosine_decay_schedule(
-      start, span.learning_rate, span.warmup_steps, span.steps
+      0.0, span.learning_rate, span.warmup_steps, span.steps
     )
   )
 
@@ -96,8 +96,6 @@ def _decayed(make):
   def build(
     schedule: optax.Schedule, *, weight_decay: float = 1e-4
   ) -> optax.GradientTransformation:
-    if not weight_decay:
-      return make(schedule)
     return optax.chain(
       optax.add_decayed_weights(weight_decay, _matrices), make(schedule)
     )
@@ -132,15 +130,9 @@ def learning_rate(
   schedule: optax.Schedule, opt_state: optax.OptState, step: int
 ) -> float:
   """The rate of a step (from 0), lowered as plateaus did up to `opt_state`."""
-
-  def is_plateau(node):
-    return isinstance(node, optax.contrib.ReduceLROnPlateauState)
-
-  rate = float(jnp.asarray(schedule(step)))
-  for node in jax.tree.leaves(opt_state, is_leaf=is_plateau):
-    if is_plateau(node):
-      rate *= float(node.scale)
-  return rate
+  plateaus = optax.tree.get_all_with_path(opt_state, "ReduceLROnPlateauState")
+  scales = [float(plateau.scale) for _, plateau in plateaus]
+  return math.prod(scales, start=float(jnp.asarray(schedule(step))))
 
 
 def freeze_backbone(
@@ -154,10 +146,8 @@ def freeze_backbone(
   updates of the backbone would be three to six times too large.) BatchNorm's
   statistics are no updates: those of the backbone move from the start.
 
-  Args:
-    make_optimizer: of the step at which its learning-rate schedule begins, so
-      that both are at the same place in it.
-    steps: updates of the head alone; 0 gives `make_optimizer(0)`.
+  `make_optimizer` takes the step at which its learning-rate schedule begins, so
+  that both are at the same place in it. 0 steps give `make_optimizer(0)`.
   """
   if steps == 0:
     return make_optimizer(0)
@@ -173,12 +163,10 @@ def freeze_backbone(
 def scale_rates(
   inner: optax.GradientTransformation, factors: Mapping[str, float]
 ) -> optax.GradientTransformation:
-  """Multiplies the learning rate of each layer by a factor of its own.
+  """Multiplies all that `inner` does to a layer by a factor of its own.
 
-  Args:
-    inner: an optimizer, with its learning rate and weight decay.
-    factors: for each layer, see `decay_by_depth` and `match_prefixes`; 0
-      freezes it. If all are 1, the result is `inner`.
+  See `decay_by_depth` and `match_prefixes`. 0 freezes the layer; if all factors
+  are 1, the result is `inner`.
   """
   if all(factor == 1 for factor in factors.values()):
     return inner
@@ -196,12 +184,10 @@ def scale_rates(
 def decay_by_depth(layers: Sequence[str], decay: float) -> dict[str, float]:
   """Layer-wise decay: decay^d, d layers below the last one (Clark et al. 2020).
 
-  Args:
-    layers: from the input to the output, see `models.depth_order`.
-    decay: above 0, at most 1.
+  The layers go from the input to the output, see `models.depth_order`.
 
   Raises:
-    UserError: for another decay.
+    UserError: for a decay that is not above 0 and at most 1.
   """
   if not 0 < decay <= 1:
     raise UserError(
@@ -215,10 +201,8 @@ def match_prefixes(
 ) -> dict[str, float]:
   """Discriminative rates: a factor for all layers whose names begin alike.
 
-  Args:
-    layers: all of them.
-    rates: prefix -> factor, e.g. {"stem": 0.0, "stage1": 0.1}. The longest
-      prefix that fits counts; without one the factor is 1.
+  Of the prefixes, e.g. {"stem": 0.0, "stage1": 0.1}, the longest that fits
+  counts; without one the factor is 1.
 
   Raises:
     UserError: for a prefix of no layer.

@@ -124,11 +124,12 @@ def train(
 
 def _check_settings(recipe: Recipe) -> None:
   """Raises SettingError for a setting that would do nothing."""
-  known: set[str] = set()
-  for table in (
-    optim.OPTIMIZERS, optim.SCHEDULES, losses.LOSSES, losses.CLASS_WEIGHTS
-  ):  # fmt: skip
-    known |= table.all_settings().keys()
+  known = {
+    **optim.OPTIMIZERS.all_settings(),
+    **optim.SCHEDULES.all_settings(),
+    **losses.LOSSES.all_settings(),
+    **losses.CLASS_WEIGHTS.all_settings(),
+  }
   for name in recipe.settings:
     if name not in known:
       raise SettingError(
@@ -259,6 +260,5 @@ def _objective(
   weigh = losses.CLASS_WEIGHTS.with_settings(
     recipe.class_weights, recipe.settings
   )
-  objective = focus(problem.target.objective)
-  weights = weigh(np.bincount(label, minlength=len(problem.target.classes)))
-  return objective if weights is None else losses.weighted(objective, weights)
+  sizes = np.bincount(label, minlength=len(problem.target.classes))
+  return losses.weighted(focus(problem.target.objective), weigh(sizes))

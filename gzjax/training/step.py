@@ -45,15 +45,11 @@ def make_train_step(
 
   Its outputs: `loss` f32[], `logits` f32[B,K] before the update, `id` i32[B].
   The batch may be split over devices: loss, gradients and BatchNorm statistics
-  are those of the whole batch. Its `key`, if it has one, is folded with the
-  step for the network's own randomness (dropout); as an argument it leaves the
-  program the same for all random seeds.
-
-  Args:
-    apply_fn: the network.
-    objective: the loss of each example.
-    tx: it gets the loss as the extra argument `value`, too.
-    summary: mean of the objective -> loss, such as a square root.
+  are those of the whole batch. The loss is the `summary`, such as a square
+  root, of the mean objective; `tx` gets it as the extra argument `value`. The
+  batch's `key`, if it has one, is folded with the step for the network's own
+  randomness (dropout): an argument, so that the program is the same for all
+  random seeds.
   """
   tx = optax.with_extra_args_support(tx)
 

@@ -196,9 +196,7 @@ def forget_fields(problem: Problem) -> dict[str, np.ndarray]:
 def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
   """Computes Fishers of the sets of a problem.
 
-  Args:
-    problem: whose target is taken.
-    spec: kind, estimator and microbatch; the target has the rest.
+  Of the spec, its target has the objective and the likelihood.
   """
   spec = (spec or fisher.Spec())._replace(
     objective=problem.target.objective, likelihood=problem.target.likelihood

@@ -5,7 +5,8 @@ CE, what the network was trained on (cross-entropy; of votes see `targets`), if
 nothing else is said. p are the parameters, p0 those of the original network, F
 is the mean per-example Fisher diagonal. An epoch is one pass over the retain
 set, or over the forget set where a method needs only that. A step with both
-batches costs one retain and one forget batch.
+batches costs one retain and one forget batch. A setting that a method does not
+describe means what it means in the others.
 """
 
 from typing import Any
@@ -57,10 +58,6 @@ def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
   min L_r by Adam. Cost: epochs over the retain set. Fails where the wrong
   labels are well memorised: their gradients are absent, so they fade slowly. A
   rate that is too high wrecks a network on stored BatchNorm statistics.
-
-  Args:
-    task: see `Task`.
-    learning_rate: of Adam, at the start.
   """
   return Method(_adam(learning_rate, task), task.loss)
 
@@ -125,12 +122,6 @@ def neggrad_plus(
   `surgery` takes the part of the ascent out that would raise L_r
   (`transforms.project_conflicts`). Cost: epochs over the retain set, both
   batches. Fails for small w: L_f has no bound, and in the end it wins.
-
-  Args:
-    task: see `Task`.
-    learning_rate: of Adam, at the start.
-    retain_weight: w, from 0 to 1.
-    surgery: whether to project conflicts out of the ascent.
   """
   chain = optax.chain(
     transforms.contrast_gradients(retain_weight), _adam(learning_rate, task)
@@ -160,7 +151,7 @@ def bounded_neggrad(
     learning_rate: of Adam, at the start.
     retain_weight: w, from 0 to 1.
     cap: of the forget loss of an example, nats.
-    surgery: whether to project conflicts out of the ascent.
+    surgery: whether to project conflicts out of the forget gradient.
   """
   method = neggrad_plus(
     task,
@@ -185,12 +176,6 @@ def negative_learning(
   wrong, not which one is right. Cost: epochs over the retain set, both batches.
   Fails mildly: pushed below retraining's forget accuracy, wrong labels that
   another galaxy would deserve become too improbable.
-
-  Args:
-    task: see `Task`.
-    learning_rate: of Adam, at the start.
-    forget_weight: w.
-    surgery: whether to project conflicts out of the forget gradient.
   """
   forget = task.of_class(losses.complement)
   return _descend_both(task, learning_rate, forget_weight, forget, surgery)

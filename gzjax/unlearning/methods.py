@@ -27,35 +27,22 @@ def _no_steps(task: Task) -> Method:
   return Method(optax.with_extra_args_support(optax.identity()))
 
 
-def _constant(
-  problem: Problem, original: Network, *, name: str, store: Store | None = None
-):
+def _constant(problem: Problem, original: Network, *, name: str, store: Store):
   """Says what most volunteers say, whatever the image."""
   del original, store
   return baselines.constant(problem, name)
 
 
-def _original(
-  problem: Problem, original: Network, *, name: str, store: Store | None = None
-):
+def _original(problem: Problem, original: Network, *, name: str, store: Store):
   """What was trained on wrong labels, too."""
   del problem, store
   return original._replace(name=name)
 
 
-def _retrain(
-  problem: Problem, original: Network, *, name: str, store: Store, **how: Any
-):
+def _retrain(problem: Problem, original: Network, **how: Any):
   """Trains from scratch without the forget set: what all are measured by."""
   del original
-  return train(
-    problem,
-    problem.sets.retain,
-    name=name,
-    role="reference",
-    store=store,
-    **how,
-  )
+  return train(problem, problem.sets.retain, role="reference", **how)
 
 
 _STILL = {"learning_rate": 0.0}

@@ -36,12 +36,7 @@ class Plan(NamedTuple):
 
 
 def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
-  """The plan of a method.
-
-  Args:
-    problem: what to forget and to keep.
-    row: of the table.
-    settings: of the method and of its driver; those left out are the row's.
+  """The plan of a method; settings left out, its driver's too, are the row's.
 
   Raises:
     SettingError: if the retain set is smaller than a batch.
@@ -72,9 +67,7 @@ def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
 def check_retain(problem: Problem, argument: str) -> None:
   """Raises SettingError for a retain set smaller than a batch.
 
-  Args:
-    problem: whose sets they are.
-    argument: what the caller calls the size of a batch.
+  `argument` is what the caller calls the size of a batch.
   """
   count = len(problem.sets.retain)
   if count < problem.batch_size:

@@ -21,12 +21,9 @@ def make_unlearn_step(
   does not look at them does not pay for them). Outputs: the mean `retain_loss`
   and `forget_loss`, f32[], where the method has them.
 
-  Args:
-    apply_fn: the network.
-    method: see `Method`.
-    train: False uses and keeps the stored BatchNorm statistics. True uses those
-      of the batch and moves the stored ones, which writes the forget set into
-      them: for presets that repeat publications.
+  Without `train` it uses and keeps the stored BatchNorm statistics. With it, it
+  uses those of the batch and moves the stored ones, which writes the forget set
+  into them: for presets that repeat publications.
   """
 
   def learn(objective, state, batch):

@@ -98,8 +98,6 @@ def register(name: str, row: Row) -> None:
     ValueError: for a name that is taken, or a setting without a default or with
       the name of a field of `Driver`.
   """
-  if name in METHODS:
-    raise ValueError(f"there is a method {name!r} already")
   for setting in inspect.signature(row.build).parameters:
     if setting in Driver._fields:
       raise ValueError(f"{name}: {setting!r} is a setting of the driver")

@@ -21,7 +21,6 @@ those it needs and drops the rest.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +37,7 @@ def contrast_gradients(retain_weight: float) -> Transformation:
   ascent, values near 1 are NegGrad+ (Kurmanji et al. 2023), 1 is finetuning.
   """
 
-  def edit(updates, params, *, forget_grads, **_):
-    del params
+  def edit(updates, *, forget_grads, **_):
     return jax.tree.map(
       lambda r, f: retain_weight * r - (1 - retain_weight) * f,
       updates,
@@ -55,8 +53,7 @@ def add_forget_gradients(weight: float) -> Transformation:
   For forget objectives that are to fall: random labels, -log(1 - p_wrong).
   """
 
-  def edit(updates, params, *, forget_grads, **_):
-    del params
+  def edit(updates, *, forget_grads, **_):
     return jax.tree.map(lambda r, f: r + weight * f, updates, forget_grads)
 
   return stateless(edit)
@@ -83,8 +80,7 @@ def alternate_gradients(ascent_steps: int) -> Transformation:
   is plain descent.
   """
 
-  def edit(count, updates, params, *, forget_grads, **_):
-    del params
+  def edit(updates, *, count, forget_grads, **_):
     ascend = (count < ascent_steps) & (count % 2 == 1)
     return jax.tree.map(
       lambda r, f: jnp.where(ascend, -f, r), updates, forget_grads
@@ -114,11 +110,9 @@ def project_conflicts(
     conflict = overlap > 0 if ascends else overlap < 0
     squared = jnp.maximum(optax.tree.vdot(updates, updates), TINY)
     share = jnp.where(conflict, overlap / squared, 0)
-    forget_grads = jax.tree.map(
-      lambda f, r: f - share * r, forget_grads, updates
-    )
+    mended = optax.tree.add_scale(forget_grads, -share, updates)
     return inner.update(
-      updates, state, params, forget_grads=forget_grads, **extra_args
+      updates, state, params, forget_grads=mended, **extra_args
     )
 
   return transformation(inner.init, update_fn)
@@ -131,7 +125,7 @@ def add_l1_decay(weight: optax.ScalarOrSchedule) -> Transformation:
   one axis (BatchNorm, biases) are left alone.
   """
 
-  def edit(count, updates, params, **_):
+  def edit(updates, *, count, params, **_):
     w = weight(count) if callable(weight) else weight
     return jax.tree.map(
       lambda g, p: g + w * jnp.sign(p) if p.ndim > 1 else g, updates, params
@@ -140,40 +134,29 @@ def add_l1_decay(weight: optax.ScalarOrSchedule) -> Transformation:
   return counting(edit)
 
 
-class MaskBySaliencyState(NamedTuple):
-  """State of `mask_by_saliency`."""
-
-  count: jax.Array  # i32[], steps so far
-  threshold: jax.Array  # f32[], least |saliency| that may move
-
-
 def mask_by_saliency(share: float) -> Transformation:
   """Keeps the gradient only where the forget loss is most salient.
 
   SalUn (Fan et al. 2024): the entries of largest |`saliency`|, the `share` of
-  all parameters together, may move; 0 pins all, 1 frees all. The first step
-  finds the threshold.
+  all parameters together, may move; 0 pins all, 1 frees all. The state is the
+  least |saliency| that may move, f32[]: NaN until the first step finds it.
   """
 
-  def init_fn(params):
+  def update_fn(updates, threshold, params=None, *, saliency, **_):
     del params
-    return MaskBySaliencyState(jnp.zeros((), jnp.int32), jnp.zeros(()))
 
-  def update_fn(updates, state, params=None, *, saliency, **extra_args):
-    del params, extra_args
-
-    def first():
+    def find():
       flat = [jnp.abs(s).ravel() for s in jax.tree.leaves(saliency)]
       found = jnp.quantile(jnp.concatenate(flat), 1 - share)
       return jnp.where(share > 0, found, jnp.inf)
 
-    threshold = jax.lax.cond(state.count == 0, first, lambda: state.threshold)
+    threshold = jax.lax.cond(jnp.isnan(threshold), find, lambda: threshold)
     updates = jax.tree.map(
       lambda g, s: jnp.where(jnp.abs(s) >= threshold, g, 0), updates, saliency
     )
-    return updates, MaskBySaliencyState(state.count + 1, threshold)
+    return updates, threshold
 
-  return transformation(init_fn, update_fn)
+  return transformation(lambda params: jnp.float32(jnp.nan), update_fn)
 
 
 def precondition_by_fisher(stabiliser: float) -> Transformation:
@@ -182,9 +165,8 @@ def precondition_by_fisher(stabiliser: float) -> Transformation:
   delta is `stabiliser` times the mean of F over all parameters.
   """
 
-  def edit(updates, params, *, retain_fisher, **_):
-    del params
-    size = sum(f.size for f in jax.tree.leaves(retain_fisher))
+  def edit(updates, *, retain_fisher, **_):
+    size = optax.tree.size(retain_fisher)
     delta = stabiliser * optax.tree.sum(retain_fisher) / size
     return jax.tree.map(
       lambda g, f: g / jnp.maximum(f + delta, TINY), updates, retain_fisher
@@ -196,12 +178,10 @@ def precondition_by_fisher(stabiliser: float) -> Transformation:
 def clip_to_trust_region(radius: float) -> Transformation:
   """Shortens the update: ||u|| <= radius ||params||, norms over all tensors."""
 
-  def edit(updates, params, **_):
+  def edit(updates, *, params, **_):
     limit = radius * optax.tree.norm(params)
-    shrink = jnp.minimum(
-      1.0, limit / jnp.maximum(optax.tree.norm(updates), TINY)
-    )
-    return jax.tree.map(lambda u: shrink * u, updates)
+    shrink = limit / jnp.maximum(optax.tree.norm(updates), TINY)
+    return optax.tree.scale(jnp.minimum(1.0, shrink), updates)
 
   return stateless(edit)
 
@@ -212,7 +192,7 @@ def project_to_ball(radius: float) -> Transformation:
   The norms are global, over all tensors. Radius 0 pins the parameters.
   """
 
-  def edit(updates, params, *, reference_params, **_):
+  def edit(updates, *, params, reference_params, **_):
     moved = jax.tree.map(
       lambda p, u, ref: p + u - ref, params, updates, reference_params
     )
@@ -249,32 +229,21 @@ def freeze(frozen: Callable[[str], bool]) -> optax.GradientTransformation:
 
 
 def stateless(edit: Callable) -> Transformation:
-  """edit(updates, params, **extras) -> updates, as a transformation."""
+  """edit(updates, params=, **extras) -> updates, as a transformation."""
 
   def update_fn(updates, state, params=None, **extras):
-    return edit(updates, params, **extras), state
+    return edit(updates, params=params, **extras), state
 
   return transformation(optax.init_empty_state, update_fn)
 
 
-class CountState(NamedTuple):
-  """State of the transformations that count their steps."""
-
-  count: jax.Array  # i32[], steps so far
-
-
 def counting(edit: Callable) -> Transformation:
-  """The same of edit(steps so far i32[], updates, params, **extras)."""
+  """The same of an edit that asks for `count`, the steps so far, i32[], too."""
 
-  def init_fn(params):
-    del params
-    return CountState(jnp.zeros((), jnp.int32))
+  def update_fn(updates, count, params=None, **extras):
+    return edit(updates, count=count, params=params, **extras), count + 1
 
-  def update_fn(updates, state, params=None, **extras):
-    updates = edit(state.count, updates, params, **extras)
-    return updates, CountState(state.count + 1)
-
-  return transformation(init_fn, update_fn)
+  return transformation(lambda params: jnp.zeros((), jnp.int32), update_fn)
 
 
 def transformation(init_fn: Callable, update_fn: Callable) -> Transformation:
