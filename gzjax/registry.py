@@ -152,7 +152,8 @@ class Table(Mapping[str, T]):
     return [_build(self[name]), *common]
 
 
-def arguments(function: Callable) -> dict[str, str]:
+@functools.cache
+def arguments(function: Callable) -> Mapping[str, str]:
   """The words about each argument in the docstring of a function or class."""
   while isinstance(function, functools.partial):
     function = function.func
@@ -174,7 +175,8 @@ def _build(row: Any) -> Callable:
   return getattr(row, "build", row)
 
 
-def _keywords(function: Callable) -> dict[str, inspect.Parameter]:
+@functools.cache
+def _keywords(function: Callable) -> Mapping[str, inspect.Parameter]:
   return {
     name: parameter
     for name, parameter in inspect.signature(function).parameters.items()

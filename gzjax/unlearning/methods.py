@@ -11,7 +11,6 @@ import optax
 from gzjax.evaluation import baselines
 from gzjax.problem import Network, Problem
 from gzjax.training.recipe import train
-from gzjax.training.store import Store
 from gzjax.types import Method
 from gzjax.unlearning import edits
 from gzjax.unlearning import fisher_methods as fishers
@@ -27,15 +26,15 @@ def _no_steps(task: Task) -> Method:
   return Method(optax.with_extra_args_support(optax.identity()))
 
 
-def _constant(problem: Problem, original: Network, *, name: str, store: Store):
+def _constant(problem: Problem, original: Network, *, name: str, **_: Any):
   """Says what most volunteers say, whatever the image."""
-  del original, store
+  del original
   return baselines.constant(problem, name)
 
 
-def _original(problem: Problem, original: Network, *, name: str, store: Store):
+def _original(problem: Problem, original: Network, *, name: str, **_: Any):
   """What was trained on wrong labels, too."""
-  del problem, store
+  del problem
   return original._replace(name=name)
 
 

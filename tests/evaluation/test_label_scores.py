@@ -36,14 +36,18 @@ def test_no_cut_has_a_larger_f1_than_the_chosen_one(seed):
   probabilities[:20][np.random.default_rng(seed).random((20, 6)) < 0.3] = np.nan
   found = label_scores.choose_thresholds(truth, probabilities)
   assert found.dtype == np.float64
-  for meant, p, threshold in zip(truth.T, probabilities.T, found, strict=True):
+  cuts = np.arange(0, 1.001, 0.01).round(2)
+  scores = [
+    sklearn_metrics.f1_score(
+      truth, probabilities >= cut, average=None, zero_division=0
+    )
+    for cut in cuts
+  ]
+  for meant, f1, threshold in zip(truth.T, zip(*scores), found, strict=True):
     if not meant.any():
       assert threshold == 0.5
       continue
-    f1 = {
-      cut: sklearn_metrics.f1_score(meant, p >= cut)
-      for cut in np.arange(0, 1.001, 0.01).round(2)
-    }
+    f1 = dict(zip(cuts, f1, strict=True))
     best = max(f1.values())
     assert f1[threshold] == best
     # Any higher cut is worse.

@@ -43,6 +43,11 @@ def test_parameter_paths_are_public():
   assert params["head"]["kernel"].shape == (2048, 3)
 
 
+def _predict(model, params, stats, image):
+  step = models.make_predict_step(models.make_apply_fn(model))
+  return step(params, stats, {"image": image})
+
+
 @pytest.mark.parametrize("zero_gamma", [False, True])
 def test_zero_gamma_makes_blocks_the_identity(zero_gamma):
   model = models.MODELS["resnet_tiny"](
@@ -60,7 +65,7 @@ def test_bfloat16_computes_near_float32_with_float32_parameters():
     params, stats = models.init_variables(model, jax.random.key(0), 16)
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("f")}
     image = jax.random.normal(jax.random.key(1), (4, 16, 16, 3))
-    out, _ = models.make_apply_fn(model)(params, stats, image, train=False)
+    out = _predict(model, params, stats, image)
     assert out.dtype == jnp.float32
     return out
 
@@ -187,10 +192,7 @@ def test_a_flat_head_sees_every_place():
 
   def logits(model, kernel):
     params = variables[0] | {"head": {"kernel": kernel, "bias": bias}}
-    out, _ = models.make_apply_fn(model)(
-      params, variables[1], image, train=False
-    )
-    return out
+    return _predict(model, params, variables[1], image)
 
   np.testing.assert_allclose(
     logits(model, np.tile(kernel, (16, 1)) / 16),
@@ -201,7 +203,7 @@ def test_a_flat_head_sees_every_place():
 
 def test_layers_in_the_order_of_their_depth():
   model = models.MODELS["resnet18"](num_classes=3, width=4)
-  params, _ = models.init_variables(model, jax.random.key(0), 32)
+  params = _shapes(model)["params"]
   blocks = [f"stage{s}_block{b}" for s in (1, 2, 3, 4) for b in (1, 2)]
   assert models.depth_order(params) == (
     "stem_conv",

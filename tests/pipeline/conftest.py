@@ -9,6 +9,7 @@ import pytest
 from configs import demo
 from gzjax import sharding
 from gzjax.data import builders, dataset
+from gzjax.pipeline import stages
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,13 @@ def on_one_device():
       lambda devices=None: make_mesh(devices or jax.devices()[:1]),
     )
     yield
+
+
+@pytest.fixture
+def without_report(monkeypatch):
+  """For runs whose point is not their page: drawing it is a third of a run."""
+  report = stages.STAGES["report"]
+  monkeypatch.setitem(stages.STAGES, "report", report._replace(in_all=False))
 
 
 @pytest.fixture

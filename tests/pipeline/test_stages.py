@@ -278,7 +278,9 @@ def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
   assert "No retraining" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_a_method_can_be_added_to_a_finished_run(folder, tmp_path, capsys):
+def test_a_method_can_be_added_to_a_finished_run(
+  folder, tmp_path, capsys, without_report
+):
   _copy(folder, tmp_path)
   before = {k: v for k, v in _files(tmp_path).items() if "retrain" in str(k)}
   _run(tmp_path, **{"unlearn.methods": ("retrain", "finetune", "assd")})
@@ -301,6 +303,8 @@ def test_a_method_can_be_added_to_a_finished_run(folder, tmp_path, capsys):
 
 def test_sweeps_write_their_tables_and_their_plots(folder, tmp_path):
   _copy(folder, tmp_path)
+  page = tmp_path / "run" / "report.html"
+  page.rename(tmp_path / "report.html")  # drawn anew by the second sweep only
   _run(
     tmp_path,
     "stabiliser",
@@ -324,6 +328,7 @@ def test_sweeps_write_their_tables_and_their_plots(folder, tmp_path):
     "discovery.methods": ("retrain", "finetune"),
     **NO_RELEARNING,
   }
+  (tmp_path / "report.html").rename(page)
   _run(tmp_path, "discovery", **shares)
   table = pd.read_csv(tmp_path / "run" / "discovery" / "results.csv")
   assert list(table["discovered"].unique()) == [0.5, 1.0]
@@ -335,7 +340,7 @@ def test_sweeps_write_their_tables_and_their_plots(folder, tmp_path):
   for name in ("stabiliser", "discovery"):
     assert "<svg" in (tmp_path / "run" / name / "figure.svg").read_text()
   # The report shows both.
-  text = (tmp_path / "run" / "report.html").read_text()
+  text = page.read_text()
   assert "against its stabiliser" in text
   assert "only some wrong labels are known" in text
 
@@ -437,7 +442,9 @@ def test_relearn_time_counts_steps_until_the_loss_of_the_original(
   assert found == {"relearn_steps": 3 * steps, "relearned": False}
 
 
-def test_a_threshold_that_cannot_act_is_told(folder, tmp_path, capsys):
+def test_a_threshold_that_cannot_act_is_told(
+  folder, tmp_path, capsys, without_report
+):
   _copy(folder, tmp_path)
   _run(
     tmp_path,
@@ -472,10 +479,14 @@ def test_forgetting_the_whole_training_set_is_refused(folder, tmp_path):
 def three_seeds(tmp_path_factory, sky, on_one_device):
   """A finished run of three seeds that share their flips."""
   folder = tmp_path_factory.mktemp("seeds")
-  _run(_with_sky(folder, sky), **THREE)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setitem(stages.STAGES, "report", _NO_PAGE)
+    _run(_with_sky(folder, sky), **THREE)
   return folder
 
 
+# Each seed's own page is that of any run.
+_NO_PAGE = stages.STAGES["report"]._replace(in_all=False)
 THREE = {
   "seeds": (0, 1, 2),
   "data.seed": 0,  # the sky of the other tests
@@ -515,7 +526,9 @@ def test_seeds_that_share_their_flips_are_shadows_of_each_other(three_seeds):
   assert all(0 <= found["finetune", seed] <= 1 for seed in (0, 1, 2))
 
 
-def test_the_report_of_seeds_has_intervals_and_links(three_seeds, capsys):
+def test_the_report_of_seeds_has_intervals_and_links(
+  three_seeds, capsys, without_report
+):
   text = (three_seeds / "run" / "report.html").read_text()
   assert 'href="seed_2/report.html"' in text
   assert "±" in text
@@ -569,7 +582,7 @@ def test_the_published_recipe_collapses_and_the_cause_is_named(
 
 
 @pytest.mark.slow
-def test_every_method_runs_to_its_row(folder, tmp_path):
+def test_every_method_runs_to_its_row(folder, tmp_path, without_report):
   _copy(folder, tmp_path)
   stepping = [name for name, row in methods.METHODS.items() if not row.make]
   _run(tmp_path, **{"unlearn.methods": ("retrain", *stepping)})
@@ -579,7 +592,7 @@ def test_every_method_runs_to_its_row(folder, tmp_path):
 
 
 def test_eight_devices_give_the_same_scoreboard(
-  sky, tmp_path, on_one_device, monkeypatch
+  sky, tmp_path, on_one_device, without_report
 ):
   # A training, a method with its own batches, and one of the Fisher. At this
   # random seed no step magnifies another order of summation much (0.001; at
@@ -590,9 +603,9 @@ def test_eight_devices_give_the_same_scoreboard(
     place.mkdir()
     (place / "tfds").symlink_to(sky)
     mesh = sharding.make_mesh(jax.devices()[:count])
-    monkeypatch.setattr(sharding, "make_mesh", lambda *_, mesh=mesh: mesh)
-    _run(place, **{"unlearn.methods": methods, "seed": 3, "data.seed": 0})
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+      patch.setattr(sharding, "make_mesh", lambda *_, mesh=mesh: mesh)
+      _run(place, **{"unlearn.methods": methods, "seed": 3, "data.seed": 0})
   one, eight = (
     pd.DataFrame(_board(place)).set_index("method") for place in places.values()
   )

@@ -184,7 +184,7 @@ def test_views_are_averaged(experiment):
   np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_fractions_are_learned_too(folder, tmp_path):
+def test_fractions_are_learned_too(folder, tmp_path, without_report):
   (tmp_path / "tfds").symlink_to(folder / "tfds")
   changes = {
     "target.kind": "fractions",
@@ -272,7 +272,9 @@ def test_symmetries_are_eight_different_ones():
 
 @needs_real(KAGGLE)
 @pytest.mark.parametrize("variant", ["cpu", "dirichlet_cpu"])
-def test_real_galaxies_are_learned_by_heart(tmp_path, variant):
+def test_real_galaxies_are_learned_by_heart(
+  tmp_path, variant, on_one_device, without_report
+):
   """80 of the challenge's galaxies from their own files to predictions."""
   config = gz2_votes.get_config(variant)
   config.update_from_flattened_dict(
