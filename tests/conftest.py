@@ -26,15 +26,20 @@ flags.FLAGS.mark_as_parsed()
 
 
 def pytest_configure(config):
-  """One store of compiled programs for all workers and launched processes."""
+  """One store of compiled programs for all workers and launched processes.
+
+  A new one, or that of the environment.
+  """
   if not hasattr(config, "workerinput"):
-    folder = tempfile.TemporaryDirectory(prefix="gzjax-compiled-")
-    config.add_cleanup(folder.cleanup)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    place = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    if not place:
+      folder = tempfile.TemporaryDirectory(prefix="gzjax-compiled-")
+      config.add_cleanup(folder.cleanup)
+      place = os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
     # Programs of less than a second, too: a run has hundreds of them.
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     # Without workers: jax has read the environment already.
-    jax.config.update("jax_compilation_cache_dir", folder.name)
+    jax.config.update("jax_compilation_cache_dir", place)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 

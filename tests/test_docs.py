@@ -30,6 +30,7 @@ def test_the_method_of_the_document_runs_from_its_own_file(tmp_path: Path):
     f"--workdir={tmp_path / 'run'}",
     f"--data_dir={tmp_path / 'tfds'}",
     "--config.train.epochs=1",
+    "--config.evaluate.relearn_epochs=0",
     "--config.unlearn.careful.weight=0.25",
   )
   assert done.returncode == 0, done.stderr

@@ -4,6 +4,7 @@ import fcntl
 import os
 
 import jax
+from matplotlib.figure import Figure
 import pytest
 
 from configs import demo
@@ -40,6 +41,18 @@ def on_one_device():
       "make_mesh",
       lambda devices=None: make_mesh(devices or jax.devices()[:1]),
     )
+    yield
+
+
+@pytest.fixture(scope="module")
+def unpainted():
+  """Pages whose pictures nobody looks at: those take a third of a run."""
+
+  def savefig(self, file, *, format, **_):
+    file.write("<svg/>" if format == "svg" else b"")
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(Figure, "savefig", savefig)
     yield
 
 

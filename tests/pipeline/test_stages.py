@@ -591,6 +591,7 @@ def test_every_method_runs_to_its_row(folder, tmp_path, without_report):
   assert table["verdict"].isin(VERDICTS).all()
 
 
+@pytest.mark.slow
 def test_eight_devices_give_the_same_scoreboard(
   sky, tmp_path, on_one_device, without_report
 ):

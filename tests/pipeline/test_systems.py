@@ -39,7 +39,7 @@ def _config(compared=COMPARED):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, on_one_device):
+def folder(tmp_path_factory, on_one_device, unpainted):
   """Where a comparison on one device is finished."""
   folder = tmp_path_factory.mktemp("systems")
   stages.run(_config(), str(folder / "run"), data_dir=str(folder / "tfds"))

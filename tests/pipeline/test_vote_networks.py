@@ -49,7 +49,7 @@ def _run(folder, stage="all", **changes):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, sky, on_one_device):
+def folder(tmp_path_factory, sky, on_one_device, unpainted):
   """Where a run on counts is finished."""
   folder = tmp_path_factory.mktemp("votes")
   (folder / "tfds").symlink_to(sky)
@@ -270,6 +270,7 @@ def test_symmetries_are_eight_different_ones():
   assert len({one.tobytes() for one in found}) == 8
 
 
+@pytest.mark.slow
 @needs_real(KAGGLE)
 @pytest.mark.parametrize("variant", ["cpu", "dirichlet_cpu"])
 def test_real_galaxies_are_learned_by_heart(
