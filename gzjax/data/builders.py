@@ -83,11 +83,7 @@ def _hart16(
     samples: galaxy_zoo2/hart16: which of original, extra and stripe82.
   """
   return _zoo(
-    galaxy_zoo2.Builder,
-    "hart16",
-    place,
-    verify=verify,
-    samples=tuple(samples),
+    galaxy_zoo2.Builder, "hart16", place, verify=verify, samples=tuple(samples)
   )
 
 
@@ -204,11 +200,10 @@ _FILES = re.compile("J|galaxy-zoo|gz2_|gz_decals|images|training_solutions")
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
   """Galaxy Zoo's files in a folder: names, sizes and times of change."""
-  found = []
-  for top in folder.glob("*"):  # none where there is no such folder
-    if _FILES.match(top.name):
-      found += [top, *top.rglob("*")]
   return sorted(
     (str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns)
-    for path, stat in ((path, path.stat()) for path in found)
+    for top in folder.glob("*")  # none where there is no such folder
+    if _FILES.match(top.name)
+    for path in (top, *top.rglob("*"))
+    for stat in [path.stat()]
   )

@@ -9,16 +9,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from gzjax import sharding
-from gzjax.data import pixels
-from gzjax.data.augment import (
-  IMAGENET,
-  NO_AUGMENTATION,
-  Augmentation,
-  Normalisation,
-  augment,
-  normalise,
-  symmetry,
-)
+from gzjax.data import augment, pixels
 from gzjax.errors import UserError
 from gzjax.threads import bounded_map
 from gzjax.types import Batch
@@ -106,7 +97,7 @@ class Feed:
     mesh: Mesh,
     *,
     device_budget_bytes: float,
-    normalisation: Normalisation = IMAGENET,
+    normalisation: augment.Normalisation = augment.IMAGENET,
   ):
     self.mesh = mesh
     self.size = len(image)  # N
@@ -122,7 +113,7 @@ class Feed:
     rows: Sequence[BatchRows],
     *,
     key: jax.Array | None = None,
-    augmentation: Augmentation = NO_AUGMENTATION,
+    augmentation: augment.Augmentation = augment.NO_AUGMENTATION,
     turn: int = 0,
     extra: Mapping[str, np.ndarray] | None = None,
   ) -> Iterator[Batch]:
@@ -163,13 +154,14 @@ class Feed:
 
 @lru_cache(maxsize=8)  # the next feed compiles nothing
 def _programs(
-  mesh: Mesh, normalisation: Normalisation
+  mesh: Mesh, normalisation: augment.Normalisation
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
   """(images, i32[B]) -> u8[B,H,W,3], and these -> views f32[B,H,W,3]."""
 
   def view(image, key, *, augmentation, turn):
-    seen = augment(key, symmetry(image, turn), augmentation)
-    return normalise(seen, normalisation)
+    turned = augment.symmetry(image, turn)
+    seen = augment.augment(key, turned, augmentation)
+    return augment.normalise(seen, normalisation)
 
   split = sharding.split(mesh)
   return (
