@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
 from gzjax.data.galaxy_catalog import catalog as catalogs
-from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder
+from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder as tabular
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
@@ -24,13 +24,11 @@ def builder_of(
   found: catalogs.Catalog, path: Path, data_dir: str | None
 ) -> tfds.core.DatasetBuilder:
   """The builder of a catalogue, named after its table at `path` and content."""
-  config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
+  config = tabular.GalaxyCatalogConfig(
     name=f"{path.name.partition('.')[0]}-{catalogs.fingerprint(found)}",
     catalog=found,
   )
-  return galaxy_catalog_dataset_builder.Builder(
-    config=config, data_dir=data_dir
-  )
+  return tabular.Builder(config=config, data_dir=data_dir)
 
 
 class Place(NamedTuple):

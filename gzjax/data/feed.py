@@ -128,22 +128,11 @@ class Feed:
     indices = (index for index, _ in rows)
     images = bounded_map(self._gather, indices, window=2)  # one step ahead
     for position, (image, (index, valid)) in enumerate(zip(images, rows)):
-      yield {
-        "image": self._view(
-          image,
-          jax.random.fold_in(key, position),
-          augmentation=augmentation,
-          turn=turn,
-        ),
-        **sharding.shard_batch(
-          self.mesh,
-          {
-            **{name: column[index] for name, column in columns.items()},
-            "valid": valid,
-            "id": index,
-          },
-        ),
-      }
+      own = jax.random.fold_in(key, position)
+      view = self._view(image, own, augmentation=augmentation, turn=turn)
+      entries = {name: column[index] for name, column in columns.items()}
+      entries |= {"valid": valid, "id": index}
+      yield {"image": view, **sharding.shard_batch(self.mesh, entries)}
 
   def _gather(self, index: np.ndarray) -> jax.Array:
     if self.on_device:

@@ -85,14 +85,13 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   def _info(self) -> tfds.core.DatasetInfo:
     tree = self._tree()
+    features = {
+      "image": tfds.features.Image(shape=(None, None, 3)),
+      "id_str": tfds.features.Text(),
+      **self._features(),
+    }
     return self.dataset_info_from_configs(
-      features=tfds.features.FeaturesDict(
-        {
-          "image": tfds.features.Image(shape=(None, None, 3)),
-          "id_str": tfds.features.Text(),
-          **self._features(),
-        }
-      ),
+      features=tfds.features.FeaturesDict(features),
       metadata=tfds.core.MetadataDict(
         tree=tree.name if tree else None, left_out={}, notes=[]
       ),

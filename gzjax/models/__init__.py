@@ -252,6 +252,5 @@ def predict(
     kept.append((logits, batch["valid"]))
     # No loop runs far ahead of the devices, see `training.step`.
     jax.block_until_ready(kept[-2:-1])
-  return np.concatenate(
-    [logits[valid > 0] for logits, valid in jax.device_get(kept)]
-  )
+  parts = jax.device_get(kept)
+  return np.concatenate([logits[valid > 0] for logits, valid in parts])
