@@ -1,7 +1,7 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -42,9 +42,8 @@ def balanced_rows(
 ) -> list[BatchRows]:
   """Full batches of one epoch in which all classes are equally frequent.
 
-  Of rare classes every galaxy is drawn before any is drawn again; random views
-  make each visit a new image, so this is balance by augmentation. Of abundant
-  classes each epoch has another sample, no galaxy twice. The members and their
+  Of rare classes every galaxy is drawn before any is drawn again; of abundant
+  ones each epoch has another sample, no galaxy twice. The members and their
   labels are i[N]. An epoch has size // batch_size batches, repeated galaxies
   included; (seed, epoch) alone decides their order. The numbers of the classes,
   in each batch as in the epoch, differ by one at most.
@@ -152,10 +151,6 @@ def _programs(
     seen = augment.augment(key, turned, augmentation)
     return augment.normalise(seen, normalisation)
 
-  split = sharding.split(mesh)
-  return (
-    jax.jit(lambda image, index: image[index], out_shardings=split),
-    jax.jit(
-      view, static_argnames=("augmentation", "turn"), out_shardings=split
-    ),
-  )
+  jit = partial(jax.jit, out_shardings=sharding.split(mesh))
+  gather = jit(lambda image, index: image[index])
+  return gather, jit(view, static_argnames=("augmentation", "turn"))

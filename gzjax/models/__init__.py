@@ -197,19 +197,13 @@ def depth_order(params: PyTree) -> tuple[str, ...]:
 
   By the names that all our models use: `stem...`, then the blocks by their
   numbers, then `head_...` and last `head`, the one with the logits. A layer is
-  an entry at the top of `params`, be it of one network or of several side by
-  side.
+  an entry at the top of `params`, of one network or of several side by side.
   """
 
   def place(name):
-    numbers = tuple(int(digits) for digits in re.findall(r"\d+", name))
-    return (
-      name == "head",
-      name.startswith("head"),
-      not name.startswith("stem"),
-      numbers,
-      name,
-    )
+    numbers = [int(digits) for digits in re.findall(r"\d+", name)]
+    ends = name == "head", name.startswith("head"), not name.startswith("stem")
+    return *ends, numbers, name
 
   return tuple(sorted(params, key=place))
 
