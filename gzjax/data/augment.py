@@ -36,9 +36,7 @@ def normalise(
   image: jax.Array, normalisation: Normalisation = IMAGENET
 ) -> jax.Array:
   """u8[B,H,W,3] or f32 in 0..255 -> f32[B,H,W,3] of mean 0 and deviation 1."""
-  mean, std = (
-    jnp.asarray(x, jnp.float32)[None, None, None] for x in normalisation
-  )
+  mean, std = jnp.asarray(normalisation, jnp.float32)[:, None, None, None]
   return (image.astype(jnp.float32) / 255 - mean) / std
 
 

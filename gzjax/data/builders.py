@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
 from gzjax.data.galaxy_catalog import catalog as catalogs
-from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder
+from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder as tabular
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
@@ -24,13 +24,11 @@ def builder_of(
   found: catalogs.Catalog, path: Path, data_dir: str | None
 ) -> tfds.core.DatasetBuilder:
   """The builder of a catalogue, named after its table at `path` and content."""
-  config = galaxy_catalog_dataset_builder.GalaxyCatalogConfig(
+  config = tabular.GalaxyCatalogConfig(
     name=f"{path.name.partition('.')[0]}-{catalogs.fingerprint(found)}",
     catalog=found,
   )
-  return galaxy_catalog_dataset_builder.Builder(
-    config=config, data_dir=data_dir
-  )
+  return tabular.Builder(config=config, data_dir=data_dir)
 
 
 class Place(NamedTuple):
@@ -83,11 +81,7 @@ def _hart16(
     samples: galaxy_zoo2/hart16: which of original, extra and stripe82.
   """
   return _zoo(
-    galaxy_zoo2.Builder,
-    "hart16",
-    place,
-    verify=verify,
-    samples=tuple(samples),
+    galaxy_zoo2.Builder, "hart16", place, verify=verify, samples=tuple(samples)
   )
 
 
@@ -204,11 +198,10 @@ _FILES = re.compile("J|galaxy-zoo|gz2_|gz_decals|images|training_solutions")
 
 def _listing(folder: Path) -> list[tuple[str, int, int]]:
   """Galaxy Zoo's files in a folder: names, sizes and times of change."""
-  found = []
-  for top in folder.glob("*"):  # none where there is no such folder
-    if _FILES.match(top.name):
-      found += [top, *top.rglob("*")]
   return sorted(
     (str(path.relative_to(folder)), stat.st_size, stat.st_mtime_ns)
-    for path, stat in ((path, path.stat()) for path in found)
+    for top in folder.glob("*")  # none where there is no such folder
+    if _FILES.match(top.name)
+    for path in (top, *top.rglob("*"))
+    for stat in [path.stat()]
   )

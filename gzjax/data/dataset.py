@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from gzjax import progress
 from gzjax.data import pixels
 from gzjax.errors import UserError
-from gzjax.files import write_whole
+from gzjax.files import write_table
 from gzjax.morphology import campaigns, trees
 from gzjax.morphology.votes import Votes, from_counts, from_fractions
 
@@ -119,34 +119,29 @@ def _table(path: Path, source: Any) -> pd.DataFrame:
   Vectors become a column for each element: `counts/0`, `counts/1`, ...
   """
   if not path.exists():
+    features = collections.defaultdict(list)
+    for record in progress.progress(source, len(source), "reading the table"):
+      del record["image"]
+      for name, value in record.items():
+        text = isinstance(value, bytes)
+        features[name].append(value.decode() if text else value)
     columns: dict[str, Any] = {}
-    for name, values in _columns(source).items():
-      if values.ndim == 1:
-        columns[name] = values
+    for name, values in features.items():
+      parts = np.array(values).T
+      if parts.ndim == 1:
+        columns[name] = parts
       else:
-        columns |= {f"{name}/{i}": part for i, part in enumerate(values.T)}
-    table = pd.DataFrame(columns)
-    write_whole(path, lambda part: table.to_parquet(part, index=False))
+        columns |= {f"{name}/{i}": part for i, part in enumerate(parts)}
+    write_table(path, pd.DataFrame(columns))
   return pd.read_parquet(path)
-
-
-def _columns(source: Any) -> dict[str, np.ndarray]:
-  """The values of each feature but the image, [N,...]."""
-  columns = collections.defaultdict(list)
-  for record in progress.progress(source, len(source), "reading the table"):
-    del record["image"]
-    for name, value in record.items():
-      text = isinstance(value, bytes)
-      columns[name].append(value.decode() if text else value)
-  return {name: np.array(values) for name, values in columns.items()}
 
 
 def _votes(
   table: pd.DataFrame, tree_name: str | None, classes: tuple[str, ...]
 ) -> Votes | None:
   def vectors(name):
-    columns = [x for x in table.columns if x.startswith(f"{name}/")]
-    return table[columns].to_numpy(np.float64) if columns else None
+    columns = table.filter(regex=f"^{name}/")
+    return None if columns.empty else columns.to_numpy(np.float64)
 
   if tree_name:
     tree = campaigns.TREES[tree_name]

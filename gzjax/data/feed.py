@@ -1,7 +1,7 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -9,16 +9,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from gzjax import sharding
-from gzjax.data import pixels
-from gzjax.data.augment import (
-  IMAGENET,
-  NO_AUGMENTATION,
-  Augmentation,
-  Normalisation,
-  augment,
-  normalise,
-  symmetry,
-)
+from gzjax.data import augment, pixels
 from gzjax.errors import UserError
 from gzjax.threads import bounded_map
 from gzjax.types import Batch
@@ -51,9 +42,8 @@ def balanced_rows(
 ) -> list[BatchRows]:
   """Full batches of one epoch in which all classes are equally frequent.
 
-  Of rare classes every galaxy is drawn before any is drawn again; random views
-  make each visit a new image, so this is balance by augmentation. Of abundant
-  classes each epoch has another sample, no galaxy twice. The members and their
+  Of rare classes every galaxy is drawn before any is drawn again; of abundant
+  ones each epoch has another sample, no galaxy twice. The members and their
   labels are i[N]. An epoch has size // batch_size batches, repeated galaxies
   included; (seed, epoch) alone decides their order. The numbers of the classes,
   in each batch as in the epoch, differ by one at most.
@@ -106,7 +96,7 @@ class Feed:
     mesh: Mesh,
     *,
     device_budget_bytes: float,
-    normalisation: Normalisation = IMAGENET,
+    normalisation: augment.Normalisation = augment.IMAGENET,
   ):
     self.mesh = mesh
     self.size = len(image)  # N
@@ -122,7 +112,7 @@ class Feed:
     rows: Sequence[BatchRows],
     *,
     key: jax.Array | None = None,
-    augmentation: Augmentation = NO_AUGMENTATION,
+    augmentation: augment.Augmentation = augment.NO_AUGMENTATION,
     turn: int = 0,
     extra: Mapping[str, np.ndarray] | None = None,
   ) -> Iterator[Batch]:
@@ -137,22 +127,11 @@ class Feed:
     indices = (index for index, _ in rows)
     images = bounded_map(self._gather, indices, window=2)  # one step ahead
     for position, (image, (index, valid)) in enumerate(zip(images, rows)):
-      yield {
-        "image": self._view(
-          image,
-          jax.random.fold_in(key, position),
-          augmentation=augmentation,
-          turn=turn,
-        ),
-        **sharding.shard_batch(
-          self.mesh,
-          {
-            **{name: column[index] for name, column in columns.items()},
-            "valid": valid,
-            "id": index,
-          },
-        ),
-      }
+      own = jax.random.fold_in(key, position)
+      view = self._view(image, own, augmentation=augmentation, turn=turn)
+      entries = {name: column[index] for name, column in columns.items()}
+      entries |= {"valid": valid, "id": index}
+      yield {"image": view, **sharding.shard_batch(self.mesh, entries)}
 
   def _gather(self, index: np.ndarray) -> jax.Array:
     if self.on_device:
@@ -163,18 +142,15 @@ class Feed:
 
 @lru_cache(maxsize=8)  # the next feed compiles nothing
 def _programs(
-  mesh: Mesh, normalisation: Normalisation
+  mesh: Mesh, normalisation: augment.Normalisation
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
   """(images, i32[B]) -> u8[B,H,W,3], and these -> views f32[B,H,W,3]."""
 
   def view(image, key, *, augmentation, turn):
-    seen = augment(key, symmetry(image, turn), augmentation)
-    return normalise(seen, normalisation)
+    turned = augment.symmetry(image, turn)
+    seen = augment.augment(key, turned, augmentation)
+    return augment.normalise(seen, normalisation)
 
-  split = sharding.split(mesh)
-  return (
-    jax.jit(lambda image, index: image[index], out_shardings=split),
-    jax.jit(
-      view, static_argnames=("augmentation", "turn"), out_shardings=split
-    ),
-  )
+  jit = partial(jax.jit, out_shardings=sharding.split(mesh))
+  gather = jit(lambda image, index: image[index])
+  return gather, jit(view, static_argnames=("augmentation", "turn"))

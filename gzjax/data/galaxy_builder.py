@@ -85,14 +85,13 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
 
   def _info(self) -> tfds.core.DatasetInfo:
     tree = self._tree()
+    features = {
+      "image": tfds.features.Image(shape=(None, None, 3)),
+      "id_str": tfds.features.Text(),
+      **self._features(),
+    }
     return self.dataset_info_from_configs(
-      features=tfds.features.FeaturesDict(
-        {
-          "image": tfds.features.Image(shape=(None, None, 3)),
-          "id_str": tfds.features.Text(),
-          **self._features(),
-        }
-      ),
+      features=tfds.features.FeaturesDict(features),
       metadata=tfds.core.MetadataDict(
         tree=tree.name if tree else None, left_out={}, notes=[]
       ),
@@ -112,9 +111,8 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       self._parts = self._open_parts(galaxies)
       rows = itertools.chain.from_iterable(self._parts.missing.values())
       todo = np.fromiter(rows, np.int64)
-      stream = progress(
-        _examples(galaxies, todo), len(todo), f"writing {self.info.full_name}"
-      )
+      words = f"writing {self.info.full_name}"
+      stream = progress(_examples(galaxies, todo), len(todo), words)
       self._stream = files.enter_context(contextlib.closing(stream))
       with _room_for(galaxies.sizes[todo].sum(), self._parts.folder):
         super()._download_and_prepare(dl_manager, download_config)

@@ -61,6 +61,5 @@ def to_square(data: bytes, crop: int, size: int) -> np.ndarray:
   edge = min(crop or image.width, image.width, image.height)
   left, top = (image.width - edge) / 2, (image.height - edge) / 2
   box = (left, top, left + edge, top + edge)
-  return np.asarray(
-    image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-  )
+  square = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+  return np.asarray(square)

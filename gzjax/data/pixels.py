@@ -65,9 +65,8 @@ def _write(array_path, note_path, records, count, crop, size):
     try:
       if not done:
         file.write(header)
-      squares = bounded_map(
-        partial(to_square, crop=crop, size=size), records(done)
-      )
+      decode = partial(to_square, crop=crop, size=size)
+      squares = bounded_map(decode, records(done))
       for square in progress(squares, count - done, "decoding images"):
         file.write(square.tobytes())
         done += 1
@@ -89,9 +88,8 @@ def _write(array_path, note_path, records, count, crop, size):
 
 def _npy_header(shape) -> bytes:
   buffer = io.BytesIO()
-  np.lib.format.write_array_header_1_0(
-    buffer, {"descr": "|u1", "fortran_order": False, "shape": shape}
-  )
+  fields = {"descr": "|u1", "fortran_order": False, "shape": shape}
+  np.lib.format.write_array_header_1_0(buffer, fields)
   return buffer.getvalue()
 
 

@@ -197,19 +197,13 @@ def depth_order(params: PyTree) -> tuple[str, ...]:
 
   By the names that all our models use: `stem...`, then the blocks by their
   numbers, then `head_...` and last `head`, the one with the logits. A layer is
-  an entry at the top of `params`, be it of one network or of several side by
-  side.
+  an entry at the top of `params`, of one network or of several side by side.
   """
 
   def place(name):
-    numbers = tuple(int(digits) for digits in re.findall(r"\d+", name))
-    return (
-      name == "head",
-      name.startswith("head"),
-      not name.startswith("stem"),
-      numbers,
-      name,
-    )
+    numbers = [int(digits) for digits in re.findall(r"\d+", name)]
+    ends = name == "head", name.startswith("head"), not name.startswith("stem")
+    return *ends, numbers, name
 
   return tuple(sorted(params, key=place))
 
@@ -252,6 +246,5 @@ def predict(
     kept.append((logits, batch["valid"]))
     # No loop runs far ahead of the devices, see `training.step`.
     jax.block_until_ready(kept[-2:-1])
-  return np.concatenate(
-    [logits[valid > 0] for logits, valid in jax.device_get(kept)]
-  )
+  parts = jax.device_get(kept)
+  return np.concatenate([logits[valid > 0] for logits, valid in parts])

@@ -82,9 +82,8 @@ class CNN(nn.Module):
     )
     xs = _side_by_side([layer] * count, xs, "head_hidden")
     xs = [nn.relu(x) for x in xs]
-    heads = [
-      partial(layers.head, num_classes=k, dropout=dropout) for k in outputs
-    ]
+    head = partial(layers.head, dropout=dropout)
+    heads = [partial(head, num_classes=k) for k in outputs]
     return jnp.concatenate(_side_by_side(heads, xs, "head"), axis=-1)
 
 

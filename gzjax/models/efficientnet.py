@@ -35,25 +35,21 @@ class Block(nn.Module):
   expansion of 1 that is all of it.
   """
 
-  fused: bool
-  expansion: int
-  stride: int
-  channels: int
+  row: BlockRow
   conv: Callable[..., nn.Module]
   norm: Callable[..., nn.Module]
   drop_rate: float
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    alone = self.fused and self.expansion == 1
-    width = self.channels if alone else x.shape[-1] * self.expansion
-    first = (3, self.stride) if self.fused else (1, 1)
+    fused, expansion, stride, channels, _ = self.row
+    alone = fused and expansion == 1
+    width = channels if alone else x.shape[-1] * expansion
+    first = (3, stride) if fused else (1, 1)
     y = self.conv(width, *first, name="expand_conv")(x)
     y = nn.silu(self.norm(name="expand_norm")(y))
-    if not self.fused:
-      y = self.conv(width, 3, self.stride, groups=width, name="depthwise_conv")(
-        y
-      )
+    if not fused:
+      y = self.conv(width, 3, stride, groups=width, name="depthwise_conv")(y)
       y = nn.silu(self.norm(name="depthwise_norm")(y))
       gate = jnp.mean(y, axis=(1, 2), keepdims=True)
       squeezed = max(1, x.shape[-1] // 4)
@@ -61,9 +57,9 @@ class Block(nn.Module):
       gate = self.conv(width, 1, use_bias=True, name="excite")(nn.silu(gate))
       y = nn.sigmoid(gate) * y
     if not alone:
-      y = self.conv(self.channels, 1, name="project_conv")(y)
+      y = self.conv(channels, 1, name="project_conv")(y)
       y = self.norm(name="project_norm")(y)
-    if self.stride > 1 or x.shape != y.shape:
+    if stride > 1 or x.shape != y.shape:
       return y
     return x + layers.dropout(self, self.drop_rate, train, whole_rows=True)(y)
 
@@ -94,17 +90,12 @@ class EfficientNet(nn.Module):
     x = nn.silu(norm(name="stem_norm")(x))
     number, count = 0, sum(stage.blocks for stage in self.stages)
     for place, stage in enumerate(self.stages, 1):
-      for index in range(stage.blocks):
-        x = Block(
-          stage.fused,
-          stage.expansion,
-          stage.stride if index == 0 else 1,
-          scaled(stage.channels),
-          conv,
-          norm,
-          self.stochastic_depth * number / count,
-          name=f"stage{place}_block{index + 1}",
-        )(x, train)
+      row = stage._replace(channels=scaled(stage.channels))
+      for index in range(1, stage.blocks + 1):
+        rate = self.stochastic_depth * number / count
+        name = f"stage{place}_block{index}"
+        x = Block(row, conv, norm, rate, name=name)(x, train)
+        row = row._replace(stride=1)
         number += 1
     x = conv(scaled(self.last_channels), 1, name="head_conv")(x)
     x = jnp.mean(nn.silu(norm(name="head_norm")(x)), axis=(1, 2))

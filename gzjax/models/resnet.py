@@ -30,11 +30,9 @@ class Block(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     c, s = self.channels, self.stride
-    plan = (
-      [(c, 1, 1), (c, 3, s), (4 * c, 1, 1)]
-      if self.bottleneck
-      else [(c, 3, s), (c, 3, 1)]
-    )
+    plan = [(c, 3, s), (c, 3, 1)]
+    if self.bottleneck:
+      plan = [(c, 1, 1), (c, 3, s), (4 * c, 1, 1)]
     y = x
     for i, shape in enumerate(plan, 1):
       y = self.conv(*shape, name=f"conv{i}")(y)
@@ -72,9 +70,7 @@ class ResNet(nn.Module):
     """f32[B,H,W,3] -> logits f32[B,num_classes]."""
     conv = partial(layers.conv, form=self.conv_form, dtype=self.dtype)
     norm = layers.norm(train, epsilon=1e-5, dtype=self.dtype)
-    last_scale_init = (
-      nn.initializers.zeros if self.zero_gamma else nn.initializers.ones
-    )
+    last_scale = nn.initializers.constant(0.0 if self.zero_gamma else 1.0)
 
     x = image.astype(self.dtype)
     stem = (3, 1) if self.small_stem else (7, 2)
@@ -90,7 +86,7 @@ class ResNet(nn.Module):
           self.bottleneck,
           conv,
           norm,
-          last_scale_init,
+          last_scale,
           name=f"stage{stage + 1}_block{index + 1}",
         )(x)
     if self.head == "pool":

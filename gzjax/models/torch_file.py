@@ -65,10 +65,6 @@ class _Storage(NamedTuple):
   values: np.ndarray  # 1-D
 
 
-class _StorageType(NamedTuple):
-  dtype: np.dtype
-
-
 class _Tensor(NamedTuple):
   """What a pickle says of a tensor; not believed before `_array`."""
 
@@ -122,7 +118,8 @@ _ALLOWED = {
   "collections.OrderedDict": OrderedDict,
   "torch._utils._rebuild_tensor_v2": _Call(lambda *args: _Tensor(*args[:4])),
   "torch._utils._rebuild_parameter": _Call(lambda tensor, *_: tensor),
-} | {f"torch.{name}": _StorageType(dtype) for name, dtype in _DTYPES.items()}
+  # In tuples: a pickle could set attributes of the dtypes themselves.
+} | {f"torch.{name}": (dtype,) for name, dtype in _DTYPES.items()}
 
 
 class _Unpickler(pickle.Unpickler):

@@ -9,6 +9,7 @@ against a truth that real galaxies do not have.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+import inspect
 import io
 import os
 from pathlib import Path
@@ -32,8 +33,6 @@ from gzjax.threads import bounded_map
 IMAGES = "images_training_rev1"
 SOLUTIONS = "training_solutions_rev1"
 _FIRST_ID, _MOST_IDS = 100_000, 900_000  # all numbers of six digits
-# About 13 kB a picture, as the challenge's.
-_JPEG = {"quality": 80, "subsampling": "4:2:0"}
 
 
 def export_kaggle(
@@ -147,7 +146,8 @@ def _jpeg(image: np.ndarray, size: int) -> bytes:
   picture = Image.fromarray(image)
   picture = picture.resize((size, size), Image.Resampling.BICUBIC)
   buffer = io.BytesIO()
-  picture.save(buffer, "JPEG", **_JPEG)
+  # About 13 kB a picture, as the challenge's.
+  picture.save(buffer, "JPEG", quality=80, subsampling="4:2:0")
   return buffer.getvalue()
 
 
@@ -190,16 +190,10 @@ def _define_flags():
 
 
 def _run(_):
-  values = flags.FLAGS
-  export_kaggle(
-    values.folder,
-    galaxies=values.galaxies,
-    seed=values.seed,
-    class_fractions=pd.to_numeric(values.class_fractions, errors="coerce"),
-    size=values.size,
-    rendered=values.rendered,
-    zipped=values.zipped,
-  )
+  names = inspect.signature(export_kaggle).parameters
+  settings = {name: getattr(flags.FLAGS, name) for name in names}
+  shares = pd.to_numeric(settings.pop("class_fractions"), errors="coerce")
+  export_kaggle(**settings, class_fractions=shares)
 
 
 if __name__ == "__main__":

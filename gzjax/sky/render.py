@@ -318,15 +318,9 @@ def _arm_wave(scene, details, r, azimuth):
   start = jnp.log(0.75)
   phase = azimuth - (log_r - start) * details.cot_pitch
   regular = jnp.exp(2.2 * (jnp.cos(scene.arm_count * phase) - 1))
-  waves = sum(
-    jnp.cos(
-      (3 + k) * azimuth
-      - details.wave_speeds[k] * log_r
-      + details.wave_phases[k]
-    )
-    for k in range(6)
-  )
-  patchy = jax.nn.sigmoid(1.4 * waves - 1)
+  waves = zip(range(3, 9), details.wave_speeds, details.wave_phases)
+  ripple = sum(jnp.cos(k * azimuth - v * log_r + p) for k, v, p in waves)
+  patchy = jax.nn.sigmoid(1.4 * ripple - 1)
   mixed = (1 - scene.flocculence) * regular * (0.5 + patchy)
   mixed += scene.flocculence * patchy
   return mixed * jax.nn.sigmoid((r - 0.45) * 9)

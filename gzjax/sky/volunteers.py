@@ -134,9 +134,8 @@ def count_votes(
   share_key, answer_key = jax.random.split(key)
   # Normalised gammas are a Dirichlet draw, and the largest of the logarithms
   # with Gumbel noise is a draw from the categorical law.
-  opinions = jax.random.loggamma(share_key, concentration)[None] + (
-    jax.random.gumbel(answer_key, (most, len(tree.answers)))
-  )
+  noise = jax.random.gumbel(answer_key, (most, len(tree.answers)))
+  opinions = jax.random.loggamma(share_key, concentration)[None] + noise
   answers = [
     jax.nn.one_hot(jnp.argmax(said, axis=1), said.shape[1])
     for said in (opinions[:, part] for part in tree.slices)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from gzjax.data.downloads.archives import Images, OpenFile
+from gzjax.data.downloads.archives import AnyPath, Files, Images
 from gzjax.data.downloads.tables import Numbers, read_table
 from gzjax.data.galaxy_builder import DEGREES, Galaxies
 from gzjax.morphology.trees import Tree
@@ -28,28 +28,31 @@ def vote_features(tree: Tree) -> dict[str, Any]:
 
 
 def read_votes(
-  file: OpenFile,
-  name: str,
+  files: Files,
+  path: AnyPath,
   text: Sequence[str],
-  counts: Sequence[str],
-  debiased: Sequence[str],
+  answers: Sequence[str],
+  ending: str = "",
 ) -> dict[str, np.ndarray]:
   """Reads a table of N galaxies, see `tables.read_table`.
 
-  An empty cell of the A columns of counts is no votes; one of the A columns of
-  debiased fractions, or a column of these that is not there, is NaN.
+  The counts of A answers are in columns with the ending; an empty cell is no
+  votes. Debiased fractions end in `_debiased`; an empty cell, or a column that
+  is not there, is NaN.
 
   Returns:
     The text; `counts` and `debiased`, f32[N,A]; `ra` and `dec`, f64[N] degrees.
   """
   numbers = {
-    "counts": Numbers(counts, empty=0.0),
-    "debiased": Numbers(debiased, empty=np.nan, optional=True),
+    "counts": Numbers([f"{x}{ending}" for x in answers], empty=0.0),
+    "debiased": Numbers(
+      [f"{x}_debiased" for x in answers], empty=np.nan, optional=True
+    ),
     "position": Numbers(
       ("ra", "dec"), np.float64, least=-np.inf, empty=np.nan, optional=True
     ),
   }
-  table = read_table(file, name, text, numbers)
+  table = read_table(files.open_file(path), str(path), text, numbers)
   table["ra"], table["dec"] = table.pop("position").T
   return table
 

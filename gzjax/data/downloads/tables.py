@@ -30,10 +30,7 @@ class Numbers(NamedTuple):
 
 
 def read_table(
-  file: OpenFile,
-  name: str,
-  text: Sequence[str],
-  numbers: Mapping[str, Numbers],
+  file: OpenFile, name: str, text: Sequence[str], numbers: Mapping[str, Numbers]
 ) -> dict[str, np.ndarray]:
   """Reads columns of a CSV or parquet file, in any spelling of their names.
 

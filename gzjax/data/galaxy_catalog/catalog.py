@@ -70,11 +70,10 @@ def read_catalog(
   if columns.given:
     words = "the column of given labels"
     frame["given_label"] = _labels(rows, columns.given, words, classes)
-  for place, values in extras.places(rows, columns.ra, columns.dec).items():
-    frame[place] = values
+  frame = frame.assign(**extras.places(rows, columns.ra, columns.dec))
   if columns.split:
     frame["split"] = extras.splits(rows, columns.split)
-  notes += _add_crops(frame, rows, columns)
+  notes += extras.add_crops(frame, rows, columns.crop)
   return Catalog(frame, tuple(classes), columns.tree, stretch, tuple(notes))
 
 
@@ -106,7 +105,7 @@ def unlabelled(
     UserError: see `read_catalog`.
   """
   frame = _frame(rows, columns, images)
-  notes = _add_crops(frame, rows, columns)
+  notes = extras.add_crops(frame, rows, columns.crop)
   return Catalog(frame, (), "", stretch, tuple(notes))
 
 
@@ -176,14 +175,6 @@ def _frame(rows, columns, images):
     "file column starts from",
   )
   return pd.DataFrame({"id_str": rows.ids, "file": files})
-
-
-def _add_crops(frame, rows, columns):
-  """Adds crops to the frame, if a column has them; returns notes."""
-  if not columns.crop:
-    return []
-  frame["crop"] = extras.crops(rows, columns.crop)
-  return extras.clipped(frame)
 
 
 def _add_labels(frame, rows, columns, classes):

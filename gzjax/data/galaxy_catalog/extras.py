@@ -71,29 +71,25 @@ def splits(rows: TableRows, name: str) -> pd.Series:
   return split
 
 
-def crops(rows: TableRows, name: str) -> np.ndarray:
-  """Edges of the squares to cut out, i64[N], whole pixels of the image files.
+def add_crops(frame: pd.DataFrame, rows: TableRows, name: str) -> list[str]:
+  """Adds `crop`, the edges of the squares to cut out, if a column is named.
+
+  i64[N], whole pixels of the image files; of the frame `id_str` and `file` are
+  read. Says how many crops are larger than their images, if any.
 
   Raises:
-    UserError: naming the first row without a number above 0.
+    UserError: naming the first row without a number above 0, or whose file has
+      no header of an image.
   """
+  if not name:
+    return []
   edges = rows.numbers(name)
   rows.refuse(
     ~(np.isfinite(edges) & (edges > 0)),
     lambda i: f"{rows.cell(name, i)}, not a number of pixels above 0",
     "give the edge of the square to cut out, in pixels of the image",
   )
-  return np.rint(edges).clip(1, _LARGEST_CROP).astype(np.int64)
-
-
-def clipped(frame: pd.DataFrame) -> list[str]:
-  """Says how many crops are larger than their images, if any.
-
-  Of the frame `id_str`, `file` and `crop` are read.
-
-  Raises:
-    UserError: if a file has no header of an image.
-  """
+  frame["crop"] = np.rint(edges).clip(1, _LARGEST_CROP).astype(np.int64)
   names = zip(frame["id_str"], frame["file"], strict=True)
   sides = [shorter_side(i, *name) for i, name in enumerate(names, 1)]
   larger = frame["crop"].to_numpy() > np.array(sides)

@@ -111,9 +111,8 @@ def asinh_rgb(flux: np.ndarray, stretch: Stretch) -> np.ndarray:
   # A few bright pixels on an empty background: the percentile is the sky.
   white = np.percentile(mean, stretch.white) or mean.max() or 1.0
   scaled = mean / white
-  bright = np.arcsinh(stretch.softening * scaled) / np.arcsinh(
-    stretch.softening
-  )
+  q = stretch.softening
+  bright = np.arcsinh(q * scaled) / np.arcsinh(q)
   picture = light / white * (bright / np.where(scaled > 0, scaled, 1))
   picture /= picture.max(axis=0).clip(min=1)
   bytes_ = np.rint(255 * picture).astype(np.uint8)

@@ -75,9 +75,8 @@ def _read_fits(path):
 def _read_votable(path):
   votable = astropy("io.votable", path)
   # IDs may be anything, such as col1.
-  return _to_frame(
-    votable.parse_single_table(path).to_table(use_names_over_ids=True)
-  )
+  table = votable.parse_single_table(path)
+  return _to_frame(table.to_table(use_names_over_ids=True))
 
 
 def _to_frame(table):

@@ -131,9 +131,8 @@ def _find(rows, tree, endings):
 
 def _check_questions(rows, tree, wanted, found):
   for question, part in zip(tree.questions, tree.slices, strict=True):
-    missing = [
-      name for name, column in zip(wanted[part], found[part]) if column is None
-    ]
+    pairs = zip(wanted[part], found[part])
+    missing = [name for name, column in pairs if column is None]
     if missing and any(found[part]):
       raise UserError(
         f"{rows.path} has only some of the columns of the question "
@@ -216,9 +215,7 @@ def _wanted(tree, known, total, here):
 
   A question whose parents are not in the table may sum to anything.
   """
-  led_to = np.array(
-    [all(here[tree.question_of[list(parents)]]) for parents in tree.parents]
-  )
+  led_to = [all(here[tree.question_of[list(ways)]]) for ways in tree.parents]
   cumulative = total - trees.violation(tree, known)
   always = np.array([not parents for parents in tree.parents])
   return {

@@ -47,11 +47,7 @@ def read_release(
   for file in (mapping, zipped):
     archives.verify(file, "md5", md5)
   votes = records.read_votes(
-    files.open_file(path),
-    str(path),
-    ["dr7objid", "sample"],
-    [f"{stem}_count" for stem in GZ2.stems],
-    [f"{stem}_debiased" for stem in GZ2.stems],
+    files, path, ["dr7objid", "sample"], GZ2.stems, "_count"
   )
   ids, sample = votes.pop("dr7objid"), votes.pop("sample")
   tables.check_ids(str(path), ids)

@@ -75,20 +75,14 @@ class Builder(galaxy_builder.GalaxyBuilder):
 
   def _galaxies(self, dl_manager, files):
     """Those of the table that have an image, named by `iauname`."""
-    config, answers = self.builder_config, self._tree().answers
+    config = self.builder_config
     folder = galaxy_builder.manual_dir(dl_manager)
     stem = f"gz_decals_{config.campaign}"
     path = archives.find([folder], (f"{stem}.csv", f"{stem}.parquet"), _ZENODO)
     places = _image_places(folder)
     if config.verify:
       archives.verify(path, "sha256", config.sha256)
-    votes = records.read_votes(
-      files.open_file(path),
-      str(path),
-      ["iauname"],
-      answers,
-      [f"{name}_debiased" for name in answers],
-    )
+    votes = records.read_votes(files, path, ["iauname"], self._tree().answers)
     ids = votes.pop("iauname")
     images = files.open_images(places)
     found = images.has(ids)
