@@ -1,5 +1,8 @@
 """train: the original network, on partly wrong labels."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -10,40 +13,46 @@ from gzjax.files import write_json, write_table
 from gzjax.objectives import targets
 from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.pipeline.experiment import Experiment
-from gzjax.problem import Network, Problem, Rows, example_losses, predict
+from gzjax.problem import (
+  Entries,
+  Network,
+  Problem,
+  Rows,
+  example_losses,
+  predict,
+)
 from gzjax.training import train
 from gzjax.training.dynamics import Dynamics
 
 
 def run(experiment: Experiment) -> None:
-  """Trains on all training labels, the wrong ones included.
+  """Trains on all training labels, the wrong ones included."""
+  problem, learned = experiment.problem, experiment.learned_first
+  make = partial(train, problem, entries=learned)
+  run_training(experiment, "original", make, learned, problem.sets.train)
+
+
+def run_training(
+  experiment: Experiment,
+  name: str,
+  make: Callable[..., Network],
+  entries: Entries,
+  rows: Rows,
+) -> None:
+  """Makes a network that learns what `entries` say of the galaxies `rows`.
 
   Writes checkpoints/, metrics.jsonl, cost.json (seconds) and dynamics.parquet.
   """
-  problem = experiment.problem
-  dynamics = Dynamics(problem, experiment.learned_first)
-  with FolderStore(experiment.place("original"), problem.feed.mesh) as store:
-    network = train(
-      problem,
-      recipe=experiment.recipe("train"),
-      entries=experiment.learned_first,
-      name="train",
+  problem, place = experiment.problem, experiment.place(name)
+  dynamics = Dynamics(problem, entries)
+  with FolderStore(place, problem.feed.mesh) as store:
+    network = make(
+      recipe=experiment.recipe(place.name),
+      name=place.name,
       validate=lambda network: validation_metrics(problem, network),
       store=store,
       dynamics=dynamics,
     )
-  write_training(experiment, "original", network, dynamics, problem.sets.train)
-
-
-def write_training(
-  experiment: Experiment,
-  name: str,
-  network: Network,
-  dynamics: Dynamics,
-  rows: Rows,
-) -> None:
-  """Writes cost.json and dynamics.parquet of a training on `rows`."""
-  place = experiment.place(name)
   cost = ("wall_seconds", "compile_seconds")
   write_json(place / "cost.json", {key: getattr(network, key) for key in cost})
   ids = experiment.split["id_str"].to_numpy()[rows]
