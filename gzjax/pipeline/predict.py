@@ -18,6 +18,7 @@ from gzjax.morphology.walks import walk, walk_lines
 from gzjax.pipeline import evaluate, prepare
 from gzjax.pipeline.experiment import Experiment
 from gzjax.progress import say
+from gzjax.registry import choose
 
 _TABLES = ("predictions.parquet", "predictions.csv")
 _RANKS = "prediction_ranks.csv"
@@ -63,9 +64,7 @@ def _check_method(experiment: Experiment) -> None:
   ]
   method = experiment.config.predict.method
   if method not in names:
-    raise UserError(
-      f"predict.method is {method!r}: choose one of {', '.join(names)}."
-    )
+    raise UserError(f"predict.method is {method!r}: {choose(tuple(names))}.")
 
 
 def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
