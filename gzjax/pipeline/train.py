@@ -7,20 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from gzjax import problem as problems
 from gzjax.evaluation import metrics
 from gzjax.evaluation.votes import rmse
 from gzjax.files import write_json, write_table
 from gzjax.objectives import targets
 from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.pipeline.experiment import Experiment
-from gzjax.problem import (
-  Entries,
-  Network,
-  Problem,
-  Rows,
-  example_losses,
-  predict,
-)
 from gzjax.training import train
 from gzjax.training.dynamics import Dynamics
 
@@ -35,9 +28,9 @@ def run(experiment: Experiment) -> None:
 def run_training(
   experiment: Experiment,
   name: str,
-  make: Callable[..., Network],
-  entries: Entries,
-  rows: Rows,
+  make: Callable[..., problems.Network],
+  entries: problems.Entries,
+  rows: problems.Rows,
 ) -> None:
   """Makes a network that learns what `entries` say of the galaxies `rows`.
 
@@ -60,7 +53,9 @@ def run_training(
   write_table(place / "dynamics.parquet", table)
 
 
-def validation_metrics(problem: Problem, network: Network) -> dict[str, float]:
+def validation_metrics(
+  problem: problems.Problem, network: problems.Network
+) -> dict[str, float]:
   """Loss, accuracy, balanced accuracy and macro-F1 on validation.
 
   The loss is what the training descends, without class weights; networks of
@@ -68,11 +63,11 @@ def validation_metrics(problem: Problem, network: Network) -> dict[str, float]:
   """
   rows, target = problem.sets.validation, problem.target
   label = problem.true[rows]
-  logits = predict(problem, network, rows)
+  logits = problems.predict(problem, network, rows)
   found = targets.interpret(target, logits)
   predicted = metrics.predicted_class(found.probabilities)
   k = len(target.classes)
-  loss = example_losses(problem, logits, rows, problem.columns.true)
+  loss = problems.example_losses(problem, logits, rows, problem.columns.true)
   scores = {
     "loss": float(target.summary(jnp.mean(np.asarray(loss)))),
     "accuracy": metrics.accuracy(label, predicted),
