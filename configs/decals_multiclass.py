@@ -13,8 +13,7 @@ the report shows the confusion on the galaxies that volunteers agree on, each
 class weighing the same, and on all galaxies of the validation set.
 
 `:cpu` is the same on a synthetic sky of 64 pixels, about 15 minutes on two busy
-cores; expect an accuracy of 0.86, and 0.88 after retraining without wrong
-labels.
+cores; docs/decals.md has the numbers to expect.
 """
 
 from gzjax.pipeline import presets

@@ -243,6 +243,7 @@ def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
 # Of numbers that are no shares.
 _FORMATS = {
   "seed": ".0f",
+  "galaxies": ".0f",
   "wall_seconds": ".1f",
   "train_seconds": ",.0f",
   "parameters": ",.0f",

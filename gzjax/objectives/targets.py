@@ -187,9 +187,7 @@ def answers(
     outputs=len(tree.answers),
     objective=losses.answer_entropy(_log_softmax(tree)),
     name="answer_entropy",
-    likelihood=likelihoods.multinomial(
-      [range(part.start, part.stop) for part in tree.slices]
-    ),
+    likelihood=likelihoods.multinomial([np.r_[part] for part in tree.slices]),
     class_logits=_class_logits(shares, class_answers),
     tree=tree,
     class_answers=tuple(class_answers),

@@ -1,8 +1,7 @@
 """Checkpoints on disk; the only module that imports orbax."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from functools import cached_property
+from contextlib import AbstractContextManager, ExitStack
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,25 +150,19 @@ def _restore(folder, **parts):
     return checkpointer.restore(folder, args=ocp.args.Composite(**parts))
 
 
-class FolderStore(AbstractContextManager):
+class FolderStore(ExitStack):
   """A `Store` on disk: checkpoints/ and metrics.jsonl; a context manager."""
 
   def __init__(self, folder: Path, mesh: Mesh):
+    super().__init__()
     self._folder, self._mesh = folder, mesh
-
-  @cached_property
-  def _checkpoints(self) -> Checkpoints:
-    # Made when first needed: a mistake in a recipe leaves no folder behind.
-    return Checkpoints(self._folder / "checkpoints")
-
-  def __exit__(self, *error: object) -> None:
-    if "_checkpoints" in self.__dict__:
-      self._checkpoints.__exit__(*error)
 
   def resume(
     self, state: TrainState, extra: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, Clock, int]:
-    """See `Store.resume`."""
+    # Made here: a mistake in a recipe leaves no folder behind.
+    folder = Checkpoints(self._folder / "checkpoints")
+    self._checkpoints = self.enter_context(folder)
     self._like = {"params": state.params, "batch_stats": state.batch_stats}
     number = self._checkpoints.latest()
     log = self._folder / "metrics.jsonl"
@@ -190,32 +183,18 @@ class FolderStore(AbstractContextManager):
     clock = Clock(info["wall_seconds"], info["compile_seconds"])
     return TrainState(**model, **training), clock, number
 
-  def save(
-    self,
-    number: int,
-    state: TrainState,
-    clock: Clock,
-    score: float,
-    extra: Mapping[str, np.ndarray],
-  ) -> None:
-    """See `Store.save`."""
-    self._checkpoints.save(
-      number,
-      {"params": state.params, "batch_stats": state.batch_stats},
-      {
-        "step": state.step,
-        "opt_state": state.opt_state,
-        # Copies: the next epoch adds to these arrays while they are written.
-        "extra": jax.tree.map(jnp.array, dict(extra)),
-      },
-      clock.seconds(),
-      score,
-    )
+  def save(self, number, state, clock, score, extra):
+    model = {"params": state.params, "batch_stats": state.batch_stats}
+    training = {
+      "step": state.step,
+      "opt_state": state.opt_state,
+      # Copies: the next epoch adds to these arrays while they are written.
+      "extra": jax.tree.map(jnp.array, dict(extra)),
+    }
+    self._checkpoints.save(number, model, training, clock.seconds(), score)
 
-  def networks(self, *, best: bool) -> tuple[PyTree, PyTree] | None:
-    """See `Store.networks`."""
+  def networks(self, *, best):
     return self._checkpoints.networks(self._like, best=best)
 
-  def log(self, step: int, epoch: int, split: str, /, **values: float) -> None:
-    """See `Store.log`."""
+  def log(self, step, epoch, split, /, **values):
     self._log.write(step, epoch, split, **values)

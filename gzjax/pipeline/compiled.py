@@ -28,7 +28,8 @@ def use(choice: str | None) -> None:
   told = jax.config.jax_compilation_cache_dir  # pyrefly: ignore
   if choice is None and told:
     return
-  store = Path(choice).expanduser() if choice else _user_folder()
+  caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  store = Path(choice or f"{caches}/gzjax/compiled").expanduser()
   try:
     store.mkdir(parents=True, exist_ok=True)
     prune(store, MAX_BYTES)
@@ -49,11 +50,6 @@ def prune(store: Path, max_bytes: int) -> None:
       return
     path.unlink(missing_ok=True)  # another run may be at it, too
     size -= stat.st_size
-
-
-def _user_folder() -> Path:
-  caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-  return Path(caches) / "gzjax" / "compiled"
 
 
 def _machine() -> str:

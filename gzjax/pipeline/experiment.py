@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gzjax import models, sharding
+from gzjax import problem as problems
 from gzjax.data import augment, feed, pixels
 from gzjax.data.dataset import Dataset, load
 from gzjax.errors import UserError, naming
@@ -24,16 +25,8 @@ from gzjax.objectives import kinds, targets
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.checkpoint import Checkpoints
 from gzjax.pipeline.workdir import Workdir
-from gzjax.problem import (
-  Columns,
-  Entries,
-  Network,
-  Problem,
-  Sets,
-  Unseen,
-  logits_of,
-)
 from gzjax.training import Recipe
+from gzjax.training.store import Memory
 from gzjax.types import ApplyFn, PyTree
 from gzjax.unlearning.methods import METHODS, Row
 
@@ -149,7 +142,7 @@ class Experiment:
     return found.astype(np.int32)
 
   @cached_property
-  def sets(self) -> Sets:
+  def sets(self) -> problems.Sets:
     """Rows of each set: here is decided where the forget set comes from."""
     parts = {
       name: np.flatnonzero(self.split["split"] == name) for name in SPLITS
@@ -160,7 +153,7 @@ class Experiment:
         self.config.unlearn.discovered,
         self.data_seed,
       )
-    return Sets(
+    return problems.Sets(
       **parts, retain=np.setdiff1d(parts["train"], forget), forget=forget
     )
 
@@ -176,7 +169,7 @@ class Experiment:
     return labels_and_flips.task(self.config, self.dataset, self.classes)
 
   @cached_property
-  def columns(self) -> Columns:
+  def columns(self) -> problems.Columns:
     """What is learned, what is right, and what to learn instead."""
     ids = pd.Index(self.split["id_str"])
     donors = np.arange(len(ids))  # rows whose votes are trained on
@@ -189,10 +182,10 @@ class Experiment:
       given["votes"] = self._task.votes[donors]
       true["votes"] = self._task.votes
       fractions = self.votes.cumulative
-    return Columns(given, true, true, fractions, fractions[donors])
+    return problems.Columns(given, true, true, fractions, fractions[donors])
 
   @property
-  def learned_first(self) -> Entries:
+  def learned_first(self) -> problems.Entries:
     """What the original network is trained on."""
     flipped_later = self.config.flips.after_training
     return self.columns.true if flipped_later else self.columns.given
@@ -204,7 +197,7 @@ class Experiment:
     return self.dataset.votes.on(self._task.tree)
 
   @cached_property
-  def _suggested(self) -> Entries:
+  def _suggested(self) -> problems.Entries:
     """Labels that the audit suggests: the answers to one question only."""
     table = pd.read_csv(self._suspects, dtype=str)  # classes may be numbers
     found = table.set_index("id_str")["suggested_label"]
@@ -216,17 +209,16 @@ class Experiment:
     return self.workdir / "audit" / "suspects.csv"
 
   def ask(
-    self, image: pixels.Images, *networks: Network
+    self, image: pixels.Images, *networks: problems.Network
   ) -> list[targets.Prediction]:
     """What networks of the run say of any galaxies, u8[N,S,S,3]."""
     galaxies, rows = self.feed_of(image, {}), np.arange(len(image))
     views = self.config.evaluate.views
-    return [
-      targets.interpret(
-        self.target, logits_of(self.apply_fn, network, galaxies, rows, views)
-      )
+    logits = (
+      problems.logits_of(self.apply_fn, network, galaxies, rows, views)
       for network in networks
-    ]
+    )
+    return [targets.interpret(self.target, found) for found in logits]
 
   def feed_of(
     self, image: pixels.Images, columns: dict[str, np.ndarray]
@@ -243,7 +235,7 @@ class Experiment:
     )
 
   @property
-  def problem(self) -> Problem:
+  def problem(self) -> problems.Problem:
     """Everything that methods, scores and studies may know by now."""
     by_audit = self.config.unlearn.suggestions == "audit"
     if not by_audit or not self._suspects.exists():
@@ -252,9 +244,9 @@ class Experiment:
     return self._problem._replace(columns=columns)
 
   @cached_property
-  def _problem(self) -> Problem:
+  def _problem(self) -> problems.Problem:
     config = self.config
-    return Problem(
+    return problems.Problem(
       apply_fn=self.apply_fn,
       target=self.target,
       feed=self.feed_of(self.dataset.image, dict(self.columns.given)),
@@ -279,7 +271,7 @@ class Experiment:
     """Fresh (params, batch_stats)."""
     return models.init_variables(self._model, key, self.config.data.size)
 
-  def _unseen(self) -> Unseen:
+  def _unseen(self) -> problems.Unseen:
     """Wrong labels of test galaxies, other draws than those of training."""
     test, data = self.sets.test, self.dataset
     model = labels_and_flips.flip_model(
@@ -288,7 +280,7 @@ class Experiment:
     found = labels_and_flips.find_labels(self.config, data)
     evidence = labels_and_flips.evidence(self.config, data, found).select(test)
     drawn = noise.wrong_labels(model, self.labels("true_label")[test], evidence)
-    return Unseen(test[drawn.rows], drawn.wrong)
+    return problems.Unseen(test[drawn.rows], drawn.wrong)
 
   def recipe(self, folder: str) -> Recipe:
     """How the network in "train" or "retrain" is trained."""
@@ -316,14 +308,14 @@ class Experiment:
       "reference": self.results / name,
     }.get(self.row(name).role, self.results / "unlearn" / name)
 
-  def network(self, name: str) -> Network:
+  def network(self, name: str) -> problems.Network:
     """The network that a stage left, or one that needs no training.
 
     UserError if no stage has left one.
     """
     row, place = self.row(name), self.place(name)
     if row.make and row.role == "baseline":
-      return row.make(self.problem, None, name=name)
+      return row.make(self.problem, None, name=name, store=Memory())
     if row.make:
       best = self.recipe(place.name).select == "best"
     else:
@@ -344,7 +336,7 @@ class Experiment:
       )
     report = read_json(place / "health.json")
     cost = report or read_json(place / "cost.json") or {}
-    return Network(
+    return problems.Network(
       name,
       *found,
       wall_seconds=cost.get("wall_seconds", 0.0),

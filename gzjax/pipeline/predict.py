@@ -10,7 +10,7 @@ from gzjax.data.galaxy_catalog import catalog
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError, naming
-from gzjax.evaluation import questions
+from gzjax.evaluation import questions, scoreboard
 from gzjax.files import write_table
 from gzjax.morphology import trees
 from gzjax.morphology.votes import Predictions
@@ -18,6 +18,7 @@ from gzjax.morphology.walks import walk, walk_lines
 from gzjax.pipeline import evaluate, prepare
 from gzjax.pipeline.experiment import Experiment
 from gzjax.progress import say
+from gzjax.registry import choose
 
 _TABLES = ("predictions.parquet", "predictions.csv")
 _RANKS = "prediction_ranks.csv"
@@ -63,9 +64,7 @@ def _check_method(experiment: Experiment) -> None:
   ]
   method = experiment.config.predict.method
   if method not in names:
-    raise UserError(
-      f"predict.method is {method!r}: choose one of {', '.join(names)}."
-    )
+    raise UserError(f"predict.method is {method!r}: {choose(tuple(names))}.")
 
 
 def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
@@ -139,12 +138,7 @@ def _show(title: str, frame: pd.DataFrame) -> None:
       Text(str(name)), justify="right" if numeric else "left", no_wrap=True
     )
   for row in frame.itertuples(index=False):
-    table.add_row(*(Text(_cell(value)) for value in row))
+    cells = zip(map(str, frame), row, strict=True)
+    table.add_row(*(Text(scoreboard.cell(name, x)) for name, x in cells))
   # Ids may be long.
   evaluate.wide_console(2 * len(frame.columns)).print(table)
-
-
-def _cell(value: object) -> str:
-  if value is None or value != value:  # NaN
-    return ""
-  return f"{value:.3f}" if isinstance(value, float) else str(value)

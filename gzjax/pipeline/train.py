@@ -1,49 +1,51 @@
 """train: the original network, on partly wrong labels."""
 
+from collections.abc import Callable
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from gzjax import problem as problems
 from gzjax.evaluation import metrics
 from gzjax.evaluation.votes import rmse
 from gzjax.files import write_json, write_table
 from gzjax.objectives import targets
 from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.pipeline.experiment import Experiment
-from gzjax.problem import Network, Problem, Rows, example_losses, predict
 from gzjax.training import train
 from gzjax.training.dynamics import Dynamics
 
 
 def run(experiment: Experiment) -> None:
-  """Trains on all training labels, the wrong ones included.
+  """Trains on all training labels, the wrong ones included."""
+  problem, learned = experiment.problem, experiment.learned_first
+  make = partial(train, problem, entries=learned)
+  run_training(experiment, "original", make, learned, problem.sets.train)
+
+
+def run_training(
+  experiment: Experiment,
+  name: str,
+  make: Callable[..., problems.Network],
+  entries: problems.Entries,
+  rows: problems.Rows,
+) -> None:
+  """Makes a network that learns what `entries` say of the galaxies `rows`.
 
   Writes checkpoints/, metrics.jsonl, cost.json (seconds) and dynamics.parquet.
   """
-  problem = experiment.problem
-  dynamics = Dynamics(problem, experiment.learned_first)
-  with FolderStore(experiment.place("original"), problem.feed.mesh) as store:
-    network = train(
-      problem,
-      recipe=experiment.recipe("train"),
-      entries=experiment.learned_first,
-      name="train",
+  problem, place = experiment.problem, experiment.place(name)
+  dynamics = Dynamics(problem, entries)
+  with FolderStore(place, problem.feed.mesh) as store:
+    network = make(
+      recipe=experiment.recipe(place.name),
+      name=place.name,
       validate=lambda network: validation_metrics(problem, network),
       store=store,
       dynamics=dynamics,
     )
-  write_training(experiment, "original", network, dynamics, problem.sets.train)
-
-
-def write_training(
-  experiment: Experiment,
-  name: str,
-  network: Network,
-  dynamics: Dynamics,
-  rows: Rows,
-) -> None:
-  """Writes cost.json and dynamics.parquet of a training on `rows`."""
-  place = experiment.place(name)
   cost = ("wall_seconds", "compile_seconds")
   write_json(place / "cost.json", {key: getattr(network, key) for key in cost})
   ids = experiment.split["id_str"].to_numpy()[rows]
@@ -51,7 +53,9 @@ def write_training(
   write_table(place / "dynamics.parquet", table)
 
 
-def validation_metrics(problem: Problem, network: Network) -> dict[str, float]:
+def validation_metrics(
+  problem: problems.Problem, network: problems.Network
+) -> dict[str, float]:
   """Loss, accuracy, balanced accuracy and macro-F1 on validation.
 
   The loss is what the training descends, without class weights; networks of
@@ -59,11 +63,11 @@ def validation_metrics(problem: Problem, network: Network) -> dict[str, float]:
   """
   rows, target = problem.sets.validation, problem.target
   label = problem.true[rows]
-  logits = predict(problem, network, rows)
+  logits = problems.predict(problem, network, rows)
   found = targets.interpret(target, logits)
   predicted = metrics.predicted_class(found.probabilities)
   k = len(target.classes)
-  loss = example_losses(problem, logits, rows, problem.columns.true)
+  loss = problems.example_losses(problem, logits, rows, problem.columns.true)
   scores = {
     "loss": float(target.summary(jnp.mean(np.asarray(loss)))),
     "accuracy": metrics.accuracy(label, predicted),

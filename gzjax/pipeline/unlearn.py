@@ -1,6 +1,6 @@
 """unlearn: real retraining, and each method from the original network."""
 
-from typing import Any
+from functools import partial
 
 import jax
 
@@ -10,10 +10,9 @@ from gzjax.evaluation import health
 from gzjax.files import first_difference, read_json, to_json, write_json
 from gzjax.pipeline import checkpoint
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.train import validation_metrics, write_training
+from gzjax.pipeline.train import run_training
 from gzjax.problem import Network
 from gzjax.progress import say
-from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import Clock
 from gzjax.types import Fisher
 from gzjax.unlearning import diagnosis, driver, plan
@@ -66,33 +65,21 @@ def run(experiment: Experiment) -> None:
 def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   """Makes the network of a row and writes what it says of itself."""
   problem, row = experiment.problem, experiment.row(name)
-  place = experiment.place(name)
-  dynamics = Dynamics(problem, problem.columns.given)
+  make = partial(driver.run, problem, row, goal.original)
   if row.make:
-    settings: dict[str, Any] = {
-      "recipe": experiment.recipe(place.name),
-      "validate": lambda network: validation_metrics(problem, network),
-      "dynamics": dynamics,
-    }
-  else:
-    settings = experiment.config.unlearn[name].to_dict()
-    write_json(place / "settings.json", settings)
-    settings.pop("method", None)
+    given, retain = problem.columns.given, problem.sets.retain
+    run_training(experiment, name, make, given, retain)
+    return
+  place = experiment.place(name)
+  settings = experiment.config.unlearn[name].to_dict()
+  write_json(place / "settings.json", settings)
+  settings.pop("method", None)
+  fishers = fisher_of(experiment)
   with checkpoint.FolderStore(place, problem.feed.mesh) as store:
-    network = driver.run(
-      problem,
-      row,
-      goal.original,
-      name=name,
-      goal=goal,
-      fisher_of=fisher_of(experiment),
-      store=store,
-      **settings,
+    network = make(
+      name=name, goal=goal, fisher_of=fishers, store=store, **settings
     )
-  if network.report is None:
-    write_training(experiment, name, network, dynamics, problem.sets.retain)
-  else:
-    write_json(place / "health.json", dict(network.report))
+  write_json(place / "health.json", network.report)
 
 
 def fisher_of(experiment: Experiment) -> driver.FisherOf:

@@ -1,7 +1,5 @@
 """Training dynamics: what was said of each galaxy while it was learned."""
 
-from typing import Any
-
 import numpy as np
 
 from gzjax.objectives import targets
@@ -16,8 +14,7 @@ class Dynamics:
 
   def __init__(self, problem: Problem, entries: Entries):
     """For losses of what is learned: `entries` of all galaxies."""
-    self._problem = problem
-    self._entries = entries
+    self._problem, self._entries = problem, entries
     count, classes = problem.size, len(problem.target.classes)
     self.arrays = {
       "visits": np.zeros(count, np.float32),
@@ -29,13 +26,10 @@ class Dynamics:
     """Adds the outputs of an epoch's steps; a galaxy may be there twice."""
     row = np.concatenate([output["id"] for output in outputs])
     logits = np.concatenate([output["logits"] for output in outputs])
-    of_visits: dict[str, Any] = {
-      "visits": 1,
-      "loss": example_losses(self._problem, logits, row, self._entries),
-      "probability": targets.probabilities(self._problem.target, logits),
-    }
-    for name, value in of_visits.items():
-      np.add.at(self.arrays[name], row, value)
+    loss = example_losses(self._problem, logits, row, self._entries)
+    said = targets.probabilities(self._problem.target, logits)
+    for name, x in (("visits", 1), ("loss", loss), ("probability", said)):
+      np.add.at(self.arrays[name], row, x)
 
   def means(self, rows: np.ndarray) -> dict[str, np.ndarray]:
     """mean_loss (nats) and p_<class> of each of the galaxies `rows`, f[n]."""

@@ -1,6 +1,6 @@
 """Training from scratch: the original network, and real retraining."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 import math
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from gzjax.registry import choose
 from gzjax.training import optim
 from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import Clock, fit
-from gzjax.training.step import Step, init_state, make_train_step
+from gzjax.training.step import init_state, make_train_step
 from gzjax.training.store import Memory, Store
 from gzjax.types import Batch, Objective, TrainState
 
@@ -97,11 +97,13 @@ def train(
   entries = problem.columns.given if entries is None else entries
   store = store or Memory()
   dynamics = dynamics or Dynamics(problem, entries)
-  plan = _plan(problem, recipe, rows, entries)
-  watch = _Watch(problem, name, recipe, plan.rates, validate, store, dynamics)
-  state = sharding.replicate(
-    problem.feed.mesh, init_state(*problem.fresh, plan.tx)
-  )
+  label = entries["label"][rows]
+  rows_of = partial(_rows, recipe, rows, label, problem.seed)
+  steps = len(rows_of(epoch=0))
+  rates = _rates(recipe, steps)
+  tx = _optimizer(recipe, rates, steps, models.depth_order(problem.fresh[0]))
+  watch = _Watch(problem, name, recipe, rates, validate, store, dynamics)
+  state = sharding.replicate(problem.feed.mesh, init_state(*problem.fresh, tx))
   state, clock, done = store.resume(state, dynamics.arrays)
   # The row before the first step; it also compiles the prediction.
   scores = watch.measure(state)
@@ -109,9 +111,14 @@ def train(
     store.log(0, 0, "validation", **scores)
   _, clock = fit(
     state,
-    plan.step,
-    plan.batches,
-    steps=plan.steps,
+    make_train_step(
+      problem.apply_fn,
+      _objective(problem, recipe, label),
+      tx,
+      summary=problem.target.summary,
+    ),
+    partial(_batches, problem, recipe, entries, rows_of),
+    steps=steps,
     epochs=range(done, recipe.epochs),
     title=name,
     after_epoch=watch.after_epoch,
@@ -173,46 +180,6 @@ class _Watch(NamedTuple):
     return True
 
 
-class _Plan(NamedTuple):
-  """The steps of a recipe."""
-
-  steps: int  # in an epoch
-  rates: optim.Rates
-  tx: optax.GradientTransformation
-  step: Step
-  batches: Callable[[int], Iterable[Batch]]  # of an epoch
-
-
-def _plan(
-  problem: Problem, recipe: Recipe, rows: Rows, entries: Entries
-) -> _Plan:
-  label = entries["label"][rows]
-  batches_of = partial(_rows, recipe, rows, label, problem.seed)
-  steps = len(batches_of(epoch=0))
-  rates = _rates(recipe, steps)
-  tx = _optimizer(recipe, rates, steps, models.depth_order(problem.fresh[0]))
-  step = make_train_step(
-    problem.apply_fn,
-    _objective(problem, recipe, label),
-    tx,
-    summary=problem.target.summary,
-  )
-  key = sharding.replicate(
-    problem.feed.mesh, jax.random.fold_in(problem.key, _NETWORK)
-  )
-
-  def batches(epoch):
-    for batch in problem.feed.batches(
-      batches_of(epoch),
-      key=jax.random.fold_in(problem.key, epoch),
-      augmentation=recipe.augmentation,
-      extra=entries,
-    ):
-      yield {**batch, "key": key}
-
-  return _Plan(steps, rates, tx, step, batches)
-
-
 def _rows(
   recipe: Recipe, rows: Rows, label: np.ndarray, seed: int, epoch: int
 ) -> list[feed.BatchRows]:
@@ -223,6 +190,26 @@ def _rows(
   else:
     found = feed.training_rows(rows, *how)
   return found[: recipe.steps_per_epoch or None]
+
+
+def _batches(
+  problem: Problem,
+  recipe: Recipe,
+  entries: Entries,
+  rows_of: Callable[[int], list[feed.BatchRows]],
+  epoch: int,
+) -> Iterator[Batch]:
+  """The batches of an epoch, with the key of the network's own randomness."""
+  key = sharding.replicate(
+    problem.feed.mesh, jax.random.fold_in(problem.key, _NETWORK)
+  )
+  for batch in problem.feed.batches(
+    rows_of(epoch),
+    key=jax.random.fold_in(problem.key, epoch),
+    augmentation=recipe.augmentation,
+    extra=entries,
+  ):
+    yield {**batch, "key": key}
 
 
 def _rates(recipe: Recipe, steps: int) -> optim.Rates:

@@ -117,9 +117,7 @@ def mean_gradient(
   return jax.tree.map(lambda t: t / max(count, 1.0), total)
 
 
-# These are cached, so that the next call with the same network compiles
-# nothing.
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=8)  # the next call with this network compiles nothing
 def _make_add_gradient(
   apply_fn: ApplyFn, objective: Objective
 ) -> Callable[[PyTree, PyTree, PyTree, Batch], PyTree]:
