@@ -78,14 +78,13 @@ def report(
   )
   with_renewed = network._replace(batch_stats=renewed.batch_stats)
   before, after = goal.losses, mean_losses(problem, network)
+  moved = _moved_share(network.params, goal.original.params)
   found: dict[str, Any] = {
     "target_forget_accuracy": goal.target,
     "original": summary(goal.before),
     **_judge(problem, network, goal),
     "with_renewed_batch_stats": _judge(problem, with_renewed, goal),
-    "moved_over_weights": float(
-      _moved_share(network.params, goal.original.params)
-    ),
+    "moved_over_weights": float(moved),
     **{
       f"{name}_loss": {"before": before[name], "after": after[name]}
       for name in before
