@@ -7,6 +7,7 @@ import numpy as np
 
 from gzjax.evaluation import health, metrics, scoreboard
 from gzjax.evaluation.scoreboard import Galaxies
+from gzjax.evaluation.votes import rmse
 from gzjax.objectives.targets import Prediction
 from gzjax.problem import Network, Problem, ask
 
@@ -63,29 +64,15 @@ def ask_all(
   return {x.name: ask(problem, x, everything, views) for x in networks}
 
 
-def _row(
-  problem: Problem,
-  network: Network,
-  said: Prediction,
-  original: Prediction,
-  galaxies: Galaxies,
-) -> dict[str, Any]:
+def _row(problem, network, said, original, galaxies) -> dict[str, Any]:
   p = said.probabilities
   judged = network.report or _diagnose(problem, p, original.probabilities)
-  votes = {}
-  if problem.target.expects_fractions:
-    votes = scoreboard.score_votes(
-      said.votes.cumulative,
-      problem.columns.fractions,
-      problem.columns.given_fractions,
-      galaxies,
-    )
   return {
     "method": network.name,
     "role": network.role,
     "seed": problem.seed,
     **scoreboard.score_one(p, galaxies),
-    **votes,
+    **_score_votes(problem, said.votes.cumulative, galaxies),
     "verdict": judged["verdict"],
     "reason": judged["reason"],
     "wall_seconds": network.wall_seconds,
@@ -94,9 +81,24 @@ def _row(
   }
 
 
-def _diagnose(
-  problem: Problem, said: np.ndarray, original: np.ndarray
-) -> dict[str, str]:
+def _score_votes(problem, predicted, galaxies) -> dict[str, float]:
+  """`VOTE_COLUMNS` of cumulative fractions f64[N,A]; of classes alone none."""
+  if not problem.target.expects_fractions:
+    return {}
+  true, given = problem.columns.fractions, problem.columns.given_fractions
+  parts = {
+    "test_rmse": (galaxies.test, true),
+    "retain_rmse": (galaxies.retain, true),
+    "forget_rmse": (galaxies.forget, given),
+    "corrected_rmse": (galaxies.forget, true),
+  }
+  return {
+    name: rmse(truth[rows], predicted[rows])
+    for name, (rows, truth) in parts.items()
+  }
+
+
+def _diagnose(problem, said, original) -> dict[str, str]:
   """`verdict` and `reason` of a network that no method judged itself."""
   sets = problem.sets
   after, before = (
@@ -108,11 +110,7 @@ def _diagnose(
   return judged._asdict()
 
 
-def _compare_with_reference(
-  rows: list[dict[str, Any]],
-  said: Mapping[str, Prediction],
-  galaxies: Galaxies,
-) -> None:
+def _compare_with_reference(rows, said, galaxies) -> None:
   """Adds the columns that compare with retraining, if there was one."""
   reference = next((r for r in rows if r["role"] == "reference"), None)
   if reference is None:

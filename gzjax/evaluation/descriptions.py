@@ -36,12 +36,7 @@ def describe(
   """
   if target.learns == "label" or votes is None:
     return [
-      _class_lines(
-        target.classes,
-        found.probabilities[row],
-        None if shares is None else shares[row],
-        below,
-      )
+      _class_lines(target.classes, found.probabilities, shares, row, below)
       for row in rows
     ]
   tree = found.votes.tree
@@ -56,14 +51,14 @@ def describe(
   return [walks.walk_lines(galaxy) for galaxy in steps]
 
 
-def _class_lines(classes, probabilities, shares, below) -> list[str]:
+def _class_lines(classes, probabilities, shares, row, below) -> list[str]:
   """What a network of classes says of one galaxy, beside the volunteers."""
-  (said,) = uncertain.with_uncertain(probabilities[None], below)
+  (said,) = uncertain.with_uncertain(probabilities[[row]], below)
   lines = []
   for k, name in enumerate(classes):
-    line = f"{name} {probabilities[k]:.2f}"
+    line = f"{name} {probabilities[row, k]:.2f}"
     if shares is not None:
-      line += f" (votes {np.nan_to_num(shares[k]):.2f})"
+      line += f" (votes {np.nan_to_num(shares[row, k]):.2f})"
     lines.append(line)
   return [f"→ {[*classes, 'uncertain'][said]}", *lines]
 

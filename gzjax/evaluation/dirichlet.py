@@ -120,10 +120,7 @@ def _fit(counts):
 
 
 def likelihood(
-  tree: Tree,
-  counts: np.ndarray,
-  alpha: Mapping[str, np.ndarray],
-  seed: int = 0,
+  tree: Tree, counts: np.ndarray, alpha: Mapping[str, np.ndarray], seed: int = 0
 ) -> pd.DataFrame:
   """Mean `negative_log_likelihood` per galaxy of the votes.
 

@@ -52,6 +52,7 @@ def take_reading(
   """
   num_classes = validation.shape[1]
   predicted = metrics.predicted_class(validation)
+  forget_predicted = metrics.predicted_class(forget)
   finite = predicted[predicted != metrics.INVALID_CLASS]
   bad_params = (~np.isfinite(np.asarray(p)) for p in jax.tree.leaves(params))
   nonfinite = sum(int(x.sum()) for x in bad_params)
@@ -61,9 +62,7 @@ def take_reading(
     balanced_accuracy=metrics.balanced_accuracy(
       validation_label, predicted, num_classes
     ),
-    forget_accuracy=metrics.accuracy(
-      forget_label, metrics.predicted_class(forget)
-    ),
+    forget_accuracy=metrics.accuracy(forget_label, forget_predicted),
     distance_to_constant=metrics.distance_to_constant(validation),
   )
 
@@ -72,14 +71,9 @@ def read(
   problem: Problem, params: PyTree, validation: np.ndarray, forget: np.ndarray
 ) -> Reading:
   """The reading by the probabilities f64[n,C] of both sets of a problem."""
-  sets = problem.sets
-  return take_reading(
-    params,
-    validation,
-    problem.true[sets.validation],
-    forget,
-    problem.given[sets.forget],
-  )
+  true = problem.true[problem.sets.validation]
+  wrong = problem.given[problem.sets.forget]
+  return take_reading(params, validation, true, forget, wrong)
 
 
 def expected_forget_accuracy(accuracy: float, num_classes: int) -> float:

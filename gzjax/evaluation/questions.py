@@ -55,11 +55,7 @@ def question_accuracy(
 
 
 def question_accuracy_difference(
-  tree: Tree,
-  votes: Votes,
-  one: np.ndarray,
-  other: np.ndarray,
-  seed: int = 0,
+  tree: Tree, votes: Votes, one: np.ndarray, other: np.ndarray, seed: int = 0
 ) -> tuple[float, float, float]:
   """By how much the accuracy over all questions is above that of `other`.
 
@@ -105,10 +101,7 @@ def _accuracy(right: np.ndarray, of: str = "") -> dict[str, float]:
 
 
 def rank_correlations(
-  names: Sequence[str],
-  truth: np.ndarray,
-  predicted: np.ndarray,
-  seed: int = 0,
+  names: Sequence[str], truth: np.ndarray, predicted: np.ndarray, seed: int = 0
 ) -> pd.DataFrame:
   """Spearman's rank correlation of each of A answers over the galaxies.
 

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from gzjax.evaluation import attacks, health, metrics
 from gzjax.evaluation.intervals import mean_interval, wilson_interval
-from gzjax.evaluation.votes import rmse
 
 COLUMNS = (
   "method",
@@ -102,29 +101,6 @@ def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
         for k in range(len(confusion))
       ],
     },
-  }
-
-
-def score_votes(
-  predicted: np.ndarray,
-  fractions: np.ndarray,
-  train_fractions: np.ndarray,
-  galaxies: Galaxies,
-) -> dict[str, float]:
-  """The numbers of `VOTE_COLUMNS`.
-
-  Of cumulative fractions, f64[N,A] each: predicted, true, and as trained on,
-  which are wrong where flipped.
-  """
-  parts = {
-    "test_rmse": (galaxies.test, fractions),
-    "retain_rmse": (galaxies.retain, fractions),
-    "forget_rmse": (galaxies.forget, train_fractions),
-    "corrected_rmse": (galaxies.forget, fractions),
-  }
-  return {
-    name: rmse(truth[rows], predicted[rows])
-    for name, (rows, truth) in parts.items()
   }
 
 

@@ -144,11 +144,8 @@ def dot_rule(
     width = math.prod(x.shape[a] for a in columns)
     rows = x.transpose(0, *positions, *columns).reshape(len(x), -1, width)
     if kernel_first:
-      delta = jnp.moveaxis(
-        delta,
-        range(1, 1 + len(outputs)),
-        range(delta.ndim - len(outputs), delta.ndim),
-      )
+      count = len(outputs)
+      delta = jnp.moveaxis(delta, range(1, 1 + count), range(-count, 0))
     delta = delta.reshape(*rows.shape[:2], -1)
     total = _sum_squared_products(rows, delta, lambda rows: rows)
     total = total.reshape([kernel_shape[a] for a in order])

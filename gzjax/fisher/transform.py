@@ -55,8 +55,7 @@ def square_grad(
   """
 
   def of_one(network, params, example):
-    value, pullback = jax.vjp(lambda p: network(p, example), params)
-    return pullback(jnp.ones_like(value))[0]
+    return jax.grad(network)(params, example)
 
   return sum_over_examples(loss, of_one, estimator)
 
@@ -96,17 +95,14 @@ def sum_over_examples(
       return from_float32(params, *args)
 
     squared = square_kernels(from_float32) if estimator == "exact" else tapped
-    return jax.vmap(
-      lambda params, example, one: of_one(
-        partial(squared, one), params, example
-      ),
-      (None, 0, 0),
-      out_axes=None,
-    )(
-      jax.tree.map(lambda p: p.astype(jnp.float32), params),
-      examples,
-      jnp.ones(len(jax.tree.leaves(examples)[0])),
-    )
+
+    def of_example(params, example, one):
+      return of_one(partial(squared, one), params, example)
+
+    params = jax.tree.map(lambda p: p.astype(jnp.float32), params)
+    ones = jnp.ones(len(jax.tree.leaves(examples)[0]))
+    over_examples = jax.vmap(of_example, (None, 0, 0), out_axes=None)
+    return over_examples(params, examples, ones)
 
   return summed
 

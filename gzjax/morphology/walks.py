@@ -65,13 +65,8 @@ def _steps(tree, choice, shares) -> list[Step]:
     level = max(
       (found[a].level + 1 for a in tree.parents[q] if a in found), default=0
     )
-    found[answer] = Step(
-      level,
-      tree.branches[q],
-      tree.questions[q].name,
-      tree.answers[answer],
-      float(shares[answer]),
-    )
+    names = tree.branches[q], tree.questions[q].name, tree.answers[answer]
+    found[answer] = Step(level, *names, float(shares[answer]))
   return sorted(found.values(), key=lambda step: step.level)
 
 

@@ -69,8 +69,7 @@ def by_question(table: pd.DataFrame, columns: str, values: str) -> str:
   # ALL last, also where other tables have more questions.
   order = sorted(table["question"].unique(), key=lambda name: name == ALL)
   wide = wide.loc[order, table[columns].unique()]
-  wide = wide.rename_axis(index=None, columns=None)
-  return wide.to_html(border=0, float_format="{:.3f}".format, na_rep="")
+  return to_html(wide.rename_axis(index=None, columns=None))
 
 
 def _pair(accuracy: float, confident: float) -> str:
@@ -82,10 +81,10 @@ def _pair(accuracy: float, confident: float) -> str:
 
 def plain_table(table: pd.DataFrame, css: str | None = None) -> str:
   """A table of numbers as HTML, of a class of the style sheet."""
-  return table.rename(columns=lambda name: name.replace("_", " ")).to_html(
-    border=0,
-    classes=css,
-    index=False,
-    float_format="{:.3f}".format,
-    na_rep="",
-  )
+  table = table.rename(columns=lambda name: name.replace("_", " "))
+  return to_html(table, classes=css, index=False)
+
+
+def to_html(table: pd.DataFrame, form: str = "{:.3f}", **options: Any) -> str:
+  """A table with numbers in this form, see `pd.DataFrame.to_html`."""
+  return table.to_html(border=0, float_format=form.format, na_rep="", **options)

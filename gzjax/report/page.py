@@ -12,13 +12,7 @@ from PIL import Image
 
 from gzjax.evaluation import scoreboard
 from gzjax.files import read_json, write_whole
-from gzjax.report import (
-  answer_section,
-  cells,
-  figures,
-  vote_figures,
-  vote_section,
-)
+from gzjax.report import answer_section, cells, figures, vote_section
 
 _MORE = (
   "activation_distance",
@@ -59,7 +53,7 @@ def write(workdir: Path, image: Any, *, gallery: int) -> None:
     **_scores(rows, classes),
     counts=_counts(split, classes),
     left_out={why: n for why, n in dataset["left_out"].items() if n},
-    votes=_votes(workdir, dataset["questions"]),
+    votes=vote_section.given(workdir, dataset["questions"]),
     learning=figures.learning_curves(
       _metrics(workdir, {name: name for name in ("train", "retrain")})
     ),
@@ -183,31 +177,6 @@ def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
   return counts.rename_axis(index=None, columns=None)
 
 
-def _votes(
-  workdir: Path, places: dict[str, list[int]]
-) -> dict[str, Any] | None:
-  """Figures and a table of the votes, if there are any."""
-  if not places:
-    return None
-  questions = {name: slice(*place) for name, place in places.items()}
-  table = pd.read_csv(workdir / "data" / "correlations.csv", index_col=0)
-  splits = pd.read_csv(workdir / "data" / "splits.csv")
-  p = splits.melt(
-    "answer", ["p_validation", "p_test"], var_name="split", value_name="p"
-  )
-  worst = p.loc[p["p"].idxmin()]
-  return {
-    "correlations": vote_figures.correlations(table, questions),
-    "by_question": vote_figures.correlations_by_question(table, questions),
-    "splits": vote_figures.splits(splits),
-    "splits_table": splits.to_html(
-      border=0, index=False, float_format="{:.3g}".format, na_rep=""
-    ),
-    "worst": {**worst, "split": worst["split"].removeprefix("p_")},
-    "comparisons": len(p),
-  }
-
-
 def _metrics(workdir: Path, folders: dict[str, str]):
   return {
     name: pd.read_json(workdir / folder / "metrics.jsonl", lines=True)
@@ -255,14 +224,10 @@ def _suspects(workdir, split, image, count) -> list[Card]:
   for suspect in table.itertuples():
     row = int(row_of[suspect.id_str])
     flipped = "was flipped" if split["flipped"].iloc[row] else "not flipped"
-    suggested = cells.or_else(suspect.suggested_label, "none")
-    score = cells.number(suspect.score, "%.2f")
-    lines = (
-      f"labelled {suspect.train_label}",
-      f"suggested {suggested}",
-      f"{flipped}, score {score}",
-    )
-    cards.append(_card(split, image, row, *lines))
+    label = f"labelled {suspect.train_label}"
+    other = f"suggested {cells.or_else(suspect.suggested_label, 'none')}"
+    score = f"{flipped}, score {cells.number(suspect.score, '%.2f')}"
+    cards.append(_card(split, image, row, label, other, score))
   return cards
 
 

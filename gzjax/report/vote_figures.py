@@ -11,14 +11,8 @@ import pandas as pd
 from gzjax.evaluation.dirichlet import ALL
 from gzjax.evaluation.votes import rmse
 from gzjax.morphology.trees import Tree
-from gzjax.report.figures import (
-  CENTRED,
-  COLOURS,
-  finish,
-  panels,
-  to_png,
-  to_svg,
-)
+from gzjax.report import figures
+from gzjax.report.figures import CENTRED, COLOURS
 
 
 def _heatmap(axes: Axes, table: pd.DataFrame):
@@ -31,7 +25,7 @@ def correlations(table: pd.DataFrame, questions: Mapping[str, slice]) -> str:
   Of the table of `vote_statistics.correlations`, and where the answers of each
   question stand in it.
   """
-  figure, (axes,) = panels(1, 1, (9, 8.2))
+  figure, (axes,) = figures.panels(1, 1, (9, 8.2))
   drawn = _heatmap(axes, table)
   places = range(len(table))
   axes.set_xticks(places, table.columns, rotation=90, fontsize=6)
@@ -40,14 +34,14 @@ def correlations(table: pd.DataFrame, questions: Mapping[str, slice]) -> str:
     axes.axhline(part.start - 0.5, color="black", linewidth=0.5)
     axes.axvline(part.start - 0.5, color="black", linewidth=0.5)
   figure.colorbar(drawn, shrink=0.7, label="correlation of vote fractions")
-  return to_svg(figure)
+  return figures.to_svg(figure)
 
 
 def correlations_by_question(
   table: pd.DataFrame, questions: Mapping[str, slice]
 ) -> str:
   """The correlations of the answers of each question, with their numbers."""
-  figure, grid = panels(len(questions), 4, (2.75, 2.7))
+  figure, grid = figures.panels(len(questions), 4, (2.75, 2.7))
   for axes, (name, part) in zip(grid, questions.items()):
     block = table.iloc[part, part]
     _heatmap(axes, block)
@@ -60,7 +54,7 @@ def correlations_by_question(
       if i != j and np.isfinite(value):
         colour = "white" if abs(value) > 0.6 else "black"
         axes.text(j, i, f"{value:.2f}", fontsize=6, color=colour, **CENTRED)
-  return to_svg(figure)
+  return figures.to_svg(figure)
 
 
 def splits(table: pd.DataFrame) -> str:
@@ -68,7 +62,7 @@ def splits(table: pd.DataFrame) -> str:
 
   Of the table of `vote_statistics.compare_splits`.
   """
-  figure, (axes,) = panels(1, 1, (9, 3.8))
+  figure, (axes,) = figures.panels(1, 1, (9, 3.8))
   marks = {"train": "_", "validation": "o", "test": "x"}
   for colour, (name, mark) in zip(COLOURS, marks.items()):
     size = 9 if mark == "_" else 4
@@ -76,8 +70,8 @@ def splits(table: pd.DataFrame) -> str:
     axes.plot(x, y, mark, color=colour, label=name, markersize=size)
   axes.tick_params(axis="x", labelrotation=90, labelsize=6)
   axes.margins(x=0.01)
-  finish(axes, "", "mean vote fraction")
-  return to_svg(figure)
+  figures.finish(axes, "", "mean vote fraction")
+  return figures.to_svg(figure)
 
 
 def predicted_against_true(
@@ -102,14 +96,14 @@ def predicted_against_true(
     axes.text(0.02, 0.9, f"{rmse(x, y):.3f}", fontsize=7, bbox=pale)
   figure.supxlabel("fraction of the volunteers", fontsize=9)
   figure.supylabel("predicted fraction", fontsize=9)
-  return to_png(figure)
+  return figures.to_png(figure)
 
 
 def _unit_squares(
   names: Sequence[str], columns: int, size: tuple[float, float]
 ) -> tuple[Figure, list[Axes]]:
   """A panel for each name, from 0 to 1 with a diagonal; see `panels`."""
-  figure, grid = panels(len(names), columns, size)
+  figure, grid = figures.panels(len(names), columns, size)
   figure.set_figheight(figure.get_figheight() + 0.3)
   for i, (axes, name) in enumerate(zip(grid, names)):
     axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), aspect="equal")
@@ -131,7 +125,7 @@ def precision_recall(table: pd.DataFrame, marked: float) -> str:
 
   Of rows of one meaning of `flags.flag`; the threshold `marked` has a dot.
   """
-  figure, (left, right) = panels(2, 2, (4.5, 3.2))
+  figure, (left, right) = figures.panels(2, 2, (4.5, 3.2))
   left.plot(table["recall"], table["precision"], color=COLOURS[0])
   dot = table[np.isclose(table["threshold"], marked)]
   left.plot(
@@ -147,9 +141,11 @@ def precision_recall(table: pd.DataFrame, marked: float) -> str:
   right.axvline(marked, color=COLOURS[1], linewidth=0.8, linestyle="--")
   for axes in (left, right):
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-  finish(left, "recall", "precision")
-  finish(right, "threshold on the predicted fraction", "share (95% interval)")
-  return to_svg(figure)
+  figures.finish(left, "recall", "precision")
+  figures.finish(
+    right, "threshold on the predicted fraction", "share (95% interval)"
+  )
+  return figures.to_svg(figure)
 
 
 def reliability(table: pd.DataFrame) -> str:
@@ -165,7 +161,7 @@ def reliability(table: pd.DataFrame) -> str:
     )  # fmt: skip
   figure.supxlabel("predicted share", fontsize=9)
   figure.supylabel("share of the volunteers", fontsize=9)
-  return to_svg(figure)
+  return figures.to_svg(figure)
 
 
 def coverage(table: pd.DataFrame) -> str:
@@ -173,7 +169,7 @@ def coverage(table: pd.DataFrame) -> str:
 
   Of `dirichlet.coverage`; the question that is farthest off is named.
   """
-  figure, (left, right) = panels(2, 2, (4.5, 3.4))
+  figure, (left, right) = figures.panels(2, 2, (4.5, 3.4))
   left.plot([0, 1], [0, 1], color="black", linewidth=0.7)
   right.plot([0, 1], [0, 0], color="black", linewidth=0.7)
   table = table.assign(off=table["inside"] - table["level"])
@@ -188,7 +184,7 @@ def coverage(table: pd.DataFrame) -> str:
     style = styles.get(str(name), others)
     left.plot(part["level"], part["inside"], **style)
     right.plot(part["level"], part["off"], **style)
-  finish(left, "level of the interval", "share of the votes inside")
-  finish(right, "level of the interval", "share inside less level")
+  figures.finish(left, "level of the interval", "share of the votes inside")
+  figures.finish(right, "level of the interval", "share inside less level")
   right.get_legend().remove()
-  return to_svg(figure)
+  return figures.to_svg(figure)

@@ -1,4 +1,4 @@
-"""The part of the report about networks that predict votes."""
+"""The parts of the report about votes and networks that predict them."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from gzjax.evaluation.flags import FLAGGED_FROM
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
 from gzjax.report import vote_figures
-from gzjax.report.answer_section import by_question, plain_table
+from gzjax.report.answer_section import by_question, plain_table, to_html
 
 _SHOWN = "original"  # the network of the figures
 _DOTS = 1000
@@ -59,6 +59,27 @@ def collect(
     found["at_90"] = whole[np.isclose(whole["level"], 0.9)].iloc[0].to_dict()
     found["likelihood"] = by_question(tables["likelihood"], "method", "nll")
   return found
+
+
+def given(workdir: Path, places: dict[str, list[int]]) -> dict[str, Any] | None:
+  """Figures and a table of what volunteers say; None if there are no votes."""
+  if not places:
+    return None
+  questions = {name: slice(*place) for name, place in places.items()}
+  table = pd.read_csv(workdir / "data" / "correlations.csv", index_col=0)
+  splits = pd.read_csv(workdir / "data" / "splits.csv")
+  p = splits.melt(
+    "answer", ["p_validation", "p_test"], var_name="split", value_name="p"
+  )
+  worst = p.loc[p["p"].idxmin()]
+  return {
+    "correlations": vote_figures.correlations(table, questions),
+    "by_question": vote_figures.correlations_by_question(table, questions),
+    "splits": vote_figures.splits(splits),
+    "splits_table": to_html(splits, "{:.3g}", index=False),
+    "worst": {**worst, "split": worst["split"].removeprefix("p_")},
+    "comparisons": len(p),
+  }
 
 
 def _costliest_zeros(answers: pd.DataFrame) -> dict[Any, Any]:

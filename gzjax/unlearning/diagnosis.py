@@ -8,15 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gzjax import problem as problems
 from gzjax.data import feed
 from gzjax.evaluation import health, metrics
-from gzjax.problem import (
-  Network,
-  Problem,
-  example_losses,
-  predict,
-  probabilities,
-)
+from gzjax.problem import Network, Problem
 from gzjax.training.step import renew_batch_stats
 from gzjax.types import PyTree
 from gzjax.unlearning import edits
@@ -51,17 +46,18 @@ def read_vitals(problem: Problem, network: Network) -> health.Reading:
 def _said(problem: Problem, network: Network) -> tuple[np.ndarray, np.ndarray]:
   """Probabilities of the classes on the validation and the forget set."""
   validation, forget = problem.sets.validation, problem.sets.forget
-  said = probabilities(problem, network, np.concatenate([validation, forget]))
+  rows = np.concatenate([validation, forget])
+  said = problems.probabilities(problem, network, rows)
   return said[: len(validation)], said[len(validation) :]
 
 
 def mean_losses(problem: Problem, network: Network) -> dict[str, float]:
   """Mean loss of what the retain and the forget set teach, nats."""
-  found = {}
+  found, given = {}, problem.columns.given
   for name in ("retain", "forget"):
     rows = getattr(problem.sets, name)
-    logits = predict(problem, network, rows)
-    loss = example_losses(problem, logits, rows, problem.columns.given)
+    logits = problems.predict(problem, network, rows)
+    loss = problems.example_losses(problem, logits, rows, given)
     found[name] = float(np.mean(loss))
   return found
 
@@ -82,14 +78,13 @@ def report(
   )
   with_renewed = network._replace(batch_stats=renewed.batch_stats)
   before, after = goal.losses, mean_losses(problem, network)
+  moved = _moved_share(network.params, goal.original.params)
   found: dict[str, Any] = {
     "target_forget_accuracy": goal.target,
     "original": summary(goal.before),
     **_judge(problem, network, goal),
     "with_renewed_batch_stats": _judge(problem, with_renewed, goal),
-    "moved_over_weights": float(
-      _moved_share(network.params, goal.original.params)
-    ),
+    "moved_over_weights": float(moved),
     **{
       f"{name}_loss": {"before": before[name], "after": after[name]}
       for name in before
@@ -160,11 +155,11 @@ def noise_report(
       "at_cap": float(capped),
       "size": int(np.size(weight)),
     }
-  sizes = np.array([t["size"] for t in tensors.values()])
+  sizes = [t["size"] for t in tensors.values()]
 
   def average(name):
-    values = np.array([t[name] for t in tensors.values()])
-    return float(np.average(values, weights=sizes)) if len(sizes) else 0.0
+    values = [t[name] for t in tensors.values()]
+    return float(np.average(values, weights=sizes)) if sizes else 0.0
 
   return {
     "alpha": float(scale.alpha),

@@ -71,7 +71,7 @@ def run(
     say(f"{name}: searching {row.strength[0]}")
     plan, searched, took = search(problem, plan, goal, extras)
     clock = Clock(clock.wall + took.wall, clock.compile + took.compile)
-  network = _fit(problem, name, plan, goal, extras, clock, store)
+  network = _Run(problem, name, plan, goal, store).network(extras, clock)
   report = {
     **diagnosis.report(problem, plan, network, goal, extras),
     **searched,
@@ -85,59 +85,50 @@ def run(
   return network._replace(report=report)
 
 
-def _fit(
-  problem: Problem,
-  name: str,
-  plan: plans.Plan,
-  goal: Goal,
-  extras: Mapping[str, PyTree],
-  clock: Clock,
-  store: Store,
-) -> Network:
-  """Takes the method's steps, or those that a killed run left to do."""
-  method, driver = plan.build(), plan.driver
-  params, mesh = goal.original.params, problem.feed.mesh
-  if plan.row.start is not None:
-    params = plan.row.start(
-      params, problem.fresh[0], plan.task.layers, **plan.settings
-    )
-  # The steps donate their state, so it gets buffers of its own.
-  state = sharding.replicate(
-    mesh, init_state(params, goal.original.batch_stats, method.transform)
-  )
-  state, earlier, done = store.resume(state, {})
-  clock = earlier if done else clock
-  fields = {} if method.forget_objective is None else forget_fields(problem)
-  watch = _Watch(problem, name, plan, goal, store)
-  # A run killed after its last step must not take another one.
-  stopped = done and decide(plan, goal, watch.read(state)) != "go on"
-  fresh = sharding.replicate(mesh, state)
-  _, clock = fit(
-    state,
-    make_unlearn_step(problem.apply_fn, method, train=driver.train_mode),
-    lambda stride: plans.batches(problem, plan, fields, extras, stride),
-    steps=plan.stride,
-    epochs=range(done, done if stopped else plan.readings),
-    title=name,
-    after_epoch=watch.after_stride,
-    clock=clock,
-  )
-  if store.networks(best=False) is None:
-    # The first steps were rewound: the parameters of the start stand.
-    watch.keep(0, fresh, clock, goal.before)
-  kept = store.networks(best=driver.rewind)
-  assert kept is not None
-  return Network(name, *kept, clock.wall, clock.compile)
-
-
-class _Watch(NamedTuple):
-  """Reads the vital signs between steps, keeps states, says when to stop."""
+class _Run(NamedTuple):
+  """Takes steps; reads vital signs between them, keeps states, may stop."""
 
   problem: Problem
   name: str
   plan: plans.Plan
   goal: Goal
   store: Store
+
+  def network(self, extras: Mapping[str, PyTree], clock: Clock) -> Network:
+    """Takes the method's steps, or those that a killed run left to do."""
+    problem, plan, goal, store = self.problem, self.plan, self.goal, self.store
+    method, driver = plan.build(), plan.driver
+    params, mesh = goal.original.params, problem.feed.mesh
+    if plan.row.start is not None:
+      params = plan.row.start(
+        params, problem.fresh[0], plan.task.layers, **plan.settings
+      )
+    # The steps donate their state, so it gets buffers of its own.
+    state = sharding.replicate(
+      mesh, init_state(params, goal.original.batch_stats, method.transform)
+    )
+    state, earlier, done = store.resume(state, {})
+    clock = earlier if done else clock
+    fields = {} if method.forget_objective is None else forget_fields(problem)
+    # A run killed after its last step must not take another one.
+    stopped = done and decide(plan, goal, self.read(state)) != "go on"
+    fresh = sharding.replicate(mesh, state)
+    _, clock = fit(
+      state,
+      make_unlearn_step(problem.apply_fn, method, train=driver.train_mode),
+      lambda stride: plans.batches(problem, plan, fields, extras, stride),
+      steps=plan.stride,
+      epochs=range(done, done if stopped else plan.readings),
+      title=self.name,
+      after_epoch=self.after_stride,
+      clock=clock,
+    )
+    if store.networks(best=False) is None:
+      # The first steps were rewound: the parameters of the start stand.
+      self.keep(0, fresh, clock, goal.before)
+    kept = store.networks(best=driver.rewind)
+    assert kept is not None
+    return Network(self.name, *kept, clock.wall, clock.compile)
 
   def read(self, state: TrainState) -> health.Reading:
     network = Network(self.name, state.params, state.batch_stats)
@@ -204,8 +195,7 @@ def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
 
   def find(network: Network, name: str, estimator: str):
     used = cast(fisher.Estimator, estimator or spec.estimator)
-    members = problem.sets._asdict()[name]
-    rows = feed.ordered_rows(members, problem.batch_size)
+    rows = feed.ordered_rows(getattr(problem.sets, name), problem.batch_size)
     variables = {"params": network.params, "batch_stats": network.batch_stats}
 
     def compute(rows):

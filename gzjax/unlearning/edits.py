@@ -132,12 +132,10 @@ def inject_noise(
   """
 
   def edit(updates, *, count, params, retain_fisher, **_):
+    sigma = scale(retain_fisher, params).sigma
     noise = optax.tree.random_like(jax.random.fold_in(key, count), params)
     return jax.tree.map(
-      lambda u, s, n: u + (s * n).astype(u.dtype),
-      updates,
-      scale(retain_fisher, params).sigma,
-      noise,
+      lambda u, s, n: u + (s * n).astype(u.dtype), updates, sigma, noise
     )
 
   return transforms.counting(edit)

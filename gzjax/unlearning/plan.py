@@ -125,9 +125,7 @@ def batches(
 
   key = jax.random.fold_in(problem.key, stride)
   retain_key, forget_key = jax.random.split(key)
-  for retain, forget in zip(
-    stream(problem.sets.retain, problem.batch_size, retain_key, {}),
-    stream(problem.sets.forget, forget_size, forget_key, forget_fields),
-    strict=True,
-  ):
-    yield UnlearnBatch(retain, forget), extras
+  retain = stream(problem.sets.retain, problem.batch_size, retain_key, {})
+  forget = stream(problem.sets.forget, forget_size, forget_key, forget_fields)
+  for pair in zip(retain, forget, strict=True):
+    yield UnlearnBatch(*pair), extras

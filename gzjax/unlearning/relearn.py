@@ -54,9 +54,8 @@ class Relearn:
     )
     for epoch in range(self._epochs):
       rng = np.random.default_rng([problem.seed, epoch])
-      rows = feed.ordered_rows(
-        rng.permutation(problem.wrong), problem.batch_size
-      )
+      order = rng.permutation(problem.wrong)
+      rows = feed.ordered_rows(order, problem.batch_size)
       found = []
       for batch in problem.feed.batches(rows):
         state, output = self._step(state, (UnlearnBatch(batch, batch), {}))

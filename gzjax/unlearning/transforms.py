@@ -6,18 +6,15 @@ keyword-only extra arguments from one vocabulary: `forget_grads`,
 `saliency`. Fishers are means over examples, like params. A transformation names
 those it needs and drops the rest.
 
-| place in a chain       | transformations                                     |
-|------------------------|-----------------------------------------------------|
-| gradients to descend   | `contrast_gradients`, `add_forget_gradients`,       |
-|                        | `alternate_gradients`, `accumulate`, `add_l1_decay`,|
-|                        | `mask_by_saliency`, `precondition_by_fisher`        |
-| optimizer              | those of optax                                      |
-| edits added as they are| `dampen_by_fisher`, `dampen_by_percentile`,         |
-|                        | `inject_noise`, `clip_to_trust_region`,             |
-|                        | `project_to_ball`                                   |
-| freeze                 | `freeze`, last                                      |
+Their places in a chain; `project_conflicts` wraps any that has two gradients:
 
-`project_conflicts` wraps any chain that has two gradients.
+1. gradients to descend: `contrast_gradients`, `add_forget_gradients`,
+   `alternate_gradients`, `accumulate`, `add_l1_decay`, `mask_by_saliency`,
+   `precondition_by_fisher`;
+2. an optimizer of optax;
+3. edits that are added as they are: `dampen_by_fisher`, `dampen_by_percentile`,
+   `inject_noise`, `clip_to_trust_region`, `project_to_ball`;
+4. `freeze`.
 """
 
 from collections.abc import Callable
@@ -38,11 +35,8 @@ def contrast_gradients(retain_weight: float) -> Transformation:
   """
 
   def edit(updates, *, forget_grads, **_):
-    return jax.tree.map(
-      lambda r, f: retain_weight * r - (1 - retain_weight) * f,
-      updates,
-      forget_grads,
-    )
+    kept = optax.tree.scale(retain_weight, updates)
+    return optax.tree.add_scale(kept, retain_weight - 1, forget_grads)
 
   return stateless(edit)
 
@@ -54,7 +48,7 @@ def add_forget_gradients(weight: float) -> Transformation:
   """
 
   def edit(updates, *, forget_grads, **_):
-    return jax.tree.map(lambda r, f: r + weight * f, updates, forget_grads)
+    return optax.tree.add_scale(updates, weight, forget_grads)
 
   return stateless(edit)
 
