@@ -7,6 +7,8 @@ import numpy as np
 
 from gzjax import models
 
+# Of a function that draws for seconds, against what tests/conftest.py sets.
+OPTIMISED = {"xla_backend_optimization_level": 3}
 SIZE = 12
 CLASSES = 3
 

@@ -22,6 +22,7 @@ from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE
 from gzjax.morphology.votes import Predictions
 from gzjax.sky import export, volunteers
 from tests.command_line import ROOT
+from tests.networks import OPTIMISED
 
 ARTIFACT = GZ2.index("smooth-or-featured_artifact")
 
@@ -32,7 +33,10 @@ def _crowds(alpha, count):
   return np.asarray(_count(keys, np.float32(alpha), np.int32(40)))
 
 
-_count = jax.jit(jax.vmap(volunteers.count_votes, in_axes=(0, None, None)))
+_count = jax.jit(
+  jax.vmap(volunteers.count_votes, in_axes=(0, None, None)),
+  compiler_options=OPTIMISED,
+)
 
 
 @pytest.mark.parametrize("artifact", [1.5, 90.0])

@@ -12,9 +12,11 @@ def wilson_interval(hits: float, n: int) -> tuple[float, float]:
   """Wilson score interval of a share (Wilson 1927); (0, 1) for n = 0."""
   if n == 0:
     return 0.0, 1.0
-  share = stats.binomtest(round(hits), n)
-  low, high = share.proportion_ci(_CONFIDENCE, method="wilson")
-  return float(low), float(high)
+  # By hand: SciPy's test also finds a p-value, ten times as slowly.
+  z, p = stats.norm.ppf(0.5 + _CONFIDENCE / 2), hits / n
+  centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+  half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+  return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:

@@ -26,7 +26,6 @@ from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.checkpoint import Checkpoints
 from gzjax.pipeline.workdir import Workdir
 from gzjax.training import Recipe
-from gzjax.training.store import Memory
 from gzjax.types import ApplyFn, PyTree
 from gzjax.unlearning.methods import METHODS, Row
 
@@ -315,7 +314,7 @@ class Experiment:
     """
     row, place = self.row(name), self.place(name)
     if row.make and row.role == "baseline":
-      return row.make(self.problem, None, name=name, store=Memory())
+      return row.make(self.problem, None, name=name)
     if row.make:
       best = self.recipe(place.name).select == "best"
     else:

@@ -26,15 +26,15 @@ def _no_steps(task: Task) -> Method:
   return Method(optax.with_extra_args_support(optax.identity()))
 
 
-def _constant(problem: Problem, original: Network, *, name: str, **_: Any):
+def _constant(problem: Problem, original: Network, *, name: str, store=None):
   """Says what most volunteers say, whatever the image."""
-  del original
+  del original, store
   return baselines.constant(problem, name)
 
 
-def _original(problem: Problem, original: Network, *, name: str, **_: Any):
+def _original(problem: Problem, original: Network, *, name: str, store=None):
   """What was trained on wrong labels, too."""
-  del problem
+  del problem, store
   return original._replace(name=name)
 
 

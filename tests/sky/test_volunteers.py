@@ -9,6 +9,7 @@ from gzjax.morphology import trees, walks
 from gzjax.morphology.campaigns import GZ2, GZD_5
 from gzjax.sky import volunteers
 from gzjax.sky.scene import ODD_FEATURES, observe, sample_labels, sample_scene
+from tests.networks import OPTIMISED
 
 COUNT = 1024
 LABEL = sample_labels(0, COUNT, (0.45, 0.5, 0.05))
@@ -143,7 +144,8 @@ def test_votes_follow_the_dirichlet_multinomial_law(tree, last):
   concentration = concentration.astype(np.float32)
   keys = jax.random.split(jax.random.key(0), 20_000)
   counts = jax.jit(
-    jax.vmap(lambda key: volunteers.count_votes(key, concentration, 40, tree))
+    jax.vmap(lambda key: volunteers.count_votes(key, concentration, 40, tree)),
+    compiler_options=OPTIMISED,
   )(keys)
   counts = np.asarray(counts)
   for name in ("smooth-or-featured", "how-rounded", last):
