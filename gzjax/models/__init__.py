@@ -1,7 +1,7 @@
 """Networks; the only modules that import flax."""
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial, wraps
+from functools import lru_cache, partial
 import inspect
 import re
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.layers import ConvForm
 from gzjax.models.resnet import RESNETS
 from gzjax.registry import Positive, Table
+from gzjax.remembered import remembered
 from gzjax.types import ApplyFn, Batch, PyTree, TrainState
 
 MODELS = RESNETS | EFFICIENTNETS | {"cnn": CNN}
@@ -143,25 +144,7 @@ def build(
   return row(outputs, questions, **settings)
 
 
-def _remembered(make: Callable) -> Callable:
-  """`make(model, ...)`, the same again for an equal model.
-
-  What is compiled for a function is found by the function.
-  """
-  cached = lru_cache(maxsize=8)(make)
-
-  @wraps(make)
-  def find(model, *args):
-    try:
-      hash(model)
-    except TypeError:  # such as one that holds an array
-      return make(model, *args)
-    return cached(model, *args)
-
-  return find
-
-
-@_remembered
+@remembered
 def make_apply_fn(model: Any) -> ApplyFn:
   """A linen module, `__call__(image)` or `(image, train)`, as a function.
 
@@ -214,14 +197,14 @@ def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:
   return variables["params"], variables.get("batch_stats", {})
 
 
-@_remembered
+@remembered
 def _make_init(model: Any, size: int) -> Callable[[jax.Array], PyTree]:
   image = jnp.zeros((1, size, size, 3))
   mode = {"train": False} if _takes_train(model) else {}
   return jax.jit(lambda key: model.init(key, image, **mode))
 
 
-@_remembered
+@lru_cache(maxsize=8)  # the next call with this network compiles nothing
 def make_predict_step(
   apply_fn: ApplyFn,
 ) -> Callable[[PyTree, PyTree, Batch], jax.Array]:

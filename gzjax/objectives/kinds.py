@@ -1,7 +1,6 @@
 """Kinds of target: a table of what networks may learn of volunteers' votes."""
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from gzjax.morphology.votes import Votes
 from gzjax.objectives import targets
 from gzjax.objectives.targets import Target
 from gzjax.registry import Natural, Table
+from gzjax.remembered import remembered
 
 
 class Kind(NamedTuple):
@@ -117,9 +117,9 @@ TARGETS: Table[Kind] = Table(
 )
 
 
-@lru_cache(maxsize=8)  # what is compiled for an objective is found by it
+@remembered
 def build(
-  kind: str, tree: Tree, class_answers: tuple[int, ...], **settings: Any
+  row: Kind, tree: Tree, class_answers: tuple[int, ...], **settings: Any
 ) -> Target:
   """The target of a row of `TARGETS`, the same again for equal arguments."""
-  return TARGETS[kind].build(tree, class_answers, **settings)
+  return row.build(tree, class_answers, **settings)

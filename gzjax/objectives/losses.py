@@ -195,10 +195,10 @@ def effective_weights(counts: np.ndarray, beta: float = 0.9999) -> np.ndarray:
 LOSSES: Table[Callable[..., Objective]] = Table(
   {"cross_entropy": lambda objective: objective, "focal": focal}
 )
-# (galaxies of each class, i[K]) -> their weights, f[K]
-CLASS_WEIGHTS: Table[Callable[..., np.ndarray]] = Table(
+# (galaxies of each class, i[K]) -> their weights, f[K], or None
+CLASS_WEIGHTS: Table[Callable[..., np.ndarray | None]] = Table(
   {
-    "none": lambda counts: np.ones(len(counts)),
+    "none": lambda counts: None,
     "balanced": balanced_weights,
     "effective": effective_weights,
   }

@@ -161,7 +161,8 @@ class Experiment:
     """What the network learns."""
     config, task = self.config.target, self._task
     settings = kinds.TARGETS.take(config.kind, config)
-    return kinds.build(config.kind, task.tree, task.class_answers, **settings)
+    row = kinds.TARGETS[config.kind]
+    return kinds.build(row, task.tree, task.class_answers, **settings)
 
   @cached_property
   def _task(self) -> labels_and_flips.VoteTask:

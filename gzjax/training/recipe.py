@@ -247,5 +247,6 @@ def _objective(
   weigh = losses.CLASS_WEIGHTS.with_settings(
     recipe.class_weights, recipe.settings
   )
-  sizes = np.bincount(label, minlength=len(problem.target.classes))
-  return losses.weighted(focus(problem.target.objective), weigh(sizes))
+  objective = focus(problem.target.objective)
+  weights = weigh(np.bincount(label, minlength=len(problem.target.classes)))
+  return objective if weights is None else losses.weighted(objective, weights)
