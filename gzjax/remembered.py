@@ -2,16 +2,26 @@
 
 from collections.abc import Callable
 import functools
-from typing import Any
+from typing import ParamSpec, TypeVar
+
+import jax
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
+def remembered(make: Callable[P, R]) -> Callable[P, R]:
   """`make`, whose last results are kept: what is compiled is found by them.
 
   Of arguments that cannot be hashed, such as a module that holds an array or a
-  setting that is a list, nothing is kept.
+  setting that is a list, nothing is kept. What is made inside a transformation
+  of JAX holds none of its tracers: it outlives it.
   """
-  cached = functools.lru_cache(maxsize=8)(make)
+
+  @functools.lru_cache(maxsize=8)
+  def cached(*args, **settings):
+    with jax.ensure_compile_time_eval():
+      return make(*args, **settings)
 
   @functools.wraps(make)
   def find(*args, **settings):

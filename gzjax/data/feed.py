@@ -1,7 +1,7 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ import numpy as np
 from gzjax import sharding
 from gzjax.data import augment, pixels
 from gzjax.errors import UserError
+from gzjax.remembered import remembered
 from gzjax.threads import bounded_map
 from gzjax.types import Batch
 
@@ -140,7 +141,7 @@ class Feed:
     return sharding.shard_batch(self.mesh, self._image[index])
 
 
-@lru_cache(maxsize=8)  # the next feed compiles nothing
+@remembered  # the next feed compiles nothing
 def _programs(
   mesh: Mesh, normalisation: augment.Normalisation
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:

@@ -6,7 +6,6 @@ about the batch size (151 times in the median on one network we measured).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sized
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from gzjax import models, sharding
 from gzjax.fisher import squares, transform
 from gzjax.objectives import likelihoods, losses
 from gzjax.progress import progress
+from gzjax.remembered import remembered
 from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
 
 Estimator = Literal["exact", "vmap", "signs", "batch_mean"]
@@ -206,7 +206,7 @@ def make_cotangents(spec: Spec) -> Cotangents:
 
 # These are cached, so that the next call with the same arguments compiles
 # nothing.
-@lru_cache(maxsize=8)
+@remembered
 def make_sums(
   spec: Spec, mesh: Mesh
 ) -> tuple[Callable[[PyTree], Sums], Callable[[Sums], Sums]]:
@@ -243,7 +243,7 @@ def _complete(batch: Batch, mesh: Mesh, seen: int) -> dict[str, Any]:
   return jax.tree.map(lambda x: squares.padded(x, mesh.size), full)
 
 
-@lru_cache(maxsize=8)
+@remembered
 def make_accumulate(
   apply_fn: ApplyFn, spec: Spec, mesh: Mesh
 ) -> Callable[[Sums, PyTree, PyTree, jax.Array, Batch], Sums]:

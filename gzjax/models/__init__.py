@@ -1,7 +1,7 @@
 """Networks; the only modules that import flax."""
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import partial
 import inspect
 import re
 from typing import Any, Literal
@@ -204,7 +204,7 @@ def _make_init(model: Any, size: int) -> Callable[[jax.Array], PyTree]:
   return jax.jit(lambda key: model.init(key, image, **mode))
 
 
-@lru_cache(maxsize=8)  # the next call with this network compiles nothing
+@remembered  # the next call with this network compiles nothing
 def make_predict_step(
   apply_fn: ApplyFn,
 ) -> Callable[[PyTree, PyTree, Batch], jax.Array]:

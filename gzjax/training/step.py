@@ -7,7 +7,7 @@ process after a while).
 """
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ import optax
 
 from gzjax import sharding
 from gzjax.objectives import losses
+from gzjax.remembered import remembered
 from gzjax.types import ApplyFn, Batch, Objective, PyTree, TrainState
 
 # (state, batch) -> (state, outputs that a person or the audit wants to see).
@@ -117,7 +118,7 @@ def mean_gradient(
   return jax.tree.map(lambda t: t / max(count, 1.0), total)
 
 
-@lru_cache(maxsize=8)  # the next call with this network compiles nothing
+@remembered  # the next call with this network compiles nothing
 def _make_add_gradient(
   apply_fn: ApplyFn, objective: Objective
 ) -> Callable[[PyTree, PyTree, PyTree, Batch], PyTree]:
@@ -162,7 +163,7 @@ def renew_batch_stats(
   return state._replace(batch_stats=renewed)
 
 
-@lru_cache(maxsize=8)
+@remembered
 def _make_add_moved(
   apply_fn: ApplyFn,
 ) -> Callable[[PyTree, PyTree, PyTree, Batch], PyTree]:

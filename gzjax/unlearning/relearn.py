@@ -1,6 +1,5 @@
 """How soon a network learns its wrong labels again."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import optax
 from gzjax import sharding
 from gzjax.data import feed
 from gzjax.problem import Network, Problem, example_losses, predict
+from gzjax.remembered import remembered
 from gzjax.training.step import Step, init_state
 from gzjax.types import ApplyFn, Method, Objective, UnlearnBatch
 from gzjax.unlearning.step import make_unlearn_step
@@ -65,7 +65,7 @@ class Relearn:
     return {"relearn_steps": int(state.step), "relearned": False}
 
 
-@lru_cache(maxsize=8)  # the next run compiles nothing
+@remembered  # the next run compiles nothing
 def _adam(
   apply_fn: ApplyFn, objective: Objective, rate: float
 ) -> tuple[optax.GradientTransformationExtraArgs, Step]:
