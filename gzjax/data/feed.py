@@ -29,8 +29,7 @@ def training_rows(
   padding.
   """
   order = np.random.default_rng([seed, epoch]).permutation(members)
-  whole = len(order) // batch_size * batch_size
-  return ordered_rows(order[:whole], batch_size)
+  return _full_batches(order, batch_size)
 
 
 def balanced_rows(
@@ -62,8 +61,8 @@ def balanced_rows(
   count = -(-size // len(classes))
   drawn = [_in_turns(rng, members[label == k], count) for k in classes]
   # One galaxy of each class after the other; the last round may be cut short.
-  whole = size // batch_size * batch_size
-  return ordered_rows(np.stack(drawn, axis=1).ravel()[:whole], batch_size)
+  order = np.stack(drawn, axis=1).ravel()[:size]
+  return _full_batches(order, batch_size)
 
 
 def _in_turns(
@@ -73,6 +72,12 @@ def _in_turns(
   passes = -(-count // len(members))
   orders = [rng.permutation(members) for _ in range(passes)]
   return np.concatenate(orders)[:count]
+
+
+def _full_batches(order: np.ndarray, batch_size: int) -> list[BatchRows]:
+  """Those of `ordered_rows` without padding; the rest sits out."""
+  whole = len(order) // batch_size * batch_size
+  return ordered_rows(order[:whole], batch_size)
 
 
 def ordered_rows(members: np.ndarray, batch_size: int) -> list[BatchRows]:
