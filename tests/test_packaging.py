@@ -30,3 +30,12 @@ def test_packages_with_private_parts_in_use_have_an_upper_bound(name):
   needed = [Requirement(line) for line in PROJECT["dependencies"]]
   (bounds,) = [need.specifier for need in needed if need.name == name]
   assert any(bound.operator == "<" for bound in bounds)
+
+
+def test_cleanlab_is_for_the_tests_alone():
+  extras = PROJECT["optional-dependencies"]
+  using = {name for name in extras if "cleanlab" in " ".join(extras[name])}
+  assert using == {"oracle"}
+  assert "cleanlab" not in " ".join(PROJECT["dependencies"])
+  for path in (ROOT / "gzjax").rglob("*.py"):
+    assert "cleanlab" not in path.read_text(), path

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from gzjax.audit import scores
+from gzjax.audit import suspicion
 from gzjax.evaluation import attacks
 from gzjax.files import write_json, write_table
 from gzjax.pipeline.experiment import Experiment
@@ -14,7 +14,7 @@ def run(experiment: Experiment) -> None:
   folder = experiment.workdir / "audit"
   table = pd.read_parquet(experiment.workdir / "train" / "dynamics.parquet")
   split = experiment.split.set_index("id_str").loc[table["id_str"]]
-  found = scores.suspects(table, split["train_label"], experiment.classes)
+  found = suspicion.suspects(table, split["train_label"], experiment.classes)
   write_table(folder / "suspects.csv", found)
   truth = split.loc[found["id_str"]]
   flipped = truth["flipped"].to_numpy()
