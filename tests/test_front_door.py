@@ -10,6 +10,7 @@ import tomllib
 import pytest
 
 import gzjax
+import gzjax.audit
 from tests.command_line import ROOT
 
 HEAVY = (
@@ -58,6 +59,16 @@ def test_packages_are_imported_when_they_are_asked_for():
   )
   assert "gzjax.unlearning" in loaded
   assert not {"gzjax.pipeline", "gzjax.report"} & loaded
+
+
+def test_the_audit_is_there_when_it_is_asked_for():
+  loaded = _loaded("import gzjax.audit")
+  assert not loaded & {*HEAVY, "jax", "numpy"}
+  for name in gzjax.audit.__all__:
+    assert getattr(gzjax.audit, name).__name__.endswith(name)
+  # Modules of these names would stand in the functions' place.
+  assert callable(gzjax.audit.scores)
+  assert callable(gzjax.audit.consensus)
 
 
 def test_the_face_is_complete():
