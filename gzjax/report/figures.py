@@ -248,6 +248,6 @@ def to_png(figure: Figure) -> str:
   return data_uri(buffer.getvalue())
 
 
-def data_uri(png: bytes) -> str:
-  """A PNG for the attribute src of an <img>."""
-  return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def data_uri(image: bytes, kind: str = "png") -> str:
+  """An encoded image (png or jpeg) for the attribute src of an <img>."""
+  return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"

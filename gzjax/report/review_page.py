@@ -1,0 +1,190 @@
+"""audit/review.html: one offline file in which a person reviews suspects."""
+
+import base64
+from collections.abc import Callable, Sequence
+import hashlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+import numpy as np
+import pandas as pd
+
+from gzjax.errors import SettingError
+from gzjax.files import write_whole
+from gzjax.report import cells
+from gzjax.report.figures import data_uri
+from gzjax.report.page import template
+
+_NEEDED = (
+  "id_str",
+  "given_label",
+  "suggested_label",
+  "probability_wrong",
+  "verdict",
+  "corrected_label",
+  "note",
+)
+# From the percentage on; as the IPCC speaks of the likely (Mastrandrea et al.
+# 2010, table 1).
+_WORDS = (
+  (90, "very probably wrong"),
+  (66, "probably wrong"),
+  (33, "may be wrong"),
+  (0, "probably right"),
+)
+_MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
+_SURVEY = (
+  "https://www.legacysurvey.org/viewer?ra={:.6f}&dec={:.6f}&layer=ls-dr9&zoom=16"
+)
+
+
+class Neighbour(NamedTuple):
+  """A galaxy that looks like a suspect."""
+
+  id_str: str
+  given_label: str
+  image: bytes  # a small JPEG or PNG
+
+
+def write(
+  path: Path,
+  table: pd.DataFrame,
+  *,
+  run: str,
+  classes: Sequence[str],
+  total: int,
+  wrong: tuple[float, float, float] | None,
+  image: Callable[[str], bytes],
+  neighbours: Callable[[str], Sequence[Neighbour]],
+) -> None:
+  """Writes the page of the first suspects.
+
+  Args:
+    path: of the page.
+    table: the first rows of suspects.csv, worst first, text or numbers. The
+      page exports these columns, verdict, corrected_label and note as the
+      person left them; ra and dec (degrees, missing where unknown) are for
+      links to the sky and not exported.
+    run: name of the audit; the browser keeps the review under it.
+    classes: K names, in the order of their keys 1 to 9.
+    total: labels of the whole catalogue.
+    wrong: how many of them are wrong, and a 95% interval; None if not known.
+    image: id_str -> JPEG or PNG as it was recorded.
+    neighbours: id_str -> galaxies of the same look, nearest first.
+
+  Raises:
+    SettingError: `table` lacks a column or has a galaxy twice, or an image is
+      neither JPEG nor PNG.
+  """
+  _check(table)
+  script, style = (
+    Markup(template(f"review.{kind}.jinja").render()) for kind in ("js", "css")
+  )
+  text = template("review.html.jinja").render(
+    script=script,
+    style=style,
+    script_hash=_hash(script),
+    style_hash=_hash(style),
+    data={
+      "run": run,
+      "classes": list(classes),
+      **_galaxies(table, image, neighbours),
+    },
+    shown=len(table),
+    total=total,
+    wrong=wrong,
+  )
+  write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def probability_words(probability: Any) -> str:
+  """Such as "probably wrong (70%)"; of 0 to 1 as a number or as text.
+
+  >>> probability_words("0.704")
+  'probably wrong (70%)'
+  """
+  value = _number(probability)
+  if np.isnan(value):
+    return "probability unknown"
+  percent = round(100 * value)
+  words = next(words for least, words in _WORDS if percent >= least)
+  # Nothing here is certain.
+  shown = {0: "under 1", 100: "over 99"}.get(percent, percent)
+  return f"{words} ({shown}%)"
+
+
+def survey_link(ra: Any, dec: Any) -> str | None:
+  """The Legacy Survey's viewer at a place in degrees; None if there is none."""
+  ra, dec = _number(ra), _number(dec)
+  if not (0 <= ra <= 360 and -90 <= dec <= 90):
+    return None
+  return _SURVEY.format(ra, dec)
+
+
+def _check(table: pd.DataFrame) -> None:
+  missing = [name for name in _NEEDED if name not in table]
+  if missing:
+    raise SettingError(
+      f"table lacks {', '.join(missing)}: give the columns of suspects.csv"
+    )
+  again = table["id_str"][table["id_str"].duplicated()]
+  if len(again):
+    raise SettingError(
+      f"table has galaxy {again.iloc[0]!r} twice: give each a single row"
+    )
+
+
+def _galaxies(table, image, neighbours) -> dict[str, Any]:
+  """What review.js.jinja reads of the galaxies; each picture stands once."""
+  index: dict[str, int] = {}
+
+  def picture(encoded: bytes, name: str) -> int:
+    return index.setdefault(_data_uri(encoded, name), len(index))
+
+  exported = table.drop(columns=["ra", "dec"], errors="ignore")
+  exported = exported.map(lambda value: str(cells.or_else(value, "")))
+  unknown = [None] * len(table)
+  galaxies = [
+    {
+      "picture": picture(image(name), name),
+      "words": probability_words(probability),
+      "survey": survey_link(ra, dec),
+      "neighbours": [
+        [other.id_str, other.given_label, picture(other.image, other.id_str)]
+        for other in neighbours(name)
+      ],
+    }
+    for name, probability, ra, dec in zip(
+      exported["id_str"],
+      table["probability_wrong"],
+      table.get("ra", unknown),
+      table.get("dec", unknown),
+    )
+  ]
+  return {
+    "columns": list(exported),
+    "rows": exported.to_numpy().tolist(),
+    "galaxies": galaxies,
+    "pictures": list(index),
+  }
+
+
+def _number(value: Any) -> float:
+  """A number or its text; NaN for all else."""
+  return float(pd.to_numeric(value, errors="coerce"))
+
+
+def _data_uri(image: bytes, name: str) -> str:
+  for magic, kind in _MAGIC.items():
+    if image.startswith(magic):
+      return data_uri(image, kind)
+  raise SettingError(
+    f"image of galaxy {name!r} is neither JPEG nor PNG: encode it as PNG"
+  )
+
+
+def _hash(text: str) -> str:
+  """By which the page's policy allows this script or style, and no other."""
+  digest = hashlib.sha256(text.encode()).digest()
+  return f"'sha256-{base64.b64encode(digest).decode()}'"
