@@ -35,7 +35,8 @@ _WORDS = (
 )
 _MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 _SURVEY = (
-  "https://www.legacysurvey.org/viewer?ra={:.6f}&dec={:.6f}&layer=ls-dr9&zoom=16"
+  "https://www.legacysurvey.org/viewer"
+  "?ra={:.6f}&dec={:.6f}&layer=ls-dr9&zoom=16"
 )
 
 
@@ -99,11 +100,7 @@ def write(
 
 
 def probability_words(probability: Any) -> str:
-  """Such as "probably wrong (70%)"; of 0 to 1 as a number or as text.
-
-  >>> probability_words("0.704")
-  'probably wrong (70%)'
-  """
+  """Such as "probably wrong (70%)"; of 0 to 1 as a number or as text."""
   value = _number(probability)
   if np.isnan(value):
     return "probability unknown"

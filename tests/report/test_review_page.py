@@ -149,7 +149,7 @@ def test_it_says_how_many_are_shown_and_how_many_are_wrong(tmp_path):
 
   text = said(total=12345, wrong=(1056.6, 940.2, 1171.0))
   assert "The 6 most suspicious of 12,345 labels" in text
-  assert "About 1,057 are wrong (95% interval 940–1,171)." in text
+  assert "About 1,057 are wrong (95% interval 940\u20131,171)." in text
   text = said(total=6, wrong=None)
   assert "All 6 labels, the most suspicious first." in text
   assert "are wrong (" not in text
