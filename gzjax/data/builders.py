@@ -13,7 +13,9 @@ import tensorflow_datasets as tfds
 from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
 from gzjax.data.galaxy_catalog import catalog as catalogs
 from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder as tabular
+from gzjax.data.galaxy_catalog import guess
 from gzjax.data.galaxy_catalog.fits_images import Stretch
+from gzjax.data.galaxy_catalog.guess import AUTO
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
 from gzjax.morphology import campaigns
@@ -90,61 +92,80 @@ def _catalog(
   *,
   catalog: str = "",
   images: str = "",
-  id_column: str = "id_str",
-  file_column: str = "file_loc",
-  label_column: str = "label",
+  id_column: str = AUTO,
+  file_column: str = AUTO,
+  file_prefix: str = AUTO,
+  file_pattern: str = AUTO,
+  label_column: str = AUTO,
   vote_columns: tuple[str, ...] = (),
   tree: str = "",
-  vote_form: str = "counts",
+  vote_form: str = AUTO,
   crop_column: str = "",
-  ra_column: str = "",
-  dec_column: str = "",
-  split_column: str = "",
-  classes: tuple[str, ...] = ("smooth", "featured", "artifact"),
+  ra_column: str = AUTO,
+  dec_column: str = AUTO,
+  split_column: str = AUTO,
+  classes: tuple[str, ...] = (),
   fits_planes: str = "rgb",
   fits_white: float = 99.7,
   fits_softening: float = 10.0,
 ):
   """A table of galaxies and a folder of their images.
 
+  What is "auto" is found by the names and the content of the columns, see
+  `guess`.
+
   Args:
     place: see `Place`.
     catalog: galaxy_catalog: the table, CSV or parquet.
     images: folder of the images; "" is the catalogue's own.
-    id_column: of the galaxies' names.
-    file_column: of the image files.
-    label_column: of the classes; "": not read.
-    vote_columns: one per class: the label is the largest.
+    id_column: of the galaxies' names; auto: found in the table.
+    file_column: of the image files; auto: found; "": file_pattern needs none.
+    file_prefix: what file_column has before names from the folder of the images
+      on, such as old/cutouts/; auto: found.
+    file_pattern: of {id} and {file}, the rest of file_column, such as {id}.jpg;
+      */ in front is any folder in that of the images; auto: found.
+    label_column: of the classes; auto: found, or votes in its place; "": not
+      read.
+    vote_columns: one per class; without a label column the most votes are the
+      label.
     tree: gz2, gz2_kaggle, gzd_5 or gzd_1_2: votes by name; of galaxy_synthetic
       gz2 ("") or gzd_5.
-    vote_form: of the tree's columns: counts or fractions.
+    vote_form: of the tree's columns: counts, fractions, or auto.
     crop_column: edge of each galaxy's square, pixels of the file.
-    ra_column: right ascension, degrees; "": by its usual names.
+    ra_column: right ascension, degrees; auto: by its usual names; "": not read.
     dec_column: declination, likewise.
-    split_column: train, validation, test; "": drawn.
-    classes: the names in the label column, in the order of the classes.
+    split_column: train, validation, test; auto: found; "": drawn.
+    classes: the names in the label column, in the order of the classes; (): all
+      that are there.
     fits_planes: FITS images: which plane is which colour.
     fits_white: FITS images: the percentile that is white.
     fits_softening: FITS images: where the asinh stretch bends (Lupton et al.
       2004); larger ones show fainter light.
   """
   path = Path(catalog)
-  columns = catalogs.Columns(
-    id=id_column,
-    file=file_column,
-    label=label_column,
-    votes=tuple(vote_columns),
-    tree=tree,
-    vote_form=vote_form,
-    crop=crop_column,
-    ra=ra_column,
-    dec=dec_column,
-    split=split_column,
-    given=place.given,
-  )
   folder = Path(images) if images else path.parent
+  settings = {
+    "id_column": id_column,
+    "file_column": file_column,
+    "file_prefix": file_prefix,
+    "file_pattern": file_pattern,
+    "label_column": label_column,
+    "vote_columns": tuple(vote_columns),
+    "tree": tree,
+    "vote_form": vote_form,
+    "crop_column": crop_column,
+    "ra_column": ra_column,
+    "dec_column": dec_column,
+    "split_column": split_column,
+    "classes": tuple(classes),
+  }
+  if guess.is_needed(settings):
+    settings = guess.guess(path, folder, settings).settings
+  columns = catalogs.columns_from(settings, place.given)
   stretch = Stretch(fits_planes, fits_white, fits_softening)
-  found = catalogs.read_catalog(path, folder, columns, classes, stretch)
+  found = catalogs.read_catalog(
+    path, folder, columns, settings["classes"], stretch
+  )
   return builder_of(found, path, place.data_dir)
 
 

@@ -1,6 +1,7 @@
 """A prepared data set: TFDS records on disk and their decoded pixels."""
 
 import collections
+from collections.abc import Callable
 import contextlib
 import fcntl
 import os
@@ -81,17 +82,8 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
   Raises:
     UserError: if the folder is gone or its pixels are damaged.
   """
-  if not folder.is_dir():
-    raise UserError(
-      f"the prepared data set {folder} is gone: run the stage prepare again, "
-      "with overwrite."
-    )
-  builder = tfds.builder_from_directory(folder)
-  info, metadata = builder.info, builder.info.metadata or {}
-  (split,) = info.splits
-  source: Any = builder.as_data_source(
-    split, decoders={"image": tfds.decode.SkipDecoding()}
-  )
+  info, source = _open(folder)
+  metadata = info.metadata or {}
   image = pixels.cached_pixels(
     folder / f"pixels-crop{crop}-size{size}",
     lambda start: (source[i]["image"] for i in range(start, len(source))),
@@ -111,6 +103,29 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
     notes=tuple(metadata.get("notes", ())),
     image=image,
   )
+
+
+def encoded_images(folder: Path) -> Callable[[int], bytes]:
+  """Row of the data set -> its image as it was recorded: JPEG or PNG.
+
+  Raises:
+    UserError: if the folder is gone.
+  """
+  _, source = _open(folder)
+  return lambda row: source[int(row)]["image"]
+
+
+def _open(folder: Path) -> tuple[tfds.core.DatasetInfo, Any]:
+  """What is known of a prepared data set, and its records."""
+  if not folder.is_dir():
+    raise UserError(
+      f"the prepared data set {folder} is gone: run the stage prepare again, "
+      "with overwrite."
+    )
+  builder = tfds.builder_from_directory(folder)
+  (split,) = builder.info.splits
+  decoders: Any = {"image": tfds.decode.SkipDecoding()}
+  return builder.info, builder.as_data_source(split, decoders=decoders)
 
 
 def _table(path: Path, source: Any) -> pd.DataFrame:

@@ -78,7 +78,7 @@ def test_label_is_the_largest_vote(tmp_path):
   for k, name in enumerate(CLASSES):
     table[f"p_{name}"] = votes[:, k]
   table.to_csv(path, index=False)
-  columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
+  columns = Columns(label="", votes=tuple(f"p_{name}" for name in CLASSES))
   found = _load(path, columns)
   np.testing.assert_array_equal(found.table["label"], votes.argmax(axis=1))
   np.testing.assert_allclose(found.votes.shares, votes, rtol=1e-6)
@@ -106,7 +106,7 @@ def test_formats_that_are_not_rgb_become_rgb(tmp_path):
   found = _load(path)
   np.testing.assert_array_equal(found.image[:3], 99)
   # Plain TFDS users get RGB, too.
-  folder = next((tmp_path / "tfds" / "galaxy_catalog").glob("*/1.0.0"))
+  folder = next((tmp_path / "tfds" / "galaxy_catalog").glob("*/1.1.0"))
   source = tfds.builder_from_directory(folder).as_data_source("full")
   assert source[0]["image"].shape == (16, 16, 3)
 
@@ -140,15 +140,21 @@ def test_a_damaged_image_is_named_and_nothing_is_left(tmp_path, how, kind):
   assert "row 4 (id 1003)" in message
   assert str(victim) in message
   assert "\n" not in message
-  assert not list((tmp_path / "tfds").glob("galaxy_catalog/*/1.0.0"))
+  assert not list((tmp_path / "tfds").glob("galaxy_catalog/*/1.1.0"))
 
 
-def test_votes_of_nobody_name_no_class(tmp_path):
+@pytest.mark.parametrize("nobody", ["0", ""])
+def test_votes_of_nobody_name_no_class(tmp_path, nobody):
   path = write_catalog(tmp_path, 6)
-  add_columns(path, {f"p_{name}": [1, 1, 0, 1, 1, 1] for name in CLASSES})
-  columns = Columns(votes=tuple(f"p_{name}" for name in CLASSES))
-  with pytest.raises(UserError, match=r"row 3 \(id 1002\): there is no vote"):
-    _load(path, columns)
+  votes = {f"p_{name}": [1, 1, nobody, 1, 1, 1] for name in CLASSES}
+  add_columns(path, votes)
+  columns = Columns(label="", votes=tuple(votes))
+  found = _load(path, columns)
+  np.testing.assert_array_equal(found.table["label"], [0, 0, -1, 0, 0, 0])
+  # A label beside the votes is that of the galaxy.
+  found = _load(path, columns._replace(label="label"))
+  np.testing.assert_array_equal(found.table["label"], [0, 1, 2, 0, 1, 2])
+  assert found.votes.counts.sum() == 15
 
 
 def test_two_processes_may_want_the_same_data_set(tmp_path):

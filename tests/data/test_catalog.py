@@ -108,10 +108,17 @@ def test_label_outside_the_classes(tmp_path):
 
 
 @pytest.mark.parametrize("value", [None, "nan", "NaN", " "])
-def test_label_that_is_nan(tmp_path, value):
+def test_galaxies_may_have_no_label_but_not_all_of_them(tmp_path, value):
   path = write_catalog(tmp_path, 6)
   edit(path, 1, "label", value)
-  assert "row 2 (id 1001): column 'label' is empty" in refusal(path)
+  frame = _read(path, Columns(given="label")).frame
+  np.testing.assert_array_equal(frame["label"], [0, -1, 2, 0, 1, 2])
+  np.testing.assert_array_equal(frame["given_label"], frame["label"])
+  data = dataset.load(dataset.prepare(builder_of(path)), crop=0, size=6)
+  np.testing.assert_array_equal(data.table["label"], frame["label"])
+  for i in range(6):
+    edit(path, i, "label", value)
+  assert "has no label in any row (label)" in refusal(path)
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "nan", ""])
@@ -167,29 +174,88 @@ def test_ids_stay_as_they_are_written(tmp_path, ids):
 def test_absolute_paths(tmp_path):
   path = write_catalog(tmp_path, 6)
   wanted = _read(path).frame
+  assert wanted["file"].iloc[2] == "images/2.png"
   table = pd.read_csv(path, dtype=str)
   table["file_loc"] = [str(tmp_path / name) for name in table["file_loc"]]
   table.to_csv(path, index=False)
   elsewhere = tmp_path / "elsewhere"
   elsewhere.mkdir()
   found = read_catalog(path, elsewhere, Columns(), CLASSES).frame
-  pd.testing.assert_frame_equal(found, wanted)
+  assert list(found["file"]) == list(table["file_loc"])
+  pd.testing.assert_frame_equal(
+    found.drop(columns="file"), wanted.drop(columns="file")
+  )
 
 
 @pytest.mark.parametrize(
-  ("names", "columns"),
+  ("column", "prefix", "pattern", "files"),
   [
-    (("ra", "dec"), Columns()),
-    (("RA", "DEC"), Columns()),
-    (("RAJ2000", "DEJ2000"), Columns()),
-    (("alpha", "delta"), Columns(ra="alpha", dec="delta")),
+    ("file_loc", "old/", "{file}", [f"{i}.png" for i in range(3)]),
+    ("", "", "{id}.png", ["1000.png", "1001.png", "1002.png"]),
+    (
+      "label",
+      "",
+      "{id}_{file}.png",
+      [f"{1000 + i}_{x}.png" for i, x in enumerate(CLASSES)],
+    ),
+    ("", "", "*/{id}.png", ["a/1000.png", "b/1001.png", "a/1002.png"]),
   ],
 )
-def test_sky_positions(tmp_path, names, columns):
+def test_patterns_of_the_files(tmp_path, column, prefix, pattern, files):
+  path = write_catalog(tmp_path, 3)
+  for i, file in enumerate(files):
+    place = tmp_path / "pictures" / file
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes((tmp_path / "images" / f"{i}.png").read_bytes())
+    edit(path, i, "file_loc", f"old/{i}.png")
+  columns = Columns(file=column, file_prefix=prefix, file_pattern=pattern)
+  found = read_catalog(path, tmp_path / "pictures", columns, CLASSES).frame
+  assert list(found["file"]) == files
+  assert list(found["path"]) == [str(tmp_path / "pictures" / x) for x in files]
+  place.unlink()
+  message = refusal(path, columns, tmp_path / "pictures")
+  assert f"row 3 (id 1002): there is no image {tmp_path}" in message
+
+
+def test_a_pattern_that_tells_no_files_apart(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  for pattern in ("galaxy.png", "{file}.png", ""):
+    message = refusal(path, Columns(file="", file_pattern=pattern))
+    assert message.startswith(f"file_pattern is {pattern!r}: give one with")
+  for folder in "ab":
+    (tmp_path / "images" / folder).mkdir()
+    for i in range(3):
+      (tmp_path / "images" / folder / f"{1000 + i}.png").touch()
+  columns = Columns(file="", file_pattern="*/{id}.png")
+  message = refusal(path, columns, tmp_path / "images")
+  assert "row 1 (id 1000): */1000.png is in the folders a and b (3" in message
+
+
+def test_the_wrong_folder_is_named_not_all_its_files(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  message = refusal(path, images=tmp_path / "images")
+  assert message.startswith(f"images is '{tmp_path}/images': there is none of")
+  assert "such as images/0.png" in message
+
+
+def test_images_that_moved_are_the_same_data_set(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  before = fingerprint(_read(path))
+  (tmp_path / "elsewhere").mkdir()
+  (tmp_path / "images").rename(tmp_path / "elsewhere" / "images")
+  found = read_catalog(path, tmp_path / "elsewhere", Columns(), CLASSES)
+  assert fingerprint(found) == before
+
+
+@pytest.mark.parametrize(
+  "names", [("ra", "dec"), ("RAJ2000", "DEJ2000"), ("alpha", "delta")]
+)
+def test_sky_positions(tmp_path, names):
   path = write_catalog(tmp_path, 3)
   ra, dec = ["0", "184.95123456789", ""], ["-90", "2.5", ""]
   add_columns(path, dict(zip(names, (ra, dec))))
-  frame = _read(path, columns).frame
+  assert "ra" not in _read(path).frame
+  frame = _read(path, Columns(ra=names[0], dec=names[1])).frame
   assert frame["ra"].dtype == np.float64
   np.testing.assert_array_equal(frame["ra"], [0, 184.95123456789, np.nan])
   np.testing.assert_array_equal(frame["dec"], [-90, 2.5, np.nan])
@@ -198,7 +264,6 @@ def test_sky_positions(tmp_path, names, columns):
 def test_one_position_column_alone_is_none(tmp_path):
   path = write_catalog(tmp_path, 3)
   add_columns(path, {"ra": ["1", "2", "3"]})
-  assert "ra" not in _read(path).frame
   message = refusal(path, Columns(ra="ra"))
   assert "no column for dec" in message
   assert "dec_column" in message
@@ -218,7 +283,7 @@ def test_a_place_that_is_not_on_the_sky(tmp_path, column, value):
   path = write_catalog(tmp_path, 3)
   add_columns(path, {"ra": ["1", "2", "3"], "dec": ["1", "2", "3"]})
   edit(path, 1, column, value)
-  message = refusal(path)
+  message = refusal(path, Columns(ra="ra", dec="dec"))
   assert f"row 2 (id 1001): column {column!r} is {value!r}" in message
   assert "degrees" in message
 
@@ -301,7 +366,9 @@ def test_the_fingerprint_knows_all_that_is_recorded(tmp_path):
       "smooth-or-featured_artifact": ["1", "2", "3"],
     },
   )
-  columns = Columns(tree="gzd_5", crop="width", split="part")
+  columns = Columns(
+    **{"tree": "gzd_5", "crop": "width", "split": "part"}, ra="ra", dec="dec"
+  )
 
   def mark():
     return fingerprint(_read(path, columns))
@@ -357,7 +424,8 @@ def test_records_hold_what_the_table_has(tmp_path):
       **{"width": ["6", "16", "40"], "part": ["train", "val", "test"]},
     },
   )
-  builder = builder_of(path, Columns(crop="width", split="part"))
+  columns = Columns(crop="width", split="part", ra="ra", dec="dec")
+  builder = builder_of(path, columns)
   dataset.prepare(builder)
   assert "clipped: 1, first" in builder.info.metadata["notes"][0]
   rows = list(builder.as_data_source("full"))
@@ -367,6 +435,9 @@ def test_records_hold_what_the_table_has(tmp_path):
   np.testing.assert_array_equal(rows[0]["image"], whole[0][5:11, 5:11])
   np.testing.assert_array_equal(rows[1]["image"], whole[1])
   np.testing.assert_array_equal(rows[2]["image"], whole[2])
+  assert [row["file"] for row in rows] == [
+    f"images/{i}.png".encode() for i in range(3)
+  ]
   assert [row["split"] for row in rows] == [b"train", b"validation", b"test"]
   np.testing.assert_array_equal(
     [row["ra"] for row in rows], [359.123456789012, 2, np.nan]
@@ -384,7 +455,7 @@ def test_galaxies_without_labels(tmp_path):
   assert "clipped: 1, first in row 3" in found.notes[0]
   builder = builders.builder_of(found, path, str(tmp_path / "tfds"))
   data = dataset.load(dataset.prepare(builder), crop=0, size=6)
-  assert list(data.table) == ["id_str"]
+  assert set(data.table) == {"id_str", "file"}
   assert list(data.table["id_str"]) == ["1000", "1001", "1002", "1003"]
   assert data.classes == ()
   assert data.votes is None

@@ -310,7 +310,7 @@ def test_labels_may_be_missing_where_there_are_votes(tmp_path):
   assert "label" not in read(path, tree="gzd_5", label="").frame
   table = pd.read_csv(path, dtype=str).drop(columns="label")
   table.to_csv(path, index=False)
-  assert "label" not in read(path, tree="gzd_5").frame
+  assert "label" not in read(path, tree="gzd_5", label="").frame
   message = refusal(path, Columns(tree="gzd_5", label="kind"))
   assert "label_column" in message
   assert "no column 'label'" in refusal(path)
@@ -327,13 +327,16 @@ def test_votes_come_back_from_the_records(tmp_path):
   assert builder.info.metadata["tree"] == "gzd_5"
 
 
-def test_a_galaxy_that_nobody_looked_at(tmp_path):
-  values = shares(GZD_5, walk(GZD_5, 6))
+@pytest.mark.parametrize("form", ["counts", "fractions"])
+def test_a_galaxy_that_nobody_looked_at(tmp_path, form):
+  counts = walk(GZD_5, 6).astype(float)
+  values = counts if form == "counts" else shares(GZD_5, counts)
   values[4] = np.nan
   path = write(tmp_path, GZD_5.answers, values)
-  message = refusal(path, Columns(tree="gzd_5", vote_form="fractions"))
-  assert "row 5 (id 1004)" in message
-  assert "'smooth-or-featured' sum to 0 in place of 1" in message
+  found = read(path, tree="gzd_5", vote_form=form).frame
+  stored = np.stack(found[form])
+  assert not stored[4].any()
+  assert stored[[0, 1, 2, 3, 5]].any(axis=1).all()
 
 
 def test_a_parquet_table_of_galaxy_datasets(tmp_path):

@@ -1,14 +1,19 @@
 """Reading and checking a catalogue of galaxies: a table and its images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gzjax.data.galaxy_catalog import extras, fits_images, tables
+from gzjax.data.galaxy_catalog import (
+  extras,
+  fits_images,
+  image_files,
+  tables,
+)
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.data.galaxy_catalog.votes import read_columns, read_votes
@@ -19,27 +24,44 @@ class Columns(NamedTuple):
   """Which columns of the table hold what; names as they stand in it."""
 
   id: str = "id_str"
-  file: str = "file_loc"
-  label: str = "label"  # may be missing where there is a tree; "": not read
-  votes: tuple[str, ...] = ()  # one per class: then the label is the largest
+  file: str = "file_loc"  # "": not needed by the pattern of the files
+  label: str = "label"  # "": the class with the most votes, or none
+  votes: tuple[str, ...] = ()  # one per class
   tree: str = ""  # of `campaigns.TREES`: its votes are found by name
   vote_form: str = "counts"  # of the tree's columns; or fractions
   crop: str = ""  # edge of the square to keep, pixels of the image file
-  ra: str = ""  # degrees; "": by its usual names, if there
+  ra: str = ""  # degrees
   dec: str = ""
   split: str = ""  # train, validation or test
   given: str = ""  # the label as somebody gave it, right or wrong
+  file_prefix: str = ""  # see `image_files.Naming`
+  file_pattern: str = image_files.FILE
+
+
+# Settings of the reader that are fields of `Columns`.
+_FIELDS = {
+  **{f"{x}_column": x for x in ("id", "file", "label", "crop", "ra", "dec")},
+  **{"split_column": "split", "vote_columns": "votes"},
+  **{x: x for x in ("tree", "vote_form", "file_prefix", "file_pattern")},
+}
+
+
+def columns_from(settings: Mapping[str, Any], given: str = "") -> Columns:
+  """The columns that settings of the reader name, and that of given labels."""
+  named = {field: settings[key] for key, field in _FIELDS.items()}
+  return Columns(**named, given=given)
 
 
 class Catalog(NamedTuple):
   """A checked catalogue of N galaxies.
 
-  Columns of the frame, N rows: `id_str` (str) and `file` (str, a path that
-  exists); and where the table has them `label` and `given_label` (int64,
-  indices of `classes`), `votes` (f32[K] arrays), `counts` or `fractions` and
-  `debiased` (f32[A] arrays, see `read_votes`), `ra` and `dec` (float64,
-  degrees, NaN where empty), `crop` (int64, pixels), `split` (str, one of
-  `splits.SPLITS`).
+  Columns of the frame, N rows: `id_str` (str), `file` (str, what the image file
+  is called from the folder of images on) and `path` (str, where it lies); and
+  where the table has them `label` and `given_label` (int64, indices of
+  `classes`, -1 where nobody gave one), `votes` (f32[K] arrays), `counts` or
+  `fractions` and `debiased` (f32[A] arrays, see `read_votes`), `ra` and `dec`
+  (float64, degrees, NaN where empty), `crop` (int64, pixels), `split` (str, one
+  of `splits.SPLITS`).
   """
 
   frame: pd.DataFrame
@@ -58,8 +80,8 @@ def read_catalog(
 ) -> Catalog:
   """Reads a table, see `tables.read_table`, and checks every row of it.
 
-  The file column is relative to the folder `images`; the label column holds the
-  K classes, in any order.
+  The files are relative to the folder `images`; the label column holds the K
+  classes, in any order, and may be empty in some rows.
 
   Raises:
     UserError: naming the file, column or row and the mend.
@@ -88,9 +110,9 @@ def read_rows(path: Path, columns: Columns) -> TableRows:
   table = tables.read_table(path)
   for field in ("id", "file", "crop", "ra", "dec", "split"):
     name = getattr(columns, field)
-    if name or field in ("id", "file"):
+    if name or field == "id":
       tables.check_columns(path, table, [name], f"{field}_column")
-  return TableRows(path, table, _ids(path, table, columns.id))
+  return TableRows(path, table, tables.ids_of(path, table, columns.id))
 
 
 def unlabelled(
@@ -112,15 +134,15 @@ def unlabelled(
 def fingerprint(catalog: Catalog) -> str:
   """Twelve hex digits that name all that is recorded.
 
-  Images are known by the sizes and the times of their files: reading them would
-  take as long as recording them.
+  Images are known by the names, the sizes and the times of their files: reading
+  them would take as long as recording them, and they may move together.
   """
-  frame = catalog.frame
+  frame = catalog.frame.drop(columns="path")
   known = (catalog.classes, catalog.tree, catalog.stretch, tuple(frame))
   digest = hashlib.sha256(repr(known).encode())
   for name in frame:
     digest.update(_bytes(frame[name]))
-  stats = [Path(file).stat() for file in frame["file"]]
+  stats = [Path(path).stat() for path in catalog.frame["path"]]
   states = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
   digest.update(np.asarray(states, np.int64).tobytes())
   return digest.hexdigest()[:12]
@@ -135,53 +157,18 @@ def _bytes(column):
   return np.asarray(values).tobytes()
 
 
-def _ids(path, table, name):
-  if pd.api.types.is_float_dtype(table[name]):
-    raise UserError(
-      f"{path}: column {name!r} holds floats, which cannot hold ids of 18 "
-      "digits: store the ids as integers or text."
-    )
-  ids = table[name].astype(str).str.strip()
-  empty = np.flatnonzero(table[name].isna() | (ids == ""))
-  if len(empty):
-    raise UserError(
-      f"{path}, row {empty[0] + 1}: column {name!r} is empty: give every "
-      "galaxy an id."
-    )
-  repeated = np.flatnonzero(ids.duplicated())
-  if len(repeated):
-    i = repeated[0]
-    first = int(np.flatnonzero(ids == ids.iloc[i])[0])
-    raise UserError(
-      f"{path}, row {i + 1} (id {ids.iloc[i]}) repeats the id of row "
-      f"{first + 1} ({len(repeated)} such rows): keep one row for each galaxy."
-    )
-  return ids
-
-
 def _frame(rows, columns, images):
-  """The columns `id_str` and `file`."""
-  if not images.is_dir():
-    raise SettingError(
-      f"images is {str(images)!r}: there is no such folder; give that of the "
-      "image files."
-    )
-  rows.refuse_empty(columns.file)
-  files = [str(images / text) for text in rows.text(columns.file)]
-  rows.refuse(
-    np.array([not Path(file).is_file() for file in files]),
-    lambda i: f"there is no image {files[i]}",
-    "add the file, take the row out, or give as images the folder that the "
-    "file column starts from",
+  """The columns `id_str`, `file` and `path`."""
+  naming = image_files.Naming(
+    columns.file, columns.file_prefix, columns.file_pattern
   )
-  return pd.DataFrame({"id_str": rows.ids, "file": files})
+  files, paths = image_files.find(rows, images, naming)
+  return pd.DataFrame({"id_str": rows.ids, "file": files, "path": paths})
 
 
 def _add_labels(frame, rows, columns, classes):
   """Adds labels and votes to the frame; returns notes."""
   notes = []
-  # Where there are votes labels may be missing, unless somebody named them.
-  optional = columns.tree and columns.label in ("", Columns().label)
   if columns.tree:
     found, notes = read_votes(rows, columns.tree, columns.vote_form)
     for name, values in found.items():
@@ -189,18 +176,24 @@ def _add_labels(frame, rows, columns, classes):
   if columns.votes:
     values = _class_votes(rows, columns.votes, classes)
     frame["votes"] = list(values)
-    frame["label"] = values.argmax(axis=1)
-  elif columns.label in rows.table or not optional:
+    frame["label"] = np.where(values.any(axis=1), values.argmax(axis=1), -1)
+  if columns.label or not (columns.tree or columns.votes):
     frame["label"] = _labels(rows, columns.label, "label_column", classes)
+  if "label" in frame and np.all(frame["label"] < 0):
+    named = ", ".join(columns.votes) or columns.label
+    raise UserError(
+      f"{rows.path} has no label in any row ({named}): give some of the "
+      "galaxies one, or another label_column."
+    )
   return notes
 
 
 def _labels(rows, name, argument, classes):
+  """Indices of the classes, i64[N], -1 where the column is empty."""
   tables.check_columns(rows.path, rows.table, [name], argument)
-  rows.refuse_empty(name)
   codes = pd.Index(classes).get_indexer(pd.Index(rows.text(name)))
   rows.refuse(
-    codes < 0,
+    (codes < 0) & ~rows.empty(name),
     lambda i: (
       f"label {rows.text(name).iloc[i]!r} is none of the classes "
       f"{', '.join(classes)}"
@@ -218,10 +211,4 @@ def _class_votes(rows, names, classes):
       f"vote_columns names {len(names)} columns for {len(classes)} classes: "
       "give one for each class, in order."
     )
-  values = read_columns(rows, names)
-  rows.refuse(
-    values.sum(axis=1) == 0,
-    lambda i: f"there is no vote in {', '.join(names)}",
-    "take the row out",
-  )
-  return values.astype(np.float32)
+  return np.nan_to_num(read_columns(rows, names)).astype(np.float32)

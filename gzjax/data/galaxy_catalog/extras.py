@@ -6,14 +6,8 @@ import pandas as pd
 from gzjax.data.galaxy_catalog.images import shorter_side
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError
-from gzjax.morphology import trees
 from gzjax.morphology.splits import SPLITS
 
-_RA = ("ra", "ra_deg", "raj2000", "_raj2000", "alpha_j2000", "ra_icrs")
-_DEC = (
-  *("dec", "dec_deg", "decl", "declination"),
-  *("dej2000", "_dej2000", "decj2000", "delta_j2000", "de_icrs"),
-)
 _SPLIT_NAMES = {
   **dict.fromkeys(("train", "training"), "train"),
   **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -23,28 +17,24 @@ _LARGEST_CROP = 2**31 - 1  # pixels; no image is wider
 
 
 def places(rows: TableRows, ra: str, dec: str) -> dict[str, np.ndarray]:
-  """Where on the sky N galaxies are; "" stands for the usual names of a column.
+  """Where on the sky N galaxies are.
 
   Returns:
-    ra and dec, f64[N] in degrees, NaN in empty cells; an empty dictionary if
-    the table has not both and none was named.
+    ra and dec, f64[N] in degrees, NaN in empty cells; an empty dictionary if no
+    column is named.
 
   Raises:
     UserError: if only one of the two is there, or a cell is no angle.
   """
-  names = {"ra": ra or _usual(rows, _RA), "dec": dec or _usual(rows, _DEC)}
-  if not all(names.values()):
-    if ra or dec:
-      other = "dec" if ra else "ra"
-      raise UserError(
-        f"{rows.path} has no column for {other} to go with {ra or dec!r}: name "
-        f"it as {other}_column."
-      )
+  if not ra and not dec:
     return {}
-  return {
-    "ra": _degrees(rows, names["ra"], 0, 360),
-    "dec": _degrees(rows, names["dec"], -90, 90),
-  }
+  if not ra or not dec:
+    other = "dec" if ra else "ra"
+    raise UserError(
+      f"{rows.path} has no column for {other} to go with {ra or dec!r}: name "
+      f"it as {other}_column."
+    )
+  return {"ra": _degrees(rows, ra, 0, 360), "dec": _degrees(rows, dec, -90, 90)}
 
 
 def splits(rows: TableRows, name: str) -> pd.Series:
@@ -74,7 +64,7 @@ def splits(rows: TableRows, name: str) -> pd.Series:
 def add_crops(frame: pd.DataFrame, rows: TableRows, name: str) -> list[str]:
   """Adds `crop`, the edges of the squares to cut out, if a column is named.
 
-  i64[N], whole pixels of the image files; of the frame `id_str` and `file` are
+  i64[N], whole pixels of the image files; of the frame `id_str` and `path` are
   read. Says how many crops are larger than their images, if any.
 
   Raises:
@@ -90,7 +80,7 @@ def add_crops(frame: pd.DataFrame, rows: TableRows, name: str) -> list[str]:
     "give the edge of the square to cut out, in pixels of the image",
   )
   frame["crop"] = np.rint(edges).clip(1, _LARGEST_CROP).astype(np.int64)
-  names = zip(frame["id_str"], frame["file"], strict=True)
+  names = zip(frame["id_str"], frame["path"], strict=True)
   sides = [shorter_side(i, *name) for i, name in enumerate(names, 1)]
   larger = frame["crop"].to_numpy() > np.array(sides)
   if not larger.any():
@@ -100,11 +90,6 @@ def add_crops(frame: pd.DataFrame, rows: TableRows, name: str) -> list[str]:
     f"crops larger than their images, clipped: {larger.sum()}, first in row "
     f"{i + 1} (id {frame['id_str'].iloc[i]})"
   ]
-
-
-def _usual(rows, names):
-  found = trees.find_columns(names, rows.table.columns)
-  return next((name for name in found if name is not None), None)
 
 
 def _degrees(rows, name, low, high):

@@ -25,8 +25,11 @@ class GalaxyCatalogConfig(tfds.core.BuilderConfig):
 class Builder(GalaxyBuilder):
   """DatasetBuilder for a catalogue of galaxies; needs no TensorFlow."""
 
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+  VERSION = tfds.core.Version("1.1.0")
+  RELEASE_NOTES: ClassVar = {
+    "1.1.0": "The name of the image file; labels may be missing.",
+    "1.0.0": "First release.",
+  }
 
   def _tree(self):
     return TREES.get(self.builder_config.catalog.tree)
@@ -44,7 +47,7 @@ class Builder(GalaxyBuilder):
       row = frame.iloc[i]
       crop = int(row.get("crop", 0))
       return images.read_image(
-        i + 1, row["id_str"], row["file"], crop, catalog.stretch
+        i + 1, row["id_str"], row["path"], crop, catalog.stretch
       )
 
     return Galaxies(
@@ -53,7 +56,7 @@ class Builder(GalaxyBuilder):
         for name in ("id_str", *_recorded(frame))
       },
       images=lambda rows: bounded_map(read, rows),
-      sizes=np.array([Path(file).stat().st_size for file in frame["file"]]),
+      sizes=np.array([Path(path).stat().st_size for path in frame["path"]]),
       source=fingerprint(catalog),
       notes=catalog.notes,
     )
@@ -61,13 +64,13 @@ class Builder(GalaxyBuilder):
 
 def _recorded(frame):
   """Columns of the frame that become features as they are."""
-  return [name for name in frame if name not in ("id_str", "file", "crop")]
+  return [name for name in frame if name not in ("id_str", "path", "crop")]
 
 
 def _feature(catalog, name):
   if name in ("label", "given_label"):
     return tfds.features.ClassLabel(names=list(catalog.classes))
-  if name == "split":
+  if name in ("file", "split"):
     return tfds.features.Text()
   if name in ("ra", "dec"):
     return DEGREES

@@ -11,20 +11,28 @@ import pandas as pd
 from gzjax.data.galaxy_catalog.fits_images import astropy, is_fits
 from gzjax.errors import SettingError, UserError
 
-_FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
+FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
 _VOTABLE = (".vot", ".xml", ".votable", ".vot.gz", ".xml.gz", ".votable.gz")
+_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 # What a message shows.
 _LONGEST_CELL = 40  # characters
 _MOST_NAMES = 20  # of columns
+
+
+def is_table(path: Path) -> bool:
+  """Whether the ending of a name is one of those of tables."""
+  name = path.name.lower()
+  return is_fits(path) or name.endswith((*_VOTABLE, *_CSV, ".parquet"))
 
 
 def read_table(path: Path) -> pd.DataFrame:
   """Reads a table by the ending of its name.
 
   .parquet; .fits, .fit (first table; its columns of several numbers a row are
-  left out); .vot, .votable, .xml (first table); anything else is CSV. FITS,
-  VOTable and CSV may be gzipped. Columns of a CSV file are text; others have
-  their own type in native byte order, masked cells are missing.
+  left out); .vot, .votable, .xml (first table); anything else is CSV, divided
+  by commas, semicolons or tabs. FITS, VOTable and CSV may be gzipped. Columns
+  of a CSV file are text; others have their own type in native byte order,
+  masked cells are missing.
 
   Raises:
     UserError: naming the file if it is missing, empty or not such a table.
@@ -32,7 +40,7 @@ def read_table(path: Path) -> pd.DataFrame:
   if not path.is_file():
     raise SettingError(
       f"catalog is {str(path)!r}: there is no such file; give a table "
-      f"({_FORMATS})."
+      f"({FORMATS})."
     )
   try:
     table = _reader(path)(path)
@@ -40,7 +48,7 @@ def read_table(path: Path) -> pd.DataFrame:
     raise
   except Exception as error:  # the parsers raise many kinds
     raise UserError(
-      f"{path} cannot be read as a table ({error}): give {_FORMATS}."
+      f"{path} cannot be read as a table ({error}): give {FORMATS}."
     ) from error
   if table.empty:
     raise UserError(f"{path} has no rows: give a catalogue with galaxies.")
@@ -54,8 +62,15 @@ def _reader(path):
     return _read_votable
   if path.suffix.lower() == ".parquet":
     return pd.read_parquet
+  return _read_csv
+
+
+def _read_csv(path):
   # Everything as text: ids of 18 digits must never become floats.
-  return partial(pd.read_csv, dtype=str, keep_default_na=False)
+  read = partial(pd.read_csv, path, dtype=str, keep_default_na=False)
+  first, *more = read(nrows=0).columns
+  other = max(";\t", key=first.count)
+  return read(sep=other if other in first and not more else ",")
 
 
 def _read_fits(path):
@@ -123,9 +138,14 @@ class TableRows(NamedTuple):
     )
 
   def text(self, name: str) -> pd.Series:
-    """A column as text without outer spaces, "" where it is empty."""
-    text = self.table[name].astype(str).str.strip()
-    return text.mask(self.empty(name), "")
+    """A column as text without outer spaces, "" where it is empty.
+
+    Whole numbers have no point: with empty cells they were stored as floats.
+    """
+    column = self.table[name]
+    if pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all():
+      column = column.astype("Int64")
+    return column.astype(str).str.strip().mask(self.empty(name), "")
 
   def empty(self, name: str) -> np.ndarray:
     """Where a column has no value, bool[N]."""
@@ -141,6 +161,35 @@ class TableRows(NamedTuple):
     return column.to_numpy(np.float64, na_value=np.nan)
 
 
+def ids_of(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
+  """The ids of N galaxies, str[N], out of a column that the table has.
+
+  Raises:
+    UserError: naming the first row whose id is empty or that of another one.
+  """
+  if pd.api.types.is_float_dtype(table[name]):
+    raise UserError(
+      f"{path}: column {name!r} holds floats, which cannot hold ids of 18 "
+      "digits: store the ids as integers or text."
+    )
+  ids = table[name].astype(str).str.strip()
+  empty = np.flatnonzero(table[name].isna() | (ids == ""))
+  if len(empty):
+    raise UserError(
+      f"{path}, row {empty[0] + 1}: column {name!r} is empty: give every "
+      "galaxy an id."
+    )
+  repeated = np.flatnonzero(ids.duplicated())
+  if len(repeated):
+    i = repeated[0]
+    first = int(np.flatnonzero(ids == ids.iloc[i])[0])
+    raise UserError(
+      f"{path}, row {i + 1} (id {ids.iloc[i]}) repeats the id of row "
+      f"{first + 1} ({len(repeated)} such rows): keep one row for each galaxy."
+    )
+  return ids
+
+
 def check_columns(
   path: Path, table: pd.DataFrame, names: Sequence[str], argument: str
 ) -> None:
@@ -151,11 +200,15 @@ def check_columns(
   """
   missing = [name for name in names if name not in table.columns]
   if missing:
-    names = [str(name) for name in table.columns]
-    more = len(names) - _MOST_NAMES
-    known = ", ".join(names[:_MOST_NAMES])
-    known += f" and {more} more" if more > 0 else ""
     raise UserError(
-      f"{path} has no column {missing[0]!r} (it has {known}): give the right "
-      f"name as {argument}."
+      f"{path} has no column {missing[0]!r} (it has {listed(table)}): give the "
+      f"right name as {argument}."
     )
+
+
+def listed(table: pd.DataFrame) -> str:
+  """The columns of a table for a message."""
+  names = [str(name) for name in table.columns]
+  more = len(names) - _MOST_NAMES
+  known = ", ".join(names[:_MOST_NAMES])
+  return known + (f" and {more} more" if more > 0 else "")

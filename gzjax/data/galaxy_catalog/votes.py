@@ -21,6 +21,7 @@ _CAMPAIGNS = {
 # Endings of the columns; the plain names come last, because a table that has
 # several forms keeps them for its counts.
 _ENDINGS = {"counts": ("_count", ""), "fractions": ("_fraction", "")}
+FORMS = tuple(_ENDINGS)
 _TOLERANCE = 0.01  # fractions in tables are often rounded to three digits
 
 
@@ -40,8 +41,9 @@ def read_votes(
   Returns:
     Votes f32[N,A] in the order of the tree, and what was found and what was
     not. By their form: fractions are cumulative; questions that the table does
-    not have are 0 in counts and NaN in fractions. If the table has them,
-    `debiased`, as they stand there, NaN where it has none.
+    not have are 0 in counts and NaN in fractions; rows without any vote are 0.
+    If the table has them, `debiased`, as they stand there, NaN where it has
+    none.
 
   Raises:
     UserError: naming the missing columns, or the first bad row.
@@ -78,19 +80,26 @@ def read_votes(
   return {key: x.astype(np.float32) for key, x in found.items()}, notes
 
 
+def columns_of(
+  rows: TableRows, tree_name: str, form: str
+) -> Sequence[str | None]:
+  """The column of each answer of a tree, A names; None where there is none."""
+  return _spelled(rows, TREES[tree_name], _ENDINGS[form])[1]
+
+
 def read_columns(
   rows: TableRows, names: Sequence[str], *, may_be_empty: bool = False
 ) -> np.ndarray:
   """K columns of numbers >= 0 as f64[N,K]; empty cells are NaN.
 
   Raises:
-    UserError: naming the first row with anything else, or an empty cell unless
-      it `may_be_empty`.
+    UserError: naming the first row with anything else, or with an empty cell
+      unless it `may_be_empty` or all K of the row are.
   """
   values = np.stack([rows.numbers(name) for name in names], axis=1)
   bad = ~(np.isfinite(values) & (values >= 0))
-  if may_be_empty:
-    bad &= ~np.stack([rows.empty(name) for name in names], axis=1)
+  empty = np.stack([rows.empty(name) for name in names], axis=1)
+  bad &= ~(empty if may_be_empty else empty.all(axis=1, keepdims=True))
   first = bad.argmax(axis=1)
   rows.refuse(
     np.any(bad, axis=1),
@@ -115,18 +124,21 @@ def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
 
 
 def _find(rows, tree, endings):
-  """The columns of the answers in the spelling that has most of them, or None.
+  """The columns of the answers, of which whole questions may be missing."""
+  way, found = _spelled(rows, tree, endings)
+  _check_questions(rows, tree, way, found)
+  return found
 
-  Whole questions may be missing.
-  """
+
+def _spelled(rows, tree, endings):
+  """The spelling that most columns have, and the columns or None."""
   for ending in endings:
     ways = spellings(tree, ending)
     columns = [trees.find_columns(way, rows.table.columns) for way in ways]
     way, found = min(zip(ways, columns), key=lambda x: x[1].count(None))
     if any(found):
-      _check_questions(rows, tree, way, found)
-      return found
-  return [None] * len(tree.answers)
+      return way, found
+  return tree.answers, [None] * len(tree.answers)
 
 
 def _check_questions(rows, tree, wanted, found):
@@ -187,8 +199,9 @@ def _kind(rows, tree, known, here):
   """The form whose sums fewer rows break, which must be none."""
   total = trees.sums(tree, known)
   wanted = _wanted(tree, known, total, here)
+  voted = np.any(known > 0, axis=1, keepdims=True)
   broken = {
-    kind: here & (np.abs(total - sums) > _TOLERANCE)
+    kind: here & voted & (np.abs(total - sums) > _TOLERANCE)
     for kind, sums in wanted.items()
   }
   kind = min(broken, key=lambda kind: broken[kind].any(axis=1).sum())

@@ -1,0 +1,117 @@
+"""Which image file belongs to which row of a table."""
+
+from collections.abc import Iterator
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from gzjax.data.galaxy_catalog.tables import TableRows
+from gzjax.errors import SettingError
+
+ID, FILE, ANY_FOLDER = "{id}", "{file}", "*/"
+
+
+class Naming(NamedTuple):
+  """How the image files of a table are called, from the folder of images on."""
+
+  column: str  # "": the pattern needs none
+  prefix: str = ""  # of the column's text, left out
+  # Of {id} and {file}, the rest of the column's text; */ in front is any folder
+  # inside that of the images.
+  pattern: str = FILE
+
+
+def find(
+  rows: TableRows, images: Path, naming: Naming
+) -> tuple[list[str], list[str]]:
+  """The image of each of N rows.
+
+  Returns:
+    N names from the folder `images` on, and N paths of files that are there.
+
+  Raises:
+    SettingError: if there is no such folder, no image of the table in it, or if
+      the pattern is the same for all rows.
+    UserError: naming the first row without its image, or with two.
+  """
+  check_folder(images)
+  if naming.column:
+    rows.refuse_empty(naming.column)
+  files = names(rows, naming)
+  if naming.pattern.startswith(ANY_FOLDER):
+    files = _with_folders(rows, images, files)
+  paths = [str(images / file) for file in files]
+  missing = np.array([not is_file(path) for path in paths])
+  if missing.all():
+    raise SettingError(
+      f"images is {str(images)!r}: there is none of the images of {rows.path} "
+      f"in it, such as {files[0]}; give the folder that their names start from."
+    )
+  rows.refuse(
+    missing,
+    lambda i: f"there is no image {paths[i]}",
+    "add the file, take the row out, or give as images the folder that the "
+    "names of the files start from",
+  )
+  return files, paths
+
+
+def names(rows: TableRows, naming: Naming) -> list[str]:
+  """What the image of each row is called, there or not."""
+  column, prefix, pattern = naming
+  if ID not in pattern and not (FILE in pattern and column):
+    raise SettingError(
+      f"file_pattern is {pattern!r}: give one with {ID}, such as {ID}.jpg, or "
+      f"with {FILE} and a file_column."
+    )
+  text = rows.text(column).str.removeprefix(prefix) if column else rows.ids
+  return [
+    pattern.replace(ID, id_str).replace(FILE, file)
+    for id_str, file in zip(rows.ids, text, strict=True)
+  ]
+
+
+def check_folder(images: Path) -> None:
+  """Raises SettingError if there is no such folder."""
+  if not images.is_dir():
+    raise SettingError(
+      f"images is {str(images)!r}: there is no such folder; give that of the "
+      "image files."
+    )
+
+
+def is_file(path: str) -> bool:
+  """Whether there is a file; no text is too long to ask."""
+  try:
+    return Path(path).is_file()
+  except (OSError, ValueError):
+    return False
+
+
+def listing(images: Path) -> Iterator[tuple[str, str]]:
+  """(folder, name) of the files in a folder, "", and of those inside it."""
+  inner = sorted(entry.name for entry in os.scandir(images) if entry.is_dir())
+  for folder in ("", *inner):
+    entries = os.scandir(images / folder)
+    for name in sorted(entry.name for entry in entries if entry.is_file()):
+      yield folder, name
+
+
+def _with_folders(rows, images, files):
+  """The names with the folder in the place of */, where there is one."""
+  folders: dict[str, list[str]] = {}
+  for folder, name in listing(images):
+    if folder:
+      folders.setdefault(f"{ANY_FOLDER}{name}", []).append(folder)
+  inside = [folders.get(file, []) for file in files]
+  rows.refuse(
+    np.array([len(found) > 1 for found in inside]),
+    lambda i: f"{files[i]} is in the folders {' and '.join(inside[i])}",
+    "name the folder in file_pattern",
+  )
+  return [
+    f"{found[0]}/{file.removeprefix(ANY_FOLDER)}" if found else file
+    for file, found in zip(files, inside, strict=True)
+  ]

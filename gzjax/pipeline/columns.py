@@ -1,0 +1,145 @@
+"""Columns that nobody has named: found by prepare, shown and remembered."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gzjax.data import builders
+from gzjax.data.galaxy_catalog import guess
+from gzjax.errors import naming
+from gzjax.files import read_json, to_json, write_json
+from gzjax.pipeline import checks, config_files, own_table, prepare
+from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.workdir import Workdir
+from gzjax.progress import say
+
+_READER = "galaxy_catalog"
+_WIDTH = 100  # characters, where there is no terminal
+# Fewer galaxies than this do not teach the usual network in its usual time: a
+# small one in small batches, and more passes.
+_FEW = 2000
+_FOR_FEW = {
+  "model.name": "resnet18",
+  "model.width": 16,
+  "train.epochs": 40,
+  "train.batch_size": 16,
+  "train.learning_rate": 2e-3,
+  "unlearn.batch_size": 16,
+  "unlearn.forget_batch_size": 8,
+}
+
+
+def find(experiment: Experiment) -> None:
+  """Finds what of a catalogue the config leaves open, shows it and notes it.
+
+  From here on the config has it. UserError where something cannot be found.
+  """
+  config, data = experiment.config, experiment.config.data
+  if data.builder != _READER:
+    return
+  path, images = prepare.catalog_files(experiment, "data")
+  given = _settings(config)
+  settings = builders.READERS.take(_READER, data)
+  if guess.is_needed(settings):
+    with naming("data"):
+      found = guess.guess(path, images, settings)
+    _show(path, found)
+    _fit(config, found.galaxies)
+    by_tree = data.label_column == guess.AUTO and not found.classes
+    data.update(found.settings)
+    if by_tree and config.labels.kind == "column":
+      config.labels.kind = "question"
+      say("there is no column of labels: votes make them, labels.kind=question")
+  write_json(
+    experiment.workdir / "stages" / "columns.json",
+    {"given": given, "found": _settings(config), "table": _digest(path)},
+  )
+
+
+def _fit(config: ml_collections.ConfigDict, galaxies: int) -> None:
+  """Trains on few galaxies as suits them, unless somebody said how."""
+  usual = config_files.load(own_table.CONFIG)
+  said = any(checks.get(config, x) != checks.get(usual, x) for x in _FOR_FEW)
+  if said or galaxies >= _FEW:
+    return
+  config.update_from_flattened_dict(_FOR_FEW)
+  say(
+    f"{galaxies:,} galaxies are few: a small network, "
+    f"{config.model.name} of width {config.model.width}, "
+    f"{config.train.epochs} passes in batches of {config.train.batch_size}; "
+    "--config.model.name=NAME and so on say otherwise"
+  )
+
+
+def recall(config: ml_collections.ConfigDict, place: Workdir) -> None:
+  """Takes what a finished prepare found, where the config leaves it open.
+
+  Images that are no more where they were may be anywhere: what is prepared
+  needs neither them nor the table. Says if that is another one now.
+  """
+  note = read_json(place / "stages" / "columns.json")
+  record = read_json(place / "stages" / "prepare.json")
+  if not (note and record and record["finished"]):
+    return
+  given, found, now = note["given"], note["found"], _settings(config)
+  if now["data.catalog"] != given["data.catalog"]:
+    return
+  if not Path(given["data.images"]).expanduser().exists():
+    now["data.images"] = given["data.images"]
+  config.update_from_flattened_dict(
+    {key: _tuple(found[key]) for key in found if now.get(key) == given[key]}
+  )
+  path = Path(given["data.catalog"]).expanduser()
+  if path.exists() and _digest(path) != note["table"]:
+    say(
+      f"note: {path} has changed since it was prepared; the run goes on with "
+      f"what it was. gzjax prepare --workdir={place.root} --overwrite reads it "
+      "anew."
+    )
+
+
+def _settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
+  """The keys that may be found, and those that say in what, as JSON."""
+  names = [f"data.{name}" for name in builders.READERS.settings(_READER)]
+  keys = [*names, "labels.kind", *_FOR_FEW]
+  return {key: to_json(checks.get(config, key)) for key in keys}
+
+
+def _tuple(value):
+  return tuple(value) if isinstance(value, list) else value
+
+
+def _digest(path: Path) -> str | None:
+  if not path.is_file():
+    return None
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _show(path: Path, found: guess.Guess) -> None:
+  """Prints what was found in a table, and why."""
+  title = f"{path.name}: {found.galaxies:,} galaxies"
+  table = Table(title=title, title_justify="left")
+  for name in ("key of config.data", "found", "because"):
+    table.add_column(name, overflow="fold")
+  for key, value, because in found.findings:
+    if key == "classes" and found.classes:
+      value = _class_sizes(found)
+    if because:
+      table.add_row(*(Text(str(x)) for x in (key, value, because)))
+  console = Console()
+  if not console.is_terminal:
+    console = Console(width=_WIDTH)
+  console.print(table)
+
+
+def _class_sizes(found: guess.Guess) -> str:
+  sizes = [f"{name} {n:,}" for name, n in found.classes.items()]
+  if unlabelled := found.galaxies - sum(found.classes.values()):
+    sizes.append(f"no label {unlabelled:,}")
+  return ", ".join(sizes)
