@@ -58,6 +58,16 @@ def write_table(path: Path, table: Any) -> None:
   write_whole(path, lambda part: write(part, index=False))
 
 
+def read_text_table(path: Path) -> Any:
+  """A CSV file as a pandas table of text, "" where it is empty.
+
+  Ids may have 18 digits, and a class may be called 1 or NA.
+  """
+  import pandas as pd  # slow to import
+
+  return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 def write_whole(path: Path, write: Any) -> None:
   """Renames what `write(temporary path)` wrote to `path`; makes its folder."""
   path.parent.mkdir(parents=True, exist_ok=True)

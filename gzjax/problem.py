@@ -56,6 +56,20 @@ class Unseen(NamedTuple):
   label: np.ndarray  # i[n]
 
 
+class Review(NamedTuple):
+  """What is known where the right labels are not: a person's own catalogue.
+
+  The label of `columns.true` is then the given one, but for what a person
+  corrected.
+  """
+
+  # Share of the labels to forget that networks give which never saw them; None:
+  # by their accuracy, see `health.expected_forget_accuracy`.
+  target: float | None = None
+  corrected: Rows = np.arange(0)  # of the forget set
+  confirmed: Rows = np.arange(0)  # of validation and test, corrected or right
+
+
 class Problem(NamedTuple):
   """A network, its task, its galaxies and how to go through them."""
 
@@ -70,6 +84,7 @@ class Problem(NamedTuple):
   batch_size: int = 64
   forget_batch_size: int = 0  # of methods with both batches; 0: batch_size
   augmentation: Augmentation = NO_AUGMENTATION  # of unlearning
+  review: Review | None = None  # None: the right labels are known
 
   @property
   def size(self) -> int:
@@ -88,13 +103,15 @@ class Problem(NamedTuple):
 
   @property
   def wrong(self) -> Rows:
-    """Training galaxies with wrong labels, whether they are known or not."""
+    """Training galaxies with wrong labels, as far as somebody knows them."""
+    if self.review:
+      return self.sets.forget
     train = self.sets.train
     return train[self.given[train] != self.true[train]]
 
   @property
   def right(self) -> Rows:
-    """Training galaxies with right labels."""
+    """The other training galaxies."""
     return np.setdiff1d(self.sets.train, self.wrong)
 
   @property
@@ -137,7 +154,8 @@ class Problem(NamedTuple):
         many numbers as there are classes.
       image: u8[N,S,S,3].
       label: i[N], as given, partly wrong.
-      true_label: i[N], where they are known; None: the given ones.
+      true_label: i[N]; None: nobody knows them, and all is judged by the given
+        ones.
       forget: rows of training galaxies to forget; None: the training galaxies
         whose given and true labels differ.
       classes: names, or how many; 0: as many as the labels have.
@@ -174,6 +192,7 @@ class Problem(NamedTuple):
       unseen=Unseen(sets.test, (true[sets.test] + shift) % target.outputs),
       seed=seed,
       batch_size=batch_size,
+      review=Review() if true_label is None else None,
     )
 
 
@@ -262,16 +281,26 @@ def logits_of(
   views: int = 1,
 ) -> np.ndarray:
   """The same for any galaxies that a feed has."""
+  step = models.make_predict_step(apply_fn)
+  return np.mean(
+    [_go_through(step, network, feed, rows, turn) for turn in range(views)],
+    axis=0,
+  )
+
+
+def _go_through(step, network, feed, rows, turn=0) -> np.ndarray:
   size = -(-_PREDICT_BATCH // feed.mesh.size) * feed.mesh.size
-  batches = feeds.ordered_rows(rows, size)
-  predict_step = models.make_predict_step(apply_fn)
-  found = [
-    models.predict(
-      predict_step, network.state, feed.batches(batches, turn=turn)
-    )
-    for turn in range(views)
-  ]
-  return np.mean(found, axis=0)
+  batches = feed.batches(feeds.ordered_rows(rows, size), turn=turn)
+  return models.predict(step, network.state, batches)
+
+
+def features(problem: Problem, network: Network, rows: Rows) -> np.ndarray:
+  """What the head sees of the galaxies `rows`, f32[n,F].
+
+  ValueError for a network that ends in no dense layer.
+  """
+  step = models.make_feature_step(network.apply_fn or problem.apply_fn)
+  return _go_through(step, network, problem.feed, rows)
 
 
 def ask(

@@ -59,6 +59,15 @@ def test_sets_and_labels(problem):
   assert np.all(problem.unseen.label != problem.true[problem.unseen.rows])
 
 
+def test_without_the_truth_what_is_to_be_forgotten_is_wrong(problem):
+  rows = problem.sets.train[[5, 2, 9]]
+  own = problems.make(true_label=None, forget=rows)
+  assert own.review is not None and problem.review is None
+  np.testing.assert_array_equal(own.wrong, np.sort(rows))
+  np.testing.assert_array_equal(own.right, own.sets.retain)
+  np.testing.assert_array_equal(own.true, GIVEN)
+
+
 def test_rows_to_forget_count_once(problem):
   rows = problem.sets.train[[5, 2, 5]]
   found = problems.make(forget=rows).sets

@@ -11,6 +11,10 @@ from gzjax.evaluation import intervals
 _ALMOST = 1e-6  # below a threshold still reaches it: rounding
 _LOG_TEMPERATURE = (-3.0, 3.0)  # where it is sought
 _ROUNDING = 1e-9  # of shares of right labels
+_LEAST = 1e-9  # examples
+# Of the examples that look like a class: fewer are surer to be of it, more tell
+# more exactly which labels it is given.
+_SUREST = 0.3
 
 
 class Estimate(NamedTuple):
@@ -72,38 +76,68 @@ def confident_joint(
   return _joint(*suspicion.checked(probabilities, labels))
 
 
+def transitions(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Share of each label (columns) that each class (rows) is given, f64[K,K].
+
+  Counted among the surest 30% of the examples that look like the class: they
+  are of it, so that other labels of theirs are wrong (the anchor points of
+  Patrini et al. 2017, many instead of one). Which are the surest matters, not
+  how sure: no calibration is needed. At least one example of each class is
+  right.
+
+  Args:
+    probabilities: f[N,K], of networks that did not learn these labels.
+    labels: i[N], as given.
+
+  Raises:
+    ValueError: as `suspicion.scores` does.
+  """
+  return _transitions(*suspicion.checked(probabilities, labels), _SUREST)
+
+
 def estimate(
   probabilities: np.ndarray,
   labels: np.ndarray,
   seed: int = 0,
   samples: int = 200,
 ) -> Estimate:
-  """The confident joint with intervals by resampling the examples.
+  """How many labels are wrong, by those of the surest examples of each class.
 
-  The intervals tell of the chance in which galaxies are in the table, not of
-  what the network takes one class for another.
+  The number is right where labels go wrong by class alone: what `transitions`
+  counts among examples that are easy to tell then holds for all, and how often
+  the network errs on hard ones does not count. Where hard ones are mislabelled
+  more often, as by people, it is too small: from p and labels nobody can tell
+  that from errors of the network. So the interval reaches up to the number of
+  labels that are not the network's class, and down to what is left where errors
+  among the surest are extrapolated away, each with the chance in which examples
+  are in the table. It misses the truth where the network has learned the
+  mistakes and agrees with wrong labels.
 
   Args:
     probabilities: f[N,K], of networks that did not learn these labels.
     labels: i[N], as given.
     seed: of the samples.
-    samples: of N examples, with thresholds of their own.
+    samples: of N examples, from which the ends are taken.
 
   Raises:
     ValueError: as `suspicion.scores` does.
   """
   p, labels = suspicion.checked(probabilities, labels)
 
-  def cells_and_wrong(rows):
-    joint = _joint(p[rows], labels[rows])
-    return np.append(joint, joint.sum() - joint.trace())
+  def readings(rows):
+    joints = _readings(p[rows], labels[rows])
+    return [np.append(x, x.sum() - x.trace()) for x in joints]
 
-  found = cells_and_wrong(np.arange(len(p)))
-  ends = intervals.resampled_interval(
-    cells_and_wrong, len(p), seed, draws=samples
+  def extremes(rows):
+    found = readings(rows)
+    return np.stack([np.min(found, axis=0), np.max(found[:2], axis=0)])
+
+  low, high = intervals.resampled_interval(
+    extremes, len(p), seed, draws=samples
   )
   (joint, wrong), (low, wrong_low), (high, wrong_high) = (
-    (x[:-1].reshape(2 * [p.shape[1]]), float(x[-1])) for x in (found, *ends)
+    (x[:-1].reshape(2 * [p.shape[1]]), float(x[-1]))
+    for x in (readings(slice(None))[0], low[0], high[1])
   )
   return Estimate(joint, low, high, wrong, wrong_low, wrong_high)
 
@@ -129,6 +163,46 @@ def cut(probability_wrong: np.ndarray, false_discovery: float = 0.2) -> int:
   right = 1 - np.sort(wrong)[::-1]
   share = np.cumsum(right) / np.arange(1, len(right) + 1)
   return int(np.sum(share <= false_discovery + _ROUNDING))  # share only grows
+
+
+def _readings(
+  p: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Joints f64[K,K]: of the surest, of the network's classes, of the limit.
+
+  The limit is where the line through the surest part and one of twice the size
+  reaches a part without examples.
+  """
+  k = p.shape[1]
+  surest = _transitions(p, labels, _SUREST)
+  limit = np.maximum(2 * surest - _transitions(p, labels, 2 * _SUREST), 0)
+  cells = np.bincount(labels * k + p.argmax(axis=1), minlength=k * k)
+  return (
+    _explained(surest, labels),
+    cells.reshape(k, k).astype(np.float64),
+    _explained(limit / limit.sum(axis=1, keepdims=True), labels),
+  )
+
+
+def _transitions(p: np.ndarray, labels: np.ndarray, part: float) -> np.ndarray:
+  """Those of the surest part."""
+  k = p.shape[1]
+  likeliest, sure = p.argmax(axis=1), p.max(axis=1)
+  found = np.eye(k)
+  for j in np.unique(likeliest):
+    like = likeliest == j
+    least = np.sort(sure[like])[int((1 - part) * (like.sum() - 1))]
+    found[j] = np.bincount(labels[like & (sure >= least)], minlength=k)
+    found[j, j] = max(found[j, j], 1)
+  return found / found.sum(axis=1, keepdims=True)
+
+
+def _explained(transitions: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """The joint f64[K,K] of as many examples of each class as fit the labels."""
+  count = np.bincount(labels, minlength=len(transitions))
+  joint = transitions.T * optimize.nnls(transitions.T, count)[0]
+  # What no numbers of classes explain exactly is scaled, as elsewhere.
+  return joint * (count / np.maximum(joint.sum(axis=1), _LEAST))[:, None]
 
 
 def _joint(p: np.ndarray, labels: np.ndarray) -> np.ndarray:

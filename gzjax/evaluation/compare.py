@@ -47,6 +47,7 @@ def score(
     known=problem.sets.forget,
     unseen=problem.unseen.rows,
     unseen_label=problem.unseen.label,
+    review=problem.review,
   )
   rows = [
     _row(problem, network, said[network.name], said[original], galaxies)
@@ -90,7 +91,7 @@ def _score_votes(problem, predicted, galaxies) -> dict[str, float]:
     "test_rmse": (galaxies.test, true),
     "retain_rmse": (galaxies.retain, true),
     "forget_rmse": (galaxies.forget, given),
-    "corrected_rmse": (galaxies.forget, true),
+    **({} if galaxies.review else {"corrected_rmse": (galaxies.forget, true)}),
   }
   return {
     name: rmse(truth[rows], predicted[rows])

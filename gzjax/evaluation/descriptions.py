@@ -63,11 +63,11 @@ def _class_lines(classes, probabilities, shares, row, below) -> list[str]:
   return [f"→ {[*classes, 'uncertain'][said]}", *lines]
 
 
-def _label_lines(names, said, true) -> list[str]:
+def _label_lines(names, said, voted) -> list[str]:
   """The labels that a network or the volunteers give to one galaxy."""
   mark = {True: "✓", False: "✗"}
   return [
-    f"{name}: predicted {mark[bool(p)]}, true {mark[bool(t)]}"
-    for name, p, t in zip(names, said, true, strict=True)
-    if p or t
+    f"{name}: predicted {mark[bool(p)]}, voted {mark[bool(v)]}"
+    for name, p, v in zip(names, said, voted, strict=True)
+    if p or v
   ]

@@ -25,6 +25,20 @@ def cross_entropy(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
     return -np.log(np.where(np.isfinite(p), p, 0.0))
 
 
+def log_margin(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
+  """Log p(label) - log of the largest other p, f64[N]: a margin of logits.
+
+  Within +-30; -30 where a row is not finite.
+  """
+  rows = np.arange(len(label))
+  others = probabilities.astype(np.float64)
+  given = others[rows, label]
+  others[rows, label] = 0
+  with np.errstate(divide="ignore", invalid="ignore"):
+    found = np.log(given) - np.log(others.max(axis=1))
+  return np.clip(np.nan_to_num(found, nan=-30.0), -30, 30)
+
+
 def confusion_matrix(
   label: np.ndarray, predicted: np.ndarray, num_classes: int
 ) -> np.ndarray:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from gzjax.evaluation import attacks, health, metrics
 from gzjax.evaluation.intervals import mean_interval, wilson_interval
+from gzjax.problem import Review
 
 COLUMNS = (
   "method",
@@ -35,6 +36,18 @@ COLUMNS = (
 # (forget) and their true ones (corrected).
 VOTE_COLUMNS = ("test_rmse", "retain_rmse", "forget_rmse", "corrected_rmse")
 
+# Which need the right labels of galaxies with wrong ones.
+_OF_TRUTH = (
+  "corrected_accuracy",
+  "corrected_accuracy_known",
+  "corrected_accuracy_unknown",
+  "corrected_rmse",
+)
+# More columns, where only a person's review tells what is right: agreement with
+# the labels that the review gave the forget set, and accuracy on those galaxies
+# of validation and test that it looked at.
+REVIEW_COLUMNS = ("reviewed_accuracy", "confirmed_accuracy")
+
 # The numbers whose mean distance to retraining's is the gap (the average gap
 # of Fan et al. 2023).
 _GAP = ("test_accuracy", "retain_accuracy", "forget_accuracy", "attack_auc")
@@ -49,8 +62,9 @@ class Galaxies(NamedTuple):
   retain: np.ndarray  # rows of training galaxies with right labels
   forget: np.ndarray  # rows of those with wrong ones
   known: np.ndarray  # rows of `forget` that the methods were told of
-  unseen: np.ndarray  # rows of test galaxies for the attack
+  unseen: np.ndarray  # rows of galaxies for the attack that nothing learned
   unseen_label: np.ndarray  # wrong labels of those
+  review: Review | None = None  # then the true labels are mostly the given ones
 
 
 def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
@@ -61,7 +75,8 @@ def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
   Returns:
     The accuracies and the attack of `COLUMNS`; `attack_accuracy`, the same
     attack as a cross-validated classifier; corrected accuracy of the wrong
-    labels that were known and of those that were not; of the test set's classes
+    labels that were known and of those that were not, or, where only a review
+    knows, `REVIEW_COLUMNS`; of the test set's classes
     `recalls` and the `confusion` matrix; `intervals` (Wilson, 95%) of
     accuracies and recalls.
   """
@@ -80,6 +95,10 @@ def score_one(probabilities: np.ndarray, galaxies: Galaxies) -> dict[str, Any]:
     "corrected_accuracy_known": right(true, known),
     "corrected_accuracy_unknown": right(true, np.setdiff1d(forget, known)),
   }
+  if galaxies.review:
+    hits = {name: x for name, x in hits.items() if name not in _OF_TRUTH}
+    hits["reviewed_accuracy"] = right(true, galaxies.review.corrected)
+    hits["confirmed_accuracy"] = right(true, galaxies.review.confirmed)
   of_test = true[test], predicted[test], probabilities.shape[1]
   member_loss = metrics.cross_entropy(probabilities[forget], wrong[forget])
   other_loss = metrics.cross_entropy(
@@ -132,8 +151,12 @@ def distance_to_retrain(
 def gap_to_retrain(
   row: Mapping[str, float], retrain: Mapping[str, float]
 ) -> float:
-  """Mean absolute difference in `_GAP` (shares, 0 to 1)."""
-  return float(np.mean([abs(row[name] - retrain[name]) for name in _GAP]))
+  """Mean absolute difference in `_GAP` (shares, 0 to 1).
+
+  Without the attack where there are no galaxies to compare the members with.
+  """
+  gaps = np.array([abs(row[name] - retrain[name]) for name in _GAP])
+  return metrics.mean_or_nan(gaps[~np.isnan(gaps)])
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -142,8 +165,14 @@ def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-  """`COLUMNS`, and those of votes if the rows have them."""
-  return COLUMNS + VOTE_COLUMNS * ("test_rmse" in rows[0])
+  """`COLUMNS`, and those of votes and of a review if the rows have them.
+
+  What needs the right labels is not there where nobody knows them.
+  """
+  names = COLUMNS + VOTE_COLUMNS * ("test_rmse" in rows[0])
+  if "reviewed_accuracy" not in rows[0]:
+    return names
+  return tuple(x for x in names if x not in _OF_TRUTH) + REVIEW_COLUMNS
 
 
 def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:

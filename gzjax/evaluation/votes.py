@@ -44,7 +44,7 @@ def answers(
   fractions f[N,A]; `mean`, f[A], is what to beat, that of the training set.
 
   Returns:
-    A rows and one over all answers: `question`, `answer`, `mean_true`,
+    A rows and one over all answers: `question`, `answer`, `mean_voted`,
     `mean_predicted`, `rmse`, `rmse_of_mean`, `skill` (1 - (rmse /
     rmse_of_mean)^2), `correlation` (Pearson's, of the departures from `mean`),
     `zero_share` (of the galaxies whose true fraction is 0),
@@ -69,7 +69,7 @@ def _answer(truth, predicted, mean) -> dict[str, float]:
   of_mean = rmse(truth, mean)
   zero, finite = truth == 0, np.isfinite(predicted)
   return {
-    "mean_true": truth.mean(),
+    "mean_voted": truth.mean(),
     "mean_predicted": metrics.mean_or_nan(predicted[finite]),
     "rmse": np.sqrt(squares.mean()),
     "rmse_of_mean": of_mean,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gzjax.models.cnn import CNN
+from gzjax.models.cnn import CNN, SideBySide
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.layers import ConvForm
 from gzjax.models.resnet import RESNETS
@@ -215,6 +215,40 @@ def make_predict_step(
     return apply_fn(params, batch_stats, batch["image"], train=False)[0]
 
   return predict_step
+
+
+@remembered
+def make_feature_step(
+  apply_fn: ApplyFn,
+) -> Callable[[PyTree, PyTree, Batch], jax.Array]:
+  """(params, batch_stats, batch) -> what the head gets to see, f32[B,F].
+
+  The input of the last dense layer that a linen network calls, or the inputs of
+  all that it has there side by side; ValueError for one without such a layer.
+  """
+
+  @jax.jit
+  def feature_step(params, batch_stats, batch):
+    seen: list[jax.Array] = []
+    beside: Any = None  # the parent of the dense layer before
+
+    def watch(call, args, settings, context):
+      nonlocal beside
+      if isinstance(context.module, nn.Dense):
+        parent = context.module.parent
+        if not (isinstance(parent, SideBySide) and parent is beside):
+          seen.clear()
+        beside = parent
+        seen.append(args[0].reshape(len(args[0]), -1))
+      return call(*args, **settings)
+
+    with nn.intercept_methods(watch):
+      apply_fn(params, batch_stats, batch["image"], train=False)
+    if not seen:
+      raise ValueError("the network has no dense layer: nothing is a feature")
+    return jnp.concatenate(seen, axis=1).astype(jnp.float32)
+
+  return feature_step
 
 
 def predict(

@@ -10,6 +10,9 @@ import numpy as np
 from gzjax.errors import SettingError, UserError
 from gzjax.registry import Rule, Table, check
 
+# The model of who has labels of their own to mend, and plants no wrong ones.
+NONE = "none"
+
 
 class FlipModel(NamedTuple):
   """How labels go wrong."""
@@ -65,11 +68,11 @@ def flip_labels(
 
   Returns:
     i[N], the labels with round(fraction * N) of them wrong; for matrix and
-    column as many as these say.
+    column as many as these say, for none as they are.
 
   Raises:
     UserError: see `wrong_labels`; for a fraction that asks for more flips than
-      there are candidates, and for no flip at all.
+      there are candidates, and for no flip at all of a model that flips.
   """
   found = wrong_labels(model, label, evidence)
   rng = np.random.default_rng([model.seed, 1])
@@ -78,7 +81,7 @@ def flip_labels(
   else:
     share = {k: v for k, v in model.settings.items() if k == "fraction"}
     flipped = _share(found, label, rng, model.kind, **share)
-  if np.array_equal(flipped, label):
+  if model.kind != NONE and np.array_equal(flipped, label):
     raise SettingError(
       f"kind={model.kind} makes no training label wrong: there is nothing to "
       "unlearn."
@@ -195,6 +198,12 @@ def _by_matrix(
   return _draw(rng, label, found[label])._replace(flip=flip)
 
 
+def _none(_rng, label, _evidence, _classes):
+  """The labels as they are: which of them are wrong is for the audit to say."""
+  nothing = np.arange(0)
+  return Proposals(nothing, nothing, flip=lambda rng: label.copy())
+
+
 def _by_column(_rng, label, evidence, _classes, *, column: str = ""):
   """The labels as they were given, right or wrong, stand in the data.
 
@@ -221,6 +230,7 @@ NOISE_MODELS: Table[Callable[..., Proposals]] = Table(
     "ambiguity": _ambiguity,
     "matrix": _by_matrix,
     "column": _by_column,
+    NONE: _none,
   },
   common=_share,
 )

@@ -87,9 +87,12 @@ Shares = Annotated[
 
 
 def check_all_present(
-  label: np.ndarray, split: np.ndarray, class_names: Sequence[str]
+  label: np.ndarray,
+  split: np.ndarray,
+  class_names: Sequence[str],
+  needed: Sequence[str] = SPLITS,
 ) -> None:
-  """Checks that a given split has every class in each of its parts.
+  """Checks that a given split has every class in each of the `needed` parts.
 
   Labels and split, i[N], are indices of `class_names` and `SPLITS`.
 
@@ -97,8 +100,8 @@ def check_all_present(
     UserError: naming the first class and split without a galaxy.
   """
   for k, name in enumerate(class_names):
-    for s, part in enumerate(SPLITS):
-      if not np.any((label == k) & (split == s)):
+    for part in needed:
+      if not np.any((label == k) & (split == SPLITS.index(part))):
         raise UserError(
           f"the split of the data set has no galaxy of class {name!r} in "
           f"{part}: put some there, name the classes to keep with "

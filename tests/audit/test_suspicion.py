@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn import metrics
 
@@ -218,22 +217,3 @@ def test_self_influence_is_the_gradient_of_the_last_layer():
   np.testing.assert_allclose(
     suspicion.self_influence(p, labels, features), expected, rtol=1e-4
   )
-
-
-def test_suspects_are_ranked_and_get_the_likeliest_other_label():
-  table = pd.DataFrame(
-    {
-      "id_str": ["a", "b", "c"],
-      "mean_loss": [0.1, 2.0, 0.5],
-      "p_x": [0.9, 0.1, 0.5],
-      "p_y": [0.06, 0.7, 0.3],
-      "p_z": [0.04, 0.2, 0.2],
-    }
-  )
-  got = suspicion.suspects(table, pd.Series(["x", "z", "x"]), ("x", "y", "z"))
-  assert list(got.columns) == [
-    "id_str", "train_label", "suggested_label", "score", "rank",
-  ]  # fmt: skip
-  assert list(got["id_str"]) == ["b", "c", "a"]
-  assert list(got["suggested_label"]) == ["y", "y", "y"]
-  np.testing.assert_array_equal(got["rank"], [1, 2, 3])

@@ -1,11 +1,14 @@
 """Verdicts: the table of rules, walked; and causes."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from gzjax.evaluation import health
 from gzjax.objectives import targets
+from gzjax.problem import Review
 from gzjax.unlearning import diagnosis, edits
 
 CLASSES = ["smooth", "featured", "artifact"]
@@ -85,6 +88,22 @@ def test_stop_rule(now, wanted):
 def test_target_of_a_clean_network():
   # Errors of an 80% network hit the one given wrong class of two in half.
   assert health.expected_forget_accuracy(0.8, 3) == pytest.approx(0.1)
+
+
+def test_the_target_is_what_networks_show_that_never_saw_the_labels():
+  said = np.eye(3)[[0, 0, 0, 1, 2]]  # right for four of five
+  problem = SimpleNamespace(
+    sets=SimpleNamespace(validation=np.arange(5)),
+    true=np.array([0, 0, 0, 1, 0]),
+    target=SimpleNamespace(classes=CLASSES),
+    review=None,
+  )
+  assert health.target_of(problem, said) == pytest.approx(0.1)
+  problem.review = Review()  # nothing else is known either
+  assert health.target_of(problem, said) == pytest.approx(0.1)
+  for share in (0.0, 0.4):
+    problem.review = Review(target=share)
+    assert health.target_of(problem, said) == share
 
 
 def test_an_original_that_learned_little_leaves_nothing_to_unlearn():

@@ -23,6 +23,28 @@ def test_softmax_and_loss_of_a_row_that_is_not_finite():
   assert np.isinf(loss[[0, 2]]).all()
 
 
+def test_the_margin_of_logits_comes_back_from_probabilities():
+  logits = np.random.default_rng(0).normal(size=(40, 4))
+  label = np.arange(40) % 4
+  wanted = []
+  for z, k in zip(logits, label, strict=True):
+    wanted.append(z[k] - max(x for j, x in enumerate(z) if j != k))
+  found = metrics.log_margin(targets.softmax(logits), label)
+  np.testing.assert_allclose(found, wanted)
+
+
+def test_a_margin_is_finite_whatever_the_network_says():
+  p = np.array([[1.0, 0, 0], [0, 1, 0], [np.nan] * 3, [0.5, 0.5, 0]])
+  found = metrics.log_margin(p, np.zeros(4, int))
+  np.testing.assert_array_equal(found, [30, -30, -30, 0])
+  # Probabilities in low precision are read as they are.
+  half = np.array([[0.75, 0.25]], np.float32)
+  np.testing.assert_allclose(
+    metrics.log_margin(half, np.array([1])), -np.log(3)
+  )
+  assert half.tolist() == [[0.75, 0.25]]
+
+
 def test_jensen_shannon_of_disjoint_predictions_is_ln_2():
   for k in (2, 3, 100):
     p, q = np.eye(k)[[0]], np.eye(k)[[1]]

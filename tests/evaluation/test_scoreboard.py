@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from gzjax.evaluation import scoreboard
+from gzjax.problem import Review
 
 AGREED = [
   "method",
@@ -153,3 +154,38 @@ def test_table_shows_every_row_and_leaves_gaps_empty():
   assert "original" in text
   assert "nan" not in text
   assert "No retraining" in text
+
+
+def test_of_a_review_there_is_only_what_it_knows():
+  review = Review(corrected=np.array([4]), confirmed=np.array([7, 9]))
+  row = scoreboard.score_one(
+    _certain(TRAIN), GALAXIES._replace(true_label=TRAIN, review=review)
+  )
+  assert not [name for name in row if name.startswith("corrected")]
+  assert row["forget_accuracy"] == 1
+  assert row["reviewed_accuracy"] == row["confirmed_accuracy"] == 1
+  other = scoreboard.score_one(
+    _certain(TRUE), GALAXIES._replace(true_label=TRUE, review=review)
+  )
+  assert other["reviewed_accuracy"] == 1
+  wrong = scoreboard.score_one(
+    _certain(TRAIN), GALAXIES._replace(true_label=TRUE, review=review)
+  )
+  assert wrong["reviewed_accuracy"] == 0
+  rows = [{"method": "m", "seed": 0, **row}]
+  names = scoreboard.to_frame(rows).columns
+  assert names[-2:].tolist() == ["reviewed_accuracy", "confirmed_accuracy"]
+  assert "corrected_accuracy" not in names
+  nothing = GALAXIES._replace(review=Review())
+  row = scoreboard.score_one(_certain(TRAIN), nothing)
+  assert np.isnan(row["confirmed_accuracy"])
+
+
+def test_a_gap_without_an_attack_is_that_of_the_others():
+  row = dict.fromkeys(scoreboard._GAP, 0.5)
+  retrain = {**dict.fromkeys(scoreboard._GAP, 0.7), "forget_accuracy": 0.1}
+  found = scoreboard.gap_to_retrain(row, retrain)
+  assert found == pytest.approx((0.2 * 3 + 0.4) / 4)
+  row["attack_auc"] = float("nan")
+  found = scoreboard.gap_to_retrain(row, retrain)
+  assert found == pytest.approx((0.2 * 2 + 0.4) / 3)

@@ -105,7 +105,7 @@ def test_answers_by_hand():
   ]  # fmt: skip
   first = table.iloc[0]
   wanted = {
-    "mean_true": 0.4,
+    "mean_voted": 0.4,
     "mean_predicted": 0.35,
     "rmse": np.sqrt((0.1**2 + 0.2**2) / 2),
     "rmse_of_mean": 0.4,

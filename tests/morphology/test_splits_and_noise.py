@@ -115,6 +115,10 @@ def test_unknown_kind_and_pair_are_named():
     _flip("confusable", pair=("smooth", "starfish"))
 
 
+def test_the_model_without_flips_leaves_labels_as_they_are():
+  np.testing.assert_array_equal(_flip("none"), LABEL)
+
+
 def test_too_few_confusable_galaxies():
   label = np.repeat([0, 1, 2], [3, 3, 94])
   with pytest.raises(UserError, match="only 6 training galaxies may"):
@@ -126,7 +130,7 @@ def test_wrong_labels_are_wrong_for_everyone_who_may_be_flipped():
   evidence = noise.Evidence(_SHARES, given)
   # The matrix leaves artifacts alone.
   wanted = {"uniform": 934, "ambiguity": 934, "matrix": 911}
-  wanted |= {"confusable": 911, "column": 234}
+  wanted |= {"confusable": 911, "column": 234, "none": 0}
   assert set(wanted) == set(noise.NOISE_MODELS)
   for kind, count in wanted.items():
     found = noise.wrong_labels(_model(kind, seed=3), LABEL, evidence)

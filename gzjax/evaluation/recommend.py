@@ -1,0 +1,124 @@
+"""Which network to use, and why: one sentence that a person can act on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from gzjax.evaluation import health, metrics
+from gzjax.objectives.targets import Prediction
+from gzjax.problem import Problem
+
+# Differences that chance makes more often than this mean nothing.
+_CHANCE = 0.05
+
+
+class Recommendation(NamedTuple):
+  """A network out of the scoreboard."""
+
+  method: str
+  sentence: str
+
+
+def recommend(
+  problem: Problem,
+  rows: Sequence[Mapping[str, Any]],
+  said: Mapping[str, Prediction],
+) -> Recommendation:
+  """Chooses by the validation set; the test set is not looked at.
+
+  A network qualifies if its verdict is `ok`, or if it was retrained, and if it
+  is not worse on validation than the original, by McNemar's exact test (1947).
+  Where the original had hardly learned the labels to forget, it must be better.
+  Of those the method with the highest mean of accuracy and balanced accuracy,
+  unless retraining is better still.
+
+  Args:
+    problem: the galaxies.
+    rows: of the scoreboard, see `compare.score`.
+    said: what the networks say of all galaxies, by name.
+  """
+  validation = problem.sets.validation
+  label, classes = problem.true[validation], len(problem.target.classes)
+  hits, merit = {}, {}
+  for name, found in said.items():
+    predicted = metrics.predicted_class(found.probabilities[validation])
+    hits[name] = predicted == label
+    balanced = metrics.balanced_accuracy(label, predicted, classes)
+    merit[name] = (np.mean(hits[name]) + balanced) / 2
+  by_role = {row["role"]: row for row in rows}
+  original, retrain = by_role["original"], by_role.get("reference")
+  target = _target(problem, said[original["method"]], retrain)
+  learned = original["forget_accuracy"] - target > health.LEAST_LEARNED
+  start = hits[original["method"]]
+
+  def qualifies(row):
+    own = hits[row["method"]]
+    return _is_better(own, start) or (learned and not _is_better(start, own))
+
+  able = [
+    row
+    for row in rows
+    if row["role"] == "method" and row["verdict"] == "ok" and qualifies(row)
+  ]
+  best = max(able, key=lambda row: merit[row["method"]], default=None)
+  if retrain and qualifies(retrain):
+    others = hits[best["method"]] if best else None
+    if others is None or _is_better(hits[retrain["method"]], others):
+      best = retrain
+  gives = (
+    f"of the labels to forget the original gives "
+    f"{original['forget_accuracy']:.0%}, "
+    f"{'real retraining' if retrain else 'networks that never saw them'} "
+    f"{target:.0%}"
+  )
+  if best is None:
+    return Recommendation(original["method"], _stay(original, gives, learned))
+  right = [np.mean(hits[row["method"]]) for row in (best, original)]
+  return Recommendation(best["method"], _use(best, gives, *right))
+
+
+def _use(
+  best: Mapping[str, Any], gives: str, right: float, right_before: float
+) -> str:
+  words = f"Use {best['method']}: {gives}"
+  if best["role"] == "method":
+    words += f", and it gives {best['forget_accuracy']:.0%}"
+  words += (
+    f"; on validation it is right for {right:.1%} (original {right_before:.1%})"
+  )
+  if best["role"] == "method" and "cost_vs_retrain" in best:
+    cost = best["cost_vs_retrain"]
+    words += f", for {cost:.0%} of the time of retraining"
+  return f"{words}."
+
+
+def _stay(original: Mapping[str, Any], gives: str, learned: bool) -> str:
+  if learned:
+    return (
+      f"Use {original['method']} for now: {gives}, but no method forgot them "
+      "and stayed as good on validation. Retrain, or try other methods."
+    )
+  return (
+    f"Nothing was worth doing, use {original['method']}: {gives}, so it had "
+    "hardly learned them, and no method was better on validation."
+  )
+
+
+def _target(
+  problem: Problem, original: Prediction, retrain: Mapping[str, Any] | None
+) -> float:
+  """Forget accuracy of a network that never saw the labels."""
+  if retrain:
+    return retrain["forget_accuracy"]
+  validation = original.probabilities[problem.sets.validation]
+  return health.target_of(problem, validation)
+
+
+def _is_better(hits: np.ndarray, others: np.ndarray) -> bool:
+  """Whether bool[n] has more hits than chance explains, galaxy by galaxy."""
+  gained, lost = int(np.sum(hits & ~others)), int(np.sum(others & ~hits))
+  if gained <= lost:
+    return False
+  return stats.binomtest(gained, gained + lost).pvalue < _CHANCE

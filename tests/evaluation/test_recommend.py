@@ -1,0 +1,168 @@
+"""Which network is recommended, by validation alone, and in which words."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from gzjax.evaluation.recommend import _is_better, recommend
+from gzjax.problem import Review
+
+N = 60  # galaxies of validation, of two classes
+LABEL = np.arange(N) % 2
+NOBODY = np.arange(0)
+
+
+def _problem(target=0.05):
+  return SimpleNamespace(
+    sets=SimpleNamespace(validation=np.arange(N)),
+    true=LABEL,
+    target=SimpleNamespace(classes=("a", "b")),
+    review=None if target is None else Review(target=target),
+  )
+
+
+def _said(missed):
+  """What a network says that is wrong about some galaxies."""
+  predicted = LABEL.copy()
+  predicted[missed] = 1 - predicted[missed]
+  return SimpleNamespace(probabilities=0.8 * np.eye(2)[predicted] + 0.1)
+
+
+def _row(method, role="method", forget=0.1, verdict="ok", **more):
+  return {
+    "method": method, "role": role, "forget_accuracy": forget,
+    "verdict": verdict, **more,
+  }  # fmt: skip
+
+
+def _choose(missed, *rows, before=1.0, target=0.05):
+  """The choice among rows; `missed`: galaxies by network."""
+  said = {name: _said(rows_) for name, rows_ in missed.items()}
+  said |= {"constant": _said(np.arange(0, N, 2))}
+  first = [
+    _row("constant", "baseline", 0.5, "collapsed"),
+    _row("original", "original", before),
+  ]
+  return recommend(_problem(target), [*first, *rows], said)
+
+
+def _exact(gained, lost):
+  """McNemar's exact test: a fair coin, both sides."""
+  from math import comb
+
+  n = gained + lost
+  tail = sum(comb(n, k) for k in range(max(gained, lost), n + 1))
+  return min(2 * tail / 2**n, 1)
+
+
+@pytest.mark.parametrize(
+  ("gained", "lost", "better"),
+  [
+    (5, 0, False),  # 2/32 = .0625
+    (6, 0, True),  # 2/64 = .031
+    (8, 2, False),  # 112/1024 = .109
+    (9, 1, True),  # 22/1024 = .021
+    (0, 6, False),
+    (3, 3, False),
+    (0, 0, False),
+  ],
+)
+def test_better_is_what_chance_does_not_explain(gained, lost, better):
+  hits, others = np.ones(N, bool), np.ones(N, bool)
+  others[:gained] = False
+  hits[gained : gained + lost] = False
+  assert _is_better(hits, others) == better
+  if gained > lost:
+    assert (_exact(gained, lost) < 0.05) == better
+
+
+def test_the_best_on_validation_of_those_that_forgot():
+  found = _choose(
+    {"original": range(8), "good": range(6), "best": range(4), "weak": NOBODY},
+    _row("good", forget=0.02, cost_vs_retrain=0.5),
+    _row("best", forget=0.12, cost_vs_retrain=0.25),
+    _row("weak", verdict="weak"),
+  )
+  assert found.method == "best"
+  assert found.sentence == (
+    "Use best: of the labels to forget the original gives 100%, networks that "
+    "never saw them 5%, and it gives 12%; on validation it is right for 93.3% "
+    "(original 86.7%), for 25% of the time of retraining."
+  )
+
+
+def test_a_method_that_was_hurt_is_none():
+  found = _choose({"original": range(4), "hurt": range(20)}, _row("hurt"))
+  assert found.method == "original"
+  assert found.sentence == (
+    "Use original for now: of the labels to forget the original gives 100%, "
+    "networks that never saw them 5%, but no method forgot them and stayed as "
+    "good on validation. Retrain, or try other methods."
+  )
+
+
+def test_no_method_forgot_them():
+  found = _choose(
+    {"original": range(4), "weak": range(2)}, _row("weak", verdict="weak")
+  )
+  assert found.method == "original"
+  assert found.sentence.startswith("Use original for now")
+  assert _choose({"original": range(4)}).method == "original"
+
+
+def test_of_labels_that_were_hardly_learned_there_is_nothing_to_forget():
+  missed = {"original": range(9), "same": range(7), "better": NOBODY}
+  row = _row("same", forget=0.1)
+  found = _choose(missed, row, before=0.14)
+  assert found.method == "original"
+  assert found.sentence == (
+    "Nothing was worth doing, use original: of the labels to forget the "
+    "original gives 14%, networks that never saw them 5%, so it had hardly "
+    "learned them, and no method was better on validation."
+  )
+  # Unless it helps.
+  found = _choose(missed, row, _row("better"), before=0.14)
+  assert found.method == "better"
+
+
+def test_retraining_is_worth_it_where_it_is_better_still():
+  missed = {"original": range(12), "cheap": range(8), "retrain": NOBODY}
+  rows = _row("retrain", "reference", 0.2, "weak"), _row("cheap")
+  found = _choose(missed, *rows)
+  assert found.method == "retrain"
+  assert found.sentence == (
+    "Use retrain: of the labels to forget the original gives 100%, real "
+    "retraining 20%; on validation it is right for 100.0% (original 80.0%)."
+  )
+  # What is as good for less is chosen.
+  assert _choose({**missed, "cheap": range(4)}, *rows).method == "cheap"
+  # Without a method that forgot, retraining it is.
+  assert _choose(missed, rows[0]).method == "retrain"
+
+
+def test_retraining_that_was_hurt_is_not_recommended():
+  missed = {"original": range(4), "retrain": range(20)}
+  row = _row("retrain", "reference", 0.05, "collapsed")
+  assert _choose(missed, row).method == "original"
+
+
+def test_retraining_sets_the_target():
+  """Labels that retraining gives as often were not learned by heart."""
+  missed = {"original": range(4), "cheap": range(4), "retrain": range(4)}
+  rows = _row("retrain", "reference", 0.55), _row("cheap", forget=0.5)
+  found = _choose(missed, *rows, before=0.6)
+  assert found.sentence.startswith("Nothing was worth doing, use original")
+  assert "real retraining 55%" in found.sentence
+
+
+def test_without_a_review_the_target_is_that_of_the_accuracy():
+  found = _choose({"original": range(6)}, target=None)
+  assert "networks that never saw them 10%" in found.sentence
+
+
+def test_a_network_that_says_no_number_is_right_about_nothing():
+  broken = SimpleNamespace(probabilities=np.full((N, 2), np.nan))
+  said = {"original": _said(range(4)), "broken": broken}
+  rows = [_row("original", "original", 1.0), _row("broken")]
+  assert recommend(_problem(), rows, said).method == "original"
