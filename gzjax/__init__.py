@@ -7,6 +7,7 @@ from gzjax import lazy
 
 if TYPE_CHECKING:
   from gzjax import (
+    audit,
     evaluation,
     fisher,
     models,
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     training,
     unlearning,
   )
-  from gzjax.pipeline.runs import load
+  from gzjax.pipeline.runs import find_wrong_labels, load
   from gzjax.problem import Problem
 
 __version__ = "0.1.0"
@@ -29,7 +30,9 @@ if not os.path.isdir(os.path.join(*__path__, "configs")):  # noqa: PTH112, PTH11
 __all__ = [
   "Problem",
   "__version__",
+  "audit",
   "evaluation",
+  "find_wrong_labels",
   "fisher",
   "load",
   "models",
@@ -41,7 +44,11 @@ __all__ = [
 ]
 
 # All are imported when first asked for, so that `import gzjax` costs nothing.
-_HOMES = {"Problem": "gzjax.problem", "load": "gzjax.pipeline.runs"}
+_HOMES = {
+  "Problem": "gzjax.problem",
+  "find_wrong_labels": "gzjax.pipeline.runs",
+  "load": "gzjax.pipeline.runs",
+}
 __getattr__ = lazy.getter(
   __name__, _HOMES, {*__all__} - {*_HOMES, "__version__"}
 )

@@ -5,6 +5,10 @@ from pathlib import Path
 import subprocess
 import sys
 
+from absl import flags
+
+from gzjax.pipeline import launch as command_line
+
 ROOT = Path(__file__).parent.parent
 # ml_collections reads config files in a way that Python deprecates.
 _LOAD_MODULE = "ignore:the load_module:DeprecationWarning"
@@ -31,6 +35,21 @@ def launch(*flags: str) -> subprocess.CompletedProcess[str]:
     check=False,
     stdin=subprocess.DEVNULL,
   )
+
+
+def run_here(*arguments: str) -> None:
+  """The command line in this process, with flags of its own."""
+  found = flags.FlagValues()
+  command_line.execute(command_line.read(["gzjax", *arguments], found))
+
+
+def one_error(said: str) -> str:
+  """The one line that a mistake ends in."""
+  assert "Traceback" not in said
+  lines = said.strip().splitlines()
+  assert lines[-1].startswith("error: ")
+  assert sum(line.startswith("error: ") for line in lines) == 1
+  return lines[-1]
 
 
 def tiny(tmp_path: Path, *flags: str) -> list[str]:

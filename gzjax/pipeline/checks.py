@@ -15,12 +15,18 @@ from gzjax.objectives import kinds
 from gzjax.pipeline import defaults
 from gzjax.unlearning.methods import METHODS
 
+# What trainings other than that of the original change of its recipe.
+_OTHER_RECIPES = ("unlearn.retrain", "audit.train")
+
 
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Finds at once what would fail after hours."""
   defaults.complete(config)
   _check_values(config)
-  recipes = (config.train, {**config.train, **config.unlearn.retrain})
+  recipes = (
+    config.train,
+    *({**config.train, **get(config, name)} for name in _OTHER_RECIPES),
+  )
   _check_model(config)
   _check_classes(tuple(config.data.classes))
   _check_target(config)
@@ -48,14 +54,15 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
   keys = defaults.keys()
   for name, key in keys.items():
     registry.check(name, get(config, name), key.annotation)
-  for name, value in config.unlearn.retrain.items():
-    if name not in config.train:
-      raise UserError(
-        f"unlearn.retrain.{name} is no key of config.train: "
-        f"{registry.choose(tuple(sorted(config.train)))}."
-      )
-    allowed = keys[f"train.{name}"].annotation
-    registry.check(f"unlearn.retrain.{name}", value, allowed)
+  for section in _OTHER_RECIPES:
+    for name, value in get(config, section).items():
+      if name not in config.train:
+        raise UserError(
+          f"{section}.{name} is no key of config.train: "
+          f"{registry.choose(tuple(sorted(config.train)))}."
+        )
+      allowed = keys[f"train.{name}"].annotation
+      registry.check(f"{section}.{name}", value, allowed)
 
 
 def _check_methods(
@@ -115,7 +122,7 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_classes(classes: tuple[Any, ...]) -> None:
-  if len(set(classes)) < max(len(classes), 2):
+  if classes and len(set(classes)) < max(len(classes), 2):
     raise UserError(
       f"data.classes is {classes}: name two or more different classes."
     )

@@ -10,13 +10,16 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 import ml_collections
 
 from gzjax import models
+from gzjax.audit import ranking
 from gzjax.data import builders
 from gzjax.morphology import labels, noise, splits
 from gzjax.objectives import kinds, losses
-from gzjax.registry import Natural, Positive, Rule, Table, choose
+from gzjax.registry import Natural, Positive, Rule, Share, Table, choose
 from gzjax.training import optim
 from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
+
+Folds = Annotated[int, Rule(lambda x: x >= 2, "it must be at least 2")]
 
 
 class Key(NamedTuple):
@@ -132,6 +135,24 @@ KEYS = {
   "train.flip": Key(True, "whether mirror images are seen, too"),
   "train.zoom": Key(1.1, "between 1/zoom and zoom"),
   "train.shift": Key(0.05, "largest, of the image"),
+  "audit.kind": Key(
+    "features",
+    "what did not learn the labels: networks, each trained without a part of "
+    "them; or, cheaply, only the head of the one that there is",
+    Literal["folds", "features"],
+  ),
+  "audit.folds": Key(5, "parts, so that each label is left out once", Folds),
+  "audit.train": Key({}, "keys of train that these networks change"),
+  "audit.score": Key(
+    ranking.DEFAULT, "by which labels are ranked", table=ranking.SCORES
+  ),
+  "audit.false_discovery": Key(
+    0.2, "share of right labels among those that are called wrong", Share
+  ),
+  "audit.neighbours": Key(10, "with the same look, of each galaxy", Positive),
+  "audit.reviewed": Key(
+    300, "most suspicious labels on the page for review", Natural
+  ),
   "unlearn.methods": Key(
     ("retrain",), "rows of the scoreboard, sections of unlearn"
   ),
@@ -194,14 +215,19 @@ KEYS = {
   "predict.images": Key(
     "", 'folder of their images; "" is the catalogue\'s own'
   ),
-  "predict.id_column": Key("", 'of their names; "": as in the run'),
-  "predict.file_column": Key("", 'of their image files; "": as in the run'),
+  "predict.id_column": Key("", 'of their names; "": as in the run, or found'),
+  "predict.file_column": Key(
+    "", 'of their image files; "": as in the run, or found'
+  ),
+  "predict.file_pattern": Key("", 'see data.file_pattern; "": found'),
   "predict.crop_column": Key("", 'see data.crop_column; "": as in the run'),
   "predict.crop": Key(
     -1,
     "see data.crop; their cut-outs may have another scale; -1: as in the run",
   ),
-  "predict.method": Key("original", "or a row of unlearn.methods"),
+  "predict.method": Key(
+    "recommended", "the network: that of the verification, or a row"
+  ),
   "predict.shown": Key(8, "galaxies that are printed", Natural),
   "report.gallery": Key(24, "galaxies shown for each method"),
 }

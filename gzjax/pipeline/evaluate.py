@@ -17,6 +17,7 @@ from gzjax.evaluation import (
   vote_tables,
 )
 from gzjax.evaluation.compare import ask_all, score
+from gzjax.evaluation.recommend import recommend
 from gzjax.files import read_json, write_json, write_table
 from gzjax.objectives import targets
 from gzjax.objectives.targets import Prediction
@@ -24,6 +25,8 @@ from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.unlearning.relearn import Relearn
+
+CHOICE = "recommendation.json"  # which network to use, and why
 
 
 def run(experiment: Experiment) -> None:
@@ -46,6 +49,8 @@ def run(experiment: Experiment) -> None:
     table = predictions_table(experiment.split["id_str"], target, found)
     write_table(folder / f"{name}.parquet", table)
   write_scoreboard(experiment.results, rows)
+  found = recommend(problem, rows, said)
+  write_json(experiment.results / "evaluate" / CHOICE, found._asdict())
   methods = {x.name: said[x.name] for x in networks if x.role != "baseline"}
   for study in STUDIES:
     if study.applies(experiment):
@@ -168,6 +173,9 @@ def show(
   rows = read_json(workdir / "scoreboard.json")
   console = wide_console(len(scoreboard.columns(rows)))
   show_rows(rows, console)
+  choice = read_json(workdir / "evaluate" / CHOICE)
+  if choice:
+    console.print(choice["sentence"])
   report = workdir / "report.html"
   if report.exists():
     console.print(f"Report: {report}")

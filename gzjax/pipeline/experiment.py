@@ -22,7 +22,7 @@ from gzjax.morphology import noise, splits
 from gzjax.morphology.splits import SPLITS
 from gzjax.morphology.votes import Votes, answered
 from gzjax.objectives import kinds, targets
-from gzjax.pipeline import labels_and_flips
+from gzjax.pipeline import labels_and_flips, reviews
 from gzjax.pipeline.checkpoint import Checkpoints
 from gzjax.pipeline.workdir import Workdir
 from gzjax.training import Recipe
@@ -46,6 +46,11 @@ class Experiment:
     self.data_dir, self.manual_dir = data_dir, manual_dir
     self.results = results or workdir.root
 
+  @property
+  def is_repair(self) -> bool:
+    """Whether the labels are a person's own, and nothing was flipped."""
+    return self.config.flips.kind == noise.NONE
+
   @cached_property
   def mesh(self) -> Mesh:
     """All devices."""
@@ -66,16 +71,23 @@ class Experiment:
   @cached_property
   def dataset(self) -> Dataset:
     """The galaxies of split.parquet, in its order."""
-    found = self.whole
-    ids = pd.Index(found.table["id_str"])
-    return found.select(ids.get_indexer(pd.Index(self.split["id_str"])))
+    return self.whole.select(self.rows_of_whole)
+
+  @cached_property
+  def rows_of_whole(self) -> np.ndarray:
+    """Where the galaxies of split.parquet stand in the whole data set."""
+    ids = pd.Index(self.whole.table["id_str"])
+    return ids.get_indexer(pd.Index(self.split["id_str"]))
 
   @property
+  def data_folder(self) -> Path:
+    """Of the prepared data set."""
+    return Path(self.prepared["folder"])
+
+  @cached_property
   def whole(self) -> Dataset:
     """All galaxies of the data set, labelled or not."""
-    return load(
-      Path(self.prepared["folder"]), crop=self.crop, size=self.config.data.size
-    )
+    return load(self.data_folder, crop=self.crop, size=self.config.data.size)
 
   @cached_property
   def prepared(self) -> dict[str, Any]:
@@ -141,19 +153,41 @@ class Experiment:
     return found.astype(np.int32)
 
   @cached_property
+  def reviewed(self) -> pd.DataFrame:
+    """What a person said of the galaxies of split.parquet, in its order.
+
+    verdict and corrected_label, "" where nothing was said.
+    """
+    found = reviews.state(self.workdir, self.split).set_index("id_str")
+    found = found[["verdict", "corrected_label"]]
+    found = found.reindex(self.split["id_str"], fill_value="").reset_index()
+    label = found["corrected_label"]
+    known = label.isin(self.classes)  # which may be others by now
+    return found.assign(corrected_label=label.where(known, ""))
+
+  @cached_property
   def sets(self) -> problems.Sets:
     """Rows of each set: here is decided where the forget set comes from."""
-    parts = {
-      name: np.flatnonzero(self.split["split"] == name) for name in SPLITS
-    }
-    with naming("unlearn"):
-      forget = noise.discovered(
-        np.flatnonzero(self.split["set"] == "forget"),
-        self.config.unlearn.discovered,
-        self.data_seed,
-      )
+    wrong = (self.reviewed["verdict"] == "wrong").to_numpy()
+    # Of validation and test a galaxy counts by its right label, or not at all.
+    lost = wrong & (self.reviewed["corrected_label"] == "").to_numpy()
+    lost &= self.is_repair
+    parts = {}
+    for name in SPLITS:
+      inside = (self.split["split"] == name).to_numpy()
+      parts[name] = np.flatnonzero(inside & ~(lost & (name != "train")))
+    train = parts["train"]
+    if self.is_repair or wrong[train].any():
+      forget = train[wrong[train]]
+    else:
+      with naming("unlearn"):
+        forget = noise.discovered(
+          np.flatnonzero(self.split["set"] == "forget"),
+          self.config.unlearn.discovered,
+          self.data_seed,
+        )
     return problems.Sets(
-      **parts, retain=np.setdiff1d(parts["train"], forget), forget=forget
+      **parts, retain=np.setdiff1d(train, forget), forget=forget
     )
 
   @cached_property
@@ -176,13 +210,21 @@ class Experiment:
     if "votes_of" in self.split:
       donors = ids.get_indexer(pd.Index(self.split["votes_of"]))
     given = {"label": self.labels("train_label")}
-    true = {"label": self.labels("true_label")}
+    true = {"label": self._right_labels()}
     fractions = np.eye(len(self.classes))[true["label"]]
     if self.target.learns == "votes":
       given["votes"] = self._task.votes[donors]
       true["votes"] = self._task.votes
       fractions = self.votes.cumulative
     return problems.Columns(given, true, true, fractions, fractions[donors])
+
+  def _right_labels(self) -> np.ndarray:
+    """Class indices i32[N]: the true labels, or the given ones as reviewed."""
+    if not self.is_repair:
+      return self.labels("true_label")
+    corrected = self.reviewed["corrected_label"]
+    given = self.split["train_label"]
+    return self._indices(corrected.where(corrected != "", given))
 
   @property
   def learned_first(self) -> problems.Entries:
@@ -196,17 +238,27 @@ class Experiment:
     assert self.dataset.votes is not None
     return self.dataset.votes.on(self._task.tree)
 
-  @cached_property
+  @property
   def _suggested(self) -> problems.Entries:
-    """Labels that the audit suggests: the answers to one question only."""
-    table = pd.read_csv(self._suspects, dtype=str)  # classes may be numbers
-    found = table.set_index("id_str")["suggested_label"]
-    suggested = self.split["id_str"].map(found)
-    return {"label": self._indices(suggested.fillna(self.split["train_label"]))}
+    """Labels to learn instead: the answers to one question only.
+
+    Those that a person gave, else those that the audit suggests.
+    """
+    corrected = self.reviewed["corrected_label"]
+    suggested = self.suspects["suggested_label"]
+    return {"label": self._indices(corrected.where(corrected != "", suggested))}
 
   @property
-  def _suspects(self) -> Path:
-    return self.workdir / "audit" / "suspects.csv"
+  def suspects(self) -> pd.DataFrame:
+    """What the audit says of all labels by now, in the order of split.parquet.
+
+    As suspects.csv, which people edit and spreadsheets may damage.
+    """
+    return pd.read_parquet(self._scores)
+
+  @property
+  def _scores(self) -> Path:
+    return self.workdir / "audit" / "scores.parquet"
 
   def ask(
     self, image: pixels.Images, *networks: problems.Network
@@ -237,11 +289,16 @@ class Experiment:
   @property
   def problem(self) -> problems.Problem:
     """Everything that methods, scores and studies may know by now."""
-    by_audit = self.config.unlearn.suggestions == "audit"
-    if not by_audit or not self._suspects.exists():
-      return self._problem
-    columns = self.columns._replace(mended=self._suggested)
-    return self._problem._replace(columns=columns)
+    problem = self._problem
+    if not self._scores.exists():
+      return problem
+    if self.is_repair or self.config.unlearn.suggestions == "audit":
+      columns = self.columns._replace(mended=self._suggested)
+      problem = problem._replace(columns=columns)
+    if self.is_repair:
+      unseen, review = self._unlearned(), self._review()
+      problem = problem._replace(unseen=unseen, review=review)
+    return problem
 
   @cached_property
   def _problem(self) -> problems.Problem:
@@ -253,11 +310,14 @@ class Experiment:
       columns=self.columns,
       sets=self.sets,
       fresh=self._fresh(),
-      unseen=self._unseen(),
+      unseen=problems.Unseen(np.arange(0), np.arange(0))
+      if self.is_repair
+      else self._unseen(),
       seed=config.seed,
       batch_size=config.unlearn.batch_size,
       forget_batch_size=config.unlearn.forget_batch_size,
       augmentation=self.recipe("train").augmentation,
+      review=problems.Review() if self.is_repair else None,
     )
 
   def _fresh(self) -> tuple[PyTree, PyTree]:
@@ -282,10 +342,46 @@ class Experiment:
     drawn = noise.wrong_labels(model, self.labels("true_label")[test], evidence)
     return problems.Unseen(test[drawn.rows], drawn.wrong)
 
+  def _unlearned(self) -> problems.Unseen:
+    """Labels of validation and test that are probably wrong, as given."""
+    verdict = self.reviewed["verdict"]
+    suspected = self.suspects["is_label_issue"] & (verdict == "")
+    held_out = self.split["split"] != "train"
+    rows = np.flatnonzero(held_out & (suspected | (verdict == "wrong")))
+    return problems.Unseen(rows, self.columns.given["label"][rows])
+
+  def _review(self) -> problems.Review:
+    """What is known of the labels instead of the right ones."""
+    forget, said = self.sets.forget, self.reviewed
+    held_out = (self.split["split"] != "train").to_numpy()
+    corrected = (said["corrected_label"] != "").to_numpy()
+    looked_at = corrected | (said["verdict"] == "right").to_numpy()
+    target = None
+    # The features of one network have learned the labels, its new heads not.
+    if self.config.audit.kind == "folds" and len(forget):
+      found = self.suspects
+      still_given = (found["predicted"] == found["given_label"]).to_numpy()
+      target = float(still_given[forget].mean())
+    return problems.Review(
+      target, forget[corrected[forget]], np.flatnonzero(held_out & looked_at)
+    )
+
+  @property
+  def largest_batch(self) -> int:
+    """Galaxies of the retain set that a step takes, at most."""
+    retraining = (
+      self.recipe(name).batch_size
+      for name in self.config.unlearn.methods
+      if self.row(name).role == "reference"
+    )
+    return max((self.config.unlearn.batch_size, *retraining))
+
   def recipe(self, folder: str) -> Recipe:
-    """How the network in "train" or "retrain" is trained."""
+    """How networks in "train", "audit" or "retrain" are trained."""
     recipe = self.config.train.copy_and_resolve_references()
-    if folder != "train":
+    if folder == "audit":
+      recipe.update(self.config.audit.train)
+    elif folder != "train":
       recipe.update(self.config.unlearn[folder])
     values = recipe.to_dict()
     known = {key: values.pop(key) for key in Recipe._fields if key in values}
@@ -307,6 +403,12 @@ class Experiment:
       "original": self.workdir.root / "train",
       "reference": self.results / name,
     }.get(self.row(name).role, self.results / "unlearn" / name)
+
+  def is_made(self, name: str) -> bool:
+    """Whether the network of a name is finished."""
+    made = self.row(name).make is not None
+    last = "dynamics.parquet" if made else "health.json"
+    return (self.place(name) / last).exists()
 
   def network(self, name: str) -> problems.Network:
     """The network that a stage left, or one that needs no training.

@@ -46,7 +46,9 @@ def _recorded(data: Dataset) -> labels.Labels:
   voted = _majority(data)
   shares = voted.shares if voted and voted.classes == data.classes else None
   label = data.table["label"].to_numpy(np.int64)
-  return labels.Labels(data.classes, label, shares, {})
+  unlabelled = int(np.sum(label == labels.LEFT_OUT))
+  why = "no label (predicted, not audited)"
+  return labels.Labels(data.classes, label, shares, {why: unlabelled})
 
 
 def _majority(data: Dataset) -> labels.Labels | None:

@@ -33,7 +33,9 @@ class Command(NamedTuple):
   workdir: str
   config: "ml_collections.ConfigDict"
   sources: "runs.Sources"
+  with_needed: bool  # run the stages that the asked one needs, too
   overwrite: bool
+  forget: str | None
   compilation_cache: str | None
   print_config: bool
   is_quiet: bool  # no --verbosity was given
@@ -84,6 +86,9 @@ def _define(flag_values: "flags.FlagValues") -> None:
     "stage", None, list(usage.STAGES), "What to run.", flag_values=flag_values
   )
   switch("overwrite", "Start the stage, and those after it, anew.")
+  text("forget", "What to forget: a reviewed table, ids, or suspects.")
+  switch("retrain", "Retrain for real, too, beside the methods.")
+  text("images", "Folder of the images of TABLE.")
   text("data_dir", "TFDS folder [~/tensorflow_datasets].")
   text("manual_dir", "Folder of files that you downloaded.")
   text("compilation_cache", "Folder of compiled programs, or off.")
@@ -92,12 +97,14 @@ def _define(flag_values: "flags.FlagValues") -> None:
 
 def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
   """Finds the config, sets its keys and reads the flags."""
+  from gzjax.pipeline import own_table
+
   flag_values.set_gnu_getopt()  # flags may follow the stage
   arguments = flag_values.read_flags_from_files(list(arguments))
   name, arguments = _take(arguments, "config")
   workdir, _ = _take(arguments, "workdir")
-  asks_for_config = any(x.lstrip("-") == "print_config" for x in arguments)
-  config, sources = _memory(name, workdir, optional=asks_for_config)
+  known = _memory(name, workdir)
+  config, sources = known or _fresh(arguments, workdir)
   rest = _set_keys(arguments, config, flag_values)
   values = flag_values.flag_values_dict()
   folders = {
@@ -105,19 +112,35 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
     for key in ("data_dir", "manual_dir")
     if values[key]
   }
-  stage = _stage(rest[1:], values["stage"])
-  if workdir is None and not values["print_config"]:
-    raise UserError(f"--workdir is missing: {_TRY}")
+  table = _table(rest[1:])
+  stage = _stage([x for x in rest[1:] if x != table], values["stage"])
+  if not values["print_config"]:
+    if workdir is None:
+      raise UserError(f"--workdir is missing: {_TRY}")
+    if not known and (not table or stage == "predict"):
+      raise _no_config(workdir)
+  remembered = workdir if known and name is None else None
+  own_table.use(config, stage, table, values["images"], remembered)
+  if values["retrain"]:
+    _add_retraining(config)
   return Command(
     stage,
     workdir or "",
     config,
     sources._replace(**folders),
+    table is not None and stage != "predict",
     values["overwrite"],
+    values["forget"],
     values["compilation_cache"],
     values["print_config"],
     "verbosity" not in flag_values or not flag_values["verbosity"].present,
   )
+
+
+def _add_retraining(config: "ml_collections.ConfigDict") -> None:
+  """Makes retraining a row of the scoreboard; in a comparison it is one."""
+  if "unlearn" in config and "retrain" not in config.unlearn.methods:
+    config.unlearn.methods = ("retrain", *config.unlearn.methods)
 
 
 def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
@@ -136,10 +159,10 @@ def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
 
 
 def _memory(
-  name: str | None, workdir: str | None, *, optional: bool
-) -> "tuple[ml_collections.ConfigDict, runs.Sources]":
+  name: str | None, workdir: str | None
+) -> "tuple[ml_collections.ConfigDict, runs.Sources] | None":
   """The config that is asked for, or else the one that the run remembers."""
-  from gzjax.pipeline import config_files, defaults, runs
+  from gzjax.pipeline import config_files, runs
 
   if name is not None and Path(name).suffix == ".json":
     found = runs.read(Path(name).expanduser())
@@ -149,15 +172,30 @@ def _memory(
   if name is not None:
     sources = runs.Sources(config_files.identity(name))
     return config_files.load(name), sources
-  where = ""
   if workdir:
-    found = runs.read(Path(workdir).expanduser() / "config.json")
-    if found is not None:
-      return found
-    where = f" and {workdir} holds no run to go on with"
-  elif optional:
+    return runs.read(Path(workdir).expanduser() / "config.json")
+  return None
+
+
+def _fresh(
+  arguments: Sequence[str], workdir: str | None
+) -> "tuple[ml_collections.ConfigDict, runs.Sources]":
+  """The config of a table; without one the defaults, which are only shown."""
+  from gzjax.pipeline import config_files, defaults, own_table, runs
+
+  # Perhaps a folder, or the value of a flag: that is seen when all are known.
+  if any(own_table.is_path(x) for x in arguments[1:] if x not in usage.STAGES):
+    name = own_table.CONFIG
+    sources = runs.Sources(config_files.identity(name))
+    return config_files.load(name), sources
+  if any(x.lstrip("-") == "print_config" for x in arguments):
     return defaults.get_config(), runs.Sources()
-  raise UserError(f"--config is missing{where}: {_TRY}")
+  raise _no_config(workdir)
+
+
+def _no_config(workdir: str | None) -> UserError:
+  where = f" and {workdir} holds no run to go on with" if workdir else ""
+  return UserError(f"--config is missing{where}: {_TRY}")
 
 
 def _set_keys(
@@ -195,7 +233,8 @@ def _hint(name: str, config: Any, flag_values: "flags.FlagValues") -> str:
 
   name = name.removeprefix("no")
   keys = [key for key, _ in defaults.flat(config.to_dict())]
-  keys.sort(key=lambda key: key.count("."))
+  # The usual ones first: of epochs there are several.
+  keys.sort(key=lambda key: (key.count("."), not key.startswith("train.")))
   full = {key.rpartition(".")[2]: key for key in reversed(keys)}
   full |= {key: key for key in keys}
   if name in full:
@@ -208,22 +247,38 @@ def _hint(name: str, config: Any, flag_values: "flags.FlagValues") -> str:
   return "--help lists the flags, --print_config the keys."
 
 
+def _table(given: Sequence[str]) -> str | None:
+  """The table among what are no flags."""
+  from gzjax.pipeline import own_table
+
+  found = own_table.find([x for x in given if x not in usage.STAGES])
+  if len(found) > 1:
+    raise UserError(f"two tables, {found[0]} and {found[1]}: give one.")
+  return found[0] if found else None
+
+
 def _stage(given: Sequence[str], flag: str | None) -> str:
   """The stage, by its place or by its flag."""
-  if len(given) > 1:
-    raise UserError(f"unknown argument {given[1]!r}: flags start with --.")
-  if not given:
-    return flag or "all"
-  (stage,) = given
-  if stage not in usage.STAGES:
-    close = difflib.get_close_matches(stage, usage.STAGES, 1)
-    hint = f"choose one of {', '.join(usage.STAGES)}; flags start with --."
-    if close:
-      hint = f"did you mean {close[0]}?"
-    raise UserError(f"unknown stage {stage!r}: {hint}")
-  if flag not in (None, stage):
-    raise UserError(f"two stages, {stage} and --stage={flag}: choose one.")
-  return stage
+  for word in given:
+    if word not in usage.STAGES:
+      raise UserError(f"unknown stage {word!r}: {_meant(word)}")
+  found = [*given, flag] if flag else [*given]
+  if len(set(found)) > 1:
+    first, second, *_ = (*given, f"--stage={flag}")
+    raise UserError(f"two stages, {first} and {second}: choose one.")
+  return found[0] if found else "all"
+
+
+def _meant(word: str) -> str:
+  """What an argument may mean that is neither a stage nor a table."""
+  if Path(word).expanduser().is_dir():
+    return f"it is a folder: give a table, and the folder as --images={word}."
+  if close := difflib.get_close_matches(word, usage.STAGES, 1):
+    return f"did you mean {close[0]}?"
+  return (
+    f"choose one of {', '.join(usage.STAGES)}, or name a table that is there; "
+    "flags start with --."
+  )
 
 
 def _run(command: Command) -> None:
@@ -258,6 +313,8 @@ def execute(command: Command) -> None:
       command.workdir,
       command.stage,
       overwrite=command.overwrite,
+      forget=command.forget,
+      with_needed=command.with_needed,
       **command.sources._asdict(),
     )
 

@@ -1,17 +1,19 @@
 """predict: a table of galaxies without labels -> what a network says."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from rich.table import Table
 from rich.text import Text
 
 from gzjax.data import builders, dataset
-from gzjax.data.galaxy_catalog import catalog
+from gzjax.data.galaxy_catalog import catalog, guess
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError, naming
-from gzjax.evaluation import questions, scoreboard
-from gzjax.files import write_table
+from gzjax.evaluation import metrics, questions, scoreboard
+from gzjax.files import read_json, write_table
 from gzjax.morphology import trees
 from gzjax.morphology.votes import Predictions
 from gzjax.morphology.walks import walk, walk_lines
@@ -22,32 +24,45 @@ from gzjax.registry import choose
 
 _TABLES = ("predictions.parquet", "predictions.csv")
 _RANKS = "prediction_ranks.csv"
-OUTPUTS = (*_TABLES, _RANKS)
+_SCORES = "prediction_scores.csv"
+OUTPUTS = (*_TABLES, _RANKS, _SCORES, "predictions")
+
+RECOMMENDED = "recommended"
 
 
 def run(experiment: Experiment) -> None:
-  """Writes predictions.parquet, predictions.csv and prediction_ranks.csv.
+  """Writes predictions.parquet and .csv, and predictions/<method> of each row.
 
-  The last where the network speaks of votes and the table has columns that are
-  called like answers of its tree. Images are cut out, reduced and normalised as
-  those of the run, and turned as `evaluate.views` says.
+  And prediction_scores.csv where the table has labels of galaxies that no
+  network was trained on; prediction_ranks.csv where the network speaks of votes
+  and the table has columns that are called like answers of its tree. Images are
+  cut out, reduced and normalised as those of the run, and turned as
+  `evaluate.views` says.
   """
-  config = experiment.config.predict
-  _check_method(experiment)
+  config, place = experiment.config.predict, experiment.workdir
+  names = _trained(experiment)
+  chosen = _choose(experiment, names)
   rows, data = _galaxies(experiment)
-  network = experiment.network(config.method)
-  (found,) = experiment.ask(data.image, network)
-  table = evaluate.predictions_table(
-    data.table["id_str"], experiment.target, found
-  ).rename(columns={"predicted": "label"})
+  answers = experiment.ask(data.image, *map(experiment.network, names))
+  said = dict(zip(names, answers, strict=True))
+  tables = {
+    name: evaluate.predictions_table(
+      data.table["id_str"], experiment.target, found
+    ).rename(columns={"predicted": "label"})
+    for name, found in said.items()
+  }
+  _write_each(place / "predictions", tables)
+  table, found = tables[chosen], said[chosen]
   for name in _TABLES:
-    write_table(experiment.workdir / name, table)
+    write_table(place / name, table)
   lost = int(table["label"].isna().sum())
   say(
-    f"predicted {len(table):,} galaxies"
+    f"predicted {len(table):,} galaxies by {chosen}"
     + (f", of {lost:,} of which the network says no number" if lost else "")
-    + f": {experiment.workdir / _TABLES[0]} and .csv"
+    + f": {place / _TABLES[0]} and .csv; every network's in "
+    f"{place / 'predictions'}"
   )
+  _score(experiment, rows, tables)
   first = table.head(config.shown)
   names = [f"p_{name}" for name in experiment.classes]
   _show("The first galaxies", first[["id_str", "label", *names]])
@@ -58,13 +73,80 @@ def run(experiment: Experiment) -> None:
   _compare(experiment, rows, found.votes)
 
 
-def _check_method(experiment: Experiment) -> None:
-  names = [
-    x for x in experiment.names() if experiment.row(x).role != "baseline"
+def _write_each(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+  """Writes <method>.parquet and .csv, and deletes those of other runs."""
+  written = set()
+  for name, table in tables.items():
+    for ending in ("parquet", "csv"):
+      path = folder / f"{name}.{ending}"
+      write_table(path, table)
+      written.add(path)
+  for path in set(folder.iterdir()) - written:
+    path.unlink()
+
+
+def _trained(experiment: Experiment) -> list[str]:
+  """The networks that are finished: those of a run that is half done, too."""
+  names = experiment.names()
+  return [
+    name
+    for name in names
+    if experiment.row(name).role != "baseline" and experiment.is_made(name)
   ]
+
+
+def _choose(experiment: Experiment, names: list[str]) -> str:
+  """The network that answers; UserError for one that there is not."""
   method = experiment.config.predict.method
-  if method not in names:
-    raise UserError(f"predict.method is {method!r}: {choose(tuple(names))}.")
+  if method in names:
+    return method
+  if method != RECOMMENDED:
+    raise UserError(
+      f"predict.method is {method!r}: {choose((RECOMMENDED, *names))}."
+    )
+  choice = read_json(experiment.workdir / "evaluate" / evaluate.CHOICE)
+  if choice and choice["method"] in names:
+    say(choice["sentence"])
+    return choice["method"]
+  say("no network has been verified yet: the original answers")
+  return "original"
+
+
+def _score(
+  experiment: Experiment, rows: TableRows, tables: dict[str, pd.DataFrame]
+) -> None:
+  """How often each network says the table's own label, where it has some.
+
+  Galaxies that a network was trained on do not count.
+  """
+  path = experiment.workdir / _SCORES
+  path.unlink(missing_ok=True)  # of another table
+  column = experiment.config.data.label_column
+  if column not in rows.table:
+    return
+  names = rows.text(column)
+  split = experiment.split
+  trained = rows.ids.isin(split["id_str"][split["split"] == "train"])
+  label = pd.Index(experiment.classes).get_indexer(pd.Index(names))
+  scored = (label >= 0) & ~trained.to_numpy()
+  if not scored.any():
+    return
+  k, found = len(experiment.classes), []
+  for name, table in tables.items():
+    said = pd.Index(experiment.classes).get_indexer(pd.Index(table["label"]))
+    of_scored = label[scored], said[scored]
+    found.append(
+      {
+        "method": name,
+        "galaxies": int(scored.sum()),
+        "accuracy": metrics.accuracy(*of_scored),
+        "balanced_accuracy": metrics.balanced_accuracy(*of_scored, k),
+        "macro_f1": metrics.macro_f1(*of_scored, k),
+      }
+    )
+  scores = pd.DataFrame(found)
+  write_table(path, scores)
+  _show(f"Beside the table's own {column!r}, where no network learned", scores)
 
 
 def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
@@ -72,17 +154,20 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
   config, of_run = experiment.config.predict, experiment.config.data
   path, images = prepare.catalog_files(experiment, "predict")
   as_in_the_run = config.crop < 0
-  columns = catalog.Columns(
-    id=config.id_column or of_run.id_column,
-    file=config.file_column or of_run.file_column,
-    crop=config.crop_column or (of_run.crop_column if as_in_the_run else ""),
-  )
   crop = experiment.crop if as_in_the_run else config.crop
   with naming("data"):
     stretch = Stretch(
       of_run.fits_planes, of_run.fits_white, of_run.fits_softening
     )
   with naming("predict"):
+    where = guess.find_images(path, images, config, of_run)
+    columns = catalog.Columns(
+      id=where["id_column"],
+      file=where["file_column"],
+      file_prefix=where["file_prefix"],
+      file_pattern=where["file_pattern"],
+      crop=config.crop_column or (of_run.crop_column if as_in_the_run else ""),
+    )
     rows = catalog.read_rows(path, columns)
     found = catalog.unlabelled(rows, images, columns, stretch)
   folder = dataset.prepare(

@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 import pandas as pd
 
+from gzjax.audit import evidence
 from gzjax.data import augment, builders, dataset, pixels
 from gzjax.errors import UserError, naming
 from gzjax.evaluation import vote_tables
@@ -32,6 +33,7 @@ def run(experiment: Experiment) -> None:
   train_label = label.copy()
   train_label[train] = _flipped(experiment, everything, found, train)
   _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
+  _check_folds(experiment, train_label, found.classes)
   if config.target.kind == "branches":
     # How many galaxies teach each question, as the slides do.
     taught = trees.sums(task.tree, task.votes[found.kept[train]]) > 0
@@ -54,7 +56,10 @@ def run(experiment: Experiment) -> None:
   )
   if data.votes:
     _write_votes(experiment.workdir / "data", ids, data.votes, split)
-  table = _split_table(ids, split, label, train_label, found.classes)
+  flips = not experiment.is_repair
+  table = _split_table(
+    ids, split, label, train_label, found.classes, flips=flips
+  )
   if task.votes.size:
     donors = np.arange(len(label))
     donors[train] = train[
@@ -99,7 +104,9 @@ def _flipped(
     return noise.flip_labels(model, found.label[rows], known.select(rows))
 
 
-def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
+def _split_table(
+  ids, split, label, train_label, class_names, *, flips: bool
+) -> pd.DataFrame:
   classes, flipped = np.asarray(class_names), train_label != label
   table = pd.DataFrame(
     {
@@ -111,6 +118,8 @@ def _split_table(ids, split, label, train_label, class_names) -> pd.DataFrame:
       "set": np.where(flipped, "forget", "retain"),
     }
   )
+  if not flips:  # which labels are wrong nobody knows
+    table = table.drop(columns=["true_label", "flipped"])
   # Validation and test galaxies belong to neither set.
   table.loc[table["split"] != "train", "set"] = None
   return table
@@ -122,8 +131,27 @@ def _check_batch_sizes(config, retain: int) -> None:
     if size > retain:
       raise UserError(
         f"{section}.batch_size={size} is more than the {retain} training "
-        "galaxies with right labels: lower it or add galaxies."
+        "galaxies whose labels are kept: lower it or add galaxies."
       )
+
+
+def _check_folds(
+  experiment: Experiment, label: np.ndarray, names: tuple[str, ...]
+) -> None:
+  """Finds what the audit could not do after hours of training."""
+  audit = experiment.config.audit
+  with naming("audit"):
+    evidence.check_folds(label, audit.folds, names)
+  if audit.kind != "folds":
+    return
+  largest = int(np.sum(-(-np.bincount(label) // audit.folds)))
+  learned, size = len(label) - largest, experiment.recipe("audit").batch_size
+  if size > learned:
+    raise UserError(
+      f"audit.folds={audit.folds} leaves about {learned} galaxies to learn "
+      f"from, fewer than a batch of {size}: raise the folds, lower the "
+      "batch_size of train or audit.train, or add galaxies."
+    )
 
 
 def _questions(data: dataset.Dataset) -> dict[str, tuple[int, int]]:
@@ -173,14 +201,23 @@ def _split(
   label: np.ndarray,
   classes: tuple[str, ...],
 ) -> np.ndarray:
-  """Indices of SPLITS: those of the data set if it has some, else drawn."""
+  """Indices of SPLITS: those of the data set if it has some, else drawn.
+
+  A person's own labels may be rare: then validation and test may lack one.
+  """
   split = experiment.split_of(table)
   if split is None:
     with naming("data"):
       return splits.stratified_split(
         label, experiment.config.data.split, experiment.data_seed, classes
       )
-  splits.check_all_present(label, split, classes)
+  needed = splits.SPLITS[:1] if experiment.is_repair else splits.SPLITS
+  splits.check_all_present(label, split, classes, needed)
+  for number, name in enumerate(splits.SPLITS):
+    if not np.any(split == number):
+      raise UserError(
+        f"no galaxy falls into {name}: add some, or give another data.split."
+      )
   return split
 
 
@@ -216,4 +253,10 @@ def catalog_files(experiment: Experiment, section: str) -> tuple[Path, Path]:
   path = Path(named.catalog).expanduser()
   if not path.exists() and experiment.manual_dir:
     path = Path(experiment.manual_dir) / named.catalog
-  return path, Path(named.images).expanduser() if named.images else path.parent
+  images = Path(named.images).expanduser() if named.images else path.parent
+  if path.exists() and not images.is_dir():
+    raise UserError(
+      f"{section}.images is {str(images)!r}: there is no such folder; if the "
+      f"images have moved, give the new one with --config.{section}.images=DIR."
+    )
+  return path, images

@@ -1,6 +1,6 @@
 """The stages of a run: what each reads, needs and writes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 import importlib.metadata
 import sys
@@ -16,9 +16,11 @@ from gzjax.files import read_json, to_json, write_json
 from gzjax.pipeline import (
   audit,
   checks,
+  columns,
   evaluate,
   predict,
   prepare,
+  reviews,
   seeds,
   sweeps,
   systems,
@@ -39,7 +41,7 @@ class Stage(NamedTuple):
   keys: tuple[str, ...]  # of the config, `a.b` for a part
   outputs: tuple[str, ...]
   needs: tuple[str, ...]  # all stages that it needs
-  # Whether it only presents what others found, and so is redone at any change.
+  # Whether it is redone at any change, of what it keeps of itself or others.
   derived: bool = False
   in_all: bool = True  # part of --stage=all
   # Whether what a stage that never finished left behind suits any config.
@@ -54,12 +56,15 @@ def _report(experiment: Experiment) -> None:
     experiment.workdir.root,
     experiment.dataset.image,
     gallery=experiment.config.report.gallery,
+    forget=experiment.sets.forget,
   )
 
 
 _TO_TRAIN = ("prepare", "train")
 _TO_AUDIT = (*_TO_TRAIN, "audit")
 _TO_UNLEARN = (*_TO_AUDIT, "unlearn")
+# What cannot be done before somebody says what is to be forgotten.
+_OF_FORGET_SET = ("unlearn", "evaluate", "stabiliser")
 
 STAGES = {
   "prepare": Stage(
@@ -70,7 +75,7 @@ STAGES = {
     restarts=True,
   ),
   "train": Stage(train.run, ("model", "train"), ("train",), ("prepare",)),
-  "audit": Stage(audit.run, (), ("audit",), _TO_TRAIN),
+  "audit": Stage(audit.run, ("audit",), ("audit",), _TO_TRAIN, derived=True),
   "unlearn": Stage(
     unlearn.run,
     tuple(f"unlearn.{key}" for key in unlearn.SHARED),
@@ -123,6 +128,8 @@ def run(
   stage: str = "all",
   *,
   overwrite: bool = False,
+  forget: str | None = None,
+  with_needed: bool = False,
   data_dir: str | None = None,
   manual_dir: str | None = None,
   config_file: str | None = None,
@@ -134,6 +141,9 @@ def run(
     workdir: the folder of the run.
     stage: a name of `STAGES` or "all".
     overwrite: start the asked stages, and those that need them, anew.
+    forget: what a person found: a table as the review page exports it, a list
+      of ids, or `reviews.SUSPECTS`; unlearning then goes on to the report.
+    with_needed: run the stages that the asked one needs, too.
     data_dir: TFDS folder; None is TFDS's own default.
     manual_dir: folder of files that the user downloaded.
     config_file: see `config_files.identity`.
@@ -143,8 +153,22 @@ def run(
   """
   sources = Sources(config_file, data_dir, manual_dir)
   run_one = functools.partial(
-    _run_one, stage=stage, overwrite=overwrite, sources=sources
+    _run_one,
+    stage=stage,
+    overwrite=overwrite,
+    forget=forget,
+    with_needed=with_needed,
+    sources=sources,
   )
+  if forget and ("systems" in config or config.seeds):
+    raise UserError(
+      "--forget is for a single run: give the folder of one of these seeds or "
+      "systems as --workdir, without --config."
+    )
+  if forget and stage not in ("all", "unlearn"):
+    raise UserError(
+      f"--forget is for the stages unlearn and all, not for {stage}."
+    )
   if "systems" in config:
     systems.check(config)
     for name in config.compared:
@@ -172,20 +196,37 @@ def _run_one(
   place: Workdir,
   stage: str,
   overwrite: bool,
+  forget: str | None,
+  with_needed: bool,
   sources: Sources,
 ) -> None:
   """Runs the asked stages of one seed that are not finished."""
-  asked = [stage]
-  if stage == "all":
-    asked = [name for name, one in STAGES.items() if one.in_all]
+  if not (overwrite and stage in ("all", "prepare")):
+    columns.recall(config, place)
+  make = functools.partial(
+    Experiment, config, place, sources.data_dir, sources.manual_dir
+  )
+  asked = _asked(stage, forget)
+  is_late = forget and not _take_up(make(), forget, asked if overwrite else ())
+  if not is_late:
+    asked = _possible(make(), stage, asked, forget)
   if overwrite:
     _clear(place, asked)
-  experiment = Experiment(config, place, sources.data_dir, sources.manual_dir)
+  if with_needed:
+    asked = [*_needed(make(), asked), *asked]
+  experiment = make()
   to_do = _to_do(experiment, stage, asked)
   if to_do:
     remember(config, place, to_do[0], sources)
   for name in to_do:
+    if name == "unlearn" and is_late:
+      _review(experiment, reviews.SUSPECTS)
+      experiment = make()
+    if name in _OF_FORGET_SET and _has_nothing_to_forget(experiment):
+      continue
     say(f"stage {name}")
+    if name == "prepare":
+      columns.find(experiment)
     place.start(name, _part(config, name))
     STAGES[name].run(experiment)
     if name == "prepare":
@@ -193,22 +234,120 @@ def _run_one(
     place.finish(name)
 
 
-def _to_do(experiment: Experiment, stage: str, asked: list[str]) -> list[str]:
-  """The stages to run, in their order.
+def _asked(stage: str, forget: str | None) -> list[str]:
+  """The stages that are asked for, in their order."""
+  if stage == "all":
+    return [name for name, one in STAGES.items() if one.in_all]
+  if stage == "unlearn" and forget:
+    return ["unlearn", "evaluate", "report"]
+  return [stage]
 
-  UserError if one that they need has not finished, or if one was run with
-  another config and may not be done anew.
+
+def _possible(
+  experiment: Experiment, stage: str, asked: list[str], forget: str | None
+) -> list[str]:
+  """Those of the stages for which somebody has said what is to be forgotten.
+
+  UserError where nothing is left of what is asked for.
   """
-  place, needed = experiment.workdir, STAGES[asked[0]].needs
-  finished = {
+  place = experiment.workdir
+  if stage == "discovery" and (
+    experiment.is_repair or reviews.has_forget_set(place)
+  ):
+    raise UserError(
+      "discovery: needs labels that were flipped on purpose: run it in a "
+      "workdir with another flips.kind than none, and without a review."
+    )
+  if not _has_nothing_to_forget(experiment):
+    return asked
+  if forget:
+    say(f"{forget} calls no label wrong that the network learned")
+    return [name for name in asked if name not in _OF_FORGET_SET]
+  if stage in _OF_FORGET_SET:
+    raise UserError(
+      f"{stage}: nobody has said yet which labels to forget: give "
+      "--forget=reviewed.csv (what audit/review.html exports), a list of ids, "
+      f"or --forget={reviews.SUSPECTS}."
+    )
+  return [name for name in asked if name not in _OF_FORGET_SET]
+
+
+def _has_nothing_to_forget(experiment: Experiment) -> bool:
+  """Whether the labels are a person's own, who has called none wrong yet."""
+  has_set = reviews.has_forget_set(experiment.workdir)
+  return experiment.is_repair and not has_set
+
+
+def _take_up(experiment: Experiment, forget: str, again: Sequence[str]) -> bool:
+  """Takes up what a person found; False for suspects of an audit to come.
+
+  UserError for a run that has not been audited, or where another config than
+  that of its stages is given, except for those that are done `again`.
+  """
+  place = experiment.workdir
+  kept = [name for name in _TO_AUDIT if name not in again]
+  finished = _finished(place, experiment.config, kept)
+  if forget == reviews.SUSPECTS and not finished.get("audit"):
+    return False
+  if not finished.get("audit", _is_finished(place, "audit")):
+    raise UserError(
+      f"{place.root} has not been audited with this config, so that {forget} "
+      f"cannot be a review of it: run gzjax audit --workdir={place.root} first."
+    )
+  _review(experiment, forget)
+  return True
+
+
+def _review(experiment: Experiment, forget: str) -> None:
+  """Records a review, and puts aside what was made of those before."""
+  place = experiment.workdir
+
+  def put_aside(first, folder):
+    for name, one in STAGES.items():
+      if name == first or first in one.needs:
+        place.put_aside(name, one.outputs, folder)
+
+  reviews.add(experiment, forget, put_aside)
+
+
+def _is_finished(place: Workdir, name: str) -> bool:
+  record = read_json(place / "stages" / f"{name}.json")
+  return bool(record and record["finished"])
+
+
+def _finished(
+  place: Workdir, config: ml_collections.ConfigDict, names: Sequence[str]
+) -> dict[str, bool]:
+  """Which stages have finished.
+
+  UserError if one was run with another config and may not be done anew.
+  """
+  return {
     name: place.check(
       name,
-      _part(experiment.config, name),
+      _part(config, name),
       redo=STAGES[name].derived,
       restart=STAGES[name].restarts,
     )
-    for name in (*needed, *asked)
+    for name in names
   }
+
+
+def _needed(experiment: Experiment, asked: list[str]) -> tuple[str, ...]:
+  """The stages that the asked ones need."""
+  needed = STAGES[asked[0]].needs
+  if _has_nothing_to_forget(experiment):
+    return tuple(x for x in needed if x not in _OF_FORGET_SET)
+  return needed
+
+
+def _to_do(experiment: Experiment, stage: str, asked: list[str]) -> list[str]:
+  """The stages to run, in their order.
+
+  UserError if one that they need has not finished, and see `_finished`.
+  """
+  place, needed = experiment.workdir, _needed(experiment, asked)
+  finished = _finished(place, experiment.config, (*needed, *asked))
   if finished.get("unlearn"):
     finished["unlearn"] = unlearn.is_finished(experiment)
   for name in needed:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from gzjax import report
 from gzjax.data import dataset
+from gzjax.data.galaxy_catalog import guess
 from gzjax.errors import UserError
 from gzjax.evaluation import (
   descriptions,
@@ -64,8 +65,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     )
   for name in config.compared:
     system = config.systems[name]
-    drawn = not system.data.split_column and system.data.split_by != "id"
-    if drawn or system.labels.kind == "column":
+    named = system.data.split_column not in ("", guess.AUTO)
+    if (
+      system.data.split_by != "id" and not named
+    ) or system.labels.kind == "column":
       raise UserError(
         "systems are compared by votes, on galaxies that have the same split "
         f"in all of them: {name} needs data.split_by=id and a labels.kind other"

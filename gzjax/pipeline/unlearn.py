@@ -44,8 +44,7 @@ def _has_result(experiment: Experiment, name: str) -> bool:
       f"{place} was run with other settings ({difference}): choose another "
       "--workdir, or delete that folder to run the method anew."
     )
-  made = experiment.row(name).make is not None
-  return (place / ("dynamics.parquet" if made else "health.json")).exists()
+  return experiment.is_made(name)
 
 
 def run(experiment: Experiment) -> None:

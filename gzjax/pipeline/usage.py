@@ -21,7 +21,8 @@ STAGES = {
 _HELP = """\
 gzjax finds wrong labels of galaxies and unlearns them.
 
-usage: gzjax [STAGE] --workdir=DIR [--config=NAME[:VARIANT]] [--config.KEY=X]
+usage: gzjax [STAGE] [TABLE] --workdir=DIR [--images=DIR]
+             [--config=NAME[:VARIANT]] [--config.KEY=X]
 
 stages
 {stages}
@@ -29,6 +30,11 @@ stages
 flags
   --workdir=DIR     folder of the run; it remembers its config: to go on, or to
                     run a later stage, this flag is enough
+  TABLE             of your galaxies (CSV, parquet, FITS, VOTable): its columns
+                    are found, and the stages that STAGE needs are run, too
+  --images=DIR      folder of its images, if that is another one
+  --forget=FILE     what a person found wrong: reviewed.csv, a list of ids, or
+                    suspects (of the audit); --retrain: retraining beside it
   --config=NAME     what to run: a shipped config, a .py file, or another run's
                     config.json
   --config.KEY=X    changes a key; --print_config shows them all
@@ -39,8 +45,10 @@ flags
   --print_config, --version, --help; --helpfull lists JAX's flags, too
 
 examples
+  gzjax audit mine.csv --images=cutouts --workdir=runs/mine
+  gzjax unlearn --workdir=runs/mine --forget=reviewed.csv
+  gzjax predict new.csv --images=new_cutouts --workdir=runs/mine
   gzjax --config=demo:tiny --workdir=runs/tiny
-  gzjax predict --workdir=runs/tiny --config.predict.catalog=new.csv
   gzjax --config=demo --print_config"""
 
 

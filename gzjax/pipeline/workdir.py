@@ -74,11 +74,26 @@ class Workdir:
     """Deletes the record and the outputs of a stage."""
     self._record(stage).unlink(missing_ok=True)
     for name in outputs:
-      path = self.root / name
-      if path.is_dir():
-        shutil.rmtree(path)
-      else:
-        path.unlink(missing_ok=True)
+      _delete(self.root / name)
+
+  def put_aside(self, stage: str, outputs: Iterable[str], folder: Path) -> None:
+    """Moves the outputs of a stage to a folder: it has not run any more.
+
+    They replace older ones that may be there.
+    """
+    self._record(stage).unlink(missing_ok=True)
+    for name in outputs:
+      if (self.root / name).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        _delete(folder / name)
+        (self.root / name).replace(folder / name)
 
   def _record(self, stage: str) -> Path:
     return self.root / "stages" / f"{stage}.json"
+
+
+def _delete(path: Path) -> None:
+  if path.is_dir():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)

@@ -32,16 +32,23 @@ class Card(NamedTuple):
   lines: list[str]
 
 
-def write(workdir: Path, image: Any, *, gallery: int) -> None:
+def write(
+  workdir: Path, image: Any, *, forget: np.ndarray, gallery: int
+) -> None:
   """Writes `report.html`.
 
   Args:
     workdir: with the files of all earlier stages.
     image: u8[N,S,S,3], in the order of split.parquet.
+    forget: rows i64[n] of it that the methods were told to forget.
     gallery: galaxies shown of each kind.
   """
-  rows = read_json(workdir / "scoreboard.json")
+  # Of a run that was only audited there are none yet.
+  rows = read_json(workdir / "scoreboard.json") or []
   split = pd.read_parquet(workdir / "split.parquet")
+  is_forget = np.isin(np.arange(len(split)), forget)
+  retain = split["set"].where(split["set"].isna(), "retain")
+  split["set"] = retain.mask(is_forget, "forget")
   config = read_json(workdir / "config.json")
   dataset = read_json(workdir / "stages" / "dataset.json")
   classes = dataset["classes"]
@@ -50,7 +57,9 @@ def write(workdir: Path, image: Any, *, gallery: int) -> None:
     "page.html.jinja",
     config=config,
     config_text=json.dumps(config["config"], indent=2),
-    **_scores(rows, classes),
+    **(_scores(rows, classes) if rows else {}),
+    is_benchmark="true_label" in split,
+    choice=read_json(workdir / "evaluate" / "recommendation.json"),
     counts=_counts(split, classes),
     left_out={why: n for why, n in dataset["left_out"].items() if n},
     votes=vote_section.given(workdir, dataset["questions"]),
@@ -62,7 +71,7 @@ def write(workdir: Path, image: Any, *, gallery: int) -> None:
     uncertain=answer_section.uncertain(workdir, classes),
     said=_said(workdir, split, image),
     unlearning=_unlearning(workdir, rows),
-    audit=read_json(workdir / "audit" / "quality.json"),
+    audit=read_json(workdir / "audit" / "summary.json"),
     suspects=_suspects(workdir, split, image, gallery),
     changed={
       row["method"]: _changed(workdir, split, image, row["method"], gallery)
@@ -166,13 +175,16 @@ def _cells(rows, to_text=scoreboard.cell) -> list[dict[str, str]]:
 
 def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
   """Galaxies of each split and class, and how many labels were flipped."""
-  counts = pd.crosstab(split["split"], split["true_label"])
+  is_benchmark = "true_label" in split
+  label = split["true_label" if is_benchmark else "train_label"]
+  counts = pd.crosstab(split["split"], label)
   counts = counts.reindex(
     index=["train", "validation", "test"], columns=classes, fill_value=0
   )
   counts["all"] = counts.sum(axis=1)
-  flips = split[split["flipped"]].groupby("split").size()
-  counts["labels flipped"] = flips.reindex(counts.index, fill_value=0)
+  if is_benchmark:
+    flips = split[split["flipped"]].groupby("split").size()
+    counts["labels flipped"] = flips.reindex(counts.index, fill_value=0)
   counts.loc["all"] = counts.sum()
   return counts.rename_axis(index=None, columns=None)
 
@@ -211,23 +223,23 @@ def _card(split, image, row: int, *lines: str) -> Card:
 
 def _said(workdir, split, image) -> list[Card]:
   """What the original network says about some galaxies of validation."""
-  said = read_json(workdir / "evaluate" / "cards.json")
+  said = read_json(workdir / "evaluate" / "cards.json") or []
   return [_card(split, image, card["row"], *card["lines"]) for card in said]
 
 
 def _suspects(workdir, split, image, count) -> list[Card]:
-  table = pd.read_csv(
-    workdir / "audit" / "suspects.csv", dtype={"id_str": str}
-  ).head(count)
-  row_of = pd.Series(np.arange(len(split)), index=split["id_str"])
+  table = pd.read_parquet(workdir / "audit" / "scores.parquet")
+  table = table.sort_values("label_score", kind="stable").head(count)
   cards = []
-  for suspect in table.itertuples():
-    row = int(row_of[suspect.id_str])
-    flipped = "was flipped" if split["flipped"].iloc[row] else "not flipped"
-    label = f"labelled {suspect.train_label}"
-    other = f"suggested {cells.or_else(suspect.suggested_label, 'none')}"
-    score = f"{flipped}, score {cells.number(suspect.score, '%.2f')}"
-    cards.append(_card(split, image, row, label, other, score))
+  for row, suspect in zip(table.index, table.itertuples(), strict=True):
+    lines = [
+      f"given {suspect.given_label}, looks like {suspect.suggested_label}",
+      f"wrong with {suspect.probability_wrong:.0%}, {suspect.split}",
+    ]
+    if "flipped" in split:
+      flipped = split["flipped"].iloc[row]
+      lines.append("was flipped" if flipped else "not flipped")
+    cards.append(_card(split, image, row, *lines))
   return cards
 
 
@@ -242,13 +254,20 @@ def _changed(workdir, split, image, method, count) -> list[Card]:
   cards = []
   for row in rows[:count]:
     galaxy = split.iloc[row]
-    label = f"true {galaxy['true_label']}"
-    if galaxy["flipped"]:
-      label += f", labelled {galaxy['train_label']}"
     said = (cells.or_else(x.iloc[row], "not finite") for x in (before, after))
     where = cells.or_else(galaxy["set"], galaxy["split"])
+    label = _labels_of(galaxy)
     cards.append(_card(split, image, row, " → ".join(said), label, where))
   return cards
+
+
+def _labels_of(galaxy: pd.Series) -> str:
+  if "true_label" not in galaxy:
+    return f"given {galaxy['train_label']}"
+  words = f"true {galaxy['true_label']}"
+  if galaxy["flipped"]:
+    words += f", labelled {galaxy['train_label']}"
+  return words
 
 
 def picture(image: np.ndarray) -> str:

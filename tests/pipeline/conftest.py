@@ -11,6 +11,31 @@ from configs import demo
 from gzjax import sharding
 from gzjax.data import builders, dataset
 from gzjax.pipeline import stages
+from tests.command_line import one_error, run_here
+
+
+@pytest.fixture
+def no_run(monkeypatch):
+  """Takes the place of the stages: what they would be called with."""
+  calls = []
+  monkeypatch.setattr(
+    stages, "run", lambda *args, **named: calls.append((args, named))
+  )
+  return calls
+
+
+@pytest.fixture
+def refused(capsys):
+  """A function: the one line that a command with a mistake ends in."""
+
+  def refused(*arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+      run_here(*arguments)
+    assert caught.value.code == 2
+    return one_error(capsys.readouterr().err)
+
+  return refused
 
 
 @pytest.fixture(scope="session")

@@ -225,7 +225,7 @@ def test_networks_of_classes_have_no_ranks(of_classes, tmp_path):
 def test_it_prints_the_number_the_files_and_the_first_rows(of_classes, capsys):
   found = _predict(of_classes, **_own(of_classes), **{"predict.shown": 3})
   said = capsys.readouterr()
-  assert "predicted 200 galaxies: " in said.err
+  assert "predicted 200 galaxies by original: " in said.err
   assert str(of_classes / "run" / "predictions.parquet") in said.err
   for row in found[:3].itertuples():
     (line,) = [text for text in said.out.splitlines() if row.id_str in text]
@@ -243,7 +243,7 @@ def test_it_is_done_anew_and_changes_nothing_else(of_classes):
     return {
       path: path.stat().st_mtime_ns
       for path in run.rglob("*")
-      if path.is_file() and "predict" not in path.name
+      if path.is_file() and "predict" not in str(path.relative_to(run))
     }
 
   before = files()
@@ -315,7 +315,7 @@ def test_a_network_without_any_number(of_classes, monkeypatch):
     ({"train.epochs": 3}, ["train.epochs was 2, is 3"]),
     (
       {"predict.method": "relabel", "unlearn.methods": ("relabel",)},
-      ["relabel holds no checkpoint"],
+      ["'relabel'", "choose one of recommended, original."],
     ),
   ],
 )

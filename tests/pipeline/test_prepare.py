@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs import catalog as catalog_config
 from gzjax.data import augment, dataset
 from gzjax.errors import UserError
 from gzjax.files import read_json
 from gzjax.morphology import campaigns
-from gzjax.pipeline import labels_and_flips, stages
+from gzjax.pipeline import defaults, labels_and_flips, stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from tests.data import zoo_files
@@ -57,7 +56,7 @@ def _prepare(tmp_path, path, **changes):
 
 
 def _run(tmp_path, manual_dir=None, name="run", **changes):
-  config = catalog_config.get_config()
+  config = defaults.get_config()
   settings = {
     "data.size": 16,
     "data.crop": 0,
@@ -81,6 +80,7 @@ def _run(tmp_path, manual_dir=None, name="run", **changes):
 
 
 VOTES = {"data.tree": "gzd_5", "labels.kind": "question"}
+BY_LABEL = {"data.label_column": "label"}  # no votes are looked for
 
 
 def test_galaxies_without_a_clear_label_are_left_out_counted_and_told(
@@ -120,6 +120,51 @@ def test_galaxies_without_a_clear_label_are_left_out_counted_and_told(
   )
   np.testing.assert_allclose(data.table["ra"], 10.5 + number / 7)
   assert list(data.table["id_str"]) == list(split["id_str"])
+
+
+def test_what_is_found_in_the_table_is_in_the_config(tmp_path, path, capsys):
+  table = pd.read_csv(path, dtype=str).drop(columns="label")
+  table.to_csv(tmp_path / "votes.csv", index=False)
+  changes = {"data.images": str(path.parent)}
+  experiment, note = _prepare(tmp_path, tmp_path / "votes.csv", **changes)
+  data = experiment.config.data
+  assert (data.tree, data.vote_form, data.label_column) == (
+    "gzd_5",
+    "counts",
+    "",
+  )
+  assert (data.ra_column, data.split_column) == ("ra", "")
+  assert experiment.config.labels.kind == "question"
+  assert note["left_out"]["nobody answered smooth-or-featured"] == 1
+  said = capsys.readouterr()
+  assert "votes.csv: 60 galaxies" in said.out
+  assert "labels.kind=question" in said.err
+  record = read_json(experiment.workdir / "config.json")["config"]
+  assert record["data"]["tree"] == "gzd_5"
+  assert record["labels"]["kind"] == "question"
+  assert "auto" not in record["data"].values()
+
+
+def test_galaxies_without_a_label_are_left_out(tmp_path, path):
+  table = pd.read_csv(path, dtype=str)
+  table.loc[::5, "label"] = ""
+  table.to_csv(tmp_path / "some.csv", index=False)
+  changes = {
+    **{"data.images": str(path.parent), "data.split_by": "id"},
+    "flips.kind": "none",
+  }
+  experiment, note = _prepare(
+    tmp_path, tmp_path / "some.csv", **changes, **BY_LABEL
+  )
+  assert note["left_out"] == {"no label (predicted, not audited)": 12}
+  # The split is by the id: with all labels every galaxy is where it was.
+  everything, _ = _prepare(tmp_path / "all", path, **changes, **BY_LABEL)
+  splits = [
+    x.split.set_index("id_str")["split"] for x in (experiment, everything)
+  ]
+  assert len(splits[0]) == COUNT - 12
+  pd.testing.assert_series_equal(splits[0], splits[1].loc[splits[0].index])
+  assert len(experiment.whole.table) == COUNT
 
 
 def test_the_votes_are_studied(tmp_path, path):
@@ -228,7 +273,10 @@ def test_normalisation_of_the_training_set(tmp_path, path):
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    ({"labels.kind": "question"}, "needs votes, and this data set has none"),
+    (
+      {**BY_LABEL, "labels.kind": "question"},
+      "needs votes, and this data set has none",
+    ),
     ({"data.tree": "gzd_5", "labels.kind": "five"}, "labels.kind is 'five'"),
     (
       {"labels.threshold": 0.9},
@@ -250,13 +298,19 @@ def test_normalisation_of_the_training_set(tmp_path, path):
     ({**VOTES, "labels.debiased": True}, "no debiased fractions"),
     ({**VOTES, "labels.threshold": 0.99}, "'smooth' has 2 galaxies"),
     ({"data.tree": "gzd_5", "data.label_column": ""}, "votes and no labels"),
-    ({"flips.kind": "ambiguity"}, "needs the votes behind the labels"),
+    (
+      {**BY_LABEL, "flips.kind": "ambiguity"},
+      "needs the votes behind the labels",
+    ),
     ({"flips.kind": "column"}, "flips.column is ''"),
     (
       {"flips.kind": "column", "flips.column": "expert"},
       "no column 'expert'",
     ),
-    ({"flips.kind": "column", "flips.column": "votes"}, "neither votes nor"),
+    (
+      {**BY_LABEL, "flips.kind": "column", "flips.column": "votes"},
+      "neither votes nor",
+    ),
     ({"flips.kind": "matrix"}, "flips.matrix is ()"),
     ({"flips.kind": "matrix", "flips.matrix": ((1, 2), (3,))}, "flips.matrix"),
     ({"flips.kind": "matrix", "flips.matrix": (0.9, 0.1)}, "flips.matrix"),

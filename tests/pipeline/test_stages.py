@@ -122,15 +122,41 @@ def test_split_flips_training_labels_only(folder):
   assert split["id_str"].is_unique
 
 
-def test_audit_ranks_every_training_galaxy(folder):
+SUSPECTS = [
+  "id_str", "file", "split", "given_label", "suggested_label",
+  "probability_wrong", "label_score", "is_label_issue", "mean_loss", "margin",
+  "neighbours", "votes_smooth", "votes_featured", "votes_artifact", "verdict",
+  "corrected_label", "note",
+]  # fmt: skip
+
+
+def test_audit_ranks_every_label_the_worst_first(folder):
   table = pd.read_csv(folder / "run" / "audit" / "suspects.csv")
-  assert list(table.columns) == [
-    "id_str", "train_label", "suggested_label", "score", "rank",
-  ]  # fmt: skip
+  assert list(table.columns) == SUSPECTS
   split = pd.read_parquet(folder / "run" / "split.parquet")
-  assert set(table["id_str"]) == set(split["id_str"][split["split"] == "train"])
-  assert (table["train_label"] != table["suggested_label"]).all()
-  assert table["score"].is_monotonic_decreasing
+  split = split.set_index("id_str")
+  assert sorted(table["id_str"]) == sorted(split.index)
+  given = split["train_label"].loc[table["id_str"]]
+  np.testing.assert_array_equal(table["given_label"], given)
+  assert (table["given_label"] != table["suggested_label"]).all()
+  assert table["label_score"].is_monotonic_increasing
+  assert table["probability_wrong"].is_monotonic_decreasing
+  assert table["is_label_issue"].is_monotonic_decreasing
+  for name in ("probability_wrong", "label_score", "neighbours"):
+    assert table[name].between(0, 1).all()
+  assert table[["verdict", "corrected_label", "note"]].isna().all(axis=None)
+
+
+def test_the_audit_says_how_many_and_how_good_it_is(folder):
+  found = json.loads((folder / "run" / "audit" / "summary.json").read_text())
+  assert found["labels"] == 200
+  assert found["wrong_low"] <= found["wrong"] <= found["wrong_high"]
+  assert len(found["pairs"]) == 6
+  assert sum(pair["wrong"] for pair in found["pairs"]) == pytest.approx(
+    found["wrong"]
+  )
+  assert found["benchmark"]["flipped"] == 14
+  assert 0 <= found["benchmark"]["auc"] <= 1
 
 
 def test_metrics_are_one_object_a_line(folder):
@@ -405,7 +431,7 @@ def test_suggestions_are_the_true_labels_or_those_of_the_audit(folder):
     found[kind] = np.asarray(experiment.classes)[fields["mended_label"]]
   split, train = experiment.split, experiment.sets.train
   np.testing.assert_array_equal(found["true"], split["true_label"])
-  audit = pd.read_csv(folder / "run" / "audit" / "suspects.csv")
+  audit = experiment.suspects
   wanted = audit.set_index("id_str")["suggested_label"]
   np.testing.assert_array_equal(
     found["audit"][train], wanted[split["id_str"].iloc[train]]

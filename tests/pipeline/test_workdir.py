@@ -88,3 +88,19 @@ def test_log_drops_what_the_checkpoint_has_not_seen(tmp_path):
   assert [line["epoch"] for line in lines] == [1, 2]
   MetricsLog(path, epochs_done=0)
   assert path.read_text() == ""
+
+
+def test_what_is_put_aside_replaces_what_was_there(tmp_path):
+  """A move that was interrupted is done again."""
+  place, aside = Workdir(tmp_path / "run"), tmp_path / "aside"
+  for text in ("old", "new"):
+    place.start("unlearn", {})
+    (place / "unlearn" / "ssd").mkdir(parents=True)
+    (place / "unlearn" / "ssd" / text).write_text(text)
+    (place / "scoreboard.csv").write_text(text)
+    place.put_aside("unlearn", ("retrain", "unlearn", "scoreboard.csv"), aside)
+    assert not place.check("unlearn", {})
+    assert not (place / "unlearn").exists()
+  assert [x.name for x in (aside / "unlearn" / "ssd").iterdir()] == ["new"]
+  assert (aside / "scoreboard.csv").read_text() == "new"
+  assert not (aside / "retrain").exists()

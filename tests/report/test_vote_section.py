@@ -96,7 +96,7 @@ def test_the_numbers_of_the_words_are_those_of_the_galaxies(dirichlet):
   truth, predicted = seen.cumulative[test], said.cumulative[test]
   zero = truth == 0
   squares = (predicted - truth) ** 2
-  assert f"{100 * zero.mean():.0f}% of the true fractions are" in text
+  assert f"{100 * zero.mean():.0f}% of the volunteers' fractions are" in text
   assert f"network says {predicted[zero].mean():.3f} on average" in text
   assert (
     f"zeros make {100 * squares[zero].sum() / squares.sum():.0f}% of" in text

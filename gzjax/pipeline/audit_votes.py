@@ -1,0 +1,131 @@
+"""What volunteers and networks say together -> audit/consensus.csv."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from gzjax.audit import volunteers
+from gzjax.audit.evidence import Evidence
+from gzjax.files import write_table
+from gzjax.morphology import labels, trees
+from gzjax.pipeline.experiment import Experiment
+
+
+class ClassVotes(NamedTuple):
+  """Votes on the classes of N galaxies."""
+
+  counts: np.ndarray  # f64[N,C]
+  # f64[N,C], by volunteers and network; None where the labels were not made of
+  # these votes, which then say more of them than a catalogue would.
+  posterior: np.ndarray | None
+
+
+class _Asked(NamedTuple):
+  """What was said of one question: N galaxies, K answers."""
+
+  name: str
+  answers: tuple[str, ...]
+  counts: np.ndarray  # f64[N,K]
+  shares: np.ndarray  # f64[N,K], by networks that did not learn these votes
+  concentration: np.ndarray | None  # f64[N,K], of their Dirichlet laws
+
+
+def write(experiment: Experiment, found: Evidence) -> ClassVotes | None:
+  """Writes consensus.csv; None where nobody knows how the classes were voted.
+
+  A row for each galaxy and question that somebody was asked, those that another
+  volunteer would help most first.
+  """
+  parts = [_table(experiment, one) for one in _asked(experiment, found)]
+  if parts:
+    table = pd.concat(parts, ignore_index=True)
+    table = table.sort_values("certainty", kind="stable", ignore_index=True)
+    table.insert(2, "show_rank", np.arange(1, len(table) + 1))
+    write_table(experiment.workdir / "audit" / "consensus.csv", table)
+  counts = _class_counts(experiment)
+  if counts is None:
+    return None
+  posterior = None
+  if _made_of_votes(experiment) and _can_agree(counts):
+    posterior = volunteers.consensus(counts, found.probabilities).posterior
+  return ClassVotes(counts, posterior)
+
+
+def _made_of_votes(experiment: Experiment) -> bool:
+  """Whether the labels may be those of most volunteers: not if flipped."""
+  flips = experiment.config.flips
+  return experiment.is_repair or flips.column == "votes"
+
+
+def _can_agree(counts: np.ndarray) -> bool:
+  return bool(np.any(counts.sum(axis=1) > 1))
+
+
+def _class_counts(experiment: Experiment) -> np.ndarray | None:
+  """Votes for each class, f64[N,C], of the first question that has them all."""
+  votes, classes = experiment.dataset.votes, experiment.classes
+  if votes is None or votes.counts is None:
+    return None
+  for number, part in enumerate(votes.tree.slices):
+    names = labels.class_names(votes.tree, number)
+    if set(classes) <= set(names):
+      places = [part.start + names.index(name) for name in classes]
+      return np.rint(votes.counts[:, places])
+  return None
+
+
+def _asked(experiment: Experiment, found: Evidence) -> Iterator[_Asked]:
+  """The questions that the network answers and somebody voted on."""
+  votes, target = experiment.dataset.votes, experiment.target
+  said = found.votes
+  if votes is None or votes.counts is None:
+    return
+  if target.expects_fractions and said is not None:
+    counts = votes.counts[:, trees.places(votes.tree, target.tree)]
+    counts = np.rint(counts)
+    for question, part in zip(target.tree.questions, target.tree.slices):
+      law = said.concentration
+      one = _Asked(
+        question.name,
+        question.answers,
+        counts[:, part],
+        said.shares[:, part],
+        None if law is None else law[:, part],
+      )
+      if _can_agree(one.counts):
+        yield one
+    return
+  counts = _class_counts(experiment)
+  if counts is not None and _can_agree(counts):
+    classes = experiment.classes
+    yield _Asked("classes", classes, counts, found.probabilities, None)
+
+
+def _table(experiment: Experiment, one: _Asked) -> pd.DataFrame:
+  """What volunteers, network and both say of a question, where it was asked."""
+  n = one.counts.sum(axis=1)
+  rows = np.flatnonzero(n > 0)
+  counts, shares = one.counts[rows], one.shares[rows]
+  found = volunteers.consensus(counts, shares)
+  answers = np.asarray(one.answers)
+  table = {
+    "id_str": experiment.split["id_str"].to_numpy()[rows],
+    "question": one.name,
+    "votes": n[rows].astype(int),
+    "majority": answers[found.majority],
+    "network": answers[shares.argmax(axis=1)],
+    "consensus": answers[found.label],
+    "quality": found.quality,
+    "certainty": volunteers.one_more_volunteer(found, counts),
+  }
+  if one.concentration is not None:
+    law = one.concentration[rows]
+    after = volunteers.conjugate(counts, law)
+    table["conjugate"] = answers[after.argmax(axis=1)]
+    table["conjugate_share"] = after.max(axis=1)
+    table["tail_probability"] = volunteers.tail_probability(
+      counts, law, experiment.config.seed
+    )
+  return pd.DataFrame(table)

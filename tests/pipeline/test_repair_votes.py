@@ -1,0 +1,128 @@
+"""Labels that volunteers voted for: their votes and the networks together."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from configs import demo
+from gzjax.audit import volunteers
+from gzjax.files import read_text_table
+from gzjax.morphology import labels
+from gzjax.morphology.campaigns import GZ2
+from gzjax.pipeline import stages
+from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.workdir import Workdir
+
+CHANGES = {
+  "flips.kind": "none",
+  "data.split_by": "id",
+  "labels.kind": "question",
+  "target.kind": "counts",
+  "train.epochs": 2,
+  "audit.kind": "folds",
+  "audit.folds": 2,
+  "audit.train": {"epochs": 1},
+  "audit.reviewed": 3,
+}
+FEATURES = {"audit.kind": "features"}
+CLASSES = labels.class_names(GZ2, 0)
+COLUMNS = [
+  "id_str", "question", "show_rank", "votes", "majority", "network",
+  "consensus", "quality", "certainty",
+]  # fmt: skip
+OF_A_LAW = ["conjugate", "conjugate_share", "tail_probability"]
+
+
+def _config(changes):
+  config = demo.get_config("tiny")
+  config.update_from_flattened_dict({**CHANGES, **changes})
+  return config
+
+
+def _run(folder, *names, **changes):
+  for name in names:
+    stages.run(
+      _config(changes), str(folder / "run"), name, data_dir=str(folder / "tfds")
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, sky, on_one_device, unpainted):
+  folder = tmp_path_factory.mktemp("repair_votes")
+  (folder / "tfds").symlink_to(sky)
+  _run(folder, "prepare", "train", "audit")
+  return folder
+
+
+def _experiment(folder, **changes):
+  return Experiment(_config(changes), Workdir(folder / "run"))
+
+
+def _consensus(folder):
+  return read_text_table(folder / "run" / "audit" / "consensus.csv")
+
+
+def _check(table):
+  """What any table of consensus must be."""
+  assert list(table.columns)[: len(COLUMNS)] == COLUMNS
+  certainty = table["certainty"].astype(float)
+  assert certainty.is_monotonic_increasing
+  assert table["show_rank"].astype(int).tolist() == [*range(1, len(table) + 1)]
+  assert (table["votes"].astype(int) > 0).all()
+  for name in ("quality", "certainty"):
+    assert table[name].astype(float).between(0, 1).all()
+
+
+def test_every_question_that_was_asked_has_a_consensus(folder):
+  table = _consensus(folder)
+  _check(table)
+  assert list(table.columns) == COLUMNS + OF_A_LAW
+  for name in OF_A_LAW[1:]:
+    assert table[name].astype(float).between(0, 1).all()
+  counts = np.rint(_experiment(folder).dataset.votes.counts)
+  for question, part in zip(GZ2.questions, GZ2.slices, strict=True):
+    asked = counts[:, part].sum(axis=1)
+    some = table[table["question"] == question.name]
+    assert len(some) == (asked > 0).sum() * bool((asked > 1).any())
+    assert set(some["majority"]) <= set(question.answers)
+  ids = _experiment(folder).split["id_str"]
+  first = table[table["question"] == GZ2.questions[0].name]
+  wanted = counts[:, GZ2.slices[0]]
+  rows = pd.Index(ids).get_indexer(first["id_str"])
+  assert (
+    first["votes"].astype(int).tolist() == wanted[rows].sum(axis=1).tolist()
+  )
+
+
+def test_the_label_of_a_catalogue_is_judged_by_votes_and_networks(folder):
+  experiment = _experiment(folder)
+  table = read_text_table(folder / "run" / "audit" / "suspects.csv")
+  votes = [f"votes_{name}" for name in CLASSES]
+  assert [x for x in table.columns if x.startswith("votes_")] == votes
+  counts = np.rint(experiment.dataset.votes.counts)[:, GZ2.slices[0]]
+  row = pd.Index(experiment.split["id_str"]).get_indexer(table["id_str"])
+  np.testing.assert_array_equal(table[votes].astype(int), counts[row])
+  scores = experiment.suspects
+  p = scores[[f"p_{name}" for name in CLASSES]].to_numpy()
+  found = volunteers.consensus(counts, p).posterior
+  own = found[np.arange(len(p)), experiment.labels("train_label")]
+  np.testing.assert_allclose(scores["label_score"], own)
+  np.testing.assert_allclose(scores["probability_wrong"], 1 - own)
+
+
+def test_what_did_not_learn_the_votes_speaks_of_the_classes_alone(folder):
+  _run(folder, "audit", **FEATURES)
+  table = _consensus(folder)
+  _check(table)
+  assert list(table.columns) == COLUMNS
+  assert set(table["question"]) == {"classes"}
+  assert set(table["network"]) <= set(CLASSES)
+  experiment = _experiment(folder, **FEATURES)
+  asked = experiment.dataset.votes.counts[:, GZ2.slices[0]].sum(axis=1)
+  assert len(table) == (asked > 0).sum()
+  # Of the labels that its features have learned it sets no target.
+  assert experiment.problem.review.target is None
+  summary = json.loads((folder / "run/audit/summary.json").read_text())
+  assert summary["labels"] == len(experiment.split)
