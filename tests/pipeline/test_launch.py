@@ -340,8 +340,9 @@ def _record(folder):
 
 def test_a_killed_run_goes_on_by_its_workdir_alone(tmp_path):
   run = tmp_path / "run"
+  more = ("--config.train.epochs=3", "--stage=prepare")
   process = subprocess.Popen(
-    command(*_small(tmp_path), "--config.train.epochs=3", "--stage=prepare"),
+    command(*_small(tmp_path), *more, is_stopped=True),
     cwd=ROOT,
     env=environment(),
     stdout=subprocess.DEVNULL,
