@@ -185,7 +185,7 @@ def of_folds(found: Iterable[Fold], tree: Tree) -> Evidence:
     every = np.stack([getattr(fold, name) for fold in found])
     held_out.append(every[number, rows])
     every[number, rows] = np.nan
-    in_sample.append(_known_mean(every))
+    in_sample.append(metrics.known_mean(every))
   return Evidence(
     number,
     joined("probabilities"),
@@ -199,15 +199,6 @@ def of_folds(found: Iterable[Fold], tree: Tree) -> Evidence:
       joined("shares"),
       joined("concentration") if found[0].concentration.size else None,
     ),
-  )
-
-
-def _known_mean(values: np.ndarray) -> np.ndarray:
-  """The mean over the first axis of what is not NaN; NaN of nothing."""
-  known = ~np.isnan(values)
-  total, count = values.sum(axis=0, where=known), known.sum(axis=0)
-  return np.divide(
-    total, count, out=np.full(total.shape, np.nan), where=count > 0
   )
 
 

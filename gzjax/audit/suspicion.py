@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gzjax.evaluation import metrics
+
 _SUM = 1e-2  # how far from 1 probabilities in low precision may sum up
 
 
@@ -102,11 +104,7 @@ def area_under_margin(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
   if np.isinf(z).any():
     raise ValueError("logits has infinite numbers: the training went astray")
   given, others = _given_and_others(z, labels)
-  margin = given - others.max(axis=2)
-  seen = ~np.isnan(margin)
-  total, times = margin.sum(axis=0, where=seen), seen.sum(axis=0)
-  never = np.full(len(labels), np.nan)
-  return np.divide(total, times, out=never, where=times > 0)
+  return metrics.known_mean(given - others.max(axis=2))
 
 
 def neighbours(

@@ -19,6 +19,8 @@ from gzjax.files import write_table
 from gzjax.morphology import campaigns, trees
 from gzjax.morphology.votes import Votes, from_counts, from_fractions
 
+_TABLE = "table.parquet"  # what was recorded, but for the images
+
 
 class Dataset(NamedTuple):
   """N galaxies in a fixed order."""
@@ -91,7 +93,7 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
     crop=crop,
     size=size,
   )
-  table = _table(folder / "table.parquet", source)
+  table = _table(folder / _TABLE, source)
   has_label = "label" in info.features
   classes = tuple(info.features["label"].names) if has_label else ()
   return Dataset(
@@ -105,14 +107,16 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
   )
 
 
-def encoded_images(folder: Path) -> Callable[[int], bytes]:
-  """Row of the data set -> its image as it was recorded: JPEG or PNG.
+def encoded_images(folder: Path) -> Callable[[str], bytes]:
+  """Id of a galaxy -> its image as it was recorded: JPEG or PNG.
 
   Raises:
     UserError: if the folder is gone.
   """
   _, source = _open(folder)
-  return lambda row: source[int(row)]["image"]
+  ids = _table(folder / _TABLE, source)["id_str"]
+  row_of = dict(zip(ids, range(len(ids)), strict=True))
+  return lambda id_str: source[row_of[id_str]]["image"]
 
 
 def _open(folder: Path) -> tuple[tfds.core.DatasetInfo, Any]:

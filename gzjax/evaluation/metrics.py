@@ -54,6 +54,15 @@ def mean_or_nan(values: np.ndarray) -> float:
   return float(values.mean()) if values.size else float("nan")
 
 
+def known_mean(values: np.ndarray) -> np.ndarray:
+  """The mean over the first axis of what is not NaN; NaN of nothing."""
+  known = ~np.isnan(values)
+  total, count = values.sum(axis=0, where=known), known.sum(axis=0)
+  return np.divide(
+    total, count, out=np.full(total.shape, np.nan), where=count > 0
+  )
+
+
 def ratio(part: float, whole: float) -> float:
   """The part of the whole; NaN of nothing."""
   return float(part / whole) if whole else float("nan")

@@ -38,8 +38,6 @@ def write(
     if name in data.table:
       shown = shown.assign(**{name: data.table[name].to_numpy()[rows]})
   given = experiment.split["train_label"]
-  recorded = encoded_images(experiment.data_folder)
-  place = experiment.rows_of_whole
 
   def neighbours(id_str):
     return [
@@ -58,7 +56,7 @@ def write(
     classes=experiment.classes,
     total=len(suspects),
     wrong=tuple(summary[x] for x in ("wrong", "wrong_low", "wrong_high")),
-    image=lambda id_str: recorded(place[row_of[id_str]]),
+    image=encoded_images(experiment.data_folder),
     neighbours=neighbours,
   )
 

@@ -18,7 +18,6 @@ from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 
-_READER = "galaxy_catalog"
 _WIDTH = 100  # characters, where there is no terminal
 # Fewer galaxies than this do not teach the usual network in its usual time: a
 # small one in small batches, and more passes.
@@ -40,11 +39,11 @@ def find(experiment: Experiment) -> None:
   From here on the config has it. UserError where something cannot be found.
   """
   config, data = experiment.config, experiment.config.data
-  if data.builder != _READER:
+  if data.builder != own_table.READER:
     return
   path, images = prepare.catalog_files(experiment, "data")
   given = _settings(config)
-  settings = builders.READERS.take(_READER, data)
+  settings = builders.READERS.take(own_table.READER, data)
   if guess.is_needed(settings):
     with naming("data"):
       found = guess.guess(path, images, settings)
@@ -83,8 +82,7 @@ def recall(config: ml_collections.ConfigDict, place: Workdir) -> None:
   needs neither them nor the table. Says if that is another one now.
   """
   note = read_json(place / "stages" / "columns.json")
-  record = read_json(place / "stages" / "prepare.json")
-  if not (note and record and record["finished"]):
+  if not note or not place.is_finished("prepare"):
     return
   given, found, now = note["given"], note["found"], _settings(config)
   if now["data.catalog"] != given["data.catalog"]:
@@ -105,7 +103,9 @@ def recall(config: ml_collections.ConfigDict, place: Workdir) -> None:
 
 def _settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
   """The keys that may be found, and those that say in what, as JSON."""
-  names = [f"data.{name}" for name in builders.READERS.settings(_READER)]
+  names = [
+    f"data.{name}" for name in builders.READERS.settings(own_table.READER)
+  ]
   keys = [*names, "labels.kind", *_FOR_FEW]
   return {key: to_json(checks.get(config, key)) for key in keys}
 

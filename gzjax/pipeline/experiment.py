@@ -71,13 +71,8 @@ class Experiment:
   @cached_property
   def dataset(self) -> Dataset:
     """The galaxies of split.parquet, in its order."""
-    return self.whole.select(self.rows_of_whole)
-
-  @cached_property
-  def rows_of_whole(self) -> np.ndarray:
-    """Where the galaxies of split.parquet stand in the whole data set."""
     ids = pd.Index(self.whole.table["id_str"])
-    return ids.get_indexer(pd.Index(self.split["id_str"]))
+    return self.whole.select(ids.get_indexer(pd.Index(self.split["id_str"])))
 
   @property
   def data_folder(self) -> Path:
@@ -238,14 +233,13 @@ class Experiment:
     assert self.dataset.votes is not None
     return self.dataset.votes.on(self._task.tree)
 
-  @property
-  def _suggested(self) -> problems.Entries:
+  def _suggested(self, suspects: pd.DataFrame) -> problems.Entries:
     """Labels to learn instead: the answers to one question only.
 
     Those that a person gave, else those that the audit suggests.
     """
     corrected = self.reviewed["corrected_label"]
-    suggested = self.suspects["suggested_label"]
+    suggested = suspects["suggested_label"]
     return {"label": self._indices(corrected.where(corrected != "", suggested))}
 
   @property
@@ -292,12 +286,14 @@ class Experiment:
     problem = self._problem
     if not self._scores.exists():
       return problem
+    suspects = self.suspects
     if self.is_repair or self.config.unlearn.suggestions == "audit":
-      columns = self.columns._replace(mended=self._suggested)
+      columns = self.columns._replace(mended=self._suggested(suspects))
       problem = problem._replace(columns=columns)
     if self.is_repair:
-      unseen, review = self._unlearned(), self._review()
-      problem = problem._replace(unseen=unseen, review=review)
+      problem = problem._replace(
+        unseen=self._unlearned(suspects), review=self._review(suspects)
+      )
     return problem
 
   @cached_property
@@ -342,15 +338,15 @@ class Experiment:
     drawn = noise.wrong_labels(model, self.labels("true_label")[test], evidence)
     return problems.Unseen(test[drawn.rows], drawn.wrong)
 
-  def _unlearned(self) -> problems.Unseen:
+  def _unlearned(self, suspects: pd.DataFrame) -> problems.Unseen:
     """Labels of validation and test that are probably wrong, as given."""
     verdict = self.reviewed["verdict"]
-    suspected = self.suspects["is_label_issue"] & (verdict == "")
+    suspected = suspects["is_label_issue"] & (verdict == "")
     held_out = self.split["split"] != "train"
     rows = np.flatnonzero(held_out & (suspected | (verdict == "wrong")))
     return problems.Unseen(rows, self.columns.given["label"][rows])
 
-  def _review(self) -> problems.Review:
+  def _review(self, suspects: pd.DataFrame) -> problems.Review:
     """What is known of the labels instead of the right ones."""
     forget, said = self.sets.forget, self.reviewed
     held_out = (self.split["split"] != "train").to_numpy()
@@ -359,9 +355,8 @@ class Experiment:
     target = None
     # The features of one network have learned the labels, its new heads not.
     if self.config.audit.kind == "folds" and len(forget):
-      found = self.suspects
-      still_given = (found["predicted"] == found["given_label"]).to_numpy()
-      target = float(still_given[forget].mean())
+      still_given = suspects["predicted"] == suspects["given_label"]
+      target = float(still_given.to_numpy()[forget].mean())
     return problems.Review(
       target, forget[corrected[forget]], np.flatnonzero(held_out & looked_at)
     )

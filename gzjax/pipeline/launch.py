@@ -97,7 +97,7 @@ def _define(flag_values: "flags.FlagValues") -> None:
 
 def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
   """Finds the config, sets its keys and reads the flags."""
-  from gzjax.pipeline import own_table
+  from gzjax.pipeline import own_table, runs
 
   flag_values.set_gnu_getopt()  # flags may follow the stage
   arguments = flag_values.read_flags_from_files(list(arguments))
@@ -121,8 +121,8 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
       raise _no_config(workdir)
   remembered = workdir if known and name is None else None
   own_table.use(config, stage, table, values["images"], remembered)
-  if values["retrain"]:
-    _add_retraining(config)
+  if values["retrain"] and "unlearn" in config:  # comparisons always do
+    runs.add_retraining(config)
   return Command(
     stage,
     workdir or "",
@@ -135,12 +135,6 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
     values["print_config"],
     "verbosity" not in flag_values or not flag_values["verbosity"].present,
   )
-
-
-def _add_retraining(config: "ml_collections.ConfigDict") -> None:
-  """Makes retraining a row of the scoreboard; in a comparison it is one."""
-  if "unlearn" in config and "retrain" not in config.unlearn.methods:
-    config.unlearn.methods = ("retrain", *config.unlearn.methods)
 
 
 def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:

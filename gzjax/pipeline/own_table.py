@@ -11,7 +11,7 @@ from gzjax.errors import UserError
 from gzjax.pipeline import config_files
 
 CONFIG = "catalog"  # the config of a table without one
-_READER = "galaxy_catalog"
+READER = "galaxy_catalog"
 
 
 def get_config(
@@ -55,7 +55,7 @@ def use(
   """
   section = "predict" if stage == "predict" else "data"
   data = config[section]
-  reads_tables = section == "predict" or data.builder == _READER
+  reads_tables = section == "predict" or data.builder == READER
   if (table or images) and not reads_tables:
     given = f"the table {table}" if table else f"--images={images}"
     raise UserError(

@@ -78,8 +78,9 @@ class Run:
 
     config = self.config.copy_and_resolve_references()
     methods = (method,) if isinstance(method, str) else tuple(method)
-    more = ("retrain",) if retrain and "retrain" not in methods else ()
-    config.unlearn.methods = (*more, *methods)
+    config.unlearn.methods = methods
+    if retrain:
+      add_retraining(config)
     with _as_file(forget) as source:
       stages.run(
         config,
@@ -98,6 +99,13 @@ class Run:
         f"--workdir={self.workdir}."
       )
     return path
+
+
+def add_retraining(config: ml_collections.ConfigDict) -> None:
+  """Makes retraining a row of the scoreboard, beside the methods."""
+  methods = tuple(config.unlearn.methods)
+  if "retrain" not in methods:
+    config.unlearn.methods = ("retrain", *methods)
 
 
 @contextmanager

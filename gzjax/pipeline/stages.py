@@ -289,7 +289,7 @@ def _take_up(experiment: Experiment, forget: str, again: Sequence[str]) -> bool:
   finished = _finished(place, experiment.config, kept)
   if forget == reviews.SUSPECTS and not finished.get("audit"):
     return False
-  if not finished.get("audit", _is_finished(place, "audit")):
+  if not finished.get("audit", place.is_finished("audit")):
     raise UserError(
       f"{place.root} has not been audited with this config, so that {forget} "
       f"cannot be a review of it: run gzjax audit --workdir={place.root} first."
@@ -308,11 +308,6 @@ def _review(experiment: Experiment, forget: str) -> None:
         place.put_aside(name, one.outputs, folder)
 
   reviews.add(experiment, forget, put_aside)
-
-
-def _is_finished(place: Workdir, name: str) -> bool:
-  record = read_json(place / "stages" / f"{name}.json")
-  return bool(record and record["finished"])
 
 
 def _finished(

@@ -42,15 +42,11 @@ class Gallery:
 
   def _repr_html_(self) -> str:
     prepared = read_json(self._workdir / "stages" / "dataset.json")
-    folder = Path(prepared["folder"])
-    path = folder / "table.parquet"
-    ids = pd.read_parquet(path, columns=["id_str"])["id_str"]
-    row_of = pd.Series(ids.index, index=ids)
-    recorded = encoded_images(folder)
+    recorded = encoded_images(Path(prepared["folder"]))
     cells = []
     for suspect in self._table.to_dict("records"):
       name = str(suspect["id_str"])
-      image = base64.b64encode(recorded(row_of[name])).decode()
+      image = base64.b64encode(recorded(name)).decode()
       words = (
         name,
         f"{suspect['given_label']} → {suspect['suggested_label']}",

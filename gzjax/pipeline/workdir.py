@@ -59,6 +59,11 @@ class Workdir:
       "--overwrite."
     )
 
+  def is_finished(self, stage: str) -> bool:
+    """Whether the stage is finished, with whatever config."""
+    record = files.read_json(self._record(stage))
+    return bool(record and record["finished"])
+
   def start(self, stage: str, config: Mapping[str, Any]) -> None:
     """Records that the stage runs with this config."""
     files.write_json(
