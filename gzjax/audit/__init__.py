@@ -6,12 +6,15 @@ from gzjax import lazy
 
 if TYPE_CHECKING:
   from gzjax.audit import review
+  from gzjax.audit.endless import favourite, favourites
   from gzjax.audit.how_many import (
     Estimate,
     calibrated,
     confident_joint,
     cut,
     estimate,
+    expected,
+    transitions,
   )
   from gzjax.audit.suspicion import (
     Neighbours,
@@ -41,16 +44,29 @@ __all__ = [
   "consensus",
   "cut",
   "estimate",
+  "expected",
+  "favourite",
+  "favourites",
   "neighbours",
   "one_more_volunteer",
   "review",
   "scores",
   "self_influence",
   "tail_probability",
+  "transitions",
 ]
 
 _HOMES = {
-  "how_many": ("Estimate", "calibrated", "confident_joint", "cut", "estimate"),
+  "endless": ("favourite", "favourites"),
+  "how_many": (
+    "Estimate",
+    "calibrated",
+    "confident_joint",
+    "cut",
+    "estimate",
+    "expected",
+    "transitions",
+  ),
   "suspicion": (
     "Neighbours",
     "Scores",

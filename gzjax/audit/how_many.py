@@ -1,5 +1,6 @@
 """How many labels are wrong, between which classes, and which to take out."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -125,8 +126,7 @@ def estimate(
   p, labels = suspicion.checked(probabilities, labels)
 
   def readings(rows):
-    joints = _readings(p[rows], labels[rows])
-    return [np.append(x, x.sum() - x.trace()) for x in joints]
+    return [_with_wrong(x) for x in _readings(p[rows], labels[rows])]
 
   def extremes(rows):
     found = readings(rows)
@@ -135,11 +135,42 @@ def estimate(
   low, high = intervals.resampled_interval(
     extremes, len(p), seed, draws=samples
   )
-  (joint, wrong), (low, wrong_low), (high, wrong_high) = (
-    (x[:-1].reshape(2 * [p.shape[1]]), float(x[-1]))
-    for x in (readings(slice(None))[0], low[0], high[1])
-  )
-  return Estimate(joint, low, high, wrong, wrong_low, wrong_high)
+  return _estimate(readings(slice(None))[0], low[0], high[1])
+
+
+def expected(
+  posterior: np.ndarray,
+  labels: np.ndarray,
+  seed: int = 0,
+  samples: int = 200,
+) -> Estimate:
+  """How many labels are wrong by probabilities that already know the labels.
+
+  Such as those of `endless.favourites`. The intervals tell of the chance in
+  which examples are in the table and in what these are, not of how well the
+  probabilities are calibrated.
+
+  Args:
+    posterior: f[N,K], of the true class.
+    labels: i[N], as given.
+    seed: of the samples.
+    samples: of N examples and their classes.
+
+  Raises:
+    ValueError: as `suspicion.scores` does.
+  """
+  p, labels = suspicion.checked(posterior, labels)
+  k, rng = p.shape[1], np.random.default_rng([seed, 1])
+  ends = p.cumsum(axis=1)[:, :-1]
+
+  def drawn(rows):
+    true = np.sum(rng.random((len(rows), 1)) > ends[rows], axis=1)
+    cells = np.bincount(labels[rows] * k + true, minlength=k * k)
+    return _with_wrong(cells.reshape(k, k))
+
+  low, high = intervals.resampled_interval(drawn, len(p), seed, draws=samples)
+  joint = np.eye(k)[labels].T @ p
+  return _estimate(_with_wrong(joint), low, high)
 
 
 def cut(probability_wrong: np.ndarray, false_discovery: float = 0.2) -> int:
@@ -163,6 +194,19 @@ def cut(probability_wrong: np.ndarray, false_discovery: float = 0.2) -> int:
   right = 1 - np.sort(wrong)[::-1]
   share = np.cumsum(right) / np.arange(1, len(right) + 1)
   return int(np.sum(share <= false_discovery + _ROUNDING))  # share only grows
+
+
+def _with_wrong(joint: np.ndarray) -> np.ndarray:
+  """The cells and their sum off the diagonal, f64[K*K+1]."""
+  return np.append(joint, joint.sum() - joint.trace())
+
+
+def _estimate(found: np.ndarray, low: np.ndarray, high: np.ndarray) -> Estimate:
+  """Of cells and sums as `_with_wrong` has them."""
+  k = math.isqrt(len(found) - 1)
+  joint, least, most = (x[:-1].reshape(k, k) for x in (found, low, high))
+  wrong, wrong_low, wrong_high = (float(x[-1]) for x in (found, low, high))
+  return Estimate(joint, least, most, wrong, wrong_low, wrong_high)
 
 
 def _readings(

@@ -51,7 +51,7 @@ def consensus(counts: np.ndarray, probabilities: np.ndarray) -> Consensus:
     ValueError: for arrays of other shapes, numbers that are no votes or no
       probabilities, or where no galaxy has two votes.
   """
-  counts, p = _checked(counts, probabilities)
+  counts, p = checked(counts, probabilities)
   n, k = counts.sum(axis=1, keepdims=True), counts.shape[1]
   most = counts == counts.max(axis=1, keepdims=True)
   majority = np.where(most, p, -1).argmax(axis=1)
@@ -217,14 +217,16 @@ def one_more_volunteer(found: Consensus, counts: np.ndarray) -> np.ndarray:
   Raises:
     ValueError: for arrays of other shapes or numbers that are no votes.
   """
-  counts, posterior = _checked(counts, found.posterior)
+  counts, posterior = checked(counts, found.posterior)
   so_far = found.network_weight + found.volunteer_weight * counts.sum(axis=1)
   one = found.volunteer_weight
   return (so_far * found.quality + one / posterior.shape[1]) / (so_far + one)
 
 
-def _checked(counts, probabilities):
-  """Votes as i64[N,K] and probabilities f64[N,K]."""
+def checked(
+  counts: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """Votes i64[N,K] and probabilities f64[N,K]; raises as `consensus` does."""
   votes = np.asarray(counts)
   p, _ = suspicion.checked(probabilities, np.zeros(len(votes), int))
   return _checked_votes(votes, p.shape), p

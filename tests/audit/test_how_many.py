@@ -216,6 +216,25 @@ def test_mistakes_among_hard_examples_are_inside_of_the_interval():
   assert found.wrong_low <= wrong <= found.wrong_high
 
 
+def test_expected_numbers_hold_what_is_drawn():
+  held = []
+  for seed in range(20):
+    p, _, _ = gaussians(seed, 2)
+    rng = np.random.default_rng(seed)
+    labels, true = (
+      np.sum(rng.random((len(p), 1)) > p.cumsum(axis=1), axis=1)
+      for _ in range(2)
+    )
+    found = how_many.expected(p, labels, samples=50)
+    each = np.zeros((3, 3))
+    for row, label in zip(p, labels, strict=True):
+      each[label] += row
+    np.testing.assert_allclose(found.joint, each)
+    assert found.wrong == pytest.approx(each.sum() - each.trace())
+    held.append(found.wrong_low <= np.sum(labels != true) <= found.wrong_high)
+  assert np.mean(held) >= 0.9
+
+
 def test_estimates_follow_the_seed():
   p, labels, _ = some()
   one, same, other = (how_many.estimate(p, labels, s, 20) for s in (1, 1, 2))
