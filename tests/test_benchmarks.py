@@ -1,12 +1,18 @@
-"""The benchmark that has to run on a bare accelerator machine."""
+"""The benchmark that has to run on a bare machine, and that of the audit."""
 
 import json
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from benchmarks import audit, audit_trials
+from gzjax import models
+from gzjax.audit import ranking
 from tests.command_line import ROOT
+from tests.problems import Net
 
 # What such a machine has not; None makes the import fail.
 _MISSING = (
@@ -45,3 +51,62 @@ def test_fisher_benchmark_runs_on_a_bare_machine(tmp_path):
   ways = json.loads(result.read_text())["ways"]
   assert ways["exact"]["error"] < 1e-5
   assert ways["train step"]["images_per_second"] > 0
+
+
+@pytest.fixture
+def trial(tmp_path, monkeypatch):
+  """A tiny benchmark of the audit, of galaxies that nobody has to draw."""
+
+  def pictures(seed, label, size):
+    rng = np.random.default_rng(seed)
+    shape = (len(label), size, size, 3)
+    image = rng.normal(60 + 50 * label[:, None, None, None], 30, shape)
+    return image.clip(0, 255).astype(np.uint8)
+
+  monkeypatch.setattr(audit_trials, "pictures", pictures)
+  monkeypatch.setattr(models, "build", lambda *_, **__: Net())
+  audit_trials.sky.cache_clear()
+  yield [
+    f"--folder={tmp_path / 'kept'}", f"--out={tmp_path / 'all.csv'}",
+    "--galaxies=120", "--seeds=0", "--size=6", "--epochs=2", "--folds=2",
+  ]  # fmt: skip
+  audit_trials.sky.cache_clear()
+
+
+def test_the_audit_benchmark_measures_planted_labels(
+  trial, tmp_path, capsys, monkeypatch
+):
+  trial += ["--noise=ambiguity", "--kinds=folds,features"]
+  audit.main(trial)
+  out = capsys.readouterr().out
+  for name in (*ranking.SCORES, "auroc", "estimated", "false discovery"):
+    assert name in out
+  table = pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
+  assert set(table["kind"]) == {"folds", "features"}
+  wrong = table.loc[table["measure"] == "wrong", "value"]
+  assert list(wrong.astype(float)) == [12.0] * 2
+  # All of it is kept: nothing is trained again.
+  monkeypatch.setattr(audit, "measure", None)
+  audit.main(trial)
+  again = pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
+  pd.testing.assert_frame_equal(again, table)
+
+
+def test_the_audit_benchmark_measures_votes(trial, tmp_path, capsys):
+  audit.main([*trial, "--votes"])
+  assert "right: endless votes, 5 votes a galaxy" in capsys.readouterr().out
+  table = pd.read_csv(tmp_path / "all.csv")
+  assert set(table["learned"]) == {"majority", "votes", "classes"}
+  found = table.groupby(["learned", "measure"])["value"].mean()
+  assert 0 < found["votes", "conjugate right"] <= 1
+  for name in ("disagreement", "consensus", "favourite"):
+    assert 0.5 < found["majority", f"AUROC, {name}"] <= 1
+
+
+def test_a_folder_of_another_audit_benchmark_is_refused(trial, monkeypatch):
+  nothing = pd.DataFrame({"revision": [], "device": []})
+  monkeypatch.setattr(audit, "measured", lambda *_: nothing)
+  monkeypatch.setattr(audit, "show", lambda *_: None)
+  audit.main(trial)
+  with pytest.raises(SystemExit, match=r"how\.epochs was 2, is 3"):
+    audit.main([*trial, "--epochs=3"])
