@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from gzjax.audit import how_many, suspicion
+from gzjax.audit import endless, how_many, suspicion, volunteers
 from gzjax.audit.evidence import Evidence
 from gzjax.evaluation import metrics
 from gzjax.registry import Table
@@ -26,25 +26,28 @@ def rank(
   label: np.ndarray,
   *,
   score: str,
-  posterior: np.ndarray | None = None,
+  votes: np.ndarray | None = None,
 ) -> Ranked:
   """Ranks labels i[N] by a row of `SCORES`.
 
-  Where volunteers' votes are known, f64[N,C] by them and by the network, their
-  posterior of the label is its score.
+  With votes i[N,C] the score is the label's in `volunteers.consensus`, which
+  ranks best. Its numbers add up to no count: the probabilities are those of
+  `endless.favourites`, that endlessly many volunteers would say otherwise.
   """
   calibrated = how_many.calibrated(found.probabilities, label)
-  if posterior is None:
+  rows = np.arange(len(label))
+  if votes is None:
     chosen = SCORES.pick("score", score)(found, label)
     wrong = probability_wrong(calibrated, label)
-    seen = calibrated
+    likely = calibrated
   else:
-    chosen = posterior[np.arange(len(label)), label]
-    wrong, seen = 1 - chosen, posterior
+    likely = volunteers.consensus(votes, found.probabilities).posterior
+    chosen = likely[rows, label]
+    wrong = 1 - endless.favourites(votes, found.probabilities)[rows, label]
   return Ranked(
     chosen,
     _falling(wrong, chosen),
-    suspicion.scores(seen, label).suggested,
+    suspicion.scores(likely, label).suggested,
     calibrated,
   )
 

@@ -37,8 +37,12 @@ def run(experiment: Experiment) -> None:
     found = KINDS[config.kind](experiment)
   label = experiment.problem.given
   votes = audit_votes.write(experiment, found)
-  posterior = None if votes is None else votes.posterior
-  ranked = ranking.rank(found, label, score=config.score, posterior=posterior)
+  ranked = ranking.rank(
+    found,
+    label,
+    score=config.score,
+    votes=votes.counts if votes and votes.may_judge else None,
+  )
   scores = _scores(experiment, found, ranked)
   write_table(folder / "scores.parquet", scores)
   path = folder / "suspects.csv"

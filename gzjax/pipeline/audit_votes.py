@@ -17,9 +17,7 @@ class ClassVotes(NamedTuple):
   """Votes on the classes of N galaxies."""
 
   counts: np.ndarray  # f64[N,C]
-  # f64[N,C], by volunteers and network; None where the labels were not made of
-  # these votes, which then say more of them than a catalogue would.
-  posterior: np.ndarray | None
+  may_judge: bool  # the labels
 
 
 class _Asked(NamedTuple):
@@ -47,16 +45,10 @@ def write(experiment: Experiment, found: Evidence) -> ClassVotes | None:
   counts = _class_counts(experiment)
   if counts is None:
     return None
-  posterior = None
-  if _made_of_votes(experiment) and _can_agree(counts):
-    posterior = volunteers.consensus(counts, found.probabilities).posterior
-  return ClassVotes(counts, posterior)
-
-
-def _made_of_votes(experiment: Experiment) -> bool:
-  """Whether the labels may be those of most volunteers: not if flipped."""
+  # Where labels are flipped on purpose, votes know what a catalogue's do not.
   flips = experiment.config.flips
-  return experiment.is_repair or flips.column == "votes"
+  is_fair = experiment.is_repair or flips.column == "votes"
+  return ClassVotes(counts, is_fair and _can_agree(counts))
 
 
 def _can_agree(counts: np.ndarray) -> bool:

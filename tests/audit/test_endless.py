@@ -2,21 +2,10 @@
 
 import numpy as np
 import pytest
-from scipy import optimize, special
+from scipy import optimize
 
 from gzjax.audit import endless, volunteers
-
-
-def crowds(seed, n=600, votes=5):
-  """Votes of simulated crowds, a network's probabilities, the favourites."""
-  rng = np.random.default_rng(seed)
-  kind = rng.integers(3, size=n)
-  law = 0.6 + np.array([[12, 1, 1], [2, 8, 1], [1, 1, 20]])[kind]
-  shares = rng.gamma(law)
-  shares /= shares.sum(axis=1, keepdims=True)
-  counts = rng.multinomial(votes, shares)
-  logits = 2.0 * np.eye(3)[kind] + rng.normal(size=(n, 3))
-  return counts, special.softmax(2 * logits, axis=1), shares.argmax(axis=1)
+from tests.audit.simulated_crowds import crowds
 
 
 def test_the_favourite_is_the_largest_share_of_draws():

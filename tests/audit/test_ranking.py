@@ -5,8 +5,9 @@ import pytest
 from scipy import special
 from sklearn import metrics
 
-from gzjax.audit import how_many, ranking
+from gzjax.audit import how_many, ranking, volunteers
 from gzjax.audit.evidence import Evidence, Means
+from tests.audit.simulated_crowds import crowds
 
 K = 3
 
@@ -94,16 +95,25 @@ def test_an_unknown_score_is_refused():
     ranking.rank(FOUND, LABEL, score="magic")
 
 
-def test_volunteers_and_network_together_are_the_score_where_they_are_known():
-  rng = np.random.default_rng(1)
-  posterior = rng.dirichlet(np.ones(K), len(LABEL))
-  found = ranking.rank(FOUND, LABEL, score="dynamics", posterior=posterior)
-  own = posterior[np.arange(len(LABEL)), LABEL]
-  np.testing.assert_allclose(found.label_score, own)
-  np.testing.assert_allclose(found.probability_wrong, 1 - own)
-  others = posterior.copy()
-  others[np.arange(len(LABEL)), LABEL] = -1
-  np.testing.assert_array_equal(found.suggested, others.argmax(axis=1))
+def test_votes_rank_by_the_consensus_and_count_by_the_favourites():
+  counts, p, truth = crowds(0)
+  rows, label = np.arange(len(p)), counts.argmax(axis=1)
+  wrong = label != truth
+  found = ranking.rank(
+    FOUND._replace(probabilities=p), label, score="dynamics", votes=counts
+  )
+  consensus = volunteers.consensus(counts, p).posterior
+  np.testing.assert_allclose(found.label_score, consensus[rows, label])
+  consensus[rows, label] = -1
+  np.testing.assert_array_equal(found.suggested, consensus.argmax(axis=1))
+  order = np.argsort(found.label_score, kind="stable")
+  assert np.all(np.diff(found.probability_wrong[order]) <= 1e-12)
+  assert found.probability_wrong.sum() == pytest.approx(wrong.sum(), rel=0.3)
+  # The weights of the consensus would name none of them.
+  named = order[: how_many.cut(found.probability_wrong, 0.2)]
+  assert len(named) > 0.2 * wrong.sum()
+  assert how_many.cut(1 - found.label_score, 0.2) < len(named) / 2
+  assert np.mean(wrong[named]) > 0.7
 
 
 # Of each true class (rows), the labels that it is given.
