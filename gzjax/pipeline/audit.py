@@ -66,8 +66,10 @@ def _by_folds(experiment: Experiment) -> Evidence:
   names = ("folds", "train", "neighbours")
   settings = to_json({name: config.to_dict()[name] for name in names})
   found = []
+  places = experiment.workdir / "audit" / "folds"
+  _forget_folds(places, config.folds)
   for number in range(config.folds):
-    place = experiment.workdir / "audit" / "folds" / str(number)
+    place = places / str(number)
     held_out = np.flatnonzero(fold == number)
     words = f"audit: network {number + 1} of {config.folds}"
 
@@ -85,6 +87,13 @@ def _by_folds(experiment: Experiment) -> Evidence:
 
     found.append(_kept(place, settings, ask))
   return evidences.of_folds(found, problem.target.tree)
+
+
+def _forget_folds(places: Path, number: int) -> None:
+  """Deletes what is there from this fold on: once there were more."""
+  while (place := places / str(number)).exists():
+    shutil.rmtree(place)
+    number += 1
 
 
 def _kept(

@@ -30,6 +30,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _check_model(config)
   _check_classes(tuple(config.data.classes))
   _check_target(config)
+  _check_split(config)
   for names in (config.unlearn.methods, config.discovery.methods):
     _check_methods(config.unlearn, names, config.target.kind)
   for share in config.discovery.shares:
@@ -165,6 +166,14 @@ def _check_target(config: ml_collections.ConfigDict) -> None:
     raise UserError(
       "unlearn.fisher.kind=true has no closed form for target.kind=counts: use "
       "--config.unlearn.fisher.kind=sampled."
+    )
+
+
+def _check_split(config: ml_collections.ConfigDict) -> None:
+  if config.flips.kind == noise.NONE and config.data.split_by != "id":
+    raise UserError(
+      f"data.split_by is {config.data.split_by!r}: with flips.kind={noise.NONE}"
+      " it must be 'id', or a corrected label would draw another split."
     )
 
 

@@ -218,6 +218,8 @@ def _run_one(
   to_do = _to_do(experiment, stage, asked)
   if to_do:
     remember(config, place, to_do[0], sources)
+  else:
+    say(f"{place.root}: all of this is done (--overwrite does it again)")
   for name in to_do:
     if name == "unlearn" and is_late:
       _review(experiment, reviews.SUSPECTS)

@@ -679,11 +679,14 @@ def test_a_killed_audit_goes_on_where_it_was(audited, tmp_path, monkeypatch):
   first = mine.path / "audit" / "folds" / "0" / "found.npz"
   assert not (first.parent.parent / "1" / "found.npz").exists()
   before = first.stat().st_mtime_ns
+  once = first.parent.with_name(str(FOLDS))  # of more folds than now
+  once.mkdir()
   number.clear()
   monkeypatch.setattr(audit.FolderStore, "save", killed)
   mine.run("audit")
   assert number == [3]
   assert first.stat().st_mtime_ns == before
+  assert not once.exists()
   for name in ("suspects.csv", "summary.json", "review.html"):
     found, wanted = (x.path / "audit" / name for x in (mine, audited))
     assert found.read_bytes() == wanted.read_bytes()

@@ -260,6 +260,7 @@ def test_a_second_launch_only_prints_the_scoreboard(folder, capsys):
   assert _files(folder) == before
   assert "fisher_forgetting" in said.out
   assert "stage" not in said.err
+  assert "all of this is done" in said.err
 
 
 @pytest.mark.parametrize(
@@ -404,6 +405,7 @@ def test_what_is_not_discovered_stays_in_the_retain_set(folder):
     ({**CNN, "model.weights": "w.pth"}, "weights is 'w.pth'"),
     ({"discovery.shares": (0.5, 1.2)}, "discovery.shares"),
     ({"discovery.methods": ("nonsense",)}, "nonsense"),
+    ({"flips.kind": "none"}, "split_by is 'label'.* must be 'id'"),
     ({"seeds": (1, 1)}, "name each seed once"),
     ({"seeds": (0, 1)}, "holds a run of one seed"),
   ],
