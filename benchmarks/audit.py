@@ -99,7 +99,7 @@ def _scores(
   found: Evidence, given: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Names and scores f64[N], low where a label looks wrong."""
-  for name, score in ranking.SCORES.items():
+  for name, score in ranking.OF_NETWORKS.items():
     yield name, score(found, given)
   if _has_cleanlab():
     from cleanlab import rank

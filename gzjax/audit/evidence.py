@@ -41,6 +41,8 @@ class Evidence(NamedTuple):
   influence: np.ndarray  # f64[N], see `suspicion.self_influence`
   # On the questions of the target, of those that did not; None: nobody knows.
   votes: Predictions | None
+  # i[N,C], volunteers' votes for the classes, where they may judge the labels.
+  counts: np.ndarray | None = None
 
 
 class Fold(NamedTuple):

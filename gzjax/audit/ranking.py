@@ -8,6 +8,7 @@ from scipy import special
 
 from gzjax.audit import endless, how_many, suspicion, volunteers
 from gzjax.audit.evidence import Evidence
+from gzjax.errors import SettingError
 from gzjax.evaluation import metrics
 from gzjax.registry import Table
 
@@ -26,30 +27,42 @@ def rank(
   label: np.ndarray,
   *,
   score: str,
-  votes: np.ndarray | None = None,
 ) -> Ranked:
   """Ranks labels i[N] by a row of `SCORES`.
 
-  With votes i[N,C] the score is the label's in `volunteers.consensus`, which
-  ranks best. Its numbers add up to no count: the probabilities are those of
+  Where votes judge the labels, their probabilities are not those of the
+  consensus, which ranks best but adds up to no count: they are those of
   `endless.favourites`, that endlessly many volunteers would say otherwise.
+
+  Raises:
+    SettingError: see `check_score`.
   """
+  check_score(score, found.counts)
+  chosen = SCORES[score](found, label)
   calibrated = how_many.calibrated(found.probabilities, label)
-  rows = np.arange(len(label))
-  if votes is None:
-    chosen = SCORES.pick("score", score)(found, label)
+  if found.counts is None:
     wrong = probability_wrong(calibrated, label)
     likely = calibrated
   else:
-    likely = volunteers.consensus(votes, found.probabilities).posterior
-    chosen = likely[rows, label]
-    wrong = 1 - endless.favourites(votes, found.probabilities)[rows, label]
+    favoured = endless.favourites(found.counts, found.probabilities)
+    wrong = 1 - favoured[np.arange(len(label)), label]
+    likely = _posterior(found)
   return Ranked(
     chosen,
     _falling(wrong, chosen),
     suspicion.scores(likely, label).suggested,
     calibrated,
   )
+
+
+def check_score(score: str, counts: np.ndarray | None) -> None:
+  """Raises SettingError for no row of `SCORES`, or one without its votes."""
+  SCORES.pick("score", score)
+  if score == CONSENSUS and counts is None:
+    raise SettingError(
+      f"score is {score!r}, but there are no volunteers' votes that may judge "
+      "the labels: choose another one."
+    )
 
 
 def probability_wrong(
@@ -83,6 +96,22 @@ def _falling(wrong: np.ndarray, score: np.ndarray) -> np.ndarray:
     y_min=0, y_max=1, increasing=False, out_of_bounds="clip"
   )
   return fit.fit_transform(score, wrong)
+
+
+def _auto(found: Evidence, label: np.ndarray) -> np.ndarray:
+  """The consensus where votes judge the labels, else the dynamics."""
+  score = _dynamics if found.counts is None else _consensus
+  return score(found, label)
+
+
+def _consensus(found: Evidence, label: np.ndarray) -> np.ndarray:
+  """The probability of the label by volunteers and networks together."""
+  return _posterior(found)[np.arange(len(label)), label]
+
+
+def _posterior(found: Evidence) -> np.ndarray:
+  assert found.counts is not None
+  return volunteers.consensus(found.counts, found.probabilities).posterior
 
 
 def _dynamics(found: Evidence, label: np.ndarray) -> np.ndarray:
@@ -136,18 +165,23 @@ def _self_influence(found: Evidence, label: np.ndarray) -> np.ndarray:
   return 1 / (1 + found.influence)
 
 
-DEFAULT = "dynamics"
-
 # (evidence, label i[N]) -> f64[N], 0 to 1, low where the label looks wrong
-SCORES: Table[Callable[[Evidence, np.ndarray], np.ndarray]] = Table(
-  {
-    DEFAULT: _dynamics,
-    "mean_loss": _mean_loss,
-    "self_confidence": _self_confidence,
-    "normalised_margin": _normalised_margin,
-    "adjusted_self_confidence": _adjusted_self_confidence,
-    "mean_margin": _mean_margin,
-    "neighbours": _neighbours,
-    "self_influence": _self_influence,
-  }
+Score = Callable[[Evidence, np.ndarray], np.ndarray]
+
+DEFAULT, CONSENSUS = "auto", "consensus"
+
+# Those that need no votes.
+OF_NETWORKS: dict[str, Score] = {
+  "dynamics": _dynamics,
+  "mean_loss": _mean_loss,
+  "self_confidence": _self_confidence,
+  "normalised_margin": _normalised_margin,
+  "adjusted_self_confidence": _adjusted_self_confidence,
+  "mean_margin": _mean_margin,
+  "neighbours": _neighbours,
+  "self_influence": _self_influence,
+}
+
+SCORES: Table[Score] = Table(
+  {DEFAULT: _auto, CONSENSUS: _consensus, **OF_NETWORKS}
 )

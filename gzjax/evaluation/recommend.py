@@ -30,7 +30,8 @@ def recommend(
 
   A network qualifies if its verdict is `ok`, or if it was retrained, and if it
   is not worse on validation than the original, by McNemar's exact test (1947).
-  Where the original had hardly learned the labels to forget, it must be better.
+  Where the original had hardly learned the labels to forget, it must be better,
+  and by so much that the luckiest of so many methods would not be (Bonferroni).
   Of those the method with the highest mean of accuracy and balanced accuracy,
   unless retraining is better still.
 
@@ -52,10 +53,13 @@ def recommend(
   target = _target(problem, said[original["method"]], retrain)
   learned = original["forget_accuracy"] - target > health.LEAST_LEARNED
   start = hits[original["method"]]
+  tried = sum(row["role"] in ("method", "reference") for row in rows)
 
   def qualifies(row):
     own = hits[row["method"]]
-    return _is_better(own, start) or (learned and not _is_better(start, own))
+    if learned:
+      return not _is_better(start, own)
+    return _is_better(own, start, tried)
 
   able = [
     row
@@ -116,9 +120,12 @@ def _target(
   return health.target_of(problem, validation)
 
 
-def _is_better(hits: np.ndarray, others: np.ndarray) -> bool:
-  """Whether bool[n] has more hits than chance explains, galaxy by galaxy."""
+def _is_better(hits: np.ndarray, others: np.ndarray, tried: int = 1) -> bool:
+  """Whether bool[n] has more hits than chance explains, galaxy by galaxy.
+
+  The chance of one that was `tried` among others.
+  """
   gained, lost = int(np.sum(hits & ~others)), int(np.sum(others & ~hits))
   if gained <= lost:
     return False
-  return stats.binomtest(gained, gained + lost).pvalue < _CHANCE
+  return stats.binomtest(gained, gained + lost).pvalue < _CHANCE / tried

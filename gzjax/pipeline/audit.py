@@ -11,11 +11,11 @@ import pandas as pd
 from gzjax.audit import evidence as evidences
 from gzjax.audit import how_many, ranking, suspicion
 from gzjax.audit.evidence import Evidence, Fold, Means
-from gzjax.errors import naming
+from gzjax.data.galaxy_catalog import tables
+from gzjax.errors import UserError, naming
 from gzjax.evaluation import attacks
 from gzjax.files import (
   read_json,
-  read_text_table,
   to_json,
   write_json,
   write_table,
@@ -28,25 +28,29 @@ from gzjax.pipeline.experiment import Experiment
 from gzjax.progress import say
 
 _MOST_PAIRS = 6  # that are printed
+_KEYS = ["id_str", "given_label"]
+_OF_A_PERSON = ["verdict", "corrected_label", "note"]
 
 
 def run(experiment: Experiment) -> None:
   """Writes scores.parquet, suspects.csv, summary.json and review.html."""
   config, folder = experiment.config.audit, experiment.workdir / "audit"
+  path = folder / "suspects.csv"
+  said = _verdicts(path, experiment.split) if path.exists() else None
+  votes = audit_votes.class_votes(experiment)
+  judges = votes.counts if votes and votes.may_judge else None
   with naming("audit"):
-    found = KINDS[config.kind](experiment)
+    ranking.check_score(config.score, judges)
+    found = KINDS[config.kind](experiment)._replace(counts=judges)
   label = experiment.problem.given
-  votes = audit_votes.write(experiment, found)
-  ranked = ranking.rank(
-    found,
-    label,
-    score=config.score,
-    votes=votes.counts if votes and votes.may_judge else None,
-  )
+  audit_votes.write(experiment, found, votes)
+  ranked = ranking.rank(found, label, score=config.score)
   scores = _scores(experiment, found, ranked)
   write_table(folder / "scores.parquet", scores)
-  path = folder / "suspects.csv"
-  suspects = _with_verdicts(_suspects(experiment, scores, votes), path)
+  suspects = _suspects(experiment, scores, votes)
+  if said is not None:
+    written = suspects[_KEYS].merge(said, "left", _KEYS)[_OF_A_PERSON]
+    suspects[_OF_A_PERSON] = written.fillna("")
   write_table(path, suspects)
   estimate = how_many.estimate(ranked.calibrated, label, experiment.config.seed)
   summary = _summary(experiment, suspects, estimate)
@@ -207,25 +211,29 @@ def _suspects(
       "margin": scores["normalised_margin"],
       "neighbours": scores["neighbours"],
       **counts,
-      "verdict": "",
-      "corrected_label": "",
-      "note": "",
+      **dict.fromkeys(_OF_A_PERSON, ""),
     }
   )
   return table.sort_values("label_score", kind="stable", ignore_index=True)
 
 
-def _with_verdicts(suspects: pd.DataFrame, path: Path) -> pd.DataFrame:
-  """With what a person may have written into the table that is there."""
-  if not path.exists():
-    return suspects
-  keys, written = ["id_str", "given_label"], [*suspects.columns[-3:]]
-  before = read_text_table(path).reindex(
-    columns=[*keys, *written], fill_value=""
-  )
-  said = suspects[keys].merge(before.drop_duplicates(keys), "left", keys)
-  suspects[written] = said[written].fillna("")
-  return suspects
+def _verdicts(path: Path, split: pd.DataFrame) -> pd.DataFrame:
+  """What a person has written into the table of an audit before.
+
+  Raises:
+    UserError: if it cannot be told of which galaxies that is.
+  """
+  table = tables.read_text(path)
+  said = table.reindex(columns=[*_KEYS, *_OF_A_PERSON], fill_value="")
+  said = said[(said[_OF_A_PERSON] != "").any(axis=1)]
+  lost = said["id_str"][~said["id_str"].isin(split["id_str"])]
+  if len(lost):
+    raise UserError(
+      f"{path} has verdicts or notes of ids that this run does not have (the "
+      f"first is {lost.iloc[0]!r}), perhaps as a spreadsheet rounds them: mend "
+      "them, or move the file away; an audit that is done again keeps the rest."
+    )
+  return said.drop_duplicates(_KEYS)
 
 
 def _summary(

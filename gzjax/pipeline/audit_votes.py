@@ -30,25 +30,31 @@ class _Asked(NamedTuple):
   concentration: np.ndarray | None  # f64[N,K], of their Dirichlet laws
 
 
-def write(experiment: Experiment, found: Evidence) -> ClassVotes | None:
-  """Writes consensus.csv; None where nobody knows how the classes were voted.
-
-  A row for each galaxy and question that somebody was asked, those that another
-  volunteer would help most first.
-  """
-  parts = [_table(experiment, one) for one in _asked(experiment, found)]
-  if parts:
-    table = pd.concat(parts, ignore_index=True)
-    table = table.sort_values("certainty", kind="stable", ignore_index=True)
-    table.insert(2, "show_rank", np.arange(1, len(table) + 1))
-    write_table(experiment.workdir / "audit" / "consensus.csv", table)
+def class_votes(experiment: Experiment) -> ClassVotes | None:
+  """None where nobody knows how the classes were voted."""
   counts = _class_counts(experiment)
   if counts is None:
     return None
   # Where labels are flipped on purpose, votes know what a catalogue's do not.
   flips = experiment.config.flips
-  is_fair = experiment.is_repair or flips.column == "votes"
-  return ClassVotes(counts, is_fair and _can_agree(counts))
+  return ClassVotes(counts, experiment.is_repair or flips.column == "votes")
+
+
+def write(
+  experiment: Experiment, found: Evidence, of_classes: ClassVotes | None
+) -> None:
+  """Writes consensus.csv, where somebody voted.
+
+  A row for each galaxy and question that somebody was asked, those that another
+  volunteer would help most first.
+  """
+  asked = _asked(experiment, found, of_classes)
+  parts = [_table(experiment, one) for one in asked]
+  if parts:
+    table = pd.concat(parts, ignore_index=True)
+    table = table.sort_values("certainty", kind="stable", ignore_index=True)
+    table.insert(2, "show_rank", np.arange(1, len(table) + 1))
+    write_table(experiment.workdir / "audit" / "consensus.csv", table)
 
 
 def _can_agree(counts: np.ndarray) -> bool:
@@ -56,19 +62,31 @@ def _can_agree(counts: np.ndarray) -> bool:
 
 
 def _class_counts(experiment: Experiment) -> np.ndarray | None:
-  """Votes for each class, f64[N,C], of the first question that has them all."""
+  """Votes for each class, f64[N,C], of the question that the labels answer.
+
+  None where nobody knows which one that is (several have a yes and a no), and
+  where no galaxy has two votes: shares of them are no votes.
+  """
   votes, classes = experiment.dataset.votes, experiment.classes
   if votes is None or votes.counts is None:
     return None
-  for number, part in enumerate(votes.tree.slices):
-    names = labels.class_names(votes.tree, number)
-    if set(classes) <= set(names):
-      places = [part.start + names.index(name) for name in classes]
-      return np.rint(votes.counts[:, places])
-  return None
+  tree, chosen = votes.tree, experiment.config.labels
+  names = [labels.class_names(tree, i) for i in range(len(tree.questions))]
+  able = [i for i, each in enumerate(names) if set(classes) <= set(each)]
+  if chosen.kind == "question":
+    asked = chosen.question or tree.questions[0].name
+    able = [i for i in able if tree.questions[i].name == asked]
+  if len(able) != 1:
+    return None
+  first, answers = tree.slices[able[0]].start, names[able[0]]
+  places = [first + answers.index(name) for name in classes]
+  counts = np.rint(votes.counts[:, places])
+  return counts if _can_agree(counts) else None
 
 
-def _asked(experiment: Experiment, found: Evidence) -> Iterator[_Asked]:
+def _asked(
+  experiment: Experiment, found: Evidence, of_classes: ClassVotes | None
+) -> Iterator[_Asked]:
   """The questions that the network answers and somebody voted on."""
   votes, target = experiment.dataset.votes, experiment.target
   said = found.votes
@@ -89,10 +107,9 @@ def _asked(experiment: Experiment, found: Evidence) -> Iterator[_Asked]:
       if _can_agree(one.counts):
         yield one
     return
-  counts = _class_counts(experiment)
-  if counts is not None and _can_agree(counts):
-    classes = experiment.classes
-    yield _Asked("classes", classes, counts, found.probabilities, None)
+  if of_classes is not None:
+    counts, p = of_classes.counts, found.probabilities
+    yield _Asked("classes", experiment.classes, counts, p, None)
 
 
 def _table(experiment: Experiment, one: _Asked) -> pd.DataFrame:

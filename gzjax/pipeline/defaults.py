@@ -144,7 +144,10 @@ KEYS = {
   "audit.folds": Key(5, "parts, so that each label is left out once", Folds),
   "audit.train": Key({}, "keys of train that these networks change"),
   "audit.score": Key(
-    ranking.DEFAULT, "by which labels are ranked", table=ranking.SCORES
+    ranking.DEFAULT,
+    "by which labels are ranked; auto: the consensus of volunteers and "
+    "networks where there are votes for the classes, else dynamics",
+    table=ranking.SCORES,
   ),
   "audit.false_discovery": Key(
     0.2, "share of right labels among those that are called wrong", Share

@@ -78,8 +78,8 @@ def _define(flag_values: "flags.FlagValues") -> None:
   def text(name, words):
     flags.DEFINE_string(name, None, words, flag_values=flag_values)
 
-  def switch(name, words):
-    flags.DEFINE_bool(name, False, words, flag_values=flag_values)
+  def switch(name, words, default=False):
+    flags.DEFINE_bool(name, default, words, flag_values=flag_values)
 
   text("workdir", "Folder of the run.")
   flags.DEFINE_enum(
@@ -87,7 +87,7 @@ def _define(flag_values: "flags.FlagValues") -> None:
   )
   switch("overwrite", "Start the stage, and those after it, anew.")
   text("forget", "What to forget: a reviewed table, ids, or suspects.")
-  switch("retrain", "Retrain for real, too, beside the methods.")
+  switch("retrain", "Retrain for real, too, beside the methods.", None)
   text("images", "Folder of the images of TABLE.")
   text("data_dir", "TFDS folder [~/tensorflow_datasets].")
   text("manual_dir", "Folder of files that you downloaded.")
@@ -121,8 +121,8 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
       raise _no_config(workdir)
   remembered = workdir if known and name is None else None
   own_table.use(config, stage, table, values["images"], remembered)
-  if values["retrain"] and "unlearn" in config:  # comparisons always do
-    runs.add_retraining(config)
+  if values["retrain"] is not None and "unlearn" in config:
+    runs.set_retraining(config, values["retrain"])  # comparisons always do
   return Command(
     stage,
     workdir or "",

@@ -10,7 +10,7 @@ import pandas as pd
 from gzjax.audit import review
 from gzjax.data.galaxy_catalog import tables
 from gzjax.errors import UserError
-from gzjax.files import read_text_table, write_json, write_table
+from gzjax.files import read_json, read_text_table, write_json, write_table
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # As --forget: what the audit would cut, without a person.
 SUSPECTS = "suspects"
+_SOURCE = "source.json"  # what --forget was
 # Of files that may be a list with an id on each line.
 _OF_LISTS = (".csv", ".txt", "")
 
@@ -27,8 +28,9 @@ def state(workdir: Workdir, split: pd.DataFrame) -> pd.DataFrame:
   """What all rounds have said of the labels in split.parquet.
 
   id_str, given_label, verdict, corrected_label, note and round, a row for each
-  galaxy. A later round replaces what an earlier one said of it; what was said
-  of another label than the galaxy has now does not count.
+  galaxy. A later round replaces what an earlier one said of it, and a cut of
+  the audit the cut before it; what was said of another label than the galaxy
+  has now does not count.
   """
   return _standing(_rounds(workdir), split)
 
@@ -63,8 +65,9 @@ def add(
   place, split = experiment.workdir, experiment.split
   rounds = _rounds(place)
   before = _standing(rounds, split)
-  found = _find(experiment, source, before)
-  after = _standing([*rounds, found], split)
+  kept = _rounds(place, cuts=0) if source == SUSPECTS else rounds
+  found = _find(experiment, source, _standing(kept, split))
+  after = _standing([*kept, found], split)
   if _said(before) == _said(after):
     say(f"{source} says nothing new: going on with round {len(rounds)}")
     return
@@ -76,13 +79,19 @@ def add(
     "evaluate" if same else "unlearn", _folder(place, len(rounds)) / "results"
   )
   folder = _folder(place, len(rounds) + 1)
-  write_json(folder / "source.json", {"forget": source})
+  write_json(folder / _SOURCE, {"forget": source})
   write_table(folder / "reviewed.csv", found)
   _tell(after, len(rounds) + 1)
 
 
-def _rounds(workdir: Workdir) -> list[pd.DataFrame]:
-  return [read_text_table(path) for path in _files(workdir)]
+def _rounds(workdir: Workdir, cuts: int = 1) -> list[pd.DataFrame]:
+  """What each round said; of cuts without a person only the last ones."""
+  rounds = [read_text_table(path) for path in _files(workdir)]
+  sources = [read_json(x.with_name(_SOURCE)) for x in _files(workdir)]
+  of_cuts = [i for i, x in enumerate(sources) if x["forget"] == SUSPECTS]
+  for i in of_cuts[: len(of_cuts) - cuts]:
+    rounds[i] = rounds[i].head(0)
+  return rounds
 
 
 def _standing(
@@ -115,17 +124,39 @@ def _find(
   else:
     table = _read(Path(source).expanduser(), source, set(suspects["id_str"]))
     found = review.read(table, suspects, experiment.classes, source)
+    _tell_what_stands(table, found, before)
   given = suspects.set_index("id_str")["given_label"]
   found.insert(1, "given_label", given.loc[found["id_str"]].to_numpy())
   return found
 
 
+def _tell_what_stands(
+  table: pd.DataFrame, found: pd.DataFrame, before: pd.DataFrame
+) -> None:
+  """Says of which galaxies a table has no verdict that had one before."""
+  named = before["id_str"].isin(table["id_str"].str.strip())
+  count = int(np.sum(named & ~before["id_str"].isin(found["id_str"])))
+  if count:
+    say(
+      f"{count:,} verdicts of earlier rounds are empty here and stand: write "
+      "unsure to take one back"
+    )
+
+
 def _cut(experiment: "Experiment", before: pd.DataFrame) -> pd.DataFrame:
   """The training labels that are suspicious enough, as `review.read` returns.
 
-  What a person has said stands.
+  What a person has said stands; UserError if nobody has read it yet.
   """
   suspects = experiment.suspects
+  path = experiment.workdir / "audit" / "suspects.csv"
+  written = tables.read_text(path).reindex(columns=review.COLUMNS)
+  has_verdict = written["verdict"].fillna("") != ""
+  if (has_verdict & ~written["id_str"].isin(before["id_str"])).any():
+    raise UserError(
+      f"--forget={SUSPECTS}: somebody has written verdicts into {path}: take "
+      f"them up first, with --forget={path}."
+    )
   chosen = suspects["is_label_issue"] & (suspects["split"] == "train")
   chosen &= ~suspects["id_str"].isin(before["id_str"])
   if not chosen.any() and before.empty:
@@ -156,10 +187,10 @@ def _read(path: Path, source: str, known: set[str]) -> pd.DataFrame:
       first = lines[0].lower()
       is_heading = lines[0] not in known and ("id" in first or "name" in first)
       return pd.DataFrame({"id_str": lines[is_heading:]}, dtype=str)
-  table = tables.read_table(path)
+  table = tables.read_text(path)
   if len(table.columns) == 1:
     table.columns = ["id_str"]
-  return table.astype(object).where(table.notna(), "").astype(str)
+  return table
 
 
 def _check(experiment: "Experiment", after: pd.DataFrame, source: str) -> None:

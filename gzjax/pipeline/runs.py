@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import ml_collections
 import pandas as pd
 
+from gzjax.data.galaxy_catalog import tables
 from gzjax.errors import UserError
-from gzjax.files import read_json, read_text_table, write_table
+from gzjax.files import read_json, write_table
 from gzjax.pipeline import config_files, defaults
 from gzjax.pipeline.suspect_table import Suspects, suspect_table
 from gzjax.progress import say
@@ -53,7 +54,7 @@ class Run:
 
   def suspects(self) -> Suspects:
     """Every label, the most suspicious first; `.show()` draws them."""
-    table = read_text_table(self._file("audit/suspects.csv", "audit"))
+    table = tables.read_text(self._file("audit/suspects.csv", "audit"))
     return suspect_table(table, self.workdir)
 
   def unlearn(
@@ -80,7 +81,7 @@ class Run:
     methods = (method,) if isinstance(method, str) else tuple(method)
     config.unlearn.methods = methods
     if retrain:
-      add_retraining(config)
+      set_retraining(config, True)
     with _as_file(forget) as source:
       stages.run(
         config,
@@ -101,11 +102,10 @@ class Run:
     return path
 
 
-def add_retraining(config: ml_collections.ConfigDict) -> None:
-  """Makes retraining a row of the scoreboard, beside the methods."""
-  methods = tuple(config.unlearn.methods)
-  if "retrain" not in methods:
-    config.unlearn.methods = ("retrain", *methods)
+def set_retraining(config: ml_collections.ConfigDict, wanted: bool) -> None:
+  """Makes retraining a row of the scoreboard, beside the methods, or not."""
+  methods = [x for x in config.unlearn.methods if x != "retrain"]
+  config.unlearn.methods = (*(["retrain"] * wanted), *methods)
 
 
 @contextmanager
@@ -151,8 +151,7 @@ def find_wrong_labels(
   folder = Path(workdir).expanduser()
   if isinstance(table, pd.DataFrame):
     path = folder / "catalogue.parquet"
-    if not path.exists():
-      write_table(path, table)
+    write_table(path, table)
     table = path
   config = own_table.get_config(Path(table), images and Path(images))
   with config.unlocked():

@@ -7,6 +7,7 @@ from sklearn import metrics
 
 from gzjax.audit import how_many, ranking, volunteers
 from gzjax.audit.evidence import Evidence, Means
+from gzjax.errors import SettingError
 from tests.audit.simulated_crowds import crowds
 
 K = 3
@@ -47,9 +48,9 @@ def _problem(seed=0, n=900, wrong=0.1):
 FOUND, LABEL, FLIPPED = _problem()
 
 
-@pytest.mark.parametrize("name", ranking.SCORES)
+@pytest.mark.parametrize("name", ranking.OF_NETWORKS)
 def test_every_score_is_low_where_a_label_is_wrong(name):
-  score = ranking.SCORES[name](FOUND, LABEL)
+  score = ranking.OF_NETWORKS[name](FOUND, LABEL)
   assert score.shape == LABEL.shape
   assert np.all((score >= 0) & (score <= 1))
   assert metrics.roc_auc_score(FLIPPED, -score) > 0.9
@@ -74,7 +75,7 @@ def test_what_was_not_learned_or_is_out_of_question_has_a_score():
   np.testing.assert_allclose(score, wanted)
 
 
-@pytest.mark.parametrize("name", ranking.SCORES)
+@pytest.mark.parametrize("name", ranking.OF_NETWORKS)
 def test_a_lower_score_is_never_less_probably_wrong(name):
   found = ranking.rank(FOUND, LABEL, score=name)
   order = np.argsort(found.label_score, kind="stable")
@@ -90,6 +91,11 @@ def test_a_lower_score_is_never_less_probably_wrong(name):
   assert found.probability_wrong.sum() == pytest.approx(FLIPPED.sum(), rel=0.5)
 
 
+def test_a_score_of_votes_needs_votes():
+  with pytest.raises(SettingError, match="no volunteers' votes"):
+    ranking.rank(FOUND, LABEL, score="consensus")
+
+
 def test_an_unknown_score_is_refused():
   with pytest.raises(ValueError, match="score is 'magic'"):
     ranking.rank(FOUND, LABEL, score="magic")
@@ -99,9 +105,8 @@ def test_votes_rank_by_the_consensus_and_count_by_the_favourites():
   counts, p, truth = crowds(0)
   rows, label = np.arange(len(p)), counts.argmax(axis=1)
   wrong = label != truth
-  found = ranking.rank(
-    FOUND._replace(probabilities=p), label, score="dynamics", votes=counts
-  )
+  evidence = FOUND._replace(probabilities=p, counts=counts)
+  found = ranking.rank(evidence, label, score="auto")
   consensus = volunteers.consensus(counts, p).posterior
   np.testing.assert_allclose(found.label_score, consensus[rows, label])
   consensus[rows, label] = -1
@@ -109,6 +114,9 @@ def test_votes_rank_by_the_consensus_and_count_by_the_favourites():
   order = np.argsort(found.label_score, kind="stable")
   assert np.all(np.diff(found.probability_wrong[order]) <= 1e-12)
   assert found.probability_wrong.sum() == pytest.approx(wrong.sum(), rel=0.3)
+  # Another score ranks as it says.
+  other = ranking.rank(evidence, label, score="self_confidence")
+  np.testing.assert_allclose(other.label_score, p[rows, label])
   # The weights of the consensus would name none of them.
   named = order[: how_many.cut(found.probability_wrong, 0.2)]
   assert len(named) > 0.2 * wrong.sum()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+import shutil
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -593,6 +594,18 @@ def test_folders_without_the_images(tmp_path):
   (tmp_path / "empty").mkdir()
   with pytest.raises(UserError, match=r"^images is .*: there is no file in it"):
     guess(path, tmp_path / "empty", GIVEN)
+
+
+def test_images_of_the_folder_come_before_those_elsewhere(tmp_path):
+  files = [str(tmp_path / "old" / f"{i}.png") for i in range(len(IAU))]
+  path, images = _table(tmp_path, file=files)
+  shutil.copytree(images, tmp_path / "old")
+  found = guess(path, images, GIVEN)
+  assert found.settings["file_prefix"] == f"{tmp_path / 'old'}/"
+  (tmp_path / "new").mkdir()
+  found = guess(path, tmp_path / "new", GIVEN)
+  assert found.settings["file_prefix"] == ""
+  assert "all are files, elsewhere" in _because(found, "file_column")
 
 
 def test_some_missing_images_are_for_the_reader_to_tell(tmp_path):

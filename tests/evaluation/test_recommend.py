@@ -124,6 +124,11 @@ def test_of_labels_that_were_hardly_learned_there_is_nothing_to_forget():
   # Unless it helps.
   found = _choose(missed, row, _row("better"), before=0.14)
   assert found.method == "better"
+  # Of many methods one is the luckiest.
+  missed["original"] = range(6)
+  assert _choose(missed, _row("better"), before=0.14).method == "better"
+  found = _choose(missed, row, _row("better"), before=0.14)
+  assert found.method == "original"
 
 
 def test_retraining_is_worth_it_where_it_is_better_still():

@@ -7,6 +7,8 @@ import pandas as pd
 from PIL import Image
 import pytest
 
+import gzjax
+from gzjax.errors import UserError
 from gzjax.pipeline import runs, stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
@@ -101,6 +103,26 @@ def test_a_run_remembers_its_table(tmp_path, no_run, refused):
   line = refused("audit", "other.csv", "--workdir=run")
   assert f"run holds a run of {tmp_path}/mine.csv, not of other.csv" in line
   assert "another --workdir" in line
+
+
+def test_retraining_is_remembered_until_it_is_taken_back(tmp_path, no_run):
+  config = _remember(no_run, "mine.csv", "--workdir=run", "--retrain")
+  methods = config.unlearn.methods
+  assert methods[0] == "retrain" and "retrain" not in methods[1:]
+  config = _remember(no_run, "unlearn", "--workdir=run")
+  assert config.unlearn.methods == methods
+  config = _remember(no_run, "unlearn", "--workdir=run", "--noretrain")
+  assert config.unlearn.methods == methods[1:]
+
+
+def test_a_frame_that_was_mended_is_read_anew(tmp_path, no_run):
+  table = pd.read_csv(tmp_path / "mine.csv", dtype=str)
+  for frame in (table, table[5:].reset_index(drop=True)):
+    with pytest.raises(UserError, match="holds no run"):  # none is run here
+      gzjax.find_wrong_labels(frame, images="cutouts", workdir="run")
+    (config, *_), _ = no_run.pop()
+    kept = pd.read_parquet(config.data.catalog)
+    pd.testing.assert_frame_equal(kept, frame)
 
 
 def test_tables_to_predict(tmp_path, no_run, refused):

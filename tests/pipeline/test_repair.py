@@ -429,6 +429,29 @@ def test_suspects_are_forgotten_without_a_person(audited, tmp_path):
   assert "says nothing new" in mine.run("all", "suspects")
 
 
+def test_another_cut_replaces_the_one_before(audited, tmp_path, capsys):
+  mine = _copy(audited, tmp_path)
+  cut = _cut(mine)
+  assert _add(mine, reviews.SUSPECTS) == cut
+  scores = mine.path / "audit" / "scores.parquet"
+  table = pd.read_parquet(scores)
+  table["is_label_issue"] &= table["id_str"] != cut[1]
+  table.to_parquet(scores)
+  assert _add(mine, reviews.SUSPECTS) == [cut[0], *cut[2:]]
+  # What a person has said stands, and is not lost where it is in the table.
+  said = mine.review("r.csv", {cut[1]: ("wrong", ""), cut[2]: ("right", "")})
+  shutil.copy(said, mine.path / "audit" / "suspects.csv")
+  with pytest.raises(UserError, match="take them up first, with --forget="):
+    _add(mine, reviews.SUSPECTS)
+  whole = [cut[0], cut[1], *cut[3:]]
+  assert _add(mine, mine.path / "audit" / "suspects.csv") == whole
+  assert _add(mine, reviews.SUSPECTS) == whole
+  capsys.readouterr()
+  _add(mine, mine.review("s.csv", {cut[2]: ("wrong", ""), cut[1]: ("", "")}))
+  assert "are empty here and stand" in capsys.readouterr().err
+  assert set(_forgotten(mine)) == set(cut)
+
+
 def _add(mine, path):
   """Records a review; returns the ids to forget."""
   reviews.add(mine.experiment(), str(path), lambda first, folder: None)
@@ -485,12 +508,18 @@ def test_an_audit_that_is_done_again_keeps_what_a_person_wrote(
   table = before.assign(is_label_issue=before["is_label_issue"].str.upper())
   table.loc[1, ["verdict", "note"]] = "wrong", "two nuclei"
   table.loc[5:, "id_str"] = "1.23E+17"
-  table[["note", *table.columns[:-1]]].to_csv(path, index=False)
+  table = table[["note", *table.columns[:-1]]]
+  table.to_csv(path, index=False, sep=";")
   found = gzjax.load(mine.path).suspects()
   assert (
     found["is_label_issue"].sum() == (before["is_label_issue"] == "True").sum()
   )
-  mine.run("audit", **{"audit.score": "self_confidence"})
+  other = {"audit.score": "self_confidence"}
+  table.assign(note="new").to_csv(path, index=False)
+  with pytest.raises(UserError, match=r"the first is '1\.23E\+17'"):
+    mine.run("audit", **other)
+  table.to_csv(path, index=False, sep=";")
+  mine.run("audit", **other)
   after = mine.table("audit/suspects.csv").set_index("id_str")
   assert after.loc[second, ["verdict", "note"]].tolist() == [
     "wrong",

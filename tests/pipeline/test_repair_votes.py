@@ -1,6 +1,7 @@
 """Labels that volunteers voted for: their votes and the networks together."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,8 @@ from gzjax.audit import endless, volunteers
 from gzjax.files import read_text_table
 from gzjax.morphology import labels
 from gzjax.morphology.campaigns import GZ2
-from gzjax.pipeline import stages
+from gzjax.morphology.votes import from_counts
+from gzjax.pipeline import audit_votes, stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 
@@ -112,6 +114,44 @@ def test_the_label_of_a_catalogue_is_judged_by_votes_and_networks(folder):
   likely = endless.favourites(counts, p)[given]
   total = scores["probability_wrong"].sum()
   np.testing.assert_allclose(total, np.sum(1 - likely))
+
+
+@pytest.mark.parametrize(
+  ("classes", "settings", "answers"),
+  [
+    (CLASSES, {"kind": "question", "question": ""}, slice(0, 3)),
+    (("yes", "no"), {"kind": "question", "question": "bar"}, slice(5, 7)),
+    (("smooth", "artifact"), {"kind": "column"}, [0, 2]),
+    # Of those with a yes and a no nobody knows which one is meant.
+    (("yes", "no"), {"kind": "column"}, None),
+    (("spiral", "disk"), {"kind": "column"}, None),
+    # Shares of volunteers are no votes.
+    (CLASSES, {"kind": "shares"}, None),
+  ],
+)
+def test_the_votes_of_the_classes_are_those_of_their_question(
+  classes, settings, answers
+):
+  kind = settings["kind"]
+  counts = np.random.default_rng(0).poisson(4.0, (9, len(GZ2.answers)))
+  shares = np.full(counts.shape, 0.33)
+  votes = from_counts(GZ2, shares if kind == "shares" else counts)
+  config = SimpleNamespace(
+    labels=SimpleNamespace(**settings), flips=SimpleNamespace(column="label")
+  )
+  found = audit_votes.class_votes(
+    SimpleNamespace(
+      dataset=SimpleNamespace(votes=votes),
+      classes=classes,
+      config=config,
+      is_repair=True,
+    )
+  )
+  if answers is None:
+    assert found is None
+  else:
+    assert found.may_judge
+    np.testing.assert_array_equal(found.counts, counts[:, answers])
 
 
 def test_what_did_not_learn_the_votes_speaks_of_the_classes_alone(folder):

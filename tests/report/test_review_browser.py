@@ -174,6 +174,11 @@ def test_the_browser_keeps_the_review_of_each_run(context, page, tmp_path):
   press(again, "u")
   page.locator("#counts", has_text="1 unsure").wait_for()
   assert counts(page) == "1 wrong · 2 right · 1 unsure · 2 left"
+  # What was said of the others is in the table, too.
+  table = exported(again, tmp_path).set_index("id_str")
+  said = table["verdict"].value_counts()
+  assert said[["wrong", "right", "unsure"]].tolist() == [1, 2, 1]
+  assert table.loc["007", "verdict"] == "wrong"
   assert other.faults == again.faults == []
 
 

@@ -45,8 +45,9 @@ def find(rows: TableRows, images: Path, known: Known) -> Found | None:
   """The way to call the files by which most of them are there; None if none is.
 
   Tried in this order, until more than half are there: a column as it stands, a
-  column without a beginning that all rows have, and the names of the files in
-  the folder and in the folders in it.
+  column without a beginning that all rows have, a column of other places of
+  this machine, and the names of the files in the folder and in the folders in
+  it.
 
   Raises:
     SettingError: if there is no folder `images`.
@@ -57,6 +58,7 @@ def find(rows: TableRows, images: Path, known: Known) -> Found | None:
   ways: Sequence[Callable[..., Iterator[Found]]] = (
     _as_they_stand,
     _without_beginnings,
+    _elsewhere,
     _by_pattern,
   )
   best = None
@@ -92,10 +94,28 @@ def _columns(rows, known):
 
 
 def _as_they_stand(rows, sample, images, known):
+  for naming in _namings(rows, known):
+    if not _is_elsewhere(sample, images, naming):
+      share = _share(sample, images, naming)
+      yield Found(share, naming, _words(share, images))
+
+
+def _elsewhere(rows, sample, images, known):
+  for naming in _namings(rows, known):
+    if _is_elsewhere(sample, images, naming):
+      share = _share(sample, images, naming)
+      yield Found(share, naming, f"{_how_many(share)} files, elsewhere")
+
+
+def _namings(rows, known):
   for column in _columns(rows, known):
-    naming = Naming(column, known.prefix or "", known.pattern or FILE)
-    share = _share(sample, images, naming)
-    yield Found(share, naming, _words(share, images))
+    yield Naming(column, known.prefix or "", known.pattern or FILE)
+
+
+def _is_elsewhere(sample, images, naming):
+  """Whether the first name is of a place that is not in the folder."""
+  path = Path(image_files.names(sample, naming)[0])
+  return path.is_absolute() and not path.is_relative_to(images.absolute())
 
 
 def _without_beginnings(rows, sample, images, known):
@@ -120,8 +140,11 @@ def _share(sample, images, naming):
 
 
 def _words(share, images):
-  how_many = "all are" if share == 1 else f"{share:.0%} are"
-  return f"{how_many} files in {images.name}"
+  return f"{_how_many(share)} files in {images.name}"
+
+
+def _how_many(share):
+  return "all are" if share == 1 else f"{share:.0%} are"
 
 
 def _by_pattern(_rows, sample, images, known):

@@ -227,6 +227,6 @@ def _votes_for(classes, groups):
   wanted = [name.lower() for name in classes]
   for group in groups:
     known = {name.lower(): column for name, column in group.items()}
-    if set(known) == set(wanted):
+    if sorted(known) == sorted(wanted):
       return tuple(known[name] for name in wanted)
   return ()

@@ -55,6 +55,12 @@ def read_table(path: Path) -> pd.DataFrame:
   return table
 
 
+def read_text(path: Path) -> pd.DataFrame:
+  """Reads a table as `read_table` does, all of it as text, "" where empty."""
+  table = read_table(path)
+  return table.astype(object).where(table.notna(), "").astype(str)
+
+
 def _reader(path):
   if is_fits(path):
     return _read_fits
