@@ -259,7 +259,7 @@ def test_a_second_launch_only_prints_the_scoreboard(folder, capsys):
   said = capsys.readouterr()
   assert _files(folder) == before
   assert "fisher_forgetting" in said.out
-  assert "stage" not in said.err
+  assert "stage " not in said.err
   assert "all of this is done" in said.err
 
 
