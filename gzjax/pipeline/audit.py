@@ -36,7 +36,8 @@ def run(experiment: Experiment) -> None:
   """Writes scores.parquet, suspects.csv, summary.json and review.html."""
   config, folder = experiment.config.audit, experiment.workdir / "audit"
   path = folder / "suspects.csv"
-  said = _verdicts(path, experiment.split) if path.exists() else None
+  before = experiment.workdir.replaced.find("audit/suspects.csv")
+  said = _verdicts(before, experiment.split) if before else None
   votes = audit_votes.class_votes(experiment)
   judges = votes.counts if votes and votes.may_judge else None
   with naming("audit"):

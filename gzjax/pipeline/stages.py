@@ -1,6 +1,7 @@
 """The stages of a run: what each reads, needs and writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import functools
 import importlib.metadata
 import sys
@@ -70,7 +71,7 @@ STAGES = {
   "prepare": Stage(
     prepare.run,
     ("seed", "data", "labels", "target", "flips"),
-    ("split.parquet", "data"),
+    ("split.parquet", "data", "stages/dataset.json", "stages/columns.json"),
     (),
     restarts=True,
   ),
@@ -201,6 +202,7 @@ def _run_one(
   sources: Sources,
 ) -> None:
   """Runs the asked stages of one seed that are not finished."""
+  _recover(place, config, overwrite)
   if not (overwrite and stage in ("all", "prepare")):
     columns.recall(config, place)
   make = functools.partial(
@@ -210,11 +212,24 @@ def _run_one(
   is_late = forget and not _take_up(make(), forget, asked if overwrite else ())
   if not is_late:
     asked = _possible(make(), stage, asked, forget)
-  if overwrite:
-    _clear(place, asked)
-  if with_needed:
-    asked = [*_needed(make(), asked), *asked]
+  with _undone_by_an_error(place) if overwrite else contextlib.nullcontext():
+    if overwrite:
+      _set_aside(place, config, asked)
+    if with_needed:
+      asked = [*_needed(make(), asked), *asked]
+    _run_stages(make, stage, asked, bool(is_late), sources)
+
+
+def _run_stages(
+  make: Callable[[], Experiment],
+  stage: str,
+  asked: Sequence[str],
+  is_late: bool,
+  sources: Sources,
+) -> None:
+  """Runs those of the asked stages that are not finished."""
   experiment = make()
+  config, place = experiment.config, experiment.workdir
   to_do = _to_do(experiment, stage, asked)
   if to_do:
     remember(config, place, to_do[0], sources)
@@ -234,6 +249,68 @@ def _run_one(
     if name == "prepare":
       remember(config, place, name, sources)  # the data set is known now
     place.finish(name)
+    # A new split alone is soon made: a mistake after it shall undo it, too.
+    if name != "prepare":
+      place.replaced.drop()
+  place.replaced.finish()
+
+
+def _recover(
+  place: Workdir, config: ml_collections.ConfigDict, overwrite: bool
+) -> None:
+  """Takes up what a killed launch left.
+
+  Where stages were to be made anew, and this launch has the config of the old
+  ones and not of the new ones, these are there again.
+  """
+  replaced = place.replaced
+  replaced.recover()
+  if overwrite or not replaced.is_kept:
+    return
+  note = replaced.note
+  if all(to_json(_part(config, x)) == note[x] for x in note):
+    return
+  before, config = place.before, config.copy_and_resolve_references()
+  columns.recall(config, before)
+  names = [name for name in STAGES if before.config_of(name) is not None]
+  if names and all(
+    before.check(name, _part(config, name), redo=True) for name in names
+  ):
+    replaced.put_back()
+    say(f"{place.root}: back to what was there before it was begun anew")
+
+
+def _set_aside(
+  place: Workdir, config: ml_collections.ConfigDict, asked: Sequence[str]
+) -> None:
+  """Makes room for the asked stages, and for all that will be made of them.
+
+  A launch that was killed goes on.
+  """
+  replaced = place.replaced
+  note = {name: to_json(_part(config, name)) for name in asked}
+  if replaced.note == note:
+    say(f"{place.root}: going on with what was begun anew")
+    return
+  if replaced.is_kept:
+    replaced.put_back()
+  names = []
+  for name, other in STAGES.items():
+    if name in asked or set(asked) & set(other.needs):
+      names += [f"stages/{name}.json", *other.outputs]
+  replaced.set_aside(names, note)
+
+
+@contextlib.contextmanager
+def _undone_by_an_error(place: Workdir) -> Iterator[None]:
+  """What is there stays, unless it is made anew."""
+  try:
+    yield
+  except Exception:
+    if place.replaced.is_kept:
+      place.replaced.put_back()
+      say(f"{place.root} is as it was before")
+    raise
 
 
 def _asked(stage: str, forget: str | None) -> list[str]:
@@ -330,7 +407,7 @@ def _finished(
   }
 
 
-def _needed(experiment: Experiment, asked: list[str]) -> tuple[str, ...]:
+def _needed(experiment: Experiment, asked: Sequence[str]) -> tuple[str, ...]:
   """The stages that the asked ones need."""
   needed = STAGES[asked[0]].needs
   if _has_nothing_to_forget(experiment):
@@ -338,7 +415,9 @@ def _needed(experiment: Experiment, asked: list[str]) -> tuple[str, ...]:
   return needed
 
 
-def _to_do(experiment: Experiment, stage: str, asked: list[str]) -> list[str]:
+def _to_do(
+  experiment: Experiment, stage: str, asked: Sequence[str]
+) -> list[str]:
   """The stages to run, in their order.
 
   UserError if one that they need has not finished, and see `_finished`.
@@ -363,13 +442,6 @@ def _to_do(experiment: Experiment, stage: str, asked: list[str]) -> list[str]:
   if is_sweep and (place / "report.html").exists():
     found.append("report")  # that shows the new sweep
   return found
-
-
-def _clear(place: Workdir, asked: list[str]) -> None:
-  """Deletes what the asked stages left, and all that was made of it."""
-  for name, other in STAGES.items():
-    if name in asked or set(asked) & set(other.needs):
-      place.clear(name, other.outputs)
 
 
 def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:

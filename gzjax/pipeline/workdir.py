@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-import shutil
 from typing import Any
 
 from gzjax import files
 from gzjax.errors import UserError
+from gzjax.pipeline.replaced import Replaced, delete
 
 
 class Workdir:
@@ -75,11 +75,20 @@ class Workdir:
     record = files.read_json(self._record(stage))
     files.write_json(self._record(stage), {**record, "finished": True})
 
-  def clear(self, stage: str, outputs: Iterable[str]) -> None:
-    """Deletes the record and the outputs of a stage."""
-    self._record(stage).unlink(missing_ok=True)
-    for name in outputs:
-      _delete(self.root / name)
+  @property
+  def replaced(self) -> Replaced:
+    """What is being made anew."""
+    return Replaced(self.root)
+
+  @property
+  def before(self) -> "Workdir":
+    """Of what is being replaced."""
+    return Workdir(self.root / "replaced")
+
+  def config_of(self, stage: str) -> Any:
+    """The part of the config that a stage was started with, or None."""
+    record = files.read_json(self._record(stage))
+    return record and record["config"]
 
   def put_aside(self, stage: str, outputs: Iterable[str], folder: Path) -> None:
     """Moves the outputs of a stage to a folder: it has not run any more.
@@ -90,15 +99,8 @@ class Workdir:
     for name in outputs:
       if (self.root / name).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        _delete(folder / name)
+        delete(folder / name)
         (self.root / name).replace(folder / name)
 
   def _record(self, stage: str) -> Path:
     return self.root / "stages" / f"{stage}.json"
-
-
-def _delete(path: Path) -> None:
-  if path.is_dir():
-    shutil.rmtree(path)
-  else:
-    path.unlink(missing_ok=True)

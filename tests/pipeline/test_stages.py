@@ -305,6 +305,65 @@ def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
   assert "No retraining" in (tmp_path / "run" / "report.html").read_text()
 
 
+def _shown(place):
+  """What a run has, but for the note of what was launched."""
+  return {
+    path.relative_to(place): path.read_bytes()
+    for path in place.rglob("*")
+    if path.is_file() and path.name not in ("config.json", ".writable.json")
+  }
+
+
+def test_an_error_leaves_what_was_to_be_made_anew(folder, tmp_path):
+  shutil.copytree(folder / "run", tmp_path / "run")
+  (tmp_path / "tfds").symlink_to(folder / "tfds")
+  before = _shown(tmp_path / "run")
+  for stage, changes in (
+    ("train", {"model.weights": "/typo.pth"}),
+    ("train", {"data.size": 32}),
+    ("all", {"data.galaxies": 7}),
+    ("unlearn", {"unlearn.batch_size": 1000}),
+  ):
+    with pytest.raises(UserError):
+      _run(tmp_path, stage, overwrite=True, **changes)
+    assert _shown(tmp_path / "run") == before, (stage, changes)
+    config = (tmp_path / "run" / "config.json").read_text()
+    assert config == (folder / "run" / "config.json").read_text()
+
+
+def test_a_killed_overwrite_goes_on_or_is_taken_back(
+  folder, tmp_path, monkeypatch, capsys
+):
+  shutil.copytree(folder / "run", tmp_path / "run")
+  (tmp_path / "tfds").symlink_to(folder / "tfds")
+  before = _shown(tmp_path / "run")
+  other = {"unlearn.methods": ("finetune",), "unlearn.batch_size": 24}
+
+  def killed(*_):
+    raise KeyboardInterrupt
+
+  def kill():
+    with monkeypatch.context() as patch:
+      row = stages.STAGES["unlearn"]._replace(run=killed)
+      patch.setitem(stages.STAGES, "unlearn", row)
+      with pytest.raises(KeyboardInterrupt):
+        _run(tmp_path, "unlearn", overwrite=True, **other)
+
+  kill()
+  assert not (tmp_path / "run" / "scoreboard.csv").exists()
+  # A launch with the config of before: it is there again.
+  _run(tmp_path, "evaluate")
+  assert "back to what was there" in capsys.readouterr().err
+  assert _shown(tmp_path / "run") == before
+  kill()
+  _run(tmp_path, "unlearn", overwrite=True, **other)
+  said = capsys.readouterr().err
+  assert "going on with what was begun anew" in said
+  assert not (tmp_path / "run" / "replaced").exists()
+  _run(tmp_path, "evaluate", **other)
+  assert _board(tmp_path)[-1]["method"] == "finetune"
+
+
 def test_a_method_can_be_added_to_a_finished_run(
   folder, tmp_path, capsys, without_report
 ):

@@ -32,18 +32,6 @@ def test_another_config_is_refused_with_the_first_difference(tmp_path):
     place.check("train", {"train": {"epochs": 4}})
 
 
-def test_clear_forgets_a_stage_and_its_files(tmp_path):
-  place = Workdir(tmp_path)
-  place.start("train", {})
-  (tmp_path / "train").mkdir()
-  (tmp_path / "train" / "x").touch()
-  (tmp_path / "split.parquet").touch()
-  place.clear("train", ["train", "split.parquet", "absent"])
-  assert not place.check("train", {"other": 1})
-  assert not (tmp_path / "train").exists()
-  assert not (tmp_path / "split.parquet").exists()
-
-
 def test_unwritable_workdir(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(UserError, match=r"cannot write.*--workdir"):
