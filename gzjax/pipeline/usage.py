@@ -34,8 +34,7 @@ flags
                     are found, and the stages that STAGE needs are run, too
   --images=DIR      folder of its images, if that is another one
   --forget=FILE     what a person found wrong: reviewed.csv, a list of ids, or
-                    suspects (of the audit)
-  --retrain         retrain for real, too, from now on; --noretrain: no more
+                    suspects (of the audit); --[no]retrain: for real, too
   --config=NAME     what to run: a shipped config, a .py file, or another run's
                     config.json
   --config.KEY=X    changes a key; --print_config shows them all
