@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from gzjax.audit import evidence as evidences
-from gzjax.audit import how_many, ranking, suspicion
+from gzjax.audit import how_many, ranking, review, suspicion
 from gzjax.audit.evidence import Evidence, Fold, Means
 from gzjax.data.galaxy_catalog import tables
 from gzjax.errors import UserError, naming
@@ -29,7 +29,7 @@ from gzjax.progress import say
 
 _MOST_PAIRS = 6  # that are printed
 _KEYS = ["id_str", "given_label"]
-_OF_A_PERSON = ["verdict", "corrected_label", "note"]
+_OF_A_PERSON = [*review.COLUMNS[1:]]
 
 
 def run(experiment: Experiment) -> None:

@@ -86,8 +86,9 @@ def add(
 
 def _rounds(workdir: Workdir, cuts: int = 1) -> list[pd.DataFrame]:
   """What each round said; of cuts without a person only the last ones."""
-  rounds = [read_text_table(path) for path in _files(workdir)]
-  sources = [read_json(x.with_name(_SOURCE)) for x in _files(workdir)]
+  paths = _files(workdir)
+  rounds = [read_text_table(path) for path in paths]
+  sources = [read_json(path.with_name(_SOURCE)) for path in paths]
   of_cuts = [i for i, x in enumerate(sources) if x["forget"] == SUSPECTS]
   for i in of_cuts[: len(of_cuts) - cuts]:
     rounds[i] = rounds[i].head(0)

@@ -127,33 +127,30 @@ def test_what_is_set_aside_can_be_put_back_or_dropped(tmp_path):
     assert _files(root) == wanted
 
 
-def test_killed_while_it_moves_the_old_run_is_there(tmp_path, monkeypatch):
-  def set_aside(replaced):
-    replaced.set_aside(NAMES, "note")
-
-  for root in _every_kill(tmp_path, monkeypatch, _old, set_aside):
-    found = Replaced(root)
-    if found.is_kept:  # after its last act
-      found.put_back()
-    assert _files(root) == OLD
+def _put_back(found):
+  if found.is_kept:  # before the first act, or after the last one
+    found.put_back()
 
 
-def test_killed_while_it_puts_back_the_old_run_is_there(tmp_path, monkeypatch):
-  killed = _every_kill(tmp_path, monkeypatch, _made_anew, Replaced.put_back)
-  for root in killed:
-    found = Replaced(root)
-    if found.is_kept:  # before its first act
-      found.put_back()
-    assert _files(root) == OLD
+def _finish(found):
+  found.drop()
+  found.finish()
 
 
-def test_killed_while_it_drops_the_new_run_is_there(tmp_path, monkeypatch):
-  killed = _every_kill(tmp_path, monkeypatch, _made_anew, Replaced.drop)
-  for root in killed:
-    found = Replaced(root)
-    found.drop()
-    found.finish()
-    assert _files(root) == NEW
+@pytest.mark.parametrize(
+  ("prepare", "act", "end", "wanted"),
+  [
+    (_old, lambda x: x.set_aside(NAMES, "note"), _put_back, OLD),
+    (_made_anew, Replaced.put_back, _put_back, OLD),
+    (_made_anew, Replaced.drop, _finish, NEW),
+  ],
+)
+def test_killed_at_any_act_one_of_both_runs_is_there(
+  tmp_path, monkeypatch, prepare, act, end, wanted
+):
+  for root in _every_kill(tmp_path, monkeypatch, prepare, act):
+    end(Replaced(root))
+    assert _files(root) == wanted
 
 
 @pytest.mark.parametrize("state", [_old, _made_anew])
