@@ -31,7 +31,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from sklearn import metrics
 
 from benchmarks import audit_trials, audit_votes
 from benchmarks.audit_trials import CLASSES, Galaxies, Heard, How
@@ -88,7 +87,7 @@ def measure(
   rows = [
     (name, *row)
     for name, score in _scores(found, given)
-    for row in _of_ranking(wrong, score)
+    for row in audit_trials.of_ranking(wrong, score)
   ]
   rows += [("", *row) for row in _of_numbers(found, given, true, seed)]
   rows.append(("", "seconds", heard.seconds))
@@ -115,15 +114,6 @@ def _scores(
 
 def _has_cleanlab() -> bool:
   return importlib.util.find_spec("cleanlab") is not None
-
-
-def _of_ranking(
-  wrong: np.ndarray, score: np.ndarray
-) -> Iterator[tuple[str, float]]:
-  yield "auroc", metrics.roc_auc_score(wrong, -score)
-  yield "average precision", metrics.average_precision_score(wrong, -score)
-  worst = np.argsort(score, kind="stable")[: wrong.sum()]
-  yield "precision at n", wrong[worst].mean()
 
 
 def _of_numbers(

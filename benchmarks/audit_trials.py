@@ -1,6 +1,6 @@
 """Galaxies whose right labels are known, and networks that audit them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import functools
 from pathlib import Path
 import time
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
+from sklearn import metrics
 
 from gzjax import models
 from gzjax.audit import evidence as evidences
@@ -136,6 +137,16 @@ def make_problem(
     batch_size=how.batch_size,
   )
   return found if target is None else found._replace(target=target)
+
+
+def of_ranking(
+  wrong: np.ndarray, score: np.ndarray
+) -> Iterator[tuple[str, float]]:
+  """How well scores f[N], low where a label looks wrong, tell wrong bool[N]."""
+  yield "AUROC", metrics.roc_auc_score(wrong, -score)
+  yield "average precision", metrics.average_precision_score(wrong, -score)
+  worst = np.argsort(score, kind="stable")[: wrong.sum()]
+  yield "precision at n", wrong[worst].mean()
 
 
 def check_folder(folder: Path, settings: dict) -> None:

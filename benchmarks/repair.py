@@ -29,8 +29,8 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
-from sklearn import metrics
 
+from benchmarks import audit_trials
 from gzjax.data.galaxy_catalog import tables
 from gzjax.errors import UserError
 from gzjax.evaluation import intervals
@@ -90,16 +90,11 @@ def of_audit(run: Path, truth: pd.DataFrame) -> pd.DataFrame:
   rows = []
   for name in ("all", *dict.fromkeys(split)):
     part = (split == name) | (name == "all")
-    count = int(wrong[part].sum())
     rows.append(
       {
         "labels": name,
-        "wrong": count,
-        "AUROC": metrics.roc_auc_score(wrong[part], -score[part]),
-        "average precision": metrics.average_precision_score(
-          wrong[part], -score[part]
-        ),
-        "precision at n": wrong[part][:count].mean(),  # they are in order
+        "wrong": int(wrong[part].sum()),
+        **dict(audit_trials.of_ranking(wrong[part], score[part])),
         "named": int((issue & part).sum()),
         "named, wrong": int((issue & part & wrong).sum()),
       }

@@ -79,7 +79,7 @@ def test_the_audit_benchmark_measures_planted_labels(
   trial += ["--noise=ambiguity", "--kinds=folds,features"]
   audit.main(trial)
   out = capsys.readouterr().out
-  for name in (*ranking.OF_NETWORKS, "auroc", "estimated", "false discovery"):
+  for name in (*ranking.OF_NETWORKS, "AUROC", "estimated", "false discovery"):
     assert name in out
   table = pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
   assert set(table["kind"]) == {"folds", "features"}

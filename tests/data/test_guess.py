@@ -605,7 +605,7 @@ def test_images_of_the_folder_come_before_those_elsewhere(tmp_path):
   (tmp_path / "new").mkdir()
   found = guess(path, tmp_path / "new", GIVEN)
   assert found.settings["file_prefix"] == ""
-  assert "all are files, elsewhere" in _because(found, "file_column")
+  assert "all are files elsewhere" in _because(found, "file_column")
 
 
 def test_some_missing_images_are_for_the_reader_to_tell(tmp_path):

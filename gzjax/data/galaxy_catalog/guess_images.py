@@ -58,7 +58,7 @@ def find(rows: TableRows, images: Path, known: Known) -> Found | None:
   ways: Sequence[Callable[..., Iterator[Found]]] = (
     _as_they_stand,
     _without_beginnings,
-    _elsewhere,
+    functools.partial(_as_they_stand, elsewhere=True),
     _by_pattern,
   )
   best = None
@@ -93,23 +93,14 @@ def _columns(rows, known):
   return [known.column] if known.column else []
 
 
-def _as_they_stand(rows, sample, images, known):
-  for naming in _namings(rows, known):
-    if not _is_elsewhere(sample, images, naming):
-      share = _share(sample, images, naming)
-      yield Found(share, naming, _words(share, images))
-
-
-def _elsewhere(rows, sample, images, known):
-  for naming in _namings(rows, known):
-    if _is_elsewhere(sample, images, naming):
-      share = _share(sample, images, naming)
-      yield Found(share, naming, f"{_how_many(share)} files, elsewhere")
-
-
-def _namings(rows, known):
+def _as_they_stand(rows, sample, images, known, *, elsewhere=False):
+  """Names in the folder or, if `elsewhere`, of other places."""
   for column in _columns(rows, known):
-    yield Naming(column, known.prefix or "", known.pattern or FILE)
+    naming = Naming(column, known.prefix or "", known.pattern or FILE)
+    if _is_elsewhere(sample, images, naming) == elsewhere:
+      share = _share(sample, images, naming)
+      place = "elsewhere" if elsewhere else f"in {images.name}"
+      yield Found(share, naming, _words(share, place))
 
 
 def _is_elsewhere(sample, images, naming):
@@ -130,7 +121,8 @@ def _without_beginnings(rows, sample, images, known):
         break
       naming = Naming(column, prefix, known.pattern or FILE)
       if share := _share(sample, images, naming):
-        yield Found(share, naming, f"{_words(share, images)} without {prefix}")
+        words = _words(share, f"in {images.name} without {prefix}")
+        yield Found(share, naming, words)
         break
 
 
@@ -139,12 +131,9 @@ def _share(sample, images, naming):
   return float(np.mean([image_files.is_file(str(images / x)) for x in files]))
 
 
-def _words(share, images):
-  return f"{_how_many(share)} files in {images.name}"
-
-
-def _how_many(share):
-  return "all are" if share == 1 else f"{share:.0%} are"
+def _words(share, place):
+  how_many = "all are" if share == 1 else f"{share:.0%} are"
+  return f"{how_many} files {place}"
 
 
 def _by_pattern(_rows, sample, images, known):
