@@ -8,7 +8,9 @@ its docstring say what they mean.
 
 from collections.abc import Callable, Iterator, Mapping
 import functools
+from functools import partial
 import inspect
+import math
 import re
 from typing import (
   Annotated,
@@ -32,11 +34,43 @@ class Rule(NamedTuple):
   words: str  # what to do, after "NAME is VALUE: "
 
 
-Positive = Annotated[int, Rule(lambda x: x >= 1, "it must be at least 1")]
-Natural = Annotated[int, Rule(lambda x: x >= 0, "it must be at least 0")]
-Share = Annotated[
-  float, Rule(lambda x: 0 <= x <= 1, "give a share from 0 to 1")
-]
+class Range(NamedTuple):
+  """From which number to which: in `Annotated[type, Range(...)]`."""
+
+  low: float
+  high: float
+  above: bool = False  # whether `low` itself is too little
+  or_else: float | None = None  # a number outside that has its own meaning
+
+  def holds(self, value: float) -> bool:
+    """Whether the number is inside; NaN never is."""
+    at_least = value > self.low if self.above else value >= self.low
+    return (at_least and value <= self.high) or value == self.or_else
+
+  @property
+  def words(self) -> str:
+    """As those of a `Rule`."""
+    low = f"above {self.low:g}" if self.above else f"from {self.low:g}"
+    also = "" if self.or_else is None else f", or {self.or_else:g}"
+    return f"give a number {low} to {self.high:,g}{also}"
+
+
+# More than anybody has, and less than overflows.
+MANY = 10**9
+
+Positive = Annotated[int, Range(1, MANY)]
+Natural = Annotated[int, Range(0, MANY)]
+Share = Annotated[float, Range(0, 1)]
+# Such as a learning rate, and what is divided by.
+NonNegative = Annotated[float, Range(0, 1e9)]
+AboveZero = Annotated[float, Range(0, 1e9, above=True)]
+
+_KINDS = {
+  bool: "True or False",
+  int: "a whole number",
+  float: "a number",
+  str: "text",
+}
 
 
 def choose(choices: Mapping | tuple) -> str:
@@ -44,15 +78,50 @@ def choose(choices: Mapping | tuple) -> str:
   return f"choose one of {', '.join(map(str, choices))}"
 
 
+def holds(value: Any, annotation: Any) -> bool:
+  """Whether the annotation allows a value, see `check`."""
+  return all(rule.holds(value) for rule in _rules(annotation))
+
+
 def check(argument: str, value: Any, annotation: Any) -> None:
-  """Raises SettingError for a value that the annotation does not allow."""
-  parts = get_args(annotation)
-  rules = [part for part in parts if isinstance(part, Rule)]
-  if get_origin(annotation) is Literal:
-    rules = [Rule(lambda x: x in parts, choose(parts))]
-  for rule in rules:
+  """Raises SettingError for a value that the annotation does not allow.
+
+  That is one of another type, an infinite number or NaN, or one that a `Rule`,
+  a `Range` or a `Literal` of it excludes.
+  """
+  for rule in _rules(annotation):
     if not rule.holds(value):
       raise SettingError(f"{argument} is {value!r}: {rule.words}.")
+
+
+def _rules(annotation: Any) -> Iterator[Rule | Range]:
+  """What a value must be, in the order in which it can be asked."""
+  origin, parts = get_origin(annotation), get_args(annotation)
+  if origin is Literal:
+    kinds = {type(part) for part in parts}  # True is 1
+    yield Rule(lambda x: type(x) in kinds and x in parts, choose(parts))
+  elif origin is Annotated:
+    kind, *rules = parts
+    yield from _rules(kind)
+    yield from (rule for rule in rules if isinstance(rule, Rule | Range))
+  elif origin is tuple:
+    (element, _) = parts
+    yield Rule(lambda x: isinstance(x, tuple | list), "give a tuple")
+    for rule in _rules(element):
+      yield Rule(
+        lambda x, rule=rule: all(map(rule.holds, x)),
+        f"of each part, {rule.words}",
+      )
+  elif annotation in _KINDS:
+    yield Rule(partial(_is_a, annotation), f"give {_KINDS[annotation]}")
+
+
+def _is_a(kind: type, value: Any) -> bool:
+  """Whether a value is of the type: an int is a float, a bool is no number."""
+  if kind is float:
+    is_finite = isinstance(value, float) and math.isfinite(value)
+    return is_finite or _is_a(int, value)
+  return isinstance(value, kind) and (kind is bool) == isinstance(value, bool)
 
 
 class Table(Mapping[str, T]):

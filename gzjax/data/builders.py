@@ -6,7 +6,7 @@ from functools import partial
 import hashlib
 from pathlib import Path
 import re
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
@@ -19,7 +19,7 @@ from gzjax.data.galaxy_catalog.guess import AUTO
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
 from gzjax.morphology import campaigns
-from gzjax.registry import Positive, Table
+from gzjax.registry import AboveZero, Positive, Range, Share, Table
 
 
 def builder_of(
@@ -106,8 +106,8 @@ def _catalog(
   split_column: str = AUTO,
   classes: tuple[str, ...] = (),
   fits_planes: str = "rgb",
-  fits_white: float = 99.7,
-  fits_softening: float = 10.0,
+  fits_white: Annotated[float, Range(0, 100, above=True)] = 99.7,
+  fits_softening: AboveZero = 10.0,
 ):
   """A table of galaxies and a folder of their images.
 
@@ -173,7 +173,7 @@ def _synthetic(
   place: Place,
   *,
   galaxies: Positive = 2000,
-  class_fractions: tuple[float, ...] = (0.45, 0.45, 0.1),
+  class_fractions: tuple[Share, ...] = (0.45, 0.45, 0.1),
   tree: str = "",
 ):
   """A synthetic sky and its volunteers.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 import inspect
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -15,7 +15,7 @@ from gzjax.models.cnn import CNN, SideBySide
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.layers import ConvForm
 from gzjax.models.resnet import RESNETS
-from gzjax.registry import Positive, Table
+from gzjax.registry import Range, Table
 from gzjax.remembered import remembered
 from gzjax.types import ApplyFn, Batch, PyTree, TrainState
 
@@ -23,6 +23,8 @@ MODELS = RESNETS | EFFICIENTNETS | {"cnn": CNN}
 # Channels of a ResNet's first stage as published: a width of 1 of the others.
 _WIDTH = 64
 _Dtype = Literal["float32", "bfloat16"]
+_Channels = Annotated[int, Range(1, 4096)]
+_Dropout = Annotated[float, Range(0, 0.95, or_else=-1)]
 
 
 def _common(outputs: int, dtype: str, dropout: float) -> dict[str, Any]:
@@ -36,12 +38,12 @@ def _resnet(
   outputs: int,
   questions: tuple[int, ...],
   *,
-  width: Positive = _WIDTH,
+  width: _Channels = _WIDTH,
   small_stem: bool = False,
   zero_gamma: bool = False,
   dtype: _Dtype = "float32",
   head: Literal["pool", "flatten"] = "pool",
-  dropout: float = -1.0,
+  dropout: _Dropout = -1.0,
   conv_form: ConvForm = "auto",
 ) -> nn.Module:
   """A ResNet.
@@ -77,9 +79,9 @@ def _efficientnet(
   outputs: int,
   questions: tuple[int, ...],
   *,
-  width: Positive = _WIDTH,
+  width: _Channels = _WIDTH,
   dtype: _Dtype = "float32",
-  dropout: float = -1.0,
+  dropout: _Dropout = -1.0,
   conv_form: ConvForm = "auto",
 ) -> nn.Module:
   """An EfficientNetV2; its settings are those of `_resnet`."""
@@ -92,11 +94,11 @@ def _cnn(
   outputs: int,
   questions: tuple[int, ...],
   *,
-  width: Positive = _WIDTH,
-  hidden: Positive = 128,
+  width: _Channels = _WIDTH,
+  hidden: _Channels = 128,
   per_question: bool = False,
   dtype: _Dtype = "float32",
-  dropout: float = -1.0,
+  dropout: _Dropout = -1.0,
   conv_form: ConvForm = "auto",
 ) -> nn.Module:
   """The small CNN; its other settings are those of `_resnet`.

@@ -9,7 +9,7 @@ import optax
 
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
-from gzjax.registry import Table
+from gzjax.registry import NonNegative, Table
 from gzjax.types import Batch, Objective
 
 
@@ -161,7 +161,7 @@ def weighted(objective: Objective, class_weights: np.ndarray) -> Objective:
 
 
 def focal(
-  objective: Objective = cross_entropy, *, focal_gamma: float = 2.0
+  objective: Objective = cross_entropy, *, focal_gamma: NonNegative = 2.0
 ) -> Objective:
   """-(1 - p)^gamma log p of the label (Lin et al. 2017, eq. 4).
 

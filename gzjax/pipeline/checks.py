@@ -13,6 +13,7 @@ from gzjax.models import cnn
 from gzjax.morphology import noise
 from gzjax.objectives import kinds
 from gzjax.pipeline import defaults
+from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
 
 # What trainings other than that of the original change of its recipe.
@@ -33,8 +34,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _check_split(config)
   for names in (config.unlearn.methods, config.discovery.methods):
     _check_methods(config.unlearn, names, config.target.kind)
-  for share in config.discovery.shares:
-    registry.check("discovery.shares", share, noise.Known)
   for recipe in recipes:
     balanced_to, batch_size = recipe["balanced_to"], recipe["batch_size"]
     if balanced_to and balanced_to < batch_size:
@@ -84,25 +83,23 @@ def _check_methods(
         f"unlearn.methods names {name}, which compares softmax outputs and so "
         f"does not apply to target.kind={target}: leave it out."
       )
-    for key, value in section.items():
-      if not row.make and isinstance(value, int | float) and value < 0:
-        raise UserError(
-          f"unlearn.{name}.{key} is {value:g}: it must not be negative."
-        )
+    if not row.make:
+      for key, allowed in table.annotations(row.name).items():
+        registry.check(f"unlearn.{name}.{key}", section.get(key), allowed)
 
 
 def _check_unused(
-  name: str, table: registry.Table, sections: Sequence[Mapping[str, Any]]
+  name: str, rows: registry.Table, sections: Sequence[Mapping[str, Any]]
 ) -> None:
   """Finds settings of other rows than those that are named."""
   section, _, kind = name.rpartition(".")
-  rows = [part[kind] for part in sections]
-  used = {key for row in rows if row in table for key in table.settings(row)}
-  for key, usual in table.all_settings().items():
+  named = [part[kind] for part in sections]
+  used = {key for row in named if row in rows for key in rows.settings(row)}
+  for key, usual in rows.all_settings().items():
     for part in sections:
       if key not in used and part[key] != usual:
         raise UserError(
-          f"{section}.{key} is {part[key]!r}, which {name}={rows[0]} does not "
+          f"{section}.{key} is {part[key]!r}, which {name}={named[0]} does not "
           f"have: it must be {usual!r}."
         )
 

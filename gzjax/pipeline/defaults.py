@@ -14,12 +14,44 @@ from gzjax.audit import ranking
 from gzjax.data import builders
 from gzjax.morphology import labels, noise, splits
 from gzjax.objectives import kinds, losses
-from gzjax.registry import Natural, Positive, Rule, Share, Table, choose
+from gzjax.registry import (
+  MANY,
+  AboveZero,
+  Natural,
+  NonNegative,
+  Positive,
+  Range,
+  Rule,
+  Share,
+  Table,
+  choose,
+  holds,
+)
 from gzjax.training import optim
 from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
 
-Folds = Annotated[int, Rule(lambda x: x >= 2, "it must be at least 2")]
+_LARGEST = 8192  # edge of an image, pixels
+Folds = Annotated[int, Range(2, MANY)]
+Names = tuple[str, ...]
+Seeds = Annotated[
+  tuple[Natural, ...],
+  Rule(lambda x: len({*x}) == len(x), "name each random seed once"),
+]
+LayerRates = Annotated[
+  tuple[Any, ...],
+  Rule(
+    lambda x: all(_is_rate(pair) for pair in x),
+    "give pairs such as (('block_', 0.1),)",
+  ),
+]
+
+
+def _is_rate(pair: Any) -> bool:
+  if not isinstance(pair, tuple | list) or len(pair) != 2:
+    return False
+  prefix, factor = pair
+  return isinstance(prefix, str) and holds(factor, NonNegative)
 
 
 class Key(NamedTuple):
@@ -51,17 +83,27 @@ class Key(NamedTuple):
 
 KEYS = {
   "seed": Key(0, "of all that is random", Natural),
-  "seeds": Key((), "several: a whole run each in seed_<n>/, and their mean"),
+  "seeds": Key(
+    (), "several: a whole run each in seed_<n>/, and their mean", Seeds
+  ),
   "data.builder": Key(
     "galaxy_catalog", "reader of the galaxies", table=builders.READERS
   ),
   "data.crop": Key(
     0,
     "edge of the central crop, original pixels; 0: whole; not with crop_column",
-    Natural,
+    Annotated[int, Range(0, _LARGEST)],
   ),
-  "data.seed": Key(-1, "of the sky, the split and the flips; -1: seed"),
-  "data.size": Key(64, "edge of the network's input, pixels", Positive),
+  "data.seed": Key(
+    -1,
+    "of the sky, the split and the flips; -1: seed",
+    Annotated[int, Range(0, MANY, or_else=-1)],
+  ),
+  "data.size": Key(
+    64,
+    "edge of the network's input, pixels",
+    Annotated[int, Range(1, _LARGEST)],
+  ),
   "data.normalise": Key(
     "imagenet",
     "whose mean and deviation the input's channels get",
@@ -77,7 +119,7 @@ KEYS = {
     Literal["label", "id"],
   ),
   "data.device_budget_gib": Key(
-    4.0, "pixels live on the device below this, GiB"
+    4.0, "pixels live on the device below this, GiB", NonNegative
   ),
   "labels.kind": Key(
     "column",
@@ -85,11 +127,13 @@ KEYS = {
     Literal["column"],
     labels.SCHEMES,
   ),
-  "labels.classes": Key((), "keep these only; (): all"),
+  "labels.classes": Key((), "keep these only; (): all", Names),
   "flips.kind": Key("uniform", "how labels go wrong", table=noise.NOISE_MODELS),
   # The network then never learns what it is to forget.
   "flips.after_training": Key(
-    False, "train on right labels and flip them afterwards, as the preprint did"
+    False,
+    "train on right labels and flip them afterwards, as the preprint did",
+    bool,
   ),
   "target.kind": Key(
     "classes",
@@ -97,29 +141,40 @@ KEYS = {
     table=kinds.TARGETS,
   ),
   "target.questions": Key(
-    (), "of the tree; (): all, for labels those of the slides' ten"
+    (), "of the tree; (): all, for labels those of the slides' ten", Names
   ),
   "model.name": Key("resnet34", "the network", table=models.NETWORKS),
   "model.weights": Key(
-    "", "pretrained, of torchvision: a .safetensors or .pth file, or hub:NAME"
+    "",
+    "pretrained, of torchvision: a .safetensors or .pth file, or hub:NAME",
+    str,
   ),
   "train.epochs": Key(20, "passes over the training set", Positive),
   "train.batch_size": Key(64, "galaxies in a step", Positive),
-  "train.steps_per_epoch": Key(0, "0: as many as the galaxies fill"),
+  "train.steps_per_epoch": Key(0, "0: as many as the galaxies fill", Natural),
   "train.balanced_to": Key(
     0,
     "0: as they are; else galaxies in an epoch, the same number of each class",
+    Natural,
   ),
   "train.optimizer": Key("adamw", "the optimizer", table=optim.OPTIMIZERS),
-  "train.learning_rate": Key(1e-3, "the peak"),
-  "train.warmup_epochs": Key(1.0, "in which the rate rises from 0"),
+  "train.learning_rate": Key(1e-3, "the peak", NonNegative),
+  "train.warmup_epochs": Key(
+    1.0, "in which the rate rises from 0", NonNegative
+  ),
   "train.schedule": Key(
     "cosine", "of the learning rate after the warm-up", table=optim.SCHEDULES
   ),
-  "train.frozen_epochs": Key(0, "in which only the head learns"),
-  "train.layer_decay": Key(1.0, "rate of each layer over that of the next one"),
+  "train.frozen_epochs": Key(0, "in which only the head learns", Natural),
+  "train.layer_decay": Key(
+    1.0,
+    "rate of each layer over that of the next one",
+    Annotated[float, Range(0, 1, above=True)],
+  ),
   "train.layer_rates": Key(
-    (), "pairs of the beginning of a layer's name and a factor for its rate"
+    (),
+    "pairs of the beginning of a layer's name and a factor for its rate",
+    LayerRates,
   ),
   "train.loss": Key("cross_entropy", "of classes", table=losses.LOSSES),
   "train.class_weights": Key(
@@ -131,10 +186,18 @@ KEYS = {
     "loss (votes)",
     Literal["last", "best"],
   ),
-  "train.rotation": Key(180.0, "degrees either way; 180 is any angle"),
-  "train.flip": Key(True, "whether mirror images are seen, too"),
-  "train.zoom": Key(1.1, "between 1/zoom and zoom"),
-  "train.shift": Key(0.05, "largest, of the image"),
+  "train.rotation": Key(
+    180.0,
+    "degrees either way; 180 is any angle",
+    Annotated[float, Range(0, 180)],
+  ),
+  "train.flip": Key(True, "whether mirror images are seen, too", bool),
+  "train.zoom": Key(
+    1.1, "between 1/zoom and zoom", Annotated[float, Range(1, 4)]
+  ),
+  "train.shift": Key(
+    0.05, "largest, of the image", Annotated[float, Range(0, 0.5)]
+  ),
   "audit.kind": Key(
     "features",
     "what did not learn the labels: networks, each trained without a part of "
@@ -157,7 +220,7 @@ KEYS = {
     300, "most suspicious labels on the page for review", Natural
   ),
   "unlearn.methods": Key(
-    ("retrain",), "rows of the scoreboard, sections of unlearn"
+    ("retrain",), "rows of the scoreboard, sections of unlearn", Names
   ),
   "unlearn.batch_size": Key(64, "of the retain set", Positive),
   "unlearn.fisher.kind": Key(
@@ -168,9 +231,9 @@ KEYS = {
     "of the Fisher's diagonal",
     Literal["exact", "vmap", "signs", "batch_mean"],
   ),
-  "unlearn.fisher.microbatch": Key(0, "examples at once; 0: best"),
+  "unlearn.fisher.microbatch": Key(0, "examples at once; 0: best", Natural),
   "unlearn.forget_batch_size": Key(
-    0, "of methods with both sets; 0: batch_size"
+    0, "of methods with both sets; 0: batch_size", Natural
   ),
   "unlearn.discovered": Key(
     1.0, "share of the wrong labels that is known", noise.Known
@@ -193,46 +256,62 @@ KEYS = {
     0.0,
     "networks of classes call galaxies uncertain where no class has this "
     "probability; 0: never",
+    Share,
   ),
   "evaluate.relearn_epochs": Key(
     0,
     "relearn time of every row: at most so many passes over the forget set; 0: "
     "not measured",
+    Natural,
   ),
-  "evaluate.relearn_learning_rate": Key(1e-4, "of these passes"),
+  "evaluate.relearn_learning_rate": Key(1e-4, "of these passes", NonNegative),
   "stabiliser.stabilisers": Key(
-    (1e-8, 1e-6, 1e-4, 1e-2, 1.0), "of the stage stabiliser, not part of all"
+    (1e-8, 1e-6, 1e-4, 1e-2, 1.0),
+    "of the stage stabiliser, not part of all",
+    tuple[AboveZero, ...],
   ),
   "stabiliser.noise_scales": Key(
-    (1e-4, 1e-3, 1e-2, 1e-1), "of the stage stabiliser"
+    (1e-4, 1e-3, 1e-2, 1e-1),
+    "of the stage stabiliser",
+    tuple[NonNegative, ...],
   ),
   "discovery.shares": Key(
     (0.1, 0.25, 0.5, 0.75, 1.0),
     "of the wrong labels that are known, in the stage discovery, not part of "
     "all",
+    tuple[noise.Known, ...],
   ),
   "discovery.methods": Key(
-    ("retrain", "negative_learning", "reinit_head"), "of the stage discovery"
+    ("retrain", "negative_learning", "reinit_head"),
+    "of the stage discovery",
+    Names,
   ),
-  "predict.catalog": Key("", "table of other galaxies, which need no labels"),
+  "predict.catalog": Key(
+    "", "table of other galaxies, which need no labels", str
+  ),
   "predict.images": Key(
-    "", 'folder of their images; "" is the catalogue\'s own'
+    "", 'folder of their images; "" is the catalogue\'s own', str
   ),
-  "predict.id_column": Key("", 'of their names; "": as in the run, or found'),
+  "predict.id_column": Key(
+    "", 'of their names; "": as in the run, or found', str
+  ),
   "predict.file_column": Key(
-    "", 'of their image files; "": as in the run, or found'
+    "", 'of their image files; "": as in the run, or found', str
   ),
-  "predict.file_pattern": Key("", 'see data.file_pattern; "": found'),
-  "predict.crop_column": Key("", 'see data.crop_column; "": as in the run'),
+  "predict.file_pattern": Key("", 'see data.file_pattern; "": found', str),
+  "predict.crop_column": Key(
+    "", 'see data.crop_column; "": as in the run', str
+  ),
   "predict.crop": Key(
     -1,
     "see data.crop; their cut-outs may have another scale; -1: as in the run",
+    Annotated[int, Range(0, _LARGEST, or_else=-1)],
   ),
   "predict.method": Key(
-    "recommended", "the network: that of the verification, or a row"
+    "recommended", "the network: that of the verification, or a row", str
   ),
   "predict.shown": Key(8, "galaxies that are printed", Natural),
-  "report.gallery": Key(24, "galaxies shown for each method"),
+  "report.gallery": Key(24, "galaxies shown for each method", Natural),
 }
 
 

@@ -19,8 +19,6 @@ from gzjax.progress import say
 
 def check_layout(place: Workdir, seeds: Sequence[int]) -> None:
   """Raises UserError where a workdir of one seed meets several, or reverse."""
-  if len(set(seeds)) != len(seeds):
-    raise UserError(f"seeds is {tuple(seeds)}: name each seed once.")
   if seeds and (place / "stages" / "prepare.json").exists():
     raise UserError(
       f"{place.root} holds a run of one seed: choose another --workdir for "

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from gzjax.errors import UserError
-from gzjax.registry import Table
+from gzjax.registry import Natural, NonNegative, Share, Table
 
 
 class Span(NamedTuple):
@@ -52,9 +52,9 @@ def constant(span: Span) -> Rates:
 def plateau(
   span: Span,
   *,
-  plateau_factor: float = 0.5,
-  plateau_patience: int = 2,
-  min_learning_rate: float = 1e-6,
+  plateau_factor: Share = 0.5,
+  plateau_patience: Natural = 2,
+  min_learning_rate: NonNegative = 1e-6,
 ) -> Rates:
   """`constant`, lowered where the training loss stops falling.
 
@@ -94,7 +94,7 @@ def _decayed(make):
   """An optimizer with weight decay in its gradients, as in torch."""
 
   def build(
-    schedule: optax.Schedule, *, weight_decay: float = 1e-4
+    schedule: optax.Schedule, *, weight_decay: NonNegative = 1e-4
   ) -> optax.GradientTransformation:
     return optax.chain(
       optax.add_decayed_weights(weight_decay, _matrices), make(schedule)
@@ -104,7 +104,7 @@ def _decayed(make):
 
 
 def adamw(
-  schedule: optax.Schedule, *, weight_decay: float = 1e-4
+  schedule: optax.Schedule, *, weight_decay: NonNegative = 1e-4
 ) -> optax.GradientTransformation:
   """AdamW.
 

@@ -4,12 +4,15 @@ from functools import partial
 
 import optax
 
+from gzjax.registry import AboveZero, NonNegative
 from gzjax.types import Method
 from gzjax.unlearning import edits, transforms
 from gzjax.unlearning.table import Task
 
 
-def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
+def ssd(
+  task: Task, *, threshold: NonNegative = 5.0, strength: NonNegative = 1.0
+) -> Method:
   """Selective Synaptic Dampening: shrinks what matters to the forget set.
 
   p <- p min(strength F_train / F_forget, 1) where F_forget > threshold F_train
@@ -29,7 +32,7 @@ def ssd(task: Task, *, threshold: float = 5.0, strength: float = 1.0) -> Method:
   )
 
 
-def assd(task: Task, *, scale: float = 1.0) -> Method:
+def assd(task: Task, *, scale: NonNegative = 1.0) -> Method:
   """SSD that finds its threshold (Schoepf et al. 2024, made for label errors).
 
   See `edits.dampen_by_percentile`. Cost and failure as of `ssd`.
@@ -47,9 +50,9 @@ def assd(task: Task, *, scale: float = 1.0) -> Method:
 def influence(
   task: Task,
   *,
-  scale: float = 1.0,
-  stabiliser: float = 1.0,
-  radius: float = 0.02,
+  scale: NonNegative = 1.0,
+  stabiliser: AboveZero = 1.0,
+  radius: NonNegative = 0.02,
 ) -> Method:
   """One Newton step that takes the forget set out, with a diagonal Hessian.
 
@@ -81,7 +84,11 @@ def influence(
 
 
 def fisher_forgetting(
-  task: Task, *, budget: float = 0.1, stabiliser: float = 0.1, cap: float = 0.2
+  task: Task,
+  *,
+  budget: NonNegative = 0.1,
+  stabiliser: AboveZero = 0.1,
+  cap: NonNegative = 0.2,
 ) -> Method:
   """Noise scaled by the retain set's Fisher (Golatkar et al. 2020), budgeted.
 
@@ -105,7 +112,7 @@ def fisher_forgetting(
 
 
 def published_fisher_forgetting(
-  task: Task, *, noise_scale: float = 0.01, stabiliser: float = 1e-8
+  task: Task, *, noise_scale: NonNegative = 0.01, stabiliser: AboveZero = 1e-8
 ) -> Method:
   """Fisher Forgetting as the preprint ran it: a warning, not a tool.
 

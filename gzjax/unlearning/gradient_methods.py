@@ -14,6 +14,7 @@ from typing import Any
 import optax
 
 from gzjax.objectives import losses
+from gzjax.registry import AboveZero, NonNegative, Positive, Share
 from gzjax.types import Method, Objective, PyTree
 from gzjax.unlearning import transforms
 from gzjax.unlearning.table import Task
@@ -52,7 +53,7 @@ def reinitialise(
   return {**original, **{name: fresh[name] for name in _last(layers, k)}}
 
 
-def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
+def finetune(task: Task, *, learning_rate: NonNegative = 3e-4) -> Method:
   """Goes on training on the retain set only: the baseline of all methods.
 
   min L_r by Adam. Cost: epochs over the retain set. Fails where the wrong
@@ -65,9 +66,9 @@ def finetune(task: Task, *, learning_rate: float = 3e-4) -> Method:
 def gradient_ascent(
   task: Task,
   *,
-  learning_rate: float = 1e-5,
-  max_norm: float = 1.0,
-  radius: float = 0.1,
+  learning_rate: NonNegative = 1e-5,
+  max_norm: AboveZero = 1.0,
+  radius: NonNegative = 0.1,
 ) -> Method:
   """Ascends the cross-entropy of the wrong labels (NegGrad), guarded.
 
@@ -95,7 +96,7 @@ def gradient_ascent(
 
 
 def published_gradient_ascent(
-  task: Task, *, learning_rate: float = 1e-4
+  task: Task, *, learning_rate: NonNegative = 1e-4
 ) -> Method:
   """Gradient ascent as the preprint ran it: a warning, not a tool.
 
@@ -112,8 +113,8 @@ def published_gradient_ascent(
 def neggrad_plus(
   task: Task,
   *,
-  learning_rate: float = 3e-4,
-  retain_weight: float = 0.95,
+  learning_rate: NonNegative = 3e-4,
+  retain_weight: Share = 0.95,
   surgery: bool = False,
 ) -> Method:
   """Descends the retain loss while it ascends the forget loss.
@@ -134,9 +135,9 @@ def neggrad_plus(
 def bounded_neggrad(
   task: Task,
   *,
-  learning_rate: float = 3e-4,
-  retain_weight: float = 0.6,
-  cap: float = 2.0,
+  learning_rate: NonNegative = 3e-4,
+  retain_weight: Share = 0.6,
+  cap: NonNegative = 2.0,
   surgery: bool = True,
 ) -> Method:
   """NegGrad+ whose forget loss is capped, so that it cannot run away.
@@ -165,8 +166,8 @@ def bounded_neggrad(
 def negative_learning(
   task: Task,
   *,
-  learning_rate: float = 3e-4,
-  forget_weight: float = 1.0,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
   surgery: bool = True,
 ) -> Method:
   """Teaches "it is not this" for every wrong label, and the retain set.
@@ -182,7 +183,7 @@ def negative_learning(
 
 
 def l1_sparse(
-  task: Task, *, learning_rate: float = 1e-3, weight: float = 3e-4
+  task: Task, *, learning_rate: NonNegative = 1e-3, weight: NonNegative = 3e-4
 ) -> Method:
   """Finetuning towards a sparse network, which has less room to memorise.
 
@@ -207,8 +208,8 @@ def l1_sparse(
 def random_label(
   task: Task,
   *,
-  learning_rate: float = 3e-4,
-  forget_weight: float = 1.0,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
   surgery: bool = False,
 ) -> Method:
   """Gives the forget set random other labels (amnesiac unlearning).
@@ -224,9 +225,9 @@ def random_label(
 def salun(
   task: Task,
   *,
-  learning_rate: float = 3e-4,
-  forget_weight: float = 1.0,
-  share: float = 0.5,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
+  share: Share = 0.5,
 ) -> Method:
   """`random_label` on the weights that the forget loss is most sensitive to.
 
@@ -252,11 +253,11 @@ def salun(
 def scrub(
   task: Task,
   *,
-  learning_rate: float = 3e-4,
-  ce_weight: float = 0.99,
-  kl_weight: float = 0.1,
-  temperature: float = 1.0,
-  ascent_share: float = 0.3,
+  learning_rate: NonNegative = 3e-4,
+  ce_weight: NonNegative = 0.99,
+  kl_weight: NonNegative = 0.1,
+  temperature: AboveZero = 1.0,
+  ascent_share: Share = 0.3,
 ) -> Method:
   """Obeys the original network on the retain set and defies it elsewhere.
 
@@ -288,9 +289,9 @@ def scrub(
 def bad_teacher(
   task: Task,
   *,
-  learning_rate: float = 3e-4,
-  forget_weight: float = 1.0,
-  temperature: float = 1.0,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
+  temperature: AboveZero = 1.0,
 ) -> Method:
   """Learns from the original on the retain set, from a fool on the forget set.
 
@@ -308,7 +309,7 @@ def bad_teacher(
 
 
 def reinit_head(
-  task: Task, *, k: int = 1, learning_rate: float = 3e-4
+  task: Task, *, k: Positive = 1, learning_rate: NonNegative = 3e-4
 ) -> Method:
   """Forgets the last k layers (1: the head), then finetunes all of them.
 
@@ -325,7 +326,9 @@ def reinit_head(
   return finetune(task, learning_rate=learning_rate)
 
 
-def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
+def cf_k(
+  task: Task, *, k: Positive = 2, learning_rate: NonNegative = 3e-4
+) -> Method:
   """Finetunes the last k layers and freezes the others.
 
   Catastrophic forgetting of k layers (Goel et al. 2022): min L_r by Adam. Cost:
@@ -336,7 +339,9 @@ def cf_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
   return Method(optax.chain(_adam(learning_rate, task), freeze), task.loss)
 
 
-def eu_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
+def eu_k(
+  task: Task, *, k: Positive = 2, learning_rate: NonNegative = 3e-4
+) -> Method:
   """Trains the last k layers from scratch and freezes the others.
 
   Exact unlearning of k layers (Goel et al. 2022): min L_r by Adam from fresh
@@ -347,7 +352,10 @@ def eu_k(task: Task, *, k: int = 2, learning_rate: float = 3e-4) -> Method:
 
 
 def relabel(
-  task: Task, *, learning_rate: float = 3e-4, forget_weight: float = 1.0
+  task: Task,
+  *,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
 ) -> Method:
   """Goes on training with mended labels: the upper bound.
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 import inspect
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
 from gzjax import registry
 from gzjax.objectives import losses
 from gzjax.problem import Network
-from gzjax.registry import Table
+from gzjax.registry import Natural, Positive, Share, Table
 from gzjax.types import Method, Objective, PyTree
 from gzjax.unlearning import edits
 
@@ -45,13 +45,13 @@ class Driver(NamedTuple):
     fisher: estimator; "" is unlearn.fisher.estimator.
   """
 
-  epochs: int = 1
-  checks: int = 1
-  max_damage: float = 1.0
+  epochs: Positive = 1
+  checks: Positive = 1
+  max_damage: Share = 1.0
   rewind: bool = False
-  search: int = 0
+  search: Natural = 0
   train_mode: bool = False
-  fisher: str = ""
+  fisher: Literal["", "exact", "vmap", "signs", "batch_mean"] = ""
 
 
 class Row(NamedTuple):
@@ -107,6 +107,12 @@ def register(name: str, row: Row) -> None:
 def default_settings(name: str) -> dict[str, Any]:
   """The config keys of a method and their defaults, the driver's among them."""
   return {**METHODS.settings(name), **METHODS[name].driver._asdict()}
+
+
+def annotations(name: str) -> dict[str, Any]:
+  """Which values are right of each of these keys, see `registry.check`."""
+  own = {key: x.annotation for key, x in METHODS.keywords(name).items()}
+  return {**own, **Driver.__annotations__}
 
 
 def meanings(name: str) -> dict[str, str]:

@@ -452,7 +452,7 @@ def test_what_is_not_discovered_stays_in_the_retain_set(folder):
       {"unlearn.finetune.learning_rate": -1.0},
       r"finetune\.learning_rate is -1",
     ),
-    ({"unlearn.fisher_forgetting.cap": -0.1}, "must not be negative"),
+    ({"unlearn.fisher_forgetting.cap": -0.1}, "give a number from 0"),
     ({"unlearn.discovered": 0.0}, "would be empty"),
     ({"unlearn.suggestions": "guess"}, "unlearn.suggestions is 'guess'"),
     (
@@ -465,7 +465,7 @@ def test_what_is_not_discovered_stays_in_the_retain_set(folder):
     ({"discovery.shares": (0.5, 1.2)}, "discovery.shares"),
     ({"discovery.methods": ("nonsense",)}, "nonsense"),
     ({"flips.kind": "none"}, "split_by is 'label'.* must be 'id'"),
-    ({"seeds": (1, 1)}, "name each seed once"),
+    ({"seeds": (1, 1)}, "name each random seed once"),
     ({"seeds": (0, 1)}, "holds a run of one seed"),
   ],
 )
