@@ -12,12 +12,10 @@ from gzjax.pipeline import launch as command_line
 ROOT = Path(__file__).parent.parent
 # ml_collections reads config files in a way that Python deprecates.
 _LOAD_MODULE = "ignore:the load_module:DeprecationWarning"
-# A signal may come while a file is being opened: nobody can close that one.
-_STOPPED = ("-W", "ignore::ResourceWarning")
 
 
-def command(*flags: str, is_stopped: bool = False) -> list[str]:
-  strict = ["-W", "error", "-W", _LOAD_MODULE, *(_STOPPED * is_stopped)]
+def command(*flags: str) -> list[str]:
+  strict = ["-W", "error", "-W", _LOAD_MODULE]
   return [sys.executable, *strict, "launch.py", *flags]
 
 

@@ -11,6 +11,8 @@ from gzjax.evaluation.votes import rmse
 from gzjax.objectives.targets import Prediction
 from gzjax.problem import Network, Problem, ask
 
+# What a network that says nothing has nevertheless.
+_COSTS = ("wall_seconds", "compile_seconds", "cost_vs_retrain")
 _TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 
 
@@ -29,7 +31,8 @@ def score(
     said: by name, what the networks say of all galaxies; None: they are asked.
 
   Returns:
-    Rows, see `scoreboard.COLUMNS`, with more than the columns in each.
+    Rows, see `scoreboard.COLUMNS`, with more than the columns in each. What is
+    measured is NaN of a network that is not finite.
 
   Raises:
     ValueError: if there is no original network.
@@ -54,7 +57,19 @@ def score(
     for network in networks
   ]
   _compare_with_reference(rows, said, galaxies)
-  return rows
+  return [_without_numbers(x) if _is_nothing(x) else x for x in rows]
+
+
+def _is_nothing(row: Mapping[str, Any]) -> bool:
+  return row["verdict"] == "non-finite"
+
+
+def _without_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+  """NaN for what is measured: being wrong and saying nothing are not alike."""
+  return {
+    key: np.nan if isinstance(value, float) and key not in _COSTS else value
+    for key, value in row.items()
+  }
 
 
 def ask_all(

@@ -72,8 +72,8 @@ def load(
     them, but for `num_batches_tracked` and a classifier that is not kept.
 
   Raises:
-    UserError: if the file cannot be read, or its tensors are not exactly those
-      of the network.
+    UserError: if the file cannot be read, its tensors are not exactly those of
+      the network, or a number of them is NaN or infinite.
   """
   path = local_file(source)
   tensors = {
@@ -88,6 +88,7 @@ def load(
     "batch_stats": batch_stats,
   }
   _check(path, tensors, variables)
+  _check_finite(path, tensors)
   loaded = from_torchvision(tensors, variables)
   return {**loaded["params"], **fresh}, loaded["batch_stats"]
 
@@ -242,6 +243,19 @@ def _check(path, tensors, variables):
     f"{path}: not the weights of this network: {wrong[0]} "
     f"({len(wrong)} such). {mend}"
   )
+
+
+def _check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+  bad = [
+    name
+    for name, tensor in tensors.items()
+    if not np.isfinite(tensor.astype(np.float32)).all()
+  ]
+  if bad:
+    raise UserError(
+      f"{path}: {bad[0]} has NaN or infinite numbers ({len(bad)} such): "
+      "download it again, or choose other weights."
+    )
 
 
 def _looks_like(found: Mapping[str, tuple[int, ...]]) -> str | None:

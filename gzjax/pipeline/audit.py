@@ -79,7 +79,8 @@ def _by_folds(experiment: Experiment) -> Evidence:
     words = f"audit: network {number + 1} of {config.folds}"
 
     def ask(held_out=held_out, words=words, place=place):
-      with FolderStore(place, problem.feed.mesh) as store:
+      store = FolderStore(place, problem.feed.mesh)
+      with store, naming("train"):
         return evidences.ask_fold(
           problem,
           held_out,

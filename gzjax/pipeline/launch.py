@@ -10,12 +10,11 @@ import difflib
 import errno
 import os
 from pathlib import Path
-import signal
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gzjax.errors import UserError
-from gzjax.pipeline import usage
+from gzjax.pipeline import stops, usage
 
 if TYPE_CHECKING:
   from absl import flags
@@ -44,9 +43,10 @@ class Command(NamedTuple):
 def main() -> None:
   """Entry point of launch.py and of the `gzjax` command.
 
-  Exit codes: 0 done, 2 the user can mend it (one line says how), 1 failed, 130
-  and 143 stopped by Ctrl-C or SIGTERM.
+  Exit codes: 0 done, 2 the user can mend it (one line says how), 1 failed; 129,
+  130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM.
   """
+  stops.watch()
   said = usage.answer(sys.argv[1:])
   if said is not None:
     print(said)
@@ -55,7 +55,7 @@ def main() -> None:
   import jax
 
   jax.config.config_with_absl()
-  app.run(_run, flags_parser=lambda arguments: read(arguments, flags.FLAGS))
+  app.run(execute, flags_parser=lambda arguments: read(arguments, flags.FLAGS))
 
 
 def read(arguments: Sequence[str], flag_values: "flags.FlagValues") -> Any:
@@ -273,20 +273,6 @@ def _meant(word: str) -> str:
     f"choose one of {', '.join(usage.STAGES)}, or name a table that is there; "
     "flags start with --."
   )
-
-
-def _run(command: Command) -> None:
-  signal.signal(signal.SIGTERM, _terminate)
-  try:
-    execute(command)
-  except KeyboardInterrupt as error:
-    print("stopped; the same command goes on", file=sys.stderr)
-    sys.exit(143 if error.args == ("SIGTERM",) else 130)
-
-
-def _terminate(*_: object) -> None:
-  """Ends a run as Ctrl-C does."""
-  raise KeyboardInterrupt("SIGTERM")
 
 
 def execute(command: Command) -> None:

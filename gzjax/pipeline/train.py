@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gzjax import problem as problems
+from gzjax.errors import naming
 from gzjax.evaluation import metrics
 from gzjax.evaluation.votes import rmse
 from gzjax.files import write_json, write_table
@@ -38,7 +39,7 @@ def run_training(
   """
   problem, place = experiment.problem, experiment.place(name)
   dynamics = Dynamics(problem, entries)
-  with FolderStore(place, problem.feed.mesh) as store:
+  with FolderStore(place, problem.feed.mesh) as store, naming("train"):
     network = make(
       recipe=experiment.recipe(place.name),
       name=place.name,

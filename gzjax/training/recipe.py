@@ -6,6 +6,7 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -22,7 +23,7 @@ from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import Clock, fit
 from gzjax.training.step import init_state, make_train_step
 from gzjax.training.store import Memory, Store
-from gzjax.types import Batch, Objective, TrainState
+from gzjax.types import Batch, Objective, PyTree, TrainState
 
 # Folded into the key for the network's own randomness; epochs count from 0.
 _NETWORK = 2**31 - 1
@@ -89,7 +90,8 @@ def train(
     dynamics: collects what is said of each galaxy on the way.
 
   Raises:
-    SettingError: for a setting of the recipe that no row has.
+    SettingError: for a setting of the recipe that no row has, and after the
+      first epoch whose loss or network is not finite.
   """
   rows = problem.sets.train if rows is None else rows
   recipe = recipe or Recipe(batch_size=problem.batch_size)
@@ -166,6 +168,7 @@ class _Watch(NamedTuple):
     self.dynamics.add(outputs)
     step, number = int(state.step), epoch + 1
     loss = float(np.mean([output["loss"] for output in outputs]))
+    self._check_finite(number, loss, state)
     rate = optim.learning_rate(self.rates.schedule, state.opt_state, step - 1)
     self.store.log(step, number, "train", loss=loss, learning_rate=rate)
     scores = self.measure(state)
@@ -178,6 +181,23 @@ class _Watch(NamedTuple):
     merit = self.problem.target.merit(scores) if scores else -loss
     self.store.save(number, state, clock, merit, self.dynamics.arrays)
     return True
+
+  def _check_finite(self, number: int, loss: float, state: TrainState) -> None:
+    """Raises SettingError before a network is kept that says nothing."""
+    if math.isfinite(loss) and _is_finite((state.params, state.batch_stats)):
+      return
+    raise SettingError(
+      f"learning_rate is {self.recipe.learning_rate:g}: in epoch {number} of "
+      f"{self.recipe.epochs} {self.name} has become NaN or infinite (loss "
+      f"{loss:g}); give a lower rate and start the training anew."
+    )
+
+
+@jax.jit
+def _is_finite(tree: PyTree) -> jax.Array:
+  return jnp.all(
+    jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)])
+  )
 
 
 def _rows(

@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import numpy as np
 import pytest
 
@@ -93,6 +94,16 @@ def test_distances_to_retraining(name, problem, networks, rows):
   np.testing.assert_allclose(row["gap_to_retrain"], gap)
   js = np.mean([_divergence(p, q) for p, q in zip(said, retrained)])
   np.testing.assert_allclose(row["js_to_retrain"], js, atol=1e-12)
+
+
+def test_a_network_that_says_nothing_has_no_numbers(problem, networks):
+  lost = jax.tree.map(lambda x: x * np.nan, networks[1].params)
+  broken = networks[1]._replace(name="broken", role="method", params=lost)
+  *others, row = score(problem, [*networks[:3], broken])
+  assert row["verdict"] == "non-finite"
+  told = {k for k, x in row.items() if isinstance(x, float) and x == x}
+  assert told == {"wall_seconds", "compile_seconds", "cost_vs_retrain"}
+  assert all(x["test_accuracy"] > 0 for x in others)
 
 
 def test_without_retraining_nothing_is_compared(problem, networks):

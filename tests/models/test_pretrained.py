@@ -158,6 +158,16 @@ def test_a_classifier_of_other_classes_is_refused_if_it_is_to_stay(tmp_path):
   pretrained.load(path, *_fresh())
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("bad", [np.nan, -np.inf])
+def test_a_number_that_is_not_finite_is_refused(tmp_path, suffix, bad):
+  tensors = _tensors()
+  tensors["bn1.weight"] = tensors["bn1.weight"].copy()
+  tensors["bn1.weight"][1] = bad
+  path = _save(tmp_path / f"w{suffix}", tensors)
+  _refused(path, r"bn1\.weight has NaN or infinite numbers")
+
+
 @pytest.mark.parametrize("name", ["resnet18", "efficientnetv2_tiny"])
 def test_another_architecture_is_recognised(tmp_path, name):
   model = models.MODELS[name](num_classes=10)

@@ -343,7 +343,7 @@ def test_a_killed_run_goes_on_by_its_workdir_alone(tmp_path):
   run = tmp_path / "run"
   more = ("--config.train.epochs=3", "--stage=prepare")
   process = subprocess.Popen(
-    command(*_small(tmp_path), *more, is_stopped=True),
+    command(*_small(tmp_path), *more),
     cwd=ROOT,
     env=environment(),
     stdout=subprocess.DEVNULL,

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from gzjax import sharding
+from gzjax.errors import SettingError
 from gzjax.problem import probabilities
 from gzjax.training import Recipe, train
 from gzjax.training.dynamics import Dynamics
@@ -97,3 +98,24 @@ def test_a_setting_that_would_do_nothing_is_refused(problem):
   recipe = RECIPE._replace(settings={"weight_deccay": 0.1})
   with pytest.raises(ValueError, match=r"weight_deccay is no .* weight_decay"):
     train(problem, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"optimizer": "sgd", "learning_rate": 1e30}, "learning_rate is 1e+30: in "),
+    ({"learning_rate": 1e38, "warmup_epochs": 2}, "original has become NaN or"),
+  ],
+)
+def test_a_training_that_diverges_stops_before_it_is_kept(
+  problem, changes, words
+):
+  store = Memory()
+  recipe = RECIPE._replace(epochs=8, settings={}, **changes)
+  with pytest.raises(SettingError, match="epoch") as stopped:
+    train(problem, recipe=recipe, store=store)
+  assert words in str(stopped.value)
+  kept = store.networks(best=False)
+  assert kept is None or all(
+    np.isfinite(x).all() for x in jax.tree.leaves(kept)
+  )
