@@ -3,10 +3,12 @@
 import json
 from math import isfinite
 from pathlib import Path
+import re
 from typing import Any
 import uuid
 
 _UNSET = object()
+_PART = re.compile(r"\..+\.[0-9a-f]{12}")
 
 
 def to_json(value: Any) -> Any:
@@ -77,6 +79,13 @@ def write_whole(path: Path, write: Any) -> None:
     part.replace(path)
   finally:
     part.unlink(missing_ok=True)
+
+
+def clear_parts(folder: Path) -> None:
+  """Deletes what killed processes left of `write_whole`."""
+  for path in folder.rglob(".*.*"):
+    if _PART.fullmatch(path.name):
+      path.unlink(missing_ok=True)
 
 
 class MetricsLog:

@@ -3,7 +3,6 @@
 import collections
 from collections.abc import Callable
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
-from gzjax import progress
+from gzjax import locks, progress
 from gzjax.data import pixels
 from gzjax.errors import UserError
 from gzjax.files import write_table
@@ -59,15 +58,16 @@ def prepare(
     UserError: naming the file and the mend.
   """
   folder = Path(os.fspath(builder.data_dir))
+  if builder.is_prepared():
+    return folder
   config = tfds.download.DownloadConfig(manual_dir=manual_dir)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Another process that wants the same data set waits, and then finds it.
-    with (folder.parent / ".lock").open("w") as lock:
-      fcntl.flock(lock, fcntl.LOCK_EX)
-      # Else TFDS says on standard output what the bar says, too.
-      with contextlib.redirect_stdout(None):
-        builder.download_and_prepare(download_config=config)
+    # Another process that wants the same data set waits, and then finds it; and
+    # TFDS says on standard output what the bar says, too.
+    alone = locks.waiting(folder.parent / ".lock")
+    with alone, contextlib.redirect_stdout(None):
+      builder.download_and_prepare(download_config=config)
   except OSError as error:
     raise UserError(
       f"cannot write the data set to {builder.data_dir} ({error.strerror}): "

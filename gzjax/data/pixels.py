@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 import errno
-import fcntl
 from functools import partial
 import hashlib
 import io
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gzjax import locks
 from gzjax.data.images import to_square
 from gzjax.errors import UserError
 from gzjax.files import write_json
@@ -39,8 +39,10 @@ def cached_pixels(
   """
   array_path, note_path = path.with_suffix(".npy"), path.with_suffix(".json")
   if not note_path.exists():
-    array_path.parent.mkdir(parents=True, exist_ok=True)
-    _write(array_path, note_path, records, count, crop, size)
+    with locks.waiting(path.with_suffix(".lock")):
+      # Perhaps another process has written them meanwhile.
+      if not note_path.exists():
+        _write(array_path, note_path, records, count, crop, size)
   if _checksum(array_path) != json.loads(note_path.read_text())["sha256"]:
     raise UserError(
       f"{array_path} does not match its checksum: delete {note_path} and run "
@@ -55,11 +57,6 @@ def _write(array_path, note_path, records, count, crop, size):
   header = _npy_header((count, size, size, 3))
   row_bytes = size * size * 3
   with unfinished.open("ab") as file:
-    # Another process that wants the same pixels waits, and then finds them.
-    fcntl.flock(file, fcntl.LOCK_EX)
-    if note_path.exists():
-      unfinished.unlink(missing_ok=True)
-      return
     done = max(0, (file.tell() - len(header)) // row_bytes)
     file.truncate(len(header) + done * row_bytes if done else 0)
     try:

@@ -16,6 +16,7 @@ from gzjax.errors import UserError
 from gzjax.files import read_json, write_table
 from gzjax.pipeline import config_files, defaults
 from gzjax.pipeline.suspect_table import Suspects, suspect_table
+from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 
 
@@ -151,7 +152,8 @@ def find_wrong_labels(
   folder = Path(workdir).expanduser()
   if isinstance(table, pd.DataFrame):
     path = folder / "catalogue.parquet"
-    write_table(path, table)
+    with Workdir(folder).hold():
+      write_table(path, table)
     table = path
   config = own_table.get_config(Path(table), images and Path(images))
   with config.unlocked():

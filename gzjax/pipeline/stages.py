@@ -175,16 +175,18 @@ def run(
     for name in config.compared:
       checks.check_config(config.systems[name])
     place = Workdir(workdir)
-    remember(config, place, stage, sources)
     compares = stage in ("all", "evaluate", "report")
-    systems.run(config, place, run_one, compares=compares)
+    with place.hold():
+      remember(config, place, stage, sources)
+      systems.run(config, place, run_one, compares=compares)
     return
   checks.check_config(config)
   place = Workdir(workdir)
   seeds.check_layout(place, config.seeds)
   if config.seeds:
-    remember(config, place, stage, sources)
-    seeds.run(config, place, run_one)
+    with place.hold():
+      remember(config, place, stage, sources)
+      seeds.run(config, place, run_one)
   else:
     run_one(config, place)
     applies = stage != "all" and STAGES[stage].applies
@@ -202,22 +204,25 @@ def _run_one(
   sources: Sources,
 ) -> None:
   """Runs the asked stages of one seed that are not finished."""
-  _recover(place, config, overwrite)
-  if not (overwrite and stage in ("all", "prepare")):
-    columns.recall(config, place)
-  make = functools.partial(
-    Experiment, config, place, sources.data_dir, sources.manual_dir
-  )
-  asked = _asked(stage, forget)
-  is_late = forget and not _take_up(make(), forget, asked if overwrite else ())
-  if not is_late:
-    asked = _possible(make(), stage, asked, forget)
-  with _undone_by_an_error(place) if overwrite else contextlib.nullcontext():
-    if overwrite:
-      _set_aside(place, config, asked)
-    if with_needed:
-      asked = [*_needed(make(), asked), *asked]
-    _run_stages(make, stage, asked, bool(is_late), sources)
+  with place.hold():
+    _recover(place, config, overwrite)
+    if not (overwrite and stage in ("all", "prepare")):
+      columns.recall(config, place)
+    make = functools.partial(
+      Experiment, config, place, sources.data_dir, sources.manual_dir
+    )
+    asked = _asked(stage, forget)
+    is_late = forget and not _take_up(
+      make(), forget, asked if overwrite else ()
+    )
+    if not is_late:
+      asked = _possible(make(), stage, asked, forget)
+    with _undone_by_an_error(place) if overwrite else contextlib.nullcontext():
+      if overwrite:
+        _set_aside(place, config, asked)
+      if with_needed:
+        asked = [*_needed(make(), asked), *asked]
+      _run_stages(make, stage, asked, bool(is_late), sources)
 
 
 def _run_stages(

@@ -1,10 +1,11 @@
 """The folder of a run: where things lie, and which stages are finished."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+import contextlib
 from pathlib import Path
 from typing import Any
 
-from gzjax import files
+from gzjax import files, locks
 from gzjax.errors import UserError
 from gzjax.pipeline.replaced import Replaced, delete
 
@@ -19,17 +20,33 @@ class Workdir:
 
   def __init__(self, root: str | Path):
     self.root = Path(root).expanduser().absolute()
-    try:
-      files.write_json(self.root / "stages" / ".writable.json", {})
-      (self.root / "stages" / ".writable.json").unlink()
-    except OSError as error:
-      raise UserError(
-        f"cannot write to the workdir {self.root} ({error.strerror}): choose "
-        "another folder with --workdir=DIR."
-      ) from error
 
   def __truediv__(self, name: str) -> Path:
     return self.root / name
+
+  @contextlib.contextmanager
+  def hold(self) -> Iterator[None]:
+    """Keeps other processes out.
+
+    A finished run may lie where nobody can write, and is then only read.
+
+    Raises:
+      UserError: naming the process that is in, or for a folder that cannot be
+        written where there is no run yet.
+    """
+    lock = self.root / "stages" / ".lock"
+    with contextlib.ExitStack() as stack:
+      try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(locks.alone(lock, str(self.root)))
+        files.clear_parts(self.root)
+      except OSError as error:
+        if not (self.root / "config.json").exists():
+          raise UserError(
+            f"cannot write to the workdir {self.root} ({error.strerror}): "
+            "choose another folder with --workdir=DIR."
+          ) from error
+      yield
 
   def check(
     self,

@@ -1,6 +1,9 @@
 """Records of stages, logs that survive a kill, whole files only."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -34,8 +37,41 @@ def test_another_config_is_refused_with_the_first_difference(tmp_path):
 
 def test_unwritable_workdir(tmp_path):
   (tmp_path / "file").touch()
-  with pytest.raises(UserError, match=r"cannot write.*--workdir"):
-    Workdir(tmp_path / "file" / "run")
+  place = Workdir(tmp_path / "file" / "run")
+  with pytest.raises(UserError, match=r"cannot write.*--workdir"), place.hold():
+    pass
+
+
+def test_one_process_at_a_time(tmp_path):
+  place = Workdir(tmp_path)
+  for _ in range(2):
+    with (
+      place.hold(),
+      pytest.raises(UserError, match=f"is in use by process {os.getpid()} on"),
+      Workdir(tmp_path).hold(),
+    ):
+      pass
+  assert [*tmp_path.rglob("*.json")] == []
+
+
+def test_a_killed_process_leaves_no_lock_and_no_parts(tmp_path):
+  write_json(tmp_path / "whole.json", {})
+  script = f"""
+import os, signal
+from pathlib import Path
+from gzjax.files import write_whole
+from gzjax.pipeline.workdir import Workdir
+def write(part):
+  part.write_text("half")
+  os.kill(os.getpid(), signal.SIGKILL)
+with Workdir({str(tmp_path)!r}).hold():
+  write_whole(Path({str(tmp_path)!r}) / "sub" / "table.csv", write)
+"""
+  subprocess.run([sys.executable, "-c", script], check=False)
+  assert len([*tmp_path.rglob("*table.csv*")]) == 1
+  with Workdir(tmp_path).hold():
+    assert [*tmp_path.rglob("*table.csv*")] == []
+    assert (tmp_path / "whole.json").exists()
 
 
 @pytest.mark.parametrize(

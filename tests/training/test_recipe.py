@@ -103,7 +103,10 @@ def test_a_setting_that_would_do_nothing_is_refused(problem):
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    ({"optimizer": "sgd", "learning_rate": 1e30}, "learning_rate is 1e+30: in "),
+    (
+      {"optimizer": "sgd", "learning_rate": 1e30},
+      "learning_rate is 1e+30: in ",
+    ),
     ({"learning_rate": 1e38, "warmup_epochs": 2}, "original has become NaN or"),
   ],
 )
