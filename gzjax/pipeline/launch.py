@@ -7,14 +7,14 @@ mistake come at once.
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 import difflib
-import errno
 import os
 from pathlib import Path
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gzjax.errors import UserError
-from gzjax.pipeline import stops, usage
+from gzjax.pipeline import mends, stops, usage
 
 if TYPE_CHECKING:
   from absl import flags
@@ -276,8 +276,12 @@ def _meant(word: str) -> str:
 
 
 def execute(command: Command) -> None:
-  """Does what is asked for; a mistake is one line and exit code 2."""
-  with _one_line_for_mistakes():
+  """Does what is asked for; a mistake is one line and exit code 2.
+
+  What nobody can mend is a line, too: its traceback is in WORKDIR/crash.log.
+  """
+  log = Path(command.workdir).expanduser() / "crash.log"
+  with _one_line_for_crashes(log), _one_line_for_mistakes():
     if command.print_config:
       _print_config(command.config)
       return
@@ -314,17 +318,29 @@ def _one_line_for_mistakes() -> Generator[None, None, None]:
     yield
   except UserError as error:
     words = str(error)
-  except OSError as error:
-    if error.errno != errno.ENOSPC:
+  except Exception as error:
+    found = mends.find(error)
+    if found is None:
       raise
-    words = (
-      f"the disk is full ({error}): make room and run again, or choose other "
-      "folders with --workdir=DIR and --data_dir=FOLDER."
-    )
+    words = found
   else:
     return
   print(f"error: {words}", file=sys.stderr)
   sys.exit(2)
+
+
+@contextmanager
+def _one_line_for_crashes(log: Path) -> Generator[None, None, None]:
+  """Exit code 1; the traceback goes to a file of the run that there is."""
+  try:
+    yield
+  except Exception as error:
+    if not (log.parent / "config.json").exists():
+      raise
+    log.write_text("".join(traceback.format_exception(error)))
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    print(f"failed: {words}; see {log}", file=sys.stderr)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ def test_cache_decodes_once_and_keeps_the_order(tmp_path):
   assert isinstance(again, np.memmap)
   assert sorted(path.name for path in tmp_path.iterdir()) == [
     "pixels.json",
+    "pixels.lock",
     "pixels.npy",
   ]
 
