@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import contextlib
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -13,6 +14,14 @@ class UserError(Exception):
 
   def __init__(self, message: str):
     super().__init__(" ".join(message.split()))
+
+
+class DamagedError(UserError):
+  """A file is not what was written."""
+
+  def __init__(self, path: Path, why: str):
+    super().__init__(f"{path} is damaged ({why}).")
+    self.path = path
 
 
 class SettingError(UserError, ValueError):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 import errno
 from functools import partial
-import hashlib
 import io
 import json
 import os
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gzjax import locks
+from gzjax import digests, locks
 from gzjax.data.images import to_square
 from gzjax.errors import UserError
 from gzjax.files import write_json
@@ -43,7 +42,7 @@ def cached_pixels(
       # Perhaps another process has written them meanwhile.
       if not note_path.exists():
         _write(array_path, note_path, records, count, crop, size)
-  if _checksum(array_path) != json.loads(note_path.read_text())["sha256"]:
+  if digests.of_file(array_path) != json.loads(note_path.read_text())["sha256"]:
     raise UserError(
       f"{array_path} does not match its checksum: delete {note_path} and run "
       "again to decode the images anew."
@@ -79,7 +78,7 @@ def _write(array_path, note_path, records, count, crop, size):
         "choose another data_dir."
       ) from error
     unfinished.rename(array_path)
-    note = {"crop": crop, "size": size, "sha256": _checksum(array_path)}
+    note = {"crop": crop, "size": size, "sha256": digests.of_file(array_path)}
     write_json(note_path, note)
 
 
@@ -88,11 +87,6 @@ def _npy_header(shape) -> bytes:
   fields = {"descr": "|u1", "fortran_order": False, "shape": shape}
   np.lib.format.write_array_header_1_0(buffer, fields)
   return buffer.getvalue()
-
-
-def _checksum(path: Path) -> str:
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class SelectedImages:

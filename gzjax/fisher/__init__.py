@@ -8,14 +8,13 @@ from gzjax.fisher.diagonal import (
   merge,
   signs_with_error,
 )
-from gzjax.fisher.provenance import fingerprint, provenance
+from gzjax.fisher.provenance import provenance
 from gzjax.fisher.transform import UnknownUseError, square_grad
 
 __all__ = [
   "Estimator",
   "Spec",
   "UnknownUseError",
-  "fingerprint",
   "fisher_diagonal",
   "mean",
   "merge",

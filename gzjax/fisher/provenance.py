@@ -1,23 +1,9 @@
 """What a Fisher was computed from, so that it is not used for anything else."""
 
-import hashlib
 from typing import Any
 
-import jax
-import numpy as np
-
+from gzjax import digests
 from gzjax.types import PyTree
-
-
-def fingerprint(tree: PyTree) -> str:
-  """SHA-256 of the names, types, shapes and values of a tree of arrays."""
-  digest = hashlib.sha256()
-  for path, leaf in jax.tree.leaves_with_path(jax.device_get(tree)):
-    leaf = np.ascontiguousarray(leaf)
-    name = jax.tree_util.keystr(path, simple=True, separator="/")
-    digest.update(f"{name} {leaf.dtype} {leaf.shape};".encode())
-    digest.update(leaf.tobytes())
-  return digest.hexdigest()
 
 
 def provenance(
@@ -41,7 +27,7 @@ def provenance(
     "estimator": estimator,
     "objective": objective,
     "dataset": dataset,
-    "examples": fingerprint(examples),
-    "parameters": fingerprint(variables),
-    "key": fingerprint(key_data),
+    "examples": digests.of_arrays(examples),
+    "parameters": digests.of_arrays(variables),
+    "key": digests.of_arrays(key_data),
   }

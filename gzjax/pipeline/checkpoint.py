@@ -1,7 +1,7 @@
 """Checkpoints on disk; the only module that imports orbax."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +12,11 @@ from jax.sharding import Mesh
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gzjax import sharding
-from gzjax.files import MetricsLog
+from gzjax import digests, sharding
+from gzjax.errors import DamagedError
+from gzjax.files import MetricsLog, read_json
+from gzjax.pipeline.replaced import delete
+from gzjax.progress import say
 from gzjax.training.loop import Clock
 from gzjax.types import Fisher, PyTree, TrainState
 
@@ -32,18 +35,20 @@ class Checkpoints(AbstractContextManager):
   A checkpoint has three parts: `model` (what prediction needs), `training`
   (what only going on needs: optimizer state, counters) and `info` (JSON: what
   a person needs). Orbax writes each under a temporary name and renames it, so
-  a killed run leaves only whole checkpoints.
+  a killed run leaves only whole checkpoints. With them lie digests of the
+  numbers, so that no other ones are read.
   """
 
   def __init__(self, folder: Path):
+    """Opens a folder; DamagedError for scores that cannot be read."""
+    self._folder = folder
     policies, score = ocp.checkpoint_managers, itemgetter("score")
     kept = [policies.LatestN(1), policies.BestN(get_metric_fn=score, n=1)]
-    self._manager = ocp.CheckpointManager(
-      folder,
-      options=ocp.CheckpointManagerOptions(
-        best_fn=score, preservation_policy=policies.AnyPreservationPolicy(kept)
-      ),
+    options = ocp.CheckpointManagerOptions(
+      best_fn=score, preservation_policy=policies.AnyPreservationPolicy(kept)
     )
+    with _damage_of(lambda: _without_a_score(folder)):
+      self._manager = ocp.CheckpointManager(folder, options=options)
 
   def __exit__(self, *error: object) -> None:
     self._manager.close()
@@ -54,9 +59,20 @@ class Checkpoints(AbstractContextManager):
     return self._manager.latest_step()
 
   def best(self) -> int | None:
-    """The number of the checkpoint with the highest score."""
+    """The number of the checkpoint with the highest score.
+
+    Raises:
+      DamagedError: for a score that is another one than was written.
+    """
     self._manager.wait_until_finished()
+    for number in self._manager.all_steps():
+      self._check_score(number)
     return self._manager.best_step()
+
+  def put_aside(self, number: int) -> None:
+    """Moves a checkpoint to a folder beside that of the others."""
+    _put_aside(self._folder / str(number))
+    self._manager.reload()
 
   def save(
     self,
@@ -67,28 +83,66 @@ class Checkpoints(AbstractContextManager):
     score: float,
   ) -> None:
     """Starts writing; the arrays may be donated when this returns."""
+    arrays = {"model": _one_copy(model), "training": _one_copy(training)}
+    known = {name: digests.of_arrays(tree) for name, tree in arrays.items()}
+    record = {"info": info, "score": float(score), "digests": known}
+    parts = {name: ocp.args.StandardSave(x) for name, x in arrays.items()}
     self._manager.save(
       number,
       args=ocp.args.Composite(
-        model=ocp.args.StandardSave(_one_copy(model)),
-        training=ocp.args.StandardSave(_one_copy(training)),
-        info=ocp.args.JsonSave(info),
+        **parts,
+        info=ocp.args.JsonSave({**record, "digest": digests.of_json(record)}),
       ),
-      metrics={"score": score},
+      metrics={"score": record["score"]},
     )
 
   def restore(
     self, number: int, model_like: PyTree, training_like: PyTree = None
   ) -> Restored:
-    """Reads into arrays as the examples are; no example leaves a part out."""
-    parts = {
-      "model": ocp.args.StandardRestore(_abstract(model_like)),
-      "info": ocp.args.JsonRestore(),
-    }
-    if training_like is not None:
-      parts["training"] = ocp.args.StandardRestore(_abstract(training_like))
-    found = self._manager.restore(number, args=ocp.args.Composite(**parts))
-    return Restored(found["model"], found.get("training"), found["info"])
+    """Reads into arrays as the examples are; no example leaves a part out.
+
+    Raises:
+      DamagedError: for other numbers than were written.
+    """
+    like = {"model": model_like, "training": training_like}
+    like = {name: _abstract(x) for name, x in like.items() if x is not None}
+    found = self._read(
+      number,
+      **{name: ocp.args.StandardRestore(x) for name, x in like.items()},
+    )
+    record = self._record(number)
+    for name in like:
+      if digests.of_arrays(found[name]) != record["digests"][name]:
+        raise DamagedError(self._folder / str(number), f"other {name} numbers")
+    return Restored(found["model"], found.get("training"), record["info"])
+
+  def digest(self, number: int) -> str:
+    """Of the numbers of the model.
+
+    Raises:
+      DamagedError: see `restore`.
+    """
+    return self._record(number)["digests"]["model"]
+
+  def _record(self, number: int) -> dict[str, Any]:
+    """The info, the score, and the digests of the parts."""
+    record = dict(self._read(number, info=ocp.args.JsonRestore())["info"])
+    if record.pop("digest", None) != digests.of_json(record):
+      raise DamagedError(self._folder / str(number), "its info")
+    return record
+
+  def _check_score(self, number: int) -> None:
+    metrics = self._safely(number, self._manager.metrics)
+    if repr(metrics) != repr({"score": self._record(number)["score"]}):
+      raise DamagedError(self._folder / str(number), "its score")
+
+  def _read(self, number: int, **parts: Any) -> Any:
+    how = {"args": ocp.args.Composite(**parts)}
+    return self._safely(number, self._manager.restore, **how)
+
+  def _safely(self, number: int, read: Callable, **how: Any) -> Any:
+    with _damage_of(lambda: self._folder / str(number)):
+      return read(number, **how)
 
   def networks(
     self, like: PyTree, *, best: bool
@@ -99,6 +153,33 @@ class Checkpoints(AbstractContextManager):
       return None
     model = self.restore(number, like).model
     return model["params"], model["batch_stats"]
+
+
+@contextmanager
+def _damage_of(find: Callable[[], Path]) -> Iterator[None]:
+  """Any error while a folder is read is a DamagedError of it."""
+  try:
+    yield
+  except Exception as error:  # of orbax, tensorstore, JSON or the system
+    raise DamagedError(find(), f"{type(error).__name__}: {error}") from error
+
+
+def _without_a_score(folder: Path) -> Path:
+  """The first checkpoint whose score is no JSON, or the folder of all."""
+  for path in folder.glob("*/metrics/metrics"):
+    try:
+      read_json(path)
+    except ValueError:
+      return path.parent.parent
+  return folder
+
+
+def _put_aside(checkpoint: Path) -> None:
+  folder = checkpoint.parent
+  aside = folder.with_name(f"{folder.name}.damaged") / checkpoint.name
+  aside.parent.mkdir(exist_ok=True)
+  delete(aside)
+  checkpoint.replace(aside)
 
 
 def _one_copy(tree: PyTree) -> PyTree:
@@ -121,6 +202,7 @@ def _abstract(tree: PyTree) -> PyTree:
 
 def save_fisher(folder: Path, fisher: Fisher, info: dict[str, Any]) -> None:
   """Writes a Fisher and what a person needs to know of it (JSON)."""
+  info = {**info, "digest": digests.of_arrays(fisher._asdict())}
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
     checkpointer.save(
       folder,
@@ -136,18 +218,39 @@ def read_fisher_info(folder: Path) -> dict[str, Any] | None:
   """The `info` that `save_fisher` wrote; None where there is no Fisher."""
   if not folder.exists():
     return None
-  return _restore(folder, info=ocp.args.JsonRestore())["info"]
+  info = _restore(folder, info=ocp.args.JsonRestore())["info"]
+  return {key: x for key, x in info.items() if key != "digest"}
 
 
 def restore_fisher(folder: Path, like: Fisher) -> Fisher:
-  """Reads a Fisher into arrays shaped and placed as the example is."""
+  """Reads a Fisher into arrays shaped and placed as the example is.
+
+  Raises:
+    DamagedError: for other numbers than were written.
+  """
   parts = ocp.args.StandardRestore(_abstract(like._asdict()))
-  return Fisher(**_restore(folder, fisher=parts)["fisher"])
+  found = _restore(folder, fisher=parts, info=ocp.args.JsonRestore())
+  if digests.of_arrays(found["fisher"]) != found["info"]["digest"]:
+    raise DamagedError(folder, "other numbers")
+  return Fisher(**found["fisher"])
 
 
 def _restore(folder, **parts):
-  with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
+  handler = ocp.CompositeCheckpointHandler()
+  with _damage_of(lambda: folder), ocp.Checkpointer(handler) as checkpointer:
     return checkpointer.restore(folder, args=ocp.args.Composite(**parts))
+
+
+def _open(folder: Path) -> Checkpoints:
+  """The checkpoints of a training; one without a score is put aside."""
+  while True:
+    try:
+      return Checkpoints(folder)
+    except DamagedError as error:
+      if error.path == folder:
+        raise
+      say(f"{error} Going on without it.")
+      _put_aside(error.path)
 
 
 class FolderStore(ExitStack):
@@ -161,27 +264,37 @@ class FolderStore(ExitStack):
     self, state: TrainState, extra: Mapping[str, np.ndarray]
   ) -> tuple[TrainState, Clock, int]:
     # Made here: a mistake in a recipe leaves no folder behind.
-    folder = Checkpoints(self._folder / "checkpoints")
-    self._checkpoints = self.enter_context(folder)
+    found = _open(self._folder / "checkpoints")
+    self._checkpoints = self.enter_context(found)
     self._like = {"params": state.params, "batch_stats": state.batch_stats}
-    number = self._checkpoints.latest()
+    training_like = {
+      "step": state.step,
+      "opt_state": state.opt_state,
+      "extra": sharding.replicate(self._mesh, dict(extra)),
+    }
+    number, found = self._last_whole(training_like)
     log = self._folder / "metrics.jsonl"
-    self._log = MetricsLog(log, epochs_done=number or 0)
-    if number is None:
+    self._log = MetricsLog(log, epochs_done=number)
+    if found is None:
       return state, Clock(), 0
-    model, training, info = self._checkpoints.restore(
-      number,
-      self._like,
-      {
-        "step": state.step,
-        "opt_state": state.opt_state,
-        "extra": sharding.replicate(self._mesh, dict(extra)),
-      },
-    )
+    model, training, info = found
     for name, value in training.pop("extra").items():
       extra[name][...] = np.asarray(value)
     clock = Clock(info["wall_seconds"], info["compile_seconds"])
     return TrainState(**model, **training), clock, number
+
+  def _last_whole(self, training_like: PyTree) -> tuple[int, Restored | None]:
+    """The last checkpoint that is not damaged; those after it are put aside."""
+    kept = self._checkpoints
+    while (number := kept.latest()) is not None:
+      try:
+        return number, kept.restore(number, self._like, training_like)
+      except DamagedError as error:
+        kept.put_aside(number)
+        before = kept.latest()
+        start = "the beginning" if before is None else f"checkpoint {before}"
+        say(f"{error} Going on from {start}.")
+    return 0, None
 
   def save(self, number, state, clock, score, extra):
     model = {"params": state.params, "batch_stats": state.batch_stats}

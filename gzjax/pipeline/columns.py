@@ -1,6 +1,5 @@
 """Columns that nobody has named: found by prepare, shown and remembered."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gzjax import digests
 from gzjax.data import builders
 from gzjax.data.galaxy_catalog import guess
 from gzjax.errors import naming
@@ -115,10 +115,7 @@ def _tuple(value):
 
 
 def _digest(path: Path) -> str | None:
-  if not path.is_file():
-    return None
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+  return digests.of_file(path) if path.is_file() else None
 
 
 def _show(path: Path, found: guess.Guess) -> None:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gzjax import fisher
+from gzjax import digests, fisher
 
 _PARAMS = {"a": np.arange(6.0).reshape(2, 3), "b": {"c": np.ones(2)}}
 
@@ -50,4 +50,4 @@ def test_is_json_and_does_not_ask_where_the_arrays_live():
   assert json.loads(json.dumps(_record())) == _record()
   params = {"w": jnp.arange(4.0)}
   on_host = {"w": np.arange(4.0, dtype=np.float32)}
-  assert fisher.fingerprint(params) == fisher.fingerprint(on_host)
+  assert digests.of_arrays(params) == digests.of_arrays(on_host)

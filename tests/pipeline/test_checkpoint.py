@@ -4,15 +4,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from gzjax import sharding
+from gzjax.errors import DamagedError
 from gzjax.pipeline.checkpoint import (
   Checkpoints,
+  FolderStore,
   read_fisher_info,
   restore_fisher,
   save_fisher,
 )
-from gzjax.types import Fisher
+from gzjax.training.loop import Clock
+from gzjax.types import Fisher, TrainState
 
 
 def _parts(mesh, number):
@@ -78,3 +82,78 @@ def test_a_fisher_comes_back_with_what_is_known_of_it(tmp_path, mesh):
   assert got.count == 5
   np.testing.assert_array_equal(got.sum_sq["w"], 5)
   assert got.sum_sq["w"].sharding == like.sum_sq["w"].sharding
+
+
+def _saved(folder, mesh, numbers=(1, 2)):
+  with Checkpoints(folder) as checkpoints:
+    for number in numbers:
+      model, training = _parts(mesh, number)
+      checkpoints.save(number, model, training, {"epoch": number}, -number)
+
+
+def _bytes(folder):
+  return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+# Orbax does not await what it has begun when it fails.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_no_flipped_bit_changes_a_number(tmp_path, one_device):
+  """Every byte of a checkpoint is tried: it is noticed, or does nothing."""
+  _saved(tmp_path / "whole", one_device, (1,))
+  model, training = _parts(one_device, 1)
+  rng, noticed, tried = np.random.default_rng(0), 0, 0
+  for path in _bytes(tmp_path / "whole"):
+    content = path.read_bytes()
+    for place in rng.permutation(len(content))[:12]:
+      changed = bytearray(content)
+      changed[place] ^= 1 << rng.integers(8)
+      path.write_bytes(changed)
+      tried += 1
+      try:
+        with Checkpoints(tmp_path / "whole") as checkpoints:
+          assert checkpoints.best() in (None, 1)
+          found = checkpoints.restore(1, model, training)
+      except DamagedError as error:
+        noticed += 1
+        assert str(tmp_path / "whole" / "1") in str(error)
+      else:
+        np.testing.assert_array_equal(found.model["w"], 1)
+        assert found.training["step"] == 1
+        assert found.info == {"epoch": 1}
+    path.write_bytes(content)
+  assert tried > 40
+  assert noticed > tried / 4
+
+
+def _resume(folder, mesh):
+  """What a training finds: its state, the epochs done."""
+  model, training = _parts(mesh, 0)
+  with FolderStore(folder, mesh) as store:
+    state, _, done = store.resume(
+      TrainState(training["step"], model, {}, training["opt_state"]), {}
+    )
+  return state, done
+
+
+def test_training_goes_on_from_the_last_whole_checkpoint(
+  tmp_path, one_device, capsys
+):
+  for number in (1, 2):
+    model, training = _parts(one_device, number)
+    state = TrainState(training["step"], model, {}, training["opt_state"])
+    with FolderStore(tmp_path, one_device) as store:
+      store.resume(state, {})
+      store.save(number, state, Clock(), -number, {})
+  for number, after in ((2, 1), (1, 0)):
+    assert _resume(tmp_path, one_device)[1] == number
+    for path in _bytes(tmp_path / "checkpoints" / str(number) / "model"):
+      path.write_bytes(bytes(len(path.read_bytes())))
+    capsys.readouterr()
+    state, done = _resume(tmp_path, one_device)
+    assert done == after
+    np.testing.assert_array_equal(state.params["w"], after)
+    said = " ".join(capsys.readouterr().err.split())
+    start = f"checkpoint {after}" if after else "the beginning"
+    assert f"/{number} is damaged" in said
+    assert f"Going on from {start}." in said
+    assert (tmp_path / "checkpoints.damaged" / str(number)).is_dir()

@@ -1,0 +1,33 @@
+"""SHA-256 of what is kept, to know it again."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from gzjax.types import PyTree
+
+
+def of_arrays(tree: PyTree) -> str:
+  """Of the names, types, shapes and values of a tree of arrays."""
+  digest = hashlib.sha256()
+  for path, leaf in jax.tree.leaves_with_path(jax.device_get(tree)):
+    leaf = np.ascontiguousarray(leaf)
+    name = jax.tree_util.keystr(path, simple=True, separator="/")
+    digest.update(f"{name} {leaf.dtype} {leaf.shape};".encode())
+    digest.update(leaf.tobytes())
+  return digest.hexdigest()
+
+
+def of_json(value: Any) -> str:
+  """Of what JSON can say, whatever the order of its keys."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def of_file(path: Path) -> str:
+  """Of the bytes of a file."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
