@@ -17,11 +17,16 @@ class UserError(Exception):
 
 
 class DamagedError(UserError):
-  """A file is not what was written."""
+  """A file is not what was written; `what` says so without a mend."""
 
-  def __init__(self, path: Path, why: str):
-    super().__init__(f"{path} is damaged ({why}).")
-    self.path = path
+  def __init__(
+    self,
+    path: Path,
+    why: str,
+    mend: str = "put a copy back, or make it anew with --overwrite",
+  ):
+    self.path, self.what = path, f"{path} is damaged ({' '.join(why.split())})"
+    super().__init__(f"{self.what}: {mend}.")
 
 
 class SettingError(UserError, ValueError):

@@ -7,6 +7,8 @@ import re
 from typing import Any
 import uuid
 
+from gzjax.errors import DamagedError
+
 _UNSET = object()
 _PART = re.compile(r"\..+\.[0-9a-f]{12}")
 
@@ -35,8 +37,17 @@ def first_difference(old: Any, new: Any, name: str = "") -> str:
 
 
 def read_json(path: Path) -> Any:
-  """The content of a JSON file; None if there is no such file."""
-  return json.loads(path.read_text()) if path.exists() else None
+  """The content of a JSON file; None if there is no such file.
+
+  Raises:
+    DamagedError: if it is no JSON.
+  """
+  if not path.exists():
+    return None
+  try:
+    return json.loads(path.read_bytes())
+  except ValueError as error:
+    raise DamagedError(path, str(error)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

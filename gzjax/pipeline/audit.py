@@ -21,7 +21,7 @@ from gzjax.files import (
   write_table,
   write_whole,
 )
-from gzjax.pipeline import audit_page, audit_votes
+from gzjax.pipeline import audit_page, audit_votes, origin
 from gzjax.pipeline.audit_votes import ClassVotes
 from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.pipeline.experiment import Experiment
@@ -70,6 +70,8 @@ def _by_folds(experiment: Experiment) -> Evidence:
   )
   names = ("folds", "train", "neighbours")
   settings = to_json({name: config.to_dict()[name] for name in names})
+  everything = np.arange(problem.size)
+  settings["galaxies"] = origin.galaxies(experiment, everything, entries)
   found = []
   places = experiment.workdir / "audit" / "folds"
   _forget_folds(places, config.folds)

@@ -14,7 +14,8 @@ import orbax.checkpoint as ocp
 
 from gzjax import digests, sharding
 from gzjax.errors import DamagedError
-from gzjax.files import MetricsLog, read_json
+from gzjax.files import MetricsLog, read_json, write_json
+from gzjax.pipeline import origin
 from gzjax.pipeline.replaced import delete
 from gzjax.progress import say
 from gzjax.training.loop import Clock
@@ -116,13 +117,14 @@ class Checkpoints(AbstractContextManager):
         raise DamagedError(self._folder / str(number), f"other {name} numbers")
     return Restored(found["model"], found.get("training"), record["info"])
 
-  def digest(self, number: int) -> str:
-    """Of the numbers of the model.
+  def digest(self, *, best: bool) -> str:
+    """Of the numbers of the model; "" without a checkpoint.
 
     Raises:
       DamagedError: see `restore`.
     """
-    return self._record(number)["digests"]["model"]
+    number = self.best() if best else self.latest()
+    return "" if number is None else self._record(number)["digests"]["model"]
 
   def _record(self, number: int) -> dict[str, Any]:
     """The info, the score, and the digests of the parts."""
@@ -169,7 +171,7 @@ def _without_a_score(folder: Path) -> Path:
   for path in folder.glob("*/metrics/metrics"):
     try:
       read_json(path)
-    except ValueError:
+    except DamagedError:
       return path.parent.parent
   return folder
 
@@ -249,16 +251,20 @@ def _open(folder: Path) -> Checkpoints:
     except DamagedError as error:
       if error.path == folder:
         raise
-      say(f"{error} Going on without it.")
+      say(f"{error.what}: going on without it")
       _put_aside(error.path)
 
 
 class FolderStore(ExitStack):
   """A `Store` on disk: checkpoints/ and metrics.jsonl; a context manager."""
 
-  def __init__(self, folder: Path, mesh: Mesh):
+  def __init__(
+    self, folder: Path, mesh: Mesh, made_from: Mapping[str, str] | None = None
+  ):
+    """Refuses to go on with what was made from something else."""
     super().__init__()
     self._folder, self._mesh = folder, mesh
+    self._origin = made_from or {}
 
   def resume(
     self, state: TrainState, extra: Mapping[str, np.ndarray]
@@ -273,6 +279,9 @@ class FolderStore(ExitStack):
       "extra": sharding.replicate(self._mesh, dict(extra)),
     }
     number, found = self._last_whole(training_like)
+    if found is not None:
+      origin.check(self._folder, self._origin)
+    write_json(self._folder / origin.NAME, self._origin)
     log = self._folder / "metrics.jsonl"
     self._log = MetricsLog(log, epochs_done=number)
     if found is None:
@@ -293,7 +302,7 @@ class FolderStore(ExitStack):
         kept.put_aside(number)
         before = kept.latest()
         start = "the beginning" if before is None else f"checkpoint {before}"
-        say(f"{error} Going on from {start}.")
+        say(f"{error.what}: going on from {start}")
     return 0, None
 
   def save(self, number, state, clock, score, extra):

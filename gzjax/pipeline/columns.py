@@ -42,7 +42,10 @@ def find(experiment: Experiment) -> None:
   if data.builder != own_table.READER:
     return
   path, images = prepare.catalog_files(experiment, "data")
-  given = _settings(config)
+  note_path = experiment.workdir / "stages" / "columns.json"
+  given, note = _settings(config), read_json(note_path)
+  if note and note["found"] == given and note["table"] == _digest(path):
+    return  # `recall` has taken it from there
   settings = builders.READERS.take(own_table.READER, data)
   if guess.is_needed(settings):
     with naming("data"):
@@ -55,7 +58,7 @@ def find(experiment: Experiment) -> None:
       config.labels.kind = "question"
       say("there is no column of labels: votes make them, labels.kind=question")
   write_json(
-    experiment.workdir / "stages" / "columns.json",
+    note_path,
     {"given": given, "found": _settings(config), "table": _digest(path)},
   )
 
@@ -82,18 +85,21 @@ def recall(config: ml_collections.ConfigDict, place: Workdir) -> None:
   needs neither them nor the table. Says if that is another one now.
   """
   note = read_json(place / "stages" / "columns.json")
-  if not note or not place.is_finished("prepare"):
+  if not note:
     return
   given, found, now = note["given"], note["found"], _settings(config)
   if now["data.catalog"] != given["data.catalog"]:
+    return
+  path = Path(given["data.catalog"]).expanduser()
+  is_other = path.exists() and _digest(path) != note["table"]
+  if is_other and not place.is_finished("prepare"):
     return
   if not Path(given["data.images"]).expanduser().exists():
     now["data.images"] = given["data.images"]
   config.update_from_flattened_dict(
     {key: _tuple(found[key]) for key in found if now.get(key) == given[key]}
   )
-  path = Path(given["data.catalog"]).expanduser()
-  if path.exists() and _digest(path) != note["table"]:
+  if is_other:
     say(
       f"note: {path} has changed since it was prepared; the run goes on with "
       f"what it was. gzjax prepare --workdir={place.root} --overwrite reads it "

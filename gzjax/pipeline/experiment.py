@@ -22,7 +22,7 @@ from gzjax.morphology import noise, splits
 from gzjax.morphology.splits import SPLITS
 from gzjax.morphology.votes import Votes, answered
 from gzjax.objectives import kinds, targets
-from gzjax.pipeline import labels_and_flips, reviews
+from gzjax.pipeline import labels_and_flips, origin, reviews
 from gzjax.pipeline.checkpoint import Checkpoints
 from gzjax.pipeline.workdir import Workdir
 from gzjax.training import Recipe
@@ -408,15 +408,13 @@ class Experiment:
   def network(self, name: str) -> problems.Network:
     """The network that a stage left, or one that needs no training.
 
-    UserError if no stage has left one.
+    UserError if no stage has left one, or one that was made from something
+    else.
     """
     row, place = self.row(name), self.place(name)
     if row.make and row.role == "baseline":
       return row.make(self.problem, None, name=name)
-    if row.make:
-      best = self.recipe(place.name).select == "best"
-    else:
-      best = self.config.unlearn[name].rewind
+    origin.check(place, origin.of(self, name))
     # No weights are drawn or read.
     shapes = jax.eval_shape(self._init, jax.random.key(0))
     placed = sharding.replicated(self.mesh)
@@ -425,7 +423,7 @@ class Experiment:
     )
     like = {"params": params, "batch_stats": batch_stats}
     with Checkpoints(place / "checkpoints") as checkpoints:
-      found = checkpoints.networks(like, best=best)
+      found = checkpoints.networks(like, best=self._is_best(name))
     if found is None:
       raise UserError(
         f"{place} holds no checkpoint: run the stage that makes it first, or "
@@ -441,6 +439,17 @@ class Experiment:
       role=row.role,
       report=report,
     )
+
+  def digest(self, name: str) -> str:
+    """Of the numbers of the network that a stage left."""
+    with Checkpoints(self.place(name) / "checkpoints") as checkpoints:
+      return checkpoints.digest(best=self._is_best(name))
+
+  def _is_best(self, name: str) -> bool:
+    """Whether the checkpoint of a network is the best one, not the last."""
+    if self.row(name).make:
+      return self.recipe(self.place(name).name).select == "best"
+    return self.config.unlearn[name].rewind
 
   def names(self) -> list[str]:
     """All networks of the run, in the order of the scoreboard."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from json import JSONDecodeError
 from pathlib import Path
 import tempfile
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import ml_collections
 import pandas as pd
 
 from gzjax.data.galaxy_catalog import tables
-from gzjax.errors import UserError
+from gzjax.errors import DamagedError, UserError
 from gzjax.files import read_json, write_table
 from gzjax.pipeline import config_files, defaults
 from gzjax.pipeline.suspect_table import Suspects, suspect_table
@@ -182,10 +181,11 @@ def read(path: Path) -> tuple[ml_collections.ConfigDict, Sources] | None:
     sources = Sources(*(record.get(name) for name in Sources._fields))
     values = _tuples(record["config"])
     return _restore(values, sources.config_file, path), sources
-  except (OSError, JSONDecodeError, AttributeError, KeyError, TypeError) as e:
+  except (OSError, DamagedError, AttributeError, KeyError, TypeError) as e:
+    why = e.what if isinstance(e, DamagedError) else str(e)
     raise UserError(
-      f"{path} is not what a run remembers ({e}): start it with --config=NAME "
-      "again."
+      f"{path} is not what a run remembers ({why}): start it with "
+      "--config=NAME again."
     ) from e
 
 

@@ -206,12 +206,13 @@ def _run_one(
   """Runs the asked stages of one seed that are not finished."""
   with place.hold():
     _recover(place, config, overwrite)
+    _reopen(place)
     if not (overwrite and stage in ("all", "prepare")):
       columns.recall(config, place)
     make = functools.partial(
       Experiment, config, place, sources.data_dir, sources.manual_dir
     )
-    asked = _asked(stage, forget)
+    asked = _asked(place, stage, forget)
     is_late = forget and not _take_up(
       make(), forget, asked if overwrite else ()
     )
@@ -235,29 +236,39 @@ def _run_stages(
   """Runs those of the asked stages that are not finished."""
   experiment = make()
   config, place = experiment.config, experiment.workdir
-  to_do = _to_do(experiment, stage, asked)
-  if to_do:
-    remember(config, place, to_do[0], sources)
-  else:
-    say(f"{place.root}: all of this is done (--overwrite does it again)")
-  for name in to_do:
+  _check_needed(experiment, stage, asked)
+  ran: list[str] = []
+  for name in asked:
     if name == "unlearn" and is_late:
       _review(experiment, reviews.SUSPECTS)
       experiment = make()
     if name in _OF_FORGET_SET and _has_nothing_to_forget(experiment):
       continue
-    say(f"stage {name}")
-    if name == "prepare":
-      columns.find(experiment)
-    place.start(name, _part(config, name))
-    STAGES[name].run(experiment)
+    if not _is_due(experiment, name, ran):
+      continue
+    if not ran:
+      remember(config, place, name, sources)
+    _run_stage(experiment, name)
+    ran.append(name)
     if name == "prepare":
       remember(config, place, name, sources)  # the data set is known now
-    place.finish(name)
-    # A new split alone is soon made: a mistake after it shall undo it, too.
-    if name != "prepare":
-      place.replaced.drop()
+      experiment = make()
+  if not ran:
+    say(f"{place.root}: all of this is done (--overwrite does it again)")
   place.replaced.finish()
+
+
+def _run_stage(experiment: Experiment, name: str) -> None:
+  place, one = experiment.workdir, STAGES[name]
+  say(f"stage {name}")
+  if name == "prepare":
+    columns.find(experiment)
+  place.start(name, _part(experiment.config, name))
+  one.run(experiment)
+  place.finish(name, one.outputs, one.needs)
+  # A new split alone is soon made: a mistake after it shall undo it, too.
+  if name != "prepare":
+    place.replaced.drop()
 
 
 def _recover(
@@ -283,6 +294,15 @@ def _recover(
   ):
     replaced.put_back()
     say(f"{place.root}: back to what was there before it was begun anew")
+
+
+def _reopen(place: Workdir) -> None:
+  """Finds what of finished stages is damaged or gone: they then go on."""
+  for name in STAGES:
+    for path, why in place.reopen(name).items():
+      say(f"{place / path} {why}: stage {name} is taken up again")
+      if name == "unlearn":
+        unlearn.reopen(place, path)
 
 
 def _set_aside(
@@ -318,13 +338,19 @@ def _undone_by_an_error(place: Workdir) -> Iterator[None]:
     raise
 
 
-def _asked(stage: str, forget: str | None) -> list[str]:
+def _asked(place: Workdir, stage: str, forget: str | None) -> list[str]:
   """The stages that are asked for, in their order."""
   if stage == "all":
     return [name for name, one in STAGES.items() if one.in_all]
   if stage == "unlearn" and forget:
     return ["unlearn", "evaluate", "report"]
+  if _is_sweep(stage) and (place / "report.html").exists():
+    return [stage, "report"]  # that shows the new sweep
   return [stage]
+
+
+def _is_sweep(stage: str) -> bool:
+  return not (STAGES[stage].in_all or STAGES[stage].applies)
 
 
 def _possible(
@@ -408,6 +434,7 @@ def _finished(
       redo=STAGES[name].derived,
       restart=STAGES[name].restarts,
     )
+    and not (STAGES[name].derived and place.is_stale(name))
     for name in names
   }
 
@@ -420,33 +447,28 @@ def _needed(experiment: Experiment, asked: Sequence[str]) -> tuple[str, ...]:
   return needed
 
 
-def _to_do(
+def _check_needed(
   experiment: Experiment, stage: str, asked: Sequence[str]
-) -> list[str]:
-  """The stages to run, in their order.
-
-  UserError if one that they need has not finished, and see `_finished`.
-  """
+) -> None:
+  """UserError if one that is needed has not finished; and see `_finished`."""
   place, needed = experiment.workdir, _needed(experiment, asked)
   finished = _finished(place, experiment.config, (*needed, *asked))
-  if finished.get("unlearn"):
-    finished["unlearn"] = unlearn.is_finished(experiment)
   for name in needed:
-    if not finished[name]:
+    if name not in asked and not finished[name]:
       raise UserError(
         f"stage {stage} needs stage {name}, which has not finished in "
         f"{place.root}: run --stage={name} first, or leave out --stage."
       )
-  found: list[str] = []
-  for name in asked:
-    again = STAGES[name].applies or set(found) & set(STAGES[name].needs)
-    if again or not finished[name]:
-      found.append(name)
-  last = STAGES[found[-1]] if found else None
-  is_sweep = last and not (last.in_all or last.applies)
-  if is_sweep and (place / "report.html").exists():
-    found.append("report")  # that shows the new sweep
-  return found
+
+
+def _is_due(experiment: Experiment, name: str, ran: Sequence[str]) -> bool:
+  """Whether a stage has something to do, after those that ran."""
+  # The report shows a new sweep, which it does not need.
+  if STAGES[name].applies or (name == "report" and any(map(_is_sweep, ran))):
+    return True
+  if not _finished(experiment.workdir, experiment.config, [name])[name]:
+    return True
+  return name == "unlearn" and not unlearn.is_finished(experiment)
 
 
 def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gzjax.evaluation import metrics
 from gzjax.evaluation.votes import rmse
 from gzjax.files import write_json, write_table
 from gzjax.objectives import targets
+from gzjax.pipeline import origin
 from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.pipeline.experiment import Experiment
 from gzjax.training import train
@@ -39,7 +40,11 @@ def run_training(
   """
   problem, place = experiment.problem, experiment.place(name)
   dynamics = Dynamics(problem, entries)
-  with FolderStore(place, problem.feed.mesh) as store, naming("train"):
+  made_from = origin.of(experiment, name)
+  with (
+    FolderStore(place, problem.feed.mesh, made_from) as store,
+    naming("train"),
+  ):
     network = make(
       recipe=experiment.recipe(place.name),
       name=place.name,

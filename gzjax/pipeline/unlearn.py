@@ -1,6 +1,7 @@
 """unlearn: real retraining, and each method from the original network."""
 
 from functools import partial
+from pathlib import Path
 
 import jax
 
@@ -8,9 +9,10 @@ from gzjax import fisher
 from gzjax.errors import UserError
 from gzjax.evaluation import health
 from gzjax.files import first_difference, read_json, to_json, write_json
-from gzjax.pipeline import checkpoint
+from gzjax.pipeline import checkpoint, origin
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.train import run_training
+from gzjax.pipeline.workdir import Workdir
 from gzjax.problem import Network
 from gzjax.progress import say
 from gzjax.training.loop import Clock
@@ -44,7 +46,20 @@ def _has_result(experiment: Experiment, name: str) -> bool:
       f"{place} was run with other settings ({difference}): choose another "
       "--workdir, or delete that folder to run the method anew."
     )
-  return experiment.is_made(name)
+  if not experiment.is_made(name):
+    return False
+  origin.check(place, origin.of(experiment, name))
+  return True
+
+
+def reopen(workdir: Workdir, damaged: str) -> None:
+  """Makes the network anew of which a file is damaged, and no other one."""
+  top, *rest = Path(damaged).parts
+  folder = workdir / top
+  if top == "unlearn":
+    folder /= rest[0]
+  for last in ("health.json", "dynamics.parquet"):
+    (folder / last).unlink(missing_ok=True)
 
 
 def run(experiment: Experiment) -> None:
@@ -74,7 +89,8 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   write_json(place / "settings.json", settings)
   settings.pop("method", None)
   fishers = fisher_of(experiment)
-  with checkpoint.FolderStore(place, problem.feed.mesh) as store:
+  made_from = origin.of(experiment, name)
+  with checkpoint.FolderStore(place, problem.feed.mesh, made_from) as store:
     network = make(
       name=name, goal=goal, fisher_of=fishers, store=store, **settings
     )

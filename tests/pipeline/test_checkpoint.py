@@ -155,5 +155,5 @@ def test_training_goes_on_from_the_last_whole_checkpoint(
     said = " ".join(capsys.readouterr().err.split())
     start = f"checkpoint {after}" if after else "the beginning"
     assert f"/{number} is damaged" in said
-    assert f"Going on from {start}." in said
+    assert f"going on from {start}" in said
     assert (tmp_path / "checkpoints.damaged" / str(number)).is_dir()

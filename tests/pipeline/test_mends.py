@@ -64,7 +64,7 @@ def _device_memory(folder):
   ],
 )
 def test_an_error_that_can_be_mended_is_one_line(tmp_path, cause, words):
-  with pytest.raises(Exception) as caught:  # noqa: PT011, of any library
+  with pytest.raises(Exception) as caught:
     try:
       cause(tmp_path)
     except Exception as error:
@@ -93,7 +93,7 @@ def test_a_crash_leaves_its_traceback_in_the_run(tmp_path, monkeypatch, capsys):
   # Without a run there is no place for it.
   with pytest.raises(ZeroDivisionError):
     run_here(*call)
-  assert os.listdir(tmp_path) == []
+  assert [*tmp_path.iterdir()] == []
   (tmp_path / "config.json").write_text(json.dumps({"config": {}}))
   with pytest.raises(SystemExit) as stopped:
     run_here(*call)

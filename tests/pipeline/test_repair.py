@@ -89,6 +89,11 @@ class Mine:
       )
     return out.getvalue() + err.getvalue()
 
+  def pretend(self, stage):
+    """Files of a stage that a test has changed are as it wrote them."""
+    one = stages.STAGES[stage]
+    Workdir(self.path).finish(stage, one.outputs, one.needs)
+
   def experiment(self, **changes):
     return Experiment(self.config(**changes), Workdir(self.path))
 
@@ -660,13 +665,15 @@ def test_a_review_needs_an_audit(audited, tmp_path):
       mine.run(stage, tmp_path / "ids.txt")
   with pytest.raises(UserError, match="needs stage prepare"):
     mine.run("unlearn", "suspects")
-  assert not [path for path in mine.path.rglob("*") if path.is_file()]
+  files = [path.name for path in mine.path.rglob("*") if path.is_file()]
+  assert files == [".lock"]
 
 
 def test_nothing_may_be_suspicious_enough(audited, tmp_path):
   mine = _copy(audited, tmp_path)
   path = mine.path / "audit" / "scores.parquet"
   pd.read_parquet(path).assign(is_label_issue=False).to_parquet(path)
+  mine.pretend("audit")
   message = _refused(mine, "unlearn", "suspects")
   assert "no training label is suspicious enough" in message
 
@@ -734,6 +741,8 @@ def test_the_recommended_network_predicts(reviewed, tmp_path):
   sentence = "Use negative_learning: it is good."
   choice = {"method": "negative_learning", "sentence": sentence}
   path.write_text(json.dumps(choice))
+  mine.pretend("unlearn")
+  mine.pretend("evaluate")
   said = mine.run("predict", **own)
   assert sentence in said
   assert "predicted 120 galaxies by negative_learning" in said

@@ -1,0 +1,64 @@
+"""What a network was made from, so that it is not taken for another one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gzjax import digests
+from gzjax.errors import UserError
+from gzjax.files import read_json
+from gzjax.problem import Entries, Rows
+
+if TYPE_CHECKING:
+  from gzjax.pipeline.experiment import Experiment
+
+NAME = "origin.json"
+
+
+def of(experiment: "Experiment", name: str) -> dict[str, str]:
+  """Digests of what the network of a name learns and starts from.
+
+  Other than the config, which the records of the stages have.
+  """
+  row, sets = experiment.row(name), experiment.sets
+  if row.role == "original":
+    return {
+      "training set": galaxies(experiment, sets.train, experiment.learned_first)
+    }
+  columns = experiment.problem.columns
+  retain = {"retain set": galaxies(experiment, sets.retain, columns.given)}
+  if row.make:
+    return retain
+  return {
+    **retain,
+    "forget set": galaxies(experiment, sets.forget, columns.given),
+    "corrections": galaxies(experiment, sets.forget, columns.mended),
+    "original network": experiment.digest("original"),
+  }
+
+
+def check(place: Path, now: Mapping[str, str]) -> None:
+  """Raises UserError for a network that was made from something else."""
+  before = read_json(place / NAME)
+  changed = [key for key, x in now.items() if before and before.get(key) != x]
+  if changed:
+    raise UserError(
+      f"{place} was made from another {changed[0]}: delete that folder to make "
+      "it anew, or choose another --workdir."
+    )
+
+
+def galaxies(experiment: "Experiment", rows: Rows, entries: Entries) -> str:
+  """Digest of some galaxies and of what is learned of them."""
+  ids = experiment.split["id_str"].to_numpy()[rows].astype(str)
+  learned = {key: x[rows] for key, x in entries.items()}
+  # Names as bytes: their width is that of the longest one.
+  return digests.of_arrays(
+    {
+      "id_str": np.frombuffer("\n".join(ids).encode(), np.uint8),
+      "data set": np.frombuffer(experiment.dataset.fingerprint.encode(), "u1"),
+      **learned,
+    }
+  )
