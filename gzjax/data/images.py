@@ -1,9 +1,40 @@
 """Encoded images: decoded, checked, cut out and reduced."""
 
 import io
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
+
+# Of other formats Pillow may start programs: Ghostscript, for PostScript.
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
+# A header may declare any size: memory is taken before a pixel is read.
+MOST_PIXELS = 2**26  # 8192 x 8192
+MOST_BYTES = 2**25  # of an encoded image
+
+
+def open_image(source: Path | IO[bytes]) -> Image.Image:
+  """Opens an image of one of `FORMATS`: its header is read, no pixel is.
+
+  Raises:
+    OSError, SyntaxError or ValueError: for another file, or more than
+      `MOST_PIXELS`.
+  """
+  try:
+    image = Image.open(source, formats=FORMATS)
+  except Image.UnidentifiedImageError as error:
+    raise ValueError(f"it is none of {', '.join(FORMATS)}") from error
+  except Image.DecompressionBombError as error:
+    raise ValueError(str(error)) from error
+  width, height = image.size
+  if width * height > MOST_PIXELS:
+    image.close()
+    raise ValueError(
+      f"its header says {width} x {height} pixels, more than "
+      f"{MOST_PIXELS:,} in all"
+    )
+  return image
 
 
 def load_image(data: bytes) -> Image.Image:
@@ -12,15 +43,25 @@ def load_image(data: bytes) -> Image.Image:
   Raises:
     OSError, SyntaxError or ValueError: for anything that is not a whole image.
   """
-  with Image.open(io.BytesIO(data)) as image:
+  with open_image(io.BytesIO(data)) as image:
     image.load()
     if image.mode == "F":
       raise ValueError("floating-point pixels: save it as FITS, or with 8 bits")
     if image.mode.startswith("I;16") or image.mode == "I":
-      # Scaled, not clipped.
-      values = (np.asarray(image, np.uint32) >> 8).clip(0, 255)
-      return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+      return Image.fromarray(to_8_bits(np.asarray(image))).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def to_8_bits(values: np.ndarray) -> np.ndarray:
+  """Integers of 16 bits to u8[...]; of 12 or 8, if none needs more.
+
+  Cameras of 12 bits, and programs that know 8 only, write files of 16, which
+  would be all but black if they were taken at their word.
+  """
+  values = values.astype(np.int64).clip(0, 2**16 - 1)
+  largest = values.max(initial=0)
+  bits = next(bits for bits in (8, 12, 16) if largest < 2**bits)
+  return (values >> (bits - 8)).astype(np.uint8)
 
 
 def whole_rgb(data: bytes) -> bytes:
@@ -32,7 +73,7 @@ def whole_rgb(data: bytes) -> bytes:
   Raises:
     Exception: of many kinds, if the image is damaged or none.
   """
-  with Image.open(io.BytesIO(data)) as image:
+  with open_image(io.BytesIO(data)) as image:
     if image.mode == "RGB":
       # A JPEG at an eighth of its size: all of its data are read, in a quarter
       # of the time.

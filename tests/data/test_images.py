@@ -1,6 +1,7 @@
 """Encoded images: cut out, reduced, made RGB, and found damaged."""
 
 import io
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -66,3 +67,31 @@ def test_floating_point_pixels_are_refused():
   data = encode(np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8), "TIFF")
   with pytest.raises(ValueError, match="save it as FITS"):
     images.whole_rgb(data)
+
+
+@pytest.mark.parametrize(("bits", "scale"), [(8, 1), (12, 16), (16, 256)])
+def test_16_bits_are_scaled_by_those_that_are_used(bits, scale):
+  levels = np.arange(256, dtype=np.uint16) * scale
+  assert levels.max() < 2**bits
+  got = images.load_image(encode(np.tile(levels, (4, 1))))
+  np.testing.assert_array_equal(np.asarray(got)[0, :, 0], np.arange(256))
+
+
+def test_only_known_formats_are_opened(tmp_path):
+  """Pillow would start Ghostscript for the first one."""
+  postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
+  for data in (postscript, b"P6 1 1 255 abc", b"plain text", b""):
+    with pytest.raises(ValueError, match="none of JPEG, PNG"):
+      images.whole_rgb(data)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+  ("edge", "words"), [(8500, "says 8500 x 8500 pixels"), (2**30, "size")]
+)
+def test_a_declared_size_takes_no_memory(edge, words):
+  data = bytearray(encode(RGB))
+  data[16:24] = edge.to_bytes(4) * 2  # width and height of a PNG
+  data[29:33] = zlib.crc32(data[12:29]).to_bytes(4)
+  with pytest.raises(ValueError, match=words):
+    images.load_image(bytes(data))

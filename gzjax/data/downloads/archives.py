@@ -14,7 +14,7 @@ import zipfile
 
 import numpy as np
 
-from gzjax.data.images import whole_rgb
+from gzjax.data.images import MOST_BYTES, whole_rgb
 from gzjax.errors import UserError
 from gzjax.progress import progress, say
 from gzjax.threads import bounded_map
@@ -115,6 +115,10 @@ class Images:
       ) from error
 
   def _encoded(self, member):
+    if member.size > MOST_BYTES:
+      raise ValueError(
+        f"it has {member.size:,} bytes, more than {MOST_BYTES:,}"
+      )
     if member.archive is None:
       return Path(member.place, member.name).read_bytes()
     # ZipFile counts its readers without a lock of its own.

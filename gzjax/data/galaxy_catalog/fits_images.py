@@ -4,11 +4,13 @@ from collections.abc import Generator
 import contextlib
 import dataclasses
 import importlib
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gzjax.data.images import MOST_PIXELS
 from gzjax.errors import SettingError, UserError
 
 _ENDINGS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
@@ -133,5 +135,10 @@ def first_image(path: Path) -> Generator[Any]:
       raise UserError(
         f"{path} holds no image: give a FITS file with an image or take the "
         "row out of the catalogue."
+      )
+    if math.prod(found.shape) > 3 * MOST_PIXELS:
+      raise UserError(
+        f"{path} has a header of {' x '.join(map(str, found.shape))} pixels: "
+        "cut the galaxies out, or take the row out of the catalogue."
       )
     yield found

@@ -8,7 +8,13 @@ from PIL import Image
 
 from gzjax.data.galaxy_catalog import fits_images
 from gzjax.data.galaxy_catalog.fits_images import Stretch
-from gzjax.data.images import load_image, to_png, whole_rgb
+from gzjax.data.images import (
+  MOST_BYTES,
+  load_image,
+  open_image,
+  to_png,
+  whole_rgb,
+)
 from gzjax.errors import UserError
 
 
@@ -34,12 +40,19 @@ def read_image(
     if fits_images.is_fits(path):
       rgb = fits_images.read_fits_image(path, stretch)
       return to_png(_cut(Image.fromarray(rgb), crop))
-    data = path.read_bytes()
+    data = _bytes(path)
     if not crop:
       return whole_rgb(data)
     image = load_image(data)
     cut = _cut(image, crop)
     return whole_rgb(data) if cut is image else to_png(cut)
+
+
+def _bytes(path: Path) -> bytes:
+  size = path.stat().st_size
+  if size > MOST_BYTES:
+    raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
+  return path.read_bytes()
 
 
 def shorter_side(row: int, id_str: str, file: str) -> int:
@@ -53,7 +66,7 @@ def shorter_side(row: int, id_str: str, file: str) -> int:
     if fits_images.is_fits(path):
       with fits_images.first_image(path) as unit:
         return min(unit.shape[-2:])
-    with Image.open(path) as image:
+    with open_image(path) as image:
       return min(image.size)
 
 

@@ -1,12 +1,17 @@
 """Any table to a frame, and rows that can be named in a message."""
 
-from collections.abc import Callable, Sequence
+import codecs
+from collections.abc import Callable, Iterable, Sequence
+import csv
 from functools import partial
+import gzip
+import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 
 from gzjax.data.galaxy_catalog.fits_images import astropy, is_fits
 from gzjax.errors import SettingError, UserError
@@ -17,6 +22,11 @@ _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 # What a message shows.
 _LONGEST_CELL = 40  # characters
 _MOST_NAMES = 20  # of columns
+_SEPARATORS = ",;\t|"
+_BLOCK = 1 << 20  # bytes
+_CELL_BYTES = 8
+# As 5.877229817361e+17 and 587722981736120347.0; 1e5 may well be a name.
+_ROUNDED = r"\d\.\d+[eE]\+?\d+|\d{16,}\.\d*"
 
 
 def is_table(path: Path) -> bool:
@@ -52,7 +62,18 @@ def read_table(path: Path) -> pd.DataFrame:
     ) from error
   if table.empty:
     raise UserError(f"{path} has no rows: give a catalogue with galaxies.")
-  return table
+  return table.set_axis(_names(path, table.columns), axis=1)
+
+
+def _names(path: Path, columns: Iterable[Any]) -> pd.Index:
+  """Names of columns as text; UserError if two are the same."""
+  names = pd.Index([str(name).strip() for name in columns])
+  twice = names[names.duplicated()]
+  if len(twice):
+    raise UserError(
+      f"{path} has two columns {twice[0]!r}: rename or delete one of them."
+    )
+  return names
 
 
 def read_text(path: Path) -> pd.DataFrame:
@@ -67,16 +88,63 @@ def _reader(path):
   if path.name.lower().endswith(_VOTABLE):
     return _read_votable
   if path.suffix.lower() == ".parquet":
-    return pd.read_parquet
+    return _read_parquet
   return _read_csv
 
 
+def _read_parquet(path):
+  known = pyarrow.parquet.read_metadata(path)
+  _names(path, known.schema.to_arrow_schema().names)  # pyarrow reads no two
+  groups = (known.row_group(i) for i in range(known.num_row_groups))
+  # Equal values take no room in the file, but in memory they do.
+  cells = known.num_rows * known.num_columns * _CELL_BYTES
+  _check_size(max(cells, sum(group.total_byte_size for group in groups)))
+  return pd.read_parquet(path)
+
+
+def _check_size(size: int) -> None:
+  """ValueError for so many bytes as would fill the memory."""
+  memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+  if size > memory / 2:
+    raise ValueError(
+      f"unpacked it takes {size / 2**30:,.0f} GiB, more than half of the memory"
+    )
+
+
 def _read_csv(path):
-  # Everything as text: ids of 18 digits must never become floats.
-  read = partial(pd.read_csv, path, dtype=str, keep_default_na=False)
-  first, *more = read(nrows=0).columns
-  other = max(";\t", key=first.count)
-  return read(sep=other if other in first and not more else ",")
+  encoding = _encoding(path)
+  # Everything as text: ids of 18 digits must never become floats. The names as
+  # rows: pandas renames what is there twice.
+  read = partial(
+    pd.read_csv,
+    path,
+    dtype=str,
+    keep_default_na=False,
+    header=None,
+    encoding=encoding,
+  )
+  heading = read(nrows=1, sep="\0", quoting=csv.QUOTE_NONE).iloc[0, 0]
+  found = read(sep=max(_SEPARATORS, key=heading.count))
+  table = found.iloc[1:].reset_index(drop=True)
+  return table.set_axis([*found.iloc[0]], axis=1)
+
+
+def _encoding(path: Path) -> str:
+  """That of a text file; what is no Unicode is Windows' western European."""
+  open_file = gzip.open if path.suffix.lower() == ".gz" else open
+  with open_file(path, "rb") as file:
+    start = file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+      return "utf-16"
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+      decoder.decode(start)
+      for number, block in enumerate(iter(partial(file.read, _BLOCK), b"")):
+        _check_size(number * _BLOCK)
+        decoder.decode(block)
+    except UnicodeDecodeError:
+      return "cp1252"
+  return "utf-8-sig"
 
 
 def _read_fits(path):
@@ -184,6 +252,13 @@ def ids_of(path: Path, table: pd.DataFrame, name: str) -> pd.Series:
     raise UserError(
       f"{path}, row {empty[0] + 1}: column {name!r} is empty: give every "
       "galaxy an id."
+    )
+  rounded = np.flatnonzero(ids.str.fullmatch(_ROUNDED))
+  if len(rounded):
+    raise UserError(
+      f"{path}, row {rounded[0] + 1}: the id is {ids.iloc[rounded[0]]!r} "
+      f"({len(rounded)} such rows): some program stored the ids as floats, "
+      "which lose digits; take them from where they came from, as text."
     )
   repeated = np.flatnonzero(ids.duplicated())
   if len(repeated):

@@ -1,0 +1,92 @@
+"""Tables as people have them: their separators, encodings and mistakes."""
+
+import gzip
+import os
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from gzjax.data.galaxy_catalog import tables
+from gzjax.errors import UserError
+
+TABLE = pd.DataFrame(
+  {
+    "id_str": ["007", "587722981741363294", "NA"],
+    "label": ["bläuliche Scheibe", "smooth, round", "a;b|c"],
+    "note": ["", "é", "'"],
+  }
+)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.csv.gz"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_text_is_read_as_it_was_written(tmp_path, name, separator, encoding):
+  path = tmp_path / name
+  text = TABLE.to_csv(index=False, sep=separator)
+  data = text.encode(encoding)
+  path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+  pd.testing.assert_frame_equal(tables.read_table(path), TABLE)
+
+
+def _csv(path, text):
+  path = path.with_suffix(".csv")
+  path.write_text(text)
+  return path
+
+
+def _parquet(path, names, rows=3):
+  columns = [pa.array(np.zeros(rows))] * len(names)
+  path = path.with_suffix(".parquet")
+  pyarrow.parquet.write_table(pa.Table.from_arrays(columns, names), path)
+  return path
+
+
+@pytest.mark.parametrize(
+  "write",
+  [
+    lambda path: _csv(path, "id,label,label\n1,a,b\n"),
+    lambda path: _csv(path, "id;label; label\n1;a;b\n"),
+    lambda path: _parquet(path, ["id", "label", "label"]),
+  ],
+)
+def test_two_columns_of_one_name_are_refused(tmp_path, write):
+  with pytest.raises(UserError, match="two columns 'label'"):
+    tables.read_table(write(tmp_path / "t"))
+
+
+@pytest.mark.parametrize(
+  "text", ["", "\n", "id,label\n", "id,label\n1,a,b,c\n", "\0\0\0"]
+)
+def test_what_is_no_table_is_one_line(tmp_path, text):
+  path = _csv(tmp_path / "t", text)
+  with pytest.raises(UserError, match=f"^{path}"):
+    tables.read_table(path)
+
+
+def test_unpacked_a_table_must_fit_into_the_memory(tmp_path, monkeypatch):
+  few = _parquet(tmp_path / "few", ["id"])
+  # A million equal numbers: some kilobytes in the file.
+  many = _parquet(tmp_path / "many", ["id"], rows=10**6)
+  text = tmp_path / "many.csv.gz"
+  text.write_bytes(gzip.compress(b"id\n" + b"1\n" * 4 * 10**6))
+  assert many.stat().st_size < 10**5
+  monkeypatch.setattr(
+    os, "sysconf", lambda name: {"SC_PAGE_SIZE": 1024}.get(name, 8 * 1024)
+  )
+  tables.read_table(few)
+  for path in (many, text):
+    with pytest.raises(UserError, match="more than half of the memory"):
+      tables.read_table(path)
+
+
+@pytest.mark.parametrize(
+  "rounded", ["5.877229817361e+17", "5.9E17", "587722981736120347.0"]
+)
+def test_ids_that_were_floats_are_refused(tmp_path, rounded):
+  table = TABLE.assign(id_str=["1e5", rounded, "1.5"])
+  with pytest.raises(UserError, match=r"row 2: the id is .* which lose digits"):
+    tables.ids_of(tmp_path, table, "id_str")
