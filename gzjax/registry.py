@@ -89,9 +89,9 @@ def check(argument: str, value: Any, annotation: Any) -> None:
   That is one of another type, an infinite number or NaN, or one that a `Rule`,
   a `Range` or a `Literal` of it excludes.
   """
-  for rule in _rules(annotation):
-    if not rule.holds(value):
-      raise SettingError(f"{argument} is {value!r}: {rule.words}.")
+  if not holds(value, annotation):
+    *_, last = _rules(annotation)  # which says most
+    raise SettingError(f"{argument} is {value!r}: {last.words}.")
 
 
 def _rules(annotation: Any) -> Iterator[Rule | Range]:

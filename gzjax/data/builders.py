@@ -108,6 +108,7 @@ def _catalog(
   fits_planes: str = "rgb",
   fits_white: Annotated[float, Range(0, 100, above=True)] = 99.7,
   fits_softening: AboveZero = 10.0,
+  skip_bad: bool = False,
 ):
   """A table of galaxies and a folder of their images.
 
@@ -141,6 +142,8 @@ def _catalog(
     fits_white: FITS images: the percentile that is white.
     fits_softening: FITS images: where the asinh stretch bends (Lupton et al.
       2004); larger ones show fainter light.
+    skip_bad: galaxy_catalog: leave out rows whose images cannot be used; else
+      they are listed, and nothing is done.
   """
   path = Path(catalog)
   folder = Path(images) if images else path.parent
@@ -166,6 +169,8 @@ def _catalog(
   found = catalogs.read_catalog(
     path, folder, columns, settings["classes"], stretch
   )
+  if skip_bad:
+    found = catalogs.without_bad_images(found)
   return builder_of(found, path, place.data_dir)
 
 

@@ -36,7 +36,9 @@ Folds = Annotated[int, Range(2, MANY)]
 Names = tuple[str, ...]
 Seeds = Annotated[
   tuple[Natural, ...],
-  Rule(lambda x: len({*x}) == len(x), "name each random seed once"),
+  Rule(
+    lambda x: len({*x}) == len(x), "name whole numbers from 0 on, each once"
+  ),
 ]
 LayerRates = Annotated[
   tuple[Any, ...],

@@ -170,8 +170,10 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
     )
     rows = catalog.read_rows(path, columns)
     found = catalog.unlabelled(rows, images, columns, stretch)
-  folder = dataset.prepare(
-    builders.builder_of(found, path, experiment.data_dir)
+  if of_run.skip_bad:
+    found = catalog.without_bad_images(found)
+  folder = prepare.record(
+    experiment, builders.builder_of(found, path, experiment.data_dir)
   )
   data = dataset.load(
     folder, crop=0 if columns.crop else crop, size=of_run.size

@@ -1,13 +1,21 @@
 """prepare: files of galaxies -> data set, pixels, split.parquet."""
 
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 import numpy as np
 import pandas as pd
 
 from gzjax.audit import evidence
-from gzjax.data import augment, builders, dataset, pixels
+from gzjax.data import (
+  augment,
+  bad_images,
+  builders,
+  dataset,
+  pixels,
+  survey,
+)
 from gzjax.errors import UserError, naming
 from gzjax.evaluation import vote_tables
 from gzjax.files import write_json, write_table, write_whole
@@ -21,7 +29,7 @@ from gzjax.progress import say
 def run(experiment: Experiment) -> None:
   """Writes `split.parquet` and notes where the prepared data set lies."""
   config = experiment.config
-  folder = dataset.prepare(_builder(experiment), experiment.manual_dir)
+  folder = record(experiment, _builder(experiment))
   everything = dataset.load(folder, crop=experiment.crop, size=config.data.size)
   found, task = _labels(config, everything)
   left_out = {**everything.left_out, **found.left_out}
@@ -29,6 +37,7 @@ def run(experiment: Experiment) -> None:
   data, label = everything.select(found.kept), found.label[found.kept]
   ids = data.table["id_str"]
   split = _split(experiment, data.table, label, found.classes)
+  _look_at_images(experiment, data, np.asarray(splits.SPLITS)[split])
   train = np.flatnonzero(split == splits.SPLITS.index("train"))
   train_label = label.copy()
   train_label[train] = _flipped(experiment, everything, found, train)
@@ -67,6 +76,63 @@ def run(experiment: Experiment) -> None:
     ]
     table["votes_of"] = ids.to_numpy()[donors]
   write_table(experiment.workdir / "split.parquet", table)
+
+
+def record(experiment: Experiment, builder: Any) -> Path:
+  """Writes a data set unless it is there.
+
+  UserError for bad images, of which a list is left in the workdir.
+  """
+  path = experiment.workdir / "data" / "bad_images.csv"
+  path.unlink(missing_ok=True)
+  try:
+    return dataset.prepare(builder, experiment.manual_dir)
+  except bad_images.BadImagesError as error:
+    write_table(path, pd.DataFrame(error.bad))
+    raise UserError(
+      f"{error} All are in {path}; --skip_bad leaves them out."
+    ) from error
+  except bad_images.BadImageError as error:
+    raise UserError(f"{error} --skip_bad leaves it out.") from error
+
+
+def _look_at_images(
+  experiment: Experiment, data: dataset.Dataset, split: np.ndarray
+) -> None:
+  """Says, and lists in data/, which images are empty or there twice.
+
+  UserError if all are the same.
+  """
+  found, ids = survey.look(data.image), data.table["id_str"].to_numpy()
+  if not found.first.any():
+    raise UserError(
+      f"all {len(ids):,} images are the same: check the column and the pattern "
+      "of their files (data.file_column, data.file_pattern)."
+    )
+  empty, twins = np.flatnonzero(found.constant), np.flatnonzero(found.twins)
+  same = found.first[twins]
+  leaks = int(np.sum(split[twins] != split[same]))
+  table = pd.DataFrame({"id_str": ids[twins], "same_as": ids[same]})
+  for name, rows, listed, words in (
+    (
+      "empty_images.csv",
+      empty,
+      pd.DataFrame({"id_str": ids[empty]}),
+      "have one colour only: they show nothing",
+    ),
+    (
+      "same_images.csv",
+      twins,
+      table.assign(split=split[twins], split_of_the_other=split[same]),
+      f"are the same as another one, {leaks:,} of them in another part of the "
+      "split: what is measured there may have been learned by heart",
+    ),
+  ):
+    path = experiment.workdir / "data" / name
+    path.unlink(missing_ok=True)
+    if len(rows):
+      write_table(path, listed)
+      say(f"note: {len(rows):,} images {words} ({path})")
 
 
 def _labels(

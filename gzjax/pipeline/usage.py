@@ -32,7 +32,8 @@ flags
                     run a later stage, this flag is enough
   TABLE             of your galaxies (CSV, parquet, FITS, VOTable): its columns
                     are found, and the stages that STAGE needs are run, too
-  --images=DIR      folder of its images, if that is another one
+  --images=DIR      folder of its images, if that is another one; --skip_bad:
+                    without those that cannot be used
   --forget=FILE     what a person found wrong: reviewed.csv, a list of ids, or
                     suspects (of the audit); --[no]retrain: for real, too
   --config=NAME     what to run: a shipped config, a .py file, or another run's

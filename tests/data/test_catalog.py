@@ -9,12 +9,15 @@ from PIL import Image
 import pytest
 
 from gzjax.data import builders, dataset
+from gzjax.data.bad_images import BadImageError
 from gzjax.data.galaxy_catalog.catalog import (
   Columns,
   fingerprint,
   read_catalog,
   read_rows,
+  reader,
   unlabelled,
+  without_bad_images,
 )
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from tests.data.catalogs import (
@@ -337,13 +340,23 @@ def test_a_crop_that_is_none(tmp_path, value):
   assert "row 2 (id 1001): column 'width'" in message
 
 
-def test_a_damaged_image_is_named_when_its_crop_is_checked(tmp_path):
-  path = write_catalog(tmp_path, 3)
-  add_columns(path, {"width": ["6", "7", "8"]})
-  (tmp_path / "images" / "1.png").write_text("hello")
-  message = refusal(path, Columns(crop="width"))
-  assert "row 2 (id 1001)" in message
-  assert "1.png is not a whole image" in message
+def test_rows_with_bad_images_are_left_out_if_that_is_asked_for(tmp_path):
+  path = write_catalog(tmp_path, 4)
+  add_columns(path, {"width": ["6", "7", "8", "9"]})
+  for name in ("1", "2"):
+    (tmp_path / "images" / f"{name}.png").write_text("hello")
+  found = _read(path, Columns(crop="width"))
+  assert found.notes == ()
+  kept = without_bad_images(found)
+  assert list(kept.frame["id_str"]) == ["1000", "1003"]
+  assert kept.left_out == {"the image cannot be used": 2}
+  assert without_bad_images(kept) == kept
+  assert fingerprint(kept) != fingerprint(found)
+  with pytest.raises(
+    BadImageError, match=r"row 2 \(id 1001\): .*1\.png is not"
+  ):
+    reader(found)(1)
+  assert reader(kept)(1) == reader(found)(3)
 
 
 @pytest.mark.parametrize("field", ["crop", "ra", "dec", "split"])

@@ -286,7 +286,7 @@ def test_normalisation_of_the_training_set(tmp_path, path):
       {"labels.min_votes": 5},
       "labels.min_votes is 5, which labels.kind=column",
     ),
-    ({**VOTES, "labels.threshold": 80.0}, "a share from 0 to 1"),
+    ({**VOTES, "labels.threshold": 80.0}, "a number from 0 to 1"),
     ({**VOTES, "labels.classes": ("smooth",)}, "two or more different"),
     ({**VOTES, "labels.classes": ("smooth", "smooth")}, "two or more"),
     ({"data.classes": ("smooth", "smooth")}, "two or more different classes"),

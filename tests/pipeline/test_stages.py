@@ -465,7 +465,7 @@ def test_what_is_not_discovered_stays_in_the_retain_set(folder):
     ({"discovery.shares": (0.5, 1.2)}, "discovery.shares"),
     ({"discovery.methods": ("nonsense",)}, "nonsense"),
     ({"flips.kind": "none"}, "split_by is 'label'.* must be 'id'"),
-    ({"seeds": (1, 1)}, "name each random seed once"),
+    ({"seeds": (1, 1)}, "from 0 on, each once"),
     ({"seeds": (0, 1)}, "holds a run of one seed"),
   ],
 )

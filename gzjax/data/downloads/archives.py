@@ -14,10 +14,10 @@ import zipfile
 
 import numpy as np
 
+from gzjax.data import bad_images
 from gzjax.data.images import MOST_BYTES, whole_rgb
 from gzjax.errors import UserError
 from gzjax.progress import progress, say
-from gzjax.threads import bounded_map
 
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 _BLOCK = 1 << 20
@@ -99,20 +99,16 @@ class Images:
     """Reads and checks images in threads, in order; see `whole_rgb`.
 
     Raises:
-      UserError: if one is not a whole image; it names the galaxy by its id.
+      UserError: naming those that are no whole images, by their ids.
     """
-    return bounded_map(self._read, zip(stems, ids, strict=True))
+    return bad_images.read_all(self._read, [*zip(stems, ids, strict=True)])
 
   def _read(self, stem_and_id):
     stem, id_str = stem_and_id
     member = self._members[stem]
-    try:
+    where, mend = f"galaxy {id_str}", f"download {member.place} again"
+    with bad_images.naming(where, str(member), mend):
       return whole_rgb(self._encoded(member))
-    except Exception as error:  # zips and Pillow's decoders raise many kinds
-      raise UserError(
-        f"galaxy {id_str}: {member} is not a whole image ({error}): "
-        f"download {member.place} again."
-      ) from error
 
   def _encoded(self, member):
     if member.size > MOST_BYTES:

@@ -1,6 +1,6 @@
 """Reading and checking a catalogue of galaxies: a table and its images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from gzjax.data import bad_images
 from gzjax.data.galaxy_catalog import (
   extras,
   fits_images,
@@ -15,6 +16,7 @@ from gzjax.data.galaxy_catalog import (
   tables,
 )
 from gzjax.data.galaxy_catalog.fits_images import Stretch
+from gzjax.data.galaxy_catalog.images import read_image
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.data.galaxy_catalog.votes import read_columns, read_votes
 from gzjax.errors import SettingError, UserError
@@ -69,6 +71,7 @@ class Catalog(NamedTuple):
   tree: str  # its name; "": none
   stretch: Stretch  # of FITS images
   notes: tuple[str, ...]  # what the user should know, a sentence each
+  left_out: Mapping[str, int] = {}  # reason: number of rows
 
 
 def read_catalog(
@@ -129,6 +132,42 @@ def unlabelled(
   frame = _frame(rows, columns, images)
   notes = extras.add_crops(frame, rows, columns.crop)
   return Catalog(frame, (), "", stretch, tuple(notes))
+
+
+def reader(catalog: Catalog) -> Callable[[int], bytes]:
+  """Row -> its image as it is recorded; see `read_image`."""
+
+  def read(i):
+    row = catalog.frame.iloc[i]
+    return read_image(
+      int(row.name) + 1,
+      row["id_str"],
+      row["path"],
+      int(row.get("crop", 0)),
+      catalog.stretch,
+    )
+
+  return read
+
+
+def without_bad_images(catalog: Catalog) -> Catalog:
+  """The catalogue without the rows whose images cannot be used.
+
+  Raises:
+    UserError: if no row is left.
+  """
+  rows = range(len(catalog.frame))
+  bad = np.array(
+    [x is not None for x in bad_images.find(reader(catalog), rows)]
+  )
+  if bad.all():
+    raise UserError("none of the images can be used: give others.")
+  if not bad.any():
+    return catalog
+  return catalog._replace(
+    frame=catalog.frame[~bad],
+    left_out={"the image cannot be used": int(bad.sum())},
+  )
 
 
 def fingerprint(catalog: Catalog) -> str:

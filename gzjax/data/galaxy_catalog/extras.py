@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from gzjax.data.bad_images import BadImageError
 from gzjax.data.galaxy_catalog.images import shorter_side
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError
@@ -68,8 +69,7 @@ def add_crops(frame: pd.DataFrame, rows: TableRows, name: str) -> list[str]:
   read. Says how many crops are larger than their images, if any.
 
   Raises:
-    UserError: naming the first row without a number above 0, or whose file has
-      no header of an image.
+    UserError: naming the first row without a number above 0.
   """
   if not name:
     return []
@@ -81,7 +81,7 @@ def add_crops(frame: pd.DataFrame, rows: TableRows, name: str) -> list[str]:
   )
   frame["crop"] = np.rint(edges).clip(1, _LARGEST_CROP).astype(np.int64)
   names = zip(frame["id_str"], frame["path"], strict=True)
-  sides = [shorter_side(i, *name) for i, name in enumerate(names, 1)]
+  sides = [_side(i, *name) for i, name in enumerate(names, 1)]
   larger = frame["crop"].to_numpy() > np.array(sides)
   if not larger.any():
     return []
@@ -90,6 +90,14 @@ def add_crops(frame: pd.DataFrame, rows: TableRows, name: str) -> list[str]:
     f"crops larger than their images, clipped: {larger.sum()}, first in row "
     f"{i + 1} (id {frame['id_str'].iloc[i]})"
   ]
+
+
+def _side(row: int, id_str: str, path: str) -> float:
+  """Of what is no image, infinite: that is told with all others of its kind."""
+  try:
+    return shorter_side(row, id_str, path)
+  except BadImageError:
+    return np.inf
 
 
 def _degrees(rows, name, low, high):

@@ -7,11 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from gzjax.data import bad_images
 from gzjax.data.galaxy_builder import DEGREES, Galaxies, GalaxyBuilder
-from gzjax.data.galaxy_catalog import images
-from gzjax.data.galaxy_catalog.catalog import Catalog, fingerprint
+from gzjax.data.galaxy_catalog.catalog import Catalog, fingerprint, reader
 from gzjax.morphology.campaigns import TREES
-from gzjax.threads import bounded_map
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -41,23 +40,16 @@ class Builder(GalaxyBuilder):
   def _galaxies(self, dl_manager, files) -> Galaxies:
     del dl_manager, files
     catalog = self.builder_config.catalog
-    frame = catalog.frame
-
-    def read(i):
-      row = frame.iloc[i]
-      crop = int(row.get("crop", 0))
-      return images.read_image(
-        i + 1, row["id_str"], row["path"], crop, catalog.stretch
-      )
-
+    frame, read = catalog.frame, reader(catalog)
     return Galaxies(
       columns={
         name: np.stack(frame[name].to_numpy())
         for name in ("id_str", *_recorded(frame))
       },
-      images=lambda rows: bounded_map(read, rows),
+      images=lambda rows: bad_images.read_all(read, rows.tolist()),
       sizes=np.array([Path(path).stat().st_size for path in frame["path"]]),
       source=fingerprint(catalog),
+      left_out=catalog.left_out,
       notes=catalog.notes,
     )
 

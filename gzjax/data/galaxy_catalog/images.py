@@ -1,11 +1,10 @@
 """The image files of a catalogue, checked, as they are recorded."""
 
-from collections.abc import Iterator
-import contextlib
 from pathlib import Path
 
 from PIL import Image
 
+from gzjax.data import bad_images
 from gzjax.data.galaxy_catalog import fits_images
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.images import (
@@ -15,7 +14,6 @@ from gzjax.data.images import (
   to_png,
   whole_rgb,
 )
-from gzjax.errors import UserError
 
 
 def read_image(
@@ -33,7 +31,7 @@ def read_image(
   keeps the whole image.
 
   Raises:
-    UserError: naming the row and its id, if the file is not a whole image.
+    BadImageError: naming the row and its id, for what is no whole image.
   """
   path = Path(file)
   with _named(row, id_str, file):
@@ -59,7 +57,7 @@ def shorter_side(row: int, id_str: str, file: str) -> int:
   """Pixels of the shorter side of an image, from its header.
 
   Raises:
-    UserError: if the file has no header of an image.
+    BadImageError: if the file has no header of an image.
   """
   path = Path(file)
   with _named(row, id_str, file):
@@ -79,15 +77,10 @@ def _cut(image, crop):
   return image.crop((left, top, left + edge, top + edge))
 
 
-@contextlib.contextmanager
-def _named(row: int, id_str: str, file: str) -> Iterator[None]:
+def _named(row: int, id_str: str, file: str):
   """Says in which row an error is."""
-  try:
-    yield
-  except UserError as error:
-    raise UserError(f"row {row} (id {id_str}): {error}") from error
-  except Exception as error:  # the decoders raise many kinds
-    raise UserError(
-      f"row {row} (id {id_str}): {file} is not a whole image ({error}): fetch "
-      "it again or take the row out of the catalogue."
-    ) from error
+  return bad_images.naming(
+    f"row {row} (id {id_str})",
+    file,
+    "fetch it again or take the row out of the catalogue",
+  )
