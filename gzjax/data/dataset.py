@@ -119,6 +119,17 @@ def encoded_images(folder: Path) -> Callable[[str], bytes]:
   return lambda id_str: source[row_of[id_str]]["image"]
 
 
+def some_images(folder: Path, count: int) -> list[bytes]:
+  """Evenly spaced images as they were recorded.
+
+  Raises:
+    UserError: if the folder is gone.
+  """
+  _, source = _open(folder)
+  rows = np.unique(np.linspace(0, len(source) - 1, count).astype(int))
+  return [source[int(row)]["image"] for row in rows]
+
+
 def _open(folder: Path) -> tuple[tfds.core.DatasetInfo, Any]:
   """What is known of a prepared data set, and its records."""
   if not folder.is_dir():

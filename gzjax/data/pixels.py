@@ -1,10 +1,10 @@
 """Encoded images to one uint8 array on disk, decoded once."""
 
 from collections.abc import Callable, Iterable
+import contextlib
 import errno
 from functools import partial
 import io
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import numpy as np
 
 from gzjax import digests, locks
 from gzjax.data.images import to_square
-from gzjax.errors import UserError
-from gzjax.files import write_json
+from gzjax.errors import DamagedError, UserError
+from gzjax.files import read_json, write_json
 from gzjax.progress import progress
 from gzjax.threads import bounded_map
 
@@ -37,17 +37,45 @@ def cached_pixels(
       goes on from there), or the file is not the one that was written.
   """
   array_path, note_path = path.with_suffix(".npy"), path.with_suffix(".json")
-  if not note_path.exists():
+  if not (note_path.exists() and array_path.exists()):
     with locks.waiting(path.with_suffix(".lock")):
       # Perhaps another process has written them meanwhile.
-      if not note_path.exists():
+      if not (note_path.exists() and array_path.exists()):
         _write(array_path, note_path, records, count, crop, size)
-  if digests.of_file(array_path) != json.loads(note_path.read_text())["sha256"]:
-    raise UserError(
-      f"{array_path} does not match its checksum: delete {note_path} and run "
-      "again to decode the images anew."
-    )
+  _check(array_path, note_path)
   return np.load(array_path, mmap_mode="r")
+
+
+def verify(folder: Path) -> None:
+  """Reads all that `cached_pixels` wrote to a folder.
+
+  Raises:
+    DamagedError: for another file than was written.
+  """
+  for note_path in sorted(folder.glob("pixels-*.json")):
+    _check(note_path.with_suffix(".npy"), note_path, thorough=True)
+
+
+def _check(path: Path, note_path: Path, *, thorough: bool = False) -> None:
+  """DamagedError for another file than was written.
+
+  All of it is read only where its size or its time is another one, or if the
+  check is to be thorough.
+  """
+  note = read_json(note_path)
+  state = _state(path)
+  if not thorough and note.get("state") == state:
+    return
+  mend = f"delete {note_path} and run again to decode the images anew"
+  if digests.of_file(path) != note["sha256"]:
+    raise DamagedError(path, "its checksum is another one", mend)
+  with contextlib.suppress(OSError):  # a folder that is only read
+    write_json(note_path, {**note, "state": state})
+
+
+def _state(path: Path) -> list[int]:
+  stat = path.stat()
+  return [stat.st_size, stat.st_mtime_ns]
 
 
 def _write(array_path, note_path, records, count, crop, size):
@@ -78,7 +106,11 @@ def _write(array_path, note_path, records, count, crop, size):
         "choose another data_dir."
       ) from error
     unfinished.rename(array_path)
-    note = {"crop": crop, "size": size, "sha256": digests.of_file(array_path)}
+    note = {
+      **{"crop": crop, "size": size},
+      "sha256": digests.of_file(array_path),
+      "state": _state(array_path),
+    }
     write_json(note_path, note)
 
 

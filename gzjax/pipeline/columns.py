@@ -10,7 +10,7 @@ from rich.text import Text
 
 from gzjax import digests
 from gzjax.data import builders
-from gzjax.data.galaxy_catalog import guess
+from gzjax.data.galaxy_catalog import guess, image_files
 from gzjax.errors import naming
 from gzjax.files import read_json, to_json, write_json
 from gzjax.pipeline import checks, config_files, own_table, prepare
@@ -59,7 +59,12 @@ def find(experiment: Experiment) -> None:
       say("there is no column of labels: votes make them, labels.kind=question")
   write_json(
     note_path,
-    {"given": given, "found": _settings(config), "table": _digest(path)},
+    {
+      "given": given,
+      "found": _settings(config),
+      "table": _digest(path),
+      "images": image_files.state(images),
+    },
   )
 
 
@@ -99,10 +104,12 @@ def recall(config: ml_collections.ConfigDict, place: Workdir) -> None:
   config.update_from_flattened_dict(
     {key: _tuple(found[key]) for key in found if now.get(key) == given[key]}
   )
-  if is_other:
+  images = Path(given["data.images"] or path.parent).expanduser()
+  others = images.is_dir() and image_files.state(images) != note["images"]
+  for changed in (*[path] * is_other, *[images] * others):
     say(
-      f"note: {path} has changed since it was prepared; the run goes on with "
-      f"what it was. gzjax prepare --workdir={place.root} --overwrite reads it "
+      f"note: {changed} has changed since it was prepared; the run goes on "
+      f"with what it was. gzjax prepare --workdir={place.root} --overwrite reads it "
       "anew."
     )
 

@@ -34,6 +34,7 @@ class Command(NamedTuple):
   sources: "runs.Sources"
   with_needed: bool  # run the stages that the asked one needs, too
   overwrite: bool
+  verify: bool
   forget: str | None
   compilation_cache: str | None
   print_config: bool
@@ -86,6 +87,7 @@ def _define(flag_values: "flags.FlagValues") -> None:
     "stage", None, list(usage.STAGES), "What to run.", flag_values=flag_values
   )
   switch("overwrite", "Start the stage, and those after it, anew.")
+  switch("verify", "Read all that is kept, and compare its digests.")
   text("forget", "What to forget: a reviewed table, ids, or suspects.")
   switch("retrain", "Retrain for real, too, beside the methods.", None)
   text("images", "Folder of the images of TABLE.")
@@ -108,6 +110,12 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
   config, sources = known or _fresh(arguments, workdir)
   rest = _set_keys(arguments, config, flag_values)
   values = flag_values.flag_values_dict()
+  for key in ("workdir", "data_dir", "manual_dir"):
+    if "://" in (values[key] or ""):
+      raise UserError(
+        f"--{key} is {values[key]}: give a folder of this machine, such as the "
+        "one where that bucket is mounted."
+      )
   folders = {
     key: str(Path(values[key]).expanduser())  # no shell does so after --flag=
     for key in ("data_dir", "manual_dir")
@@ -133,6 +141,7 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
     sources._replace(**folders),
     table is not None and stage != "predict",
     values["overwrite"],
+    values["verify"],
     values["forget"],
     values["compilation_cache"],
     values["print_config"],
@@ -300,6 +309,7 @@ def execute(command: Command) -> None:
       command.workdir,
       command.stage,
       overwrite=command.overwrite,
+      verify=command.verify,
       forget=command.forget,
       with_needed=command.with_needed,
       **command.sources._asdict(),

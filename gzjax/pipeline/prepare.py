@@ -1,5 +1,6 @@
 """prepare: files of galaxies -> data set, pixels, split.parquet."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gzjax.data import (
   pixels,
   survey,
 )
+from gzjax.data.images import open_image
 from gzjax.errors import UserError, naming
 from gzjax.evaluation import vote_tables
 from gzjax.files import write_json, write_table, write_whole
@@ -30,6 +32,7 @@ def run(experiment: Experiment) -> None:
   """Writes `split.parquet` and notes where the prepared data set lies."""
   config = experiment.config
   folder = record(experiment, _builder(experiment))
+  _check_crop(experiment, folder)
   everything = dataset.load(folder, crop=experiment.crop, size=config.data.size)
   found, task = _labels(config, everything)
   left_out = {**everything.left_out, **found.left_out}
@@ -94,6 +97,23 @@ def record(experiment: Experiment, builder: Any) -> Path:
     ) from error
   except bad_images.BadImageError as error:
     raise UserError(f"{error} --skip_bad leaves it out.") from error
+
+
+def _check_crop(experiment: Experiment, folder: Path) -> None:
+  """UserError for a central crop that is larger than all images."""
+  crop = experiment.crop
+  if not crop:
+    return
+  sizes = []
+  for data in dataset.some_images(folder, 100):
+    with open_image(io.BytesIO(data)) as image:
+      sizes.append(image.size)
+  width, height = max(sizes, key=min)
+  if crop > min(width, height):
+    raise UserError(
+      f"data.crop is {crop}: the images have {width} x {height} pixels; give "
+      f"at most {min(width, height)}, or 0 for the whole of them."
+    )
 
 
 def _look_at_images(

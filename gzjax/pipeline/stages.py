@@ -12,6 +12,7 @@ import ml_collections
 
 import gzjax
 from gzjax import report
+from gzjax.data import pixels
 from gzjax.errors import UserError
 from gzjax.files import read_json, to_json, write_json
 from gzjax.pipeline import (
@@ -129,6 +130,7 @@ def run(
   stage: str = "all",
   *,
   overwrite: bool = False,
+  verify: bool = False,
   forget: str | None = None,
   with_needed: bool = False,
   data_dir: str | None = None,
@@ -142,6 +144,7 @@ def run(
     workdir: the folder of the run.
     stage: a name of `STAGES` or "all".
     overwrite: start the asked stages, and those that need them, anew.
+    verify: compare the digests of pixels and networks, too, before anything.
     forget: what a person found: a table as the review page exports it, a list
       of ids, or `reviews.SUSPECTS`; unlearning then goes on to the report.
     with_needed: run the stages that the asked one needs, too.
@@ -157,6 +160,7 @@ def run(
     _run_one,
     stage=stage,
     overwrite=overwrite,
+    verify=verify,
     forget=forget,
     with_needed=with_needed,
     sources=sources,
@@ -199,6 +203,7 @@ def _run_one(
   place: Workdir,
   stage: str,
   overwrite: bool,
+  verify: bool,
   forget: str | None,
   with_needed: bool,
   sources: Sources,
@@ -212,6 +217,8 @@ def _run_one(
     make = functools.partial(
       Experiment, config, place, sources.data_dir, sources.manual_dir
     )
+    if verify and place.is_finished("prepare"):
+      _verify(make())
     asked = _asked(place, stage, forget)
     is_late = forget and not _take_up(
       make(), forget, asked if overwrite else ()
@@ -303,6 +310,15 @@ def _reopen(place: Workdir) -> None:
       say(f"{place / path} {why}: stage {name} is taken up again")
       if name == "unlearn":
         unlearn.reopen(place, path)
+
+
+def _verify(experiment: Experiment) -> None:
+  """DamagedError for pixels or a network that are not what was written."""
+  pixels.verify(experiment.data_folder)
+  for name in experiment.names():
+    if experiment.is_made(name):
+      experiment.network(name)
+  say("all digests are those of what was written")
 
 
 def _set_aside(

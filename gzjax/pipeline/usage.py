@@ -40,6 +40,7 @@ flags
                     config.json
   --config.KEY=X    changes a key; --print_config shows them all
   --overwrite       start the stage, and those after it, anew
+  --verify          compare the digests of all that is kept, too
   --data_dir=DIR    TFDS folder [~/tensorflow_datasets]
   --manual_dir=DIR  folder of files that you downloaded
   --compilation_cache=DIR   of compiled programs [~/.cache/gzjax]; or off

@@ -9,15 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from gzjax.data.galaxy_catalog import image_files
-from gzjax.data.galaxy_catalog.image_files import FILE, ID, Naming
+from gzjax.data.galaxy_catalog.image_files import ENDINGS, FILE, ID, Naming
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.data.galaxy_catalog.usual_names import FILES, IDS, NAMES, by_rank
 
-# Of equal names the first of these is taken.
-_ENDINGS = (
-  *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
-  *(".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz"),
-)
 _LOOKED_FOR = 100  # rows, evenly spaced
 _ENOUGH = 0.5  # of them: then no other way is tried
 _MOST_MATCHES = 2000  # of one text among the names of the files
@@ -143,7 +138,7 @@ def _by_pattern(_rows, sample, images, known):
   files = "\n".join(
     f"{folder}/{name}"
     for folder, name in image_files.listing(images)
-    if name.lower().endswith(_ENDINGS)
+    if name.lower().endswith(ENDINGS)
   )
   columns = by_rank(sample.table.columns, (*FILES, *IDS, *NAMES), only=True)
   if known.column is not None:
@@ -216,6 +211,6 @@ def _goes_on(before, after):
 
 @functools.cache
 def _rank(pattern):
-  """Where its ending stands among `_ENDINGS`."""
-  ranks = (i for i, x in enumerate(_ENDINGS) if pattern.lower().endswith(x))
+  """Where its ending stands among `ENDINGS`."""
+  ranks = (i for i, x in enumerate(ENDINGS) if pattern.lower().endswith(x))
   return next(ranks, 0)

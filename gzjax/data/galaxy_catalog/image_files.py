@@ -1,6 +1,7 @@
 """Which image file belongs to which row of a table."""
 
 from collections.abc import Iterator
+import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +12,11 @@ from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import SettingError
 
 ID, FILE, ANY_FOLDER = "{id}", "{file}", "*/"
+# Of images; of equal names the first of these is taken.
+ENDINGS = (
+  *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
+  *(".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz"),
+)
 
 
 class Naming(NamedTuple):
@@ -88,6 +94,18 @@ def is_file(path: str) -> bool:
     return Path(path).is_file()
   except (OSError, ValueError):
     return False
+
+
+def state(images: Path) -> str:
+  """Changes when an image does: a digest of names, sizes and times."""
+  digest = hashlib.sha256()
+  for folder, name in listing(images):
+    if not name.lower().endswith(ENDINGS):
+      continue
+    stat = (images / folder / name).stat()
+    line = f"{folder}/{name} {stat.st_size} {stat.st_mtime_ns}\n"
+    digest.update(line.encode(errors="surrogateescape"))
+  return digest.hexdigest()
 
 
 def listing(images: Path) -> Iterator[tuple[str, str]]:
