@@ -109,8 +109,8 @@ def recall(config: ml_collections.ConfigDict, place: Workdir) -> None:
   for changed in (*[path] * is_other, *[images] * others):
     say(
       f"note: {changed} has changed since it was prepared; the run goes on "
-      f"with what it was. gzjax prepare --workdir={place.root} --overwrite reads it "
-      "anew."
+      f"with what it was. gzjax prepare --workdir={place.root} --overwrite "
+      "reads it anew."
     )
 
 
