@@ -22,9 +22,26 @@ def of_arrays(tree: PyTree) -> str:
   return digest.hexdigest()
 
 
+def of_bytes(data: bytes) -> str:
+  """Of some bytes."""
+  return hashlib.sha256(data).hexdigest()
+
+
 def of_json(value: Any) -> str:
   """Of what JSON can say, whatever the order of its keys."""
-  return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+  return of_bytes(json.dumps(value, sort_keys=True).encode())
+
+
+def signed(record: dict[str, Any]) -> dict[str, Any]:
+  """What JSON can say, with a digest of itself."""
+  return {**record, "digest": of_json(record)}
+
+
+def unsigned(record: dict[str, Any]) -> dict[str, Any] | None:
+  """What `signed` was given; None for another digest or none."""
+  record = dict(record)
+  digest = record.pop("digest", None)
+  return record if digest == of_json(record) else None
 
 
 def of_file(path: Path) -> str:

@@ -92,7 +92,7 @@ class Checkpoints(AbstractContextManager):
       number,
       args=ocp.args.Composite(
         **parts,
-        info=ocp.args.JsonSave({**record, "digest": digests.of_json(record)}),
+        info=ocp.args.JsonSave(digests.signed(record)),
       ),
       metrics={"score": record["score"]},
     )
@@ -128,8 +128,9 @@ class Checkpoints(AbstractContextManager):
 
   def _record(self, number: int) -> dict[str, Any]:
     """The info, the score, and the digests of the parts."""
-    record = dict(self._read(number, info=ocp.args.JsonRestore())["info"])
-    if record.pop("digest", None) != digests.of_json(record):
+    found = self._read(number, info=ocp.args.JsonRestore())["info"]
+    record = digests.unsigned(found)
+    if record is None:
       raise DamagedError(self._folder / str(number), "its info")
     return record
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from gzjax import digests
 from gzjax.errors import UserError
-from gzjax.files import read_json
+from gzjax.files import read_json, to_json
 from gzjax.problem import Entries, Rows
 
 if TYPE_CHECKING:
@@ -18,25 +18,31 @@ NAME = "origin.json"
 
 
 def of(experiment: "Experiment", name: str) -> dict[str, str]:
-  """Digests of what the network of a name learns and starts from.
-
-  Other than the config, which the records of the stages have.
-  """
+  """Digests of what the network of a name learns, starts from and how."""
   row, sets = experiment.row(name), experiment.sets
   if row.role == "original":
-    return {
-      "training set": galaxies(experiment, sets.train, experiment.learned_first)
-    }
+    learned = galaxies(experiment, sets.train, experiment.learned_first)
+    return {"training set": learned, "recipe": _recipe(experiment, name)}
   columns = experiment.problem.columns
   retain = {"retain set": galaxies(experiment, sets.retain, columns.given)}
   if row.make:
-    return retain
+    return {**retain, "recipe": _recipe(experiment, name)}
+  unlearn = experiment.config.unlearn
+  how = [unlearn[key] for key in ("batch_size", "forget_batch_size", name)]
   return {
     **retain,
     "forget set": galaxies(experiment, sets.forget, columns.given),
     "corrections": galaxies(experiment, sets.forget, columns.mended),
     "original network": experiment.digest("original"),
+    "settings": digests.of_json(to_json(how)),
   }
+
+
+def _recipe(experiment: "Experiment", name: str) -> str:
+  config = experiment.config
+  recipe = experiment.recipe(experiment.place(name).name)
+  how = [recipe._asdict(), config.model.to_dict(), config.seed]
+  return digests.of_json(to_json(how))
 
 
 def check(place: Path, now: Mapping[str, str]) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from gzjax import digests
 from gzjax.audit import review
 from gzjax.data.galaxy_catalog import tables
-from gzjax.errors import UserError
-from gzjax.files import read_json, read_text_table, write_json, write_table
+from gzjax.errors import DamagedError, UserError
+from gzjax.files import read_json, read_text_table, write_json, write_whole
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 
@@ -79,20 +80,36 @@ def add(
     "evaluate" if same else "unlearn", _folder(place, len(rounds)) / "results"
   )
   folder = _folder(place, len(rounds) + 1)
-  write_json(folder / _SOURCE, {"forget": source})
-  write_table(folder / "reviewed.csv", found)
+  text = found.to_csv(index=False)
+  record = {"forget": source, "reviewed": digests.of_bytes(text.encode())}
+  write_json(folder / _SOURCE, digests.signed(record))
+  write_whole(
+    folder / "reviewed.csv", lambda part: part.write_bytes(text.encode())
+  )
   _tell(after, len(rounds) + 1)
 
 
 def _rounds(workdir: Workdir, cuts: int = 1) -> list[pd.DataFrame]:
   """What each round said; of cuts without a person only the last ones."""
   paths = _files(workdir)
+  sources = [_source(path) for path in paths]
   rounds = [read_text_table(path) for path in paths]
-  sources = [read_json(path.with_name(_SOURCE)) for path in paths]
   of_cuts = [i for i, x in enumerate(sources) if x["forget"] == SUSPECTS]
   for i in of_cuts[: len(of_cuts) - cuts]:
     rounds[i] = rounds[i].head(0)
   return rounds
+
+
+def _source(path: Path) -> dict[str, str]:
+  """Where a round comes from; DamagedError if it is not as it was written."""
+  source = path.with_name(_SOURCE)
+  record = digests.unsigned(read_json(source) or {})
+  mend = "put a copy back, or delete the folder and give the review again"
+  if record is None:
+    raise DamagedError(source, "its digest is another one", mend)
+  if record["reviewed"] != digests.of_file(path):
+    raise DamagedError(path, "its digest is another one", mend)
+  return record
 
 
 def _standing(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import pandas as pd
 
+from gzjax import digests
 from gzjax.data.galaxy_catalog import tables
 from gzjax.errors import DamagedError, UserError
 from gzjax.files import read_json, write_table
@@ -178,6 +179,8 @@ def read(path: Path) -> tuple[ml_collections.ConfigDict, Sources] | None:
     record = read_json(path)
     if record is None:
       return None
+    if "digest" in record and digests.unsigned(record) is None:
+      raise DamagedError(path, "its digest is another one")
     sources = Sources(*(record.get(name) for name in Sources._fields))
     values = _tuples(record["config"])
     return _restore(values, sources.config_file, path), sources

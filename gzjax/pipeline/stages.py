@@ -11,7 +11,7 @@ import jax
 import ml_collections
 
 import gzjax
-from gzjax import report
+from gzjax import digests, report
 from gzjax.data import pixels
 from gzjax.errors import UserError
 from gzjax.files import read_json, to_json, write_json
@@ -512,20 +512,18 @@ def remember(
     now = {**before["config"], stage: now[stage]}
   packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
   data = read_json(place / "stages" / "dataset.json") or {}
-  write_json(
-    path,
-    {
-      "config": now,
-      **sources._asdict(),
-      "command": sys.argv,
-      "versions": {
-        "gzjax": gzjax.__version__,
-        "python": sys.version.split()[0],
-        **{name: importlib.metadata.version(name) for name in packages},
-      },
-      "device_kind": jax.devices()[0].device_kind,
-      "device_count": jax.device_count(),
-      "dataset_fingerprint": data.get("fingerprint"),
-      "git_revision": git_revision(),
+  record = {
+    "config": now,
+    **sources._asdict(),
+    "command": sys.argv,
+    "versions": {
+      "gzjax": gzjax.__version__,
+      "python": sys.version.split()[0],
+      **{name: importlib.metadata.version(name) for name in packages},
     },
-  )
+    "device_kind": jax.devices()[0].device_kind,
+    "device_count": jax.device_count(),
+    "dataset_fingerprint": data.get("fingerprint"),
+    "git_revision": git_revision(),
+  }
+  write_json(path, digests.signed(record))

@@ -197,14 +197,13 @@ class Workdir:
     record = files.read_json(path)
     if record is None:
       return None
-    digest = record.pop("digest", None)
-    if digest != digests.of_json(record):
+    record = digests.unsigned(record)
+    if record is None:
       raise DamagedError(path, "its digest is another one")
     return record
 
   def _write(self, stage: str, record: dict[str, Any]) -> None:
-    record = {**record, "digest": digests.of_json(record)}
-    files.write_json(self._path(stage), record)
+    files.write_json(self._path(stage), digests.signed(record))
 
   def _path(self, stage: str) -> Path:
     return self.root / "stages" / f"{stage}.json"
