@@ -1,0 +1,93 @@
+"""Kills, signals and two launches at once, in processes of their own."""
+
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from tests.attacks.conftest import assert_same
+from tests.command_line import ROOT, command, environment
+
+pytestmark = pytest.mark.slow
+
+
+def _start(target, *more, stage="all"):
+  # What pytest's own process compiles for eight devices is of no use here.
+  flags = [x for x in target.flags if not x.startswith("--compilation_cache")]
+  return subprocess.Popen(
+    command(stage, *flags, "--jax_num_cpu_devices=1", *more),
+    cwd=ROOT,
+    env=environment(),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+  )
+
+
+def _end(process):
+  said, _ = process.communicate(timeout=600)
+  return process.returncode, said
+
+
+def test_two_launches_at_once(target, whole):
+  """Ten pairs: one does the work, the other is told who does."""
+  for _ in range(10):
+    shutil.rmtree(target.run / "evaluate")
+    pair = [_start(target), _start(target)]
+    ends = sorted(_end(one) for one in pair)
+    (won, _), (lost, said) = ends
+    assert won == 0, ends
+    if lost:  # it came while the other one was at work
+      assert lost == 2, ends
+      assert "is in use by process" in said.splitlines()[-1]
+    assert_same(target, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_is_one_line(target, whole, number):
+  """Ten times each: one line, its exit code, and the same command goes on."""
+  rng = np.random.default_rng(number)
+  lines = 0
+  for _ in range(10):
+    shutil.rmtree(target.run / "unlearn" / "finetune")
+    process = _start(target)
+    time.sleep(rng.uniform(0.5, 12))
+    process.send_signal(number)
+    start = time.monotonic()
+    code, said = _end(process)
+    if code == 0:  # it was done before
+      continue
+    assert time.monotonic() - start < 5
+    assert code == 128 + number, said
+    assert said.splitlines()[-1] == "stopped; the same command goes on"
+    assert "Traceback" not in said
+    lines += 1
+  assert lines >= 5
+  assert _end(_start(target))[0] == 0
+  assert_same(target, whole)
+
+
+def test_kills_of_an_overwrite_leave_the_old_run_or_the_new_one(target, whole):
+  """Twenty times: then the old command finds the old numbers again."""
+  rng = np.random.default_rng(2)
+  networks = whole.networks()
+  for _ in range(20):
+    process = _start(
+      target, "--overwrite", "--config.train.learning_rate=0.003", stage="train"
+    )
+    time.sleep(rng.uniform(3, 15))
+    process.kill()
+    _end(process)
+    done = _end(_start(target))
+    assert done[0] in (0, 2), done[1]
+    if done[0] == 0:
+      assert_same(target, whole)
+      assert target.networks() == networks
+    else:
+      # The new network is whole: it is not taken for the old one.
+      assert "train.learning_rate was 0.003, is 0.002" in done[1]
+      shutil.rmtree(target.run)
+      shutil.copytree(whole.run, target.run, symlinks=True)
