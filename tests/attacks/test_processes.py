@@ -11,7 +11,16 @@ import pytest
 from tests.attacks.conftest import assert_same
 from tests.command_line import ROOT, command, environment
 
-pytestmark = pytest.mark.slow
+
+def _times(few, many):
+  """A few whenever CI runs, many by hand."""
+  return pytest.mark.parametrize(
+    "times",
+    [
+      pytest.param(few, marks=pytest.mark.slow),
+      pytest.param(many, marks=pytest.mark.attack),
+    ],
+  )
 
 
 def _start(target, *more, stage="all"):
@@ -32,9 +41,10 @@ def _end(process):
   return process.returncode, said
 
 
-def test_two_launches_at_once(target, whole):
-  """Ten pairs: one does the work, the other is told who does."""
-  for _ in range(10):
+@_times(2, 10)
+def test_two_launches_at_once(target, whole, times):
+  """One does the work, the other is told who does."""
+  for _ in range(times):
     shutil.rmtree(target.run / "evaluate")
     pair = [_start(target), _start(target)]
     ends = sorted(_end(one) for one in pair)
@@ -46,12 +56,13 @@ def test_two_launches_at_once(target, whole):
     assert_same(target, whole)
 
 
+@_times(2, 10)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_at_any_moment_is_one_line(target, whole, number):
-  """Ten times each: one line, its exit code, and the same command goes on."""
+def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
+  """With its exit code; and the same command goes on."""
   rng = np.random.default_rng(number)
   lines = 0
-  for _ in range(10):
+  for _ in range(times):
     shutil.rmtree(target.run / "unlearn" / "finetune")
     process = _start(target)
     time.sleep(rng.uniform(0.5, 12))
@@ -65,16 +76,19 @@ def test_a_signal_at_any_moment_is_one_line(target, whole, number):
     assert said.splitlines()[-1] == "stopped; the same command goes on"
     assert "Traceback" not in said
     lines += 1
-  assert lines >= 5
+  assert lines >= times / 2
   assert _end(_start(target))[0] == 0
   assert_same(target, whole)
 
 
-def test_kills_of_an_overwrite_leave_the_old_run_or_the_new_one(target, whole):
-  """Twenty times: then the old command finds the old numbers again."""
+@_times(3, 20)
+def test_kills_of_an_overwrite_leave_the_old_run_or_the_new_one(
+  target, whole, times
+):
+  """Then the old command finds the old numbers again."""
   rng = np.random.default_rng(2)
   networks = whole.networks()
-  for _ in range(20):
+  for _ in range(times):
     process = _start(
       target, "--overwrite", "--config.train.learning_rate=0.003", stage="train"
     )
