@@ -44,8 +44,12 @@ def find(experiment: Experiment) -> None:
   path, images = prepare.catalog_files(experiment, "data")
   note_path = experiment.workdir / "stages" / "columns.json"
   given, note = _settings(config), read_json(note_path)
-  if note and note["found"] == given and note["table"] == _digest(path):
-    return  # `recall` has taken it from there
+  if note and note["table"] == _digest(path):
+    # What `recall` took from there, nobody gave.
+    before, found = note["given"], note["found"]
+    given = {
+      key: before[key] if x == found[key] else x for key, x in given.items()
+    }
   settings = builders.READERS.take(own_table.READER, data)
   if guess.is_needed(settings):
     with naming("data"):

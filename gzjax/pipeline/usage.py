@@ -32,15 +32,13 @@ flags
                     run a later stage, this flag is enough
   TABLE             of your galaxies (CSV, parquet, FITS, VOTable): its columns
                     are found, and the stages that STAGE needs are run, too
-  --images=DIR      folder of its images, if that is another one; --skip_bad:
-                    without those that cannot be used
+  --images=DIR      folder of its images; --skip_bad: not of those that are bad
   --forget=FILE     what a person found wrong: reviewed.csv, a list of ids, or
                     suspects (of the audit); --[no]retrain: for real, too
   --config=NAME     what to run: a shipped config, a .py file, or another run's
                     config.json
   --config.KEY=X    changes a key; --print_config shows them all
-  --overwrite       start the stage, and those after it, anew
-  --verify          compare the digests of all that is kept, too
+  --overwrite       the stage, and those after it, anew; --verify: all digests
   --data_dir=DIR    TFDS folder [~/tensorflow_datasets]
   --manual_dir=DIR  folder of files that you downloaded
   --compilation_cache=DIR   of compiled programs [~/.cache/gzjax]; or off

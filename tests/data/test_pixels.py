@@ -111,7 +111,7 @@ def test_damaged_cache_is_named(tmp_path):
   data = bytearray(damaged.read_bytes())
   data[-1] ^= 1
   damaged.write_bytes(data)
-  with pytest.raises(UserError, match=r"pixels\.npy does not match"):
+  with pytest.raises(UserError, match=r"pixels\.npy is damaged"):
     _cache(tmp_path / "pixels", [])
   assert json.loads((tmp_path / "pixels.json").read_text())["size"] == 8
 

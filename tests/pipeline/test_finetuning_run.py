@@ -104,7 +104,10 @@ def test_layers_learn_at_rates_of_their_own(tmp_path, sky, weights):
     ({"model.width": 16}, "resnet.safetensors"),
     ({"model.weights": "nowhere.pth"}, "nowhere.pth"),
     ({"train.layer_rates": (("neck", 0.1),)}, "no layer begins with 'neck'"),
-    ({"train.layer_decay": 0.0}, "layer-wise decay is 0"),
+    (
+      {"train.layer_decay": 0.0},
+      "train.layer_decay is 0.0: give a number above 0",
+    ),
     (
       {"model.name": "efficientnetv2_s", "model.zero_gamma": True},
       "zero_gamma is True, which model.name=efficientnetv2_s does not have",
