@@ -106,9 +106,9 @@ def _source(path: Path) -> dict[str, str]:
   record = digests.unsigned(read_json(source) or {})
   mend = "put a copy back, or delete the folder and give the review again"
   if record is None:
-    raise DamagedError(source, "its digest is another one", mend)
+    raise DamagedError(source, "its digest is missing, or another one", mend)
   if record["reviewed"] != digests.of_file(path):
-    raise DamagedError(path, "its digest is another one", mend)
+    raise DamagedError(path, "its digest is missing, or another one", mend)
   return record
 
 
