@@ -24,10 +24,9 @@ def _times(few, many):
 
 
 def _start(target, *more, stage="all"):
-  # What pytest's own process compiles for eight devices is of no use here.
   flags = [x for x in target.flags if not x.startswith("--compilation_cache")]
   return subprocess.Popen(
-    command(stage, *flags, "--jax_num_cpu_devices=1", *more),
+    command(stage, *flags, "--jax_num_cpu_devices=8", *more),
     cwd=ROOT,
     env=environment(),
     stdout=subprocess.PIPE,
