@@ -62,7 +62,7 @@ def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
   rng = np.random.default_rng(number)
   lines = 0
   for _ in range(times):
-    shutil.rmtree(target.run / "unlearn" / "finetune")
+    shutil.rmtree(target.run / "unlearn" / "finetune", ignore_errors=True)
     process = _start(target)
     time.sleep(rng.uniform(0.5, 12))
     process.send_signal(number)
