@@ -37,11 +37,16 @@ def signed(record: dict[str, Any]) -> dict[str, Any]:
   return {**record, "digest": of_json(record)}
 
 
-def unsigned(record: dict[str, Any]) -> dict[str, Any] | None:
-  """What `signed` was given; None for another digest or none."""
+def unsigned(record: Any) -> dict[str, Any] | None:
+  """What `signed` was given; None for another digest.
+
+  Records of before there were digests are taken as they are.
+  """
+  if not isinstance(record, dict):
+    return None
   record = dict(record)
   digest = record.pop("digest", None)
-  return record if digest == of_json(record) else None
+  return record if digest in (None, of_json(record)) else None
 
 
 def of_file(path: Path) -> str:

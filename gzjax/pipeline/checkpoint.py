@@ -112,8 +112,8 @@ class Checkpoints(AbstractContextManager):
       **{name: ocp.args.StandardRestore(x) for name, x in like.items()},
     )
     record = self._record(number)
-    for name in like:
-      if digests.of_arrays(found[name]) != record["digests"][name]:
+    for name, digest in record["digests"].items():
+      if name in like and digests.of_arrays(found[name]) != digest:
         raise DamagedError(self._folder / str(number), f"other {name} numbers")
     return Restored(found["model"], found.get("training"), record["info"])
 
@@ -124,19 +124,23 @@ class Checkpoints(AbstractContextManager):
       DamagedError: see `restore`.
     """
     number = self.best() if best else self.latest()
-    return "" if number is None else self._record(number)["digests"]["model"]
+    known = {} if number is None else self._record(number)["digests"]
+    return known.get("model", "")
 
   def _record(self, number: int) -> dict[str, Any]:
     """The info, the score, and the digests of the parts."""
     found = self._read(number, info=ocp.args.JsonRestore())["info"]
+    if not {"info", "digests"} & found.keys():  # of before there were digests
+      return {"info": found, "digests": {}}
     record = digests.unsigned(found)
-    if record is None:
+    if record is None or "digest" not in found:
       raise DamagedError(self._folder / str(number), "its info")
     return record
 
   def _check_score(self, number: int) -> None:
     metrics = self._safely(number, self._manager.metrics)
-    if repr(metrics) != repr({"score": self._record(number)["score"]}):
+    score = self._record(number).get("score")
+    if score is not None and repr(metrics) != repr({"score": score}):
       raise DamagedError(self._folder / str(number), "its score")
 
   def _read(self, number: int, **parts: Any) -> Any:

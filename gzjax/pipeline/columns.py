@@ -109,7 +109,8 @@ def recall(config: ml_collections.ConfigDict, place: Workdir) -> None:
     {key: _tuple(found[key]) for key in found if now.get(key) == given[key]}
   )
   images = Path(given["data.images"] or path.parent).expanduser()
-  others = images.is_dir() and image_files.state(images) != note["images"]
+  before = note.get("images")
+  others = images.is_dir() and before not in (None, image_files.state(images))
   for changed in (*[path] * is_other, *[images] * others):
     say(
       f"note: {changed} has changed since it was prepared; the run goes on "

@@ -103,12 +103,12 @@ def _rounds(workdir: Workdir, cuts: int = 1) -> list[pd.DataFrame]:
 def _source(path: Path) -> dict[str, str]:
   """Where a round comes from; DamagedError if it is not as it was written."""
   source = path.with_name(_SOURCE)
-  record = digests.unsigned(read_json(source) or {})
+  record = digests.unsigned(read_json(source))
   mend = "put a copy back, or delete the folder and give the review again"
-  if record is None:
-    raise DamagedError(source, "its digest is missing, or another one", mend)
-  if record["reviewed"] != digests.of_file(path):
-    raise DamagedError(path, "its digest is missing, or another one", mend)
+  if not record:
+    raise DamagedError(source, "its digest is another one", mend)
+  if record.get("reviewed") not in (None, digests.of_file(path)):
+    raise DamagedError(path, "its digest is another one", mend)
   return record
 
 

@@ -179,8 +179,8 @@ def read(path: Path) -> tuple[ml_collections.ConfigDict, Sources] | None:
     record = read_json(path)
     if record is None:
       return None
-    if "digest" in record and digests.unsigned(record) is None:
-      raise DamagedError(path, "its digest is missing, or another one")
+    if digests.unsigned(record) is None:
+      raise DamagedError(path, "its digest is another one")
     sources = Sources(*(record.get(name) for name in Sources._fields))
     values = _tuples(record["config"])
     return _restore(values, sources.config_file, path), sources

@@ -199,7 +199,7 @@ class Workdir:
       return None
     record = digests.unsigned(record)
     if record is None:
-      raise DamagedError(path, "its digest is missing, or another one")
+      raise DamagedError(path, "its digest is another one")
     return record
 
   def _write(self, stage: str, record: dict[str, Any]) -> None:

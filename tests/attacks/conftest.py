@@ -11,10 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gzjax.files import read_json
 from tests.command_line import run_here
 from tests.data.catalogs import write_catalog
-from tests.pipeline.conftest import on_one_device, sky  # noqa: F401, fixtures
 
 _SMALL = (
   "--config.model.name=resnet18",
@@ -105,9 +103,6 @@ class Target(NamedTuple):
     """The files of all checkpoints."""
     return {k: x for k, x in self.state().items() if "checkpoints/" in k}
 
-  def json(self, name: str):
-    return read_json(self.run / name)
-
 
 def assert_same(got: Target, wanted: Target) -> None:
   """Both runs say the same of every galaxy."""
@@ -137,7 +132,7 @@ def finished(tmp_path_factory):
 
 
 @pytest.fixture
-def target(finished, tmp_path, monkeypatch):
+def target(finished):
   """A copy of it at the same place, so that nothing has moved."""
   kept = finished.folder.with_name(f"{finished.folder.name}.kept")
   if not kept.exists():

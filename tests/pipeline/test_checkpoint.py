@@ -1,5 +1,7 @@
 """Checkpoints: what is kept, and that it comes back as it was."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +125,19 @@ def test_no_flipped_bit_changes_a_number(tmp_path, one_device):
     path.write_bytes(content)
   assert tried > 40
   assert noticed > tried / 4
+
+
+def test_a_checkpoint_of_before_there_were_digests(tmp_path, one_device):
+  _saved(tmp_path, one_device, (1,))
+  path = tmp_path / "1" / "info" / "metadata"
+  record = json.loads(path.read_text())
+  path.write_text(json.dumps(record["info"]))
+  model, training = _parts(one_device, 1)
+  with Checkpoints(tmp_path) as checkpoints:
+    assert checkpoints.best() == 1
+    found = checkpoints.restore(1, model, training)
+    assert checkpoints.digest(best=True) == ""
+  assert found.info == {"epoch": 1}
 
 
 def _resume(folder, mesh):

@@ -28,6 +28,19 @@ def test_a_stage_is_finished_only_when_it_says_so(tmp_path):
   assert place.check("train", config)
 
 
+def test_records_carry_a_digest_but_for_those_of_older_runs(tmp_path):
+  place, path = Workdir(tmp_path), tmp_path / "stages" / "train.json"
+  place.start("train", {"train": {"epochs": 3}})
+  place.finish("train")
+  record = read_json(path)
+  write_json(path, {**record, "finished": False})
+  with pytest.raises(UserError, match=r"train\.json is damaged"):
+    place.is_finished("train")
+  del record["digest"]
+  write_json(path, record)
+  assert place.is_finished("train")
+
+
 def test_another_config_is_refused_with_the_first_difference(tmp_path):
   place = Workdir(tmp_path)
   place.start("train", {"train": {"epochs": 3}})
