@@ -37,6 +37,12 @@ def open_image(source: Path | IO[bytes]) -> Image.Image:
   return image
 
 
+def check_bytes(size: int) -> None:
+  """Raises ValueError for an encoded image of more than `MOST_BYTES`."""
+  if size > MOST_BYTES:
+    raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
+
+
 def load_image(data: bytes) -> Image.Image:
   """Decodes a whole JPEG, PNG, ... to RGB; grey and 16-bit images, too.
 

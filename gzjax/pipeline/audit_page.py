@@ -1,6 +1,5 @@
 """What the page for review shows, out of a run."""
 
-import hashlib
 import io
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from gzjax import digests
 from gzjax.audit import review
 from gzjax.audit.evidence import Evidence
 from gzjax.data.dataset import encoded_images
@@ -65,7 +65,7 @@ def _digest(suspects: pd.DataFrame) -> str:
   """A name for what a review is of: other labels, another name."""
   table = suspects[["id_str", "given_label"]].sort_values("id_str")
   text = table.to_csv(index=False)
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
+  return digests.of_bytes(text.encode())[:12]
 
 
 def _thumbnail(image: np.ndarray) -> bytes:

@@ -15,7 +15,7 @@ import zipfile
 import numpy as np
 
 from gzjax.data import bad_images
-from gzjax.data.images import MOST_BYTES, whole_rgb
+from gzjax.data.images import check_bytes, whole_rgb
 from gzjax.errors import UserError
 from gzjax.progress import progress, say
 
@@ -111,10 +111,7 @@ class Images:
       return whole_rgb(self._encoded(member))
 
   def _encoded(self, member):
-    if member.size > MOST_BYTES:
-      raise ValueError(
-        f"it has {member.size:,} bytes, more than {MOST_BYTES:,}"
-      )
+    check_bytes(member.size)
     if member.archive is None:
       return Path(member.place, member.name).read_bytes()
     # ZipFile counts its readers without a lock of its own.

@@ -8,7 +8,7 @@ from gzjax.data import bad_images
 from gzjax.data.galaxy_catalog import fits_images
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.images import (
-  MOST_BYTES,
+  check_bytes,
   load_image,
   open_image,
   to_png,
@@ -38,19 +38,13 @@ def read_image(
     if fits_images.is_fits(path):
       rgb = fits_images.read_fits_image(path, stretch)
       return to_png(_cut(Image.fromarray(rgb), crop))
-    data = _bytes(path)
+    check_bytes(path.stat().st_size)
+    data = path.read_bytes()
     if not crop:
       return whole_rgb(data)
     image = load_image(data)
     cut = _cut(image, crop)
     return whole_rgb(data) if cut is image else to_png(cut)
-
-
-def _bytes(path: Path) -> bytes:
-  size = path.stat().st_size
-  if size > MOST_BYTES:
-    raise ValueError(f"it has {size:,} bytes, more than {MOST_BYTES:,}")
-  return path.read_bytes()
 
 
 def shorter_side(row: int, id_str: str, file: str) -> int:
