@@ -124,7 +124,7 @@ def _read_csv(path):
     encoding=encoding,
   )
   heading = read(nrows=1, sep="\0", quoting=csv.QUOTE_NONE).iloc[0, 0]
-  found = read(sep=max(_SEPARATORS, key=heading.count))
+  found = read(sep=max(_SEPARATORS, key=str(heading).count))
   table = found.iloc[1:].reset_index(drop=True)
   return table.set_axis([*found.iloc[0]], axis=1)
 
