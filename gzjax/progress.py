@@ -1,6 +1,7 @@
 """A bar on a terminal; a line with the time left now and then elsewhere."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+import contextlib
 import time
 from typing import TypeVar
 
@@ -15,6 +16,16 @@ _SECONDS_BETWEEN_LINES = 15.0
 def say(text: str) -> None:
   """Tells the person at the terminal how far the run is."""
   _CONSOLE.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+  """Tells nothing."""
+  _CONSOLE.quiet = True
+  try:
+    yield
+  finally:
+    _CONSOLE.quiet = False
 
 
 def progress(

@@ -1,10 +1,17 @@
-"""One mesh axis named `data`: batches are split over it, states are copied."""
+"""One mesh axis named `data`: batches are split over it, states are copied.
+
+The devices may be those of several processes, which then all make the same
+calls with the same arrays.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+import numpy as np
 
 from gzjax.types import PyTree
 
@@ -39,7 +46,7 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
   A step may donate the result and the original stays. (`device_put` alone may
   alias, even with `may_alias=False`: JAX 0.12 on one device.)
   """
-  return jax.device_put(copied(tree), replicated(mesh))
+  return _put(copied(tree), replicated(mesh))
 
 
 @jax.jit  # one program, not one for each shape
@@ -50,4 +57,39 @@ def copied(tree: PyTree) -> PyTree:
 
 def shard_batch(mesh: Mesh, tree: PyTree) -> PyTree:
   """Splits the leading axis of each array over the devices."""
-  return jax.device_put(tree, split(mesh))
+  return _put(tree, split(mesh))
+
+
+def fetch(tree: PyTree) -> PyTree:
+  """The whole arrays on the host, wherever their parts are."""
+
+  def whole(x):
+    if not isinstance(x, jax.Array) or _is_here(x):
+      return x
+    return multihost_utils.process_allgather(x, tiled=True)
+
+  return jax.device_get(jax.tree.map(whole, tree))
+
+
+def _put(tree: PyTree, sharding: Sharding) -> PyTree:
+  if sharding.is_fully_addressable:
+    return jax.device_put(tree, sharding)
+
+  def put(x):
+    if not _is_here(x):
+      return jax.device_put(x, sharding)
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+      data = put(jax.random.key_data(x))
+      return jax.random.wrap_key_data(data, impl=jax.random.key_impl(x))
+    # `device_put` would send the array to all processes, to compare it.
+    x = np.asarray(x)
+    return jax.make_array_from_callback(x.shape, sharding, lambda i: x[i])
+
+  return jax.tree.map(put, tree)
+
+
+def _is_here(x: Any) -> bool:
+  """Whether this process has all of an array."""
+  return not isinstance(x, jax.Array) or (
+    x.is_fully_addressable or x.is_fully_replicated
+  )

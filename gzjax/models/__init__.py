@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gzjax import sharding
 from gzjax.models.cnn import CNN, SideBySide
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.layers import ConvForm
@@ -265,5 +266,5 @@ def predict(
     kept.append((logits, batch["valid"]))
     # No loop runs far ahead of the devices, see `training.step`.
     jax.block_until_ready(kept[-2:-1])
-  parts = jax.device_get(kept)
+  parts = sharding.fetch(kept)
   return np.concatenate([logits[valid > 0] for logits, valid in parts])

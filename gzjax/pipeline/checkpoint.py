@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 import numpy as np
 import orbax.checkpoint as ocp
@@ -15,7 +14,7 @@ import orbax.checkpoint as ocp
 from gzjax import digests, sharding
 from gzjax.errors import DamagedError
 from gzjax.files import MetricsLog, read_json, write_json
-from gzjax.pipeline import origin
+from gzjax.pipeline import hosts, origin
 from gzjax.pipeline.replaced import delete
 from gzjax.progress import say
 from gzjax.training.loop import Clock
@@ -42,11 +41,13 @@ class Checkpoints(AbstractContextManager):
 
   def __init__(self, folder: Path):
     """Opens a folder; DamagedError for scores that cannot be read."""
-    self._folder = folder
+    self._folder = folder = hosts.shared(folder)
+    hosts.wait()  # the first may just have moved what was there
     policies, score = ocp.checkpoint_managers, itemgetter("score")
     kept = [policies.LatestN(1), policies.BestN(get_metric_fn=score, n=1)]
     options = ocp.CheckpointManagerOptions(
-      best_fn=score, preservation_policy=policies.AnyPreservationPolicy(kept)
+      best_fn=score,
+      preservation_policy=policies.AnyPreservationPolicy(kept),
     )
     with _damage_of(lambda: _without_a_score(folder)):
       self._manager = ocp.CheckpointManager(folder, options=options)
@@ -72,7 +73,7 @@ class Checkpoints(AbstractContextManager):
 
   def put_aside(self, number: int) -> None:
     """Moves a checkpoint to a folder beside that of the others."""
-    _put_aside(self._folder / str(number))
+    hosts.first_alone(lambda: _put_aside(self._folder / str(number)))
     self._manager.reload()
 
   def save(
@@ -210,6 +211,7 @@ def _abstract(tree: PyTree) -> PyTree:
 def save_fisher(folder: Path, fisher: Fisher, info: dict[str, Any]) -> None:
   """Writes a Fisher and what a person needs to know of it (JSON)."""
   info = {**info, "digest": digests.of_arrays(fisher._asdict())}
+  folder = hosts.shared(folder)
   with ocp.Checkpointer(ocp.CompositeCheckpointHandler()) as checkpointer:
     checkpointer.save(
       folder,
@@ -223,6 +225,7 @@ def save_fisher(folder: Path, fisher: Fisher, info: dict[str, Any]) -> None:
 
 def read_fisher_info(folder: Path) -> dict[str, Any] | None:
   """The `info` that `save_fisher` wrote; None where there is no Fisher."""
+  folder = hosts.shared(folder)
   if not folder.exists():
     return None
   info = _restore(folder, info=ocp.args.JsonRestore())["info"]
@@ -235,6 +238,7 @@ def restore_fisher(folder: Path, like: Fisher) -> Fisher:
   Raises:
     DamagedError: for other numbers than were written.
   """
+  folder = hosts.shared(folder)
   parts = ocp.args.StandardRestore(_abstract(like._asdict()))
   found = _restore(folder, fisher=parts, info=ocp.args.JsonRestore())
   if digests.of_arrays(found["fisher"]) != found["info"]["digest"]:
@@ -257,7 +261,7 @@ def _open(folder: Path) -> Checkpoints:
       if error.path == folder:
         raise
       say(f"{error.what}: going on without it")
-      _put_aside(error.path)
+      hosts.first_alone(lambda: _put_aside(error.path))
 
 
 class FolderStore(ExitStack):
@@ -316,7 +320,7 @@ class FolderStore(ExitStack):
       "step": state.step,
       "opt_state": state.opt_state,
       # Copies: the next epoch adds to these arrays while they are written.
-      "extra": jax.tree.map(jnp.array, dict(extra)),
+      "extra": sharding.replicate(self._mesh, dict(extra)),
     }
     self._checkpoints.save(number, model, training, clock.seconds(), score)
 

@@ -5,7 +5,7 @@ mistake come at once.
 """
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 import difflib
 import os
 from pathlib import Path
@@ -36,6 +36,7 @@ class Command(NamedTuple):
   overwrite: bool
   verify: bool
   forget: str | None
+  distributed: bool
   compilation_cache: str | None
   print_config: bool
   is_quiet: bool  # no --verbosity was given
@@ -55,8 +56,15 @@ def main() -> None:
   from absl import app, flags
   import jax
 
+  from gzjax.pipeline import hosts
+
   jax.config.config_with_absl()
-  app.run(execute, flags_parser=lambda arguments: read(arguments, flags.FLAGS))
+  try:
+    app.run(execute, flags_parser=lambda args: read(args, flags.FLAGS))
+  except SystemExit as error:
+    if error.code and jax.distributed.is_initialized():
+      hosts.leave(error.code)
+    raise
 
 
 def read(arguments: Sequence[str], flag_values: "flags.FlagValues") -> Any:
@@ -94,6 +102,7 @@ def _define(flag_values: "flags.FlagValues") -> None:
   switch("skip_bad", "Leave out rows whose images cannot be used.", None)
   text("data_dir", "TFDS folder [~/tensorflow_datasets].")
   text("manual_dir", "Folder of files that you downloaded.")
+  switch("distributed", "One of several processes that work as one.")
   text("compilation_cache", "Folder of compiled programs, or off.")
   switch("print_config", "Show all keys with their values and meanings.")
 
@@ -143,6 +152,7 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
     values["overwrite"],
     values["verify"],
     values["forget"],
+    values["distributed"],
     values["compilation_cache"],
     values["print_config"],
     "verbosity" not in flag_values or not flag_values["verbosity"].present,
@@ -293,20 +303,28 @@ def execute(command: Command) -> None:
   What nobody can mend is a line, too: its traceback is in WORKDIR/crash.log.
   """
   log = Path(command.workdir).expanduser() / "crash.log"
-  with _one_line_for_crashes(log), _one_line_for_mistakes():
+  with (
+    _one_line_for_crashes(log),
+    _one_line_for_mistakes(),
+    ExitStack() as stack,
+  ):
     if command.print_config:
       _print_config(command.config)
       return
     from absl import logging
 
-    from gzjax.pipeline import compiled, stages
+    from gzjax.pipeline import compiled, hosts, stages
 
     if command.is_quiet:
       logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell a lot
     compiled.use(command.compilation_cache)
+    workdir = Path(command.workdir).expanduser()
+    if command.distributed:
+      hosts.join()
+      workdir = stack.enter_context(hosts.own_copy(workdir))
     stages.run(
       command.config,
-      command.workdir,
+      workdir,
       command.stage,
       overwrite=command.overwrite,
       verify=command.verify,
@@ -348,7 +366,10 @@ def _one_line_for_crashes(log: Path) -> Generator[None, None, None]:
   try:
     yield
   except Exception as error:
-    if not (log.parent / "config.json").exists():
+    import jax
+
+    is_there = (log.parent / "config.json").exists()
+    if not is_there or jax.process_index():  # the first alone writes
       raise
     log.write_text("".join(traceback.format_exception(error)))
     words = " ".join(f"{type(error).__name__}: {error}".split())

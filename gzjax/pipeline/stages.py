@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import functools
 import importlib.metadata
+from pathlib import Path
 import sys
 from typing import Any, NamedTuple
 
@@ -126,7 +127,7 @@ STAGES = {
 
 def run(
   config: ml_collections.ConfigDict,
-  workdir: str,
+  workdir: str | Path,
   stage: str = "all",
   *,
   overwrite: bool = False,

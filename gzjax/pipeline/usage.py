@@ -41,6 +41,8 @@ flags
   --overwrite       the stage, and those after it, anew; --verify: all digests
   --data_dir=DIR    TFDS folder [~/tensorflow_datasets]
   --manual_dir=DIR  folder of files that you downloaded
+  --distributed     one of several processes, on one or more hosts, that work as
+                    one: start the same command in each
   --compilation_cache=DIR   of compiled programs [~/.cache/gzjax]; or off
   --print_config, --version, --help; --helpfull lists JAX's flags, too
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gzjax import sharding
 from gzjax.progress import progress
 from gzjax.training.step import Step
 from gzjax.types import PyTree, TrainState
@@ -76,7 +77,7 @@ def fit(
       outputs.append(output)
       # Let the device run one step ahead of the progress bar, not more.
       jax.block_until_ready(outputs[-2:-1])
-    outputs = jax.device_get(outputs)
+    outputs = sharding.fetch(outputs)
     clock = clock._replace(wall=time.perf_counter() - start)
     if not after_epoch(epoch, state, outputs, clock):
       break

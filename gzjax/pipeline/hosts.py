@@ -1,0 +1,118 @@
+"""Several processes that work as one, each with devices of its own.
+
+All run the same program on the same numbers. The first alone writes to the
+workdir; the others work in a copy of it, which they throw away.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import os
+from pathlib import Path
+import shutil
+import sys
+import tempfile
+import time
+from typing import NoReturn
+
+import jax
+from jax.experimental import multihost_utils
+
+from gzjax import progress
+from gzjax.errors import UserError
+
+# Folders that all processes write together, as orbax does.
+SHARED = {"checkpoints", "fisher"}
+# The workdir of each copy.
+_COPIES: dict[Path, Path] = {}
+# Where all fail alike, each can say so before the first pulls them down.
+_SECONDS_TO_SAY_THE_SAME = 1.0
+
+
+def join() -> None:
+  """Finds the other processes.
+
+  Slurm, MPI, Kubernetes and TPU pods say where they are; elsewhere
+  JAX_COORDINATOR_ADDRESS (host:port of the first), JAX_NUM_PROCESSES and
+  JAX_PROCESS_ID do.
+
+  Raises:
+    UserError: if nothing says so.
+  """
+  given = {}
+  for key in ("num_processes", "process_id"):
+    value = os.environ.get(f"JAX_{key.upper()}", "")
+    if value.isdecimal():
+      given[key] = int(value)
+  # It would swallow SIGTERM.
+  jax.config.update("jax_enable_preemption_service", False)
+  try:
+    jax.distributed.initialize(**given)
+  except ValueError as error:
+    raise UserError(
+      f"--distributed finds no other process ({error}): start it with srun or "
+      "mpirun, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
+      "JAX_PROCESS_ID."
+    ) from error
+
+
+@contextlib.contextmanager
+def own_copy(workdir: Path) -> Iterator[Path]:
+  """The workdir for the first process; a copy of it for each other one.
+
+  The others are silent, but for their errors.
+  """
+  if jax.process_index() == 0:
+    wait()
+    yield workdir
+    return
+  with contextlib.ExitStack() as stack:
+    temporary = tempfile.TemporaryDirectory(prefix="gzjax-")
+    copy = Path(stack.enter_context(temporary)).resolve() / workdir.name
+    if workdir.exists():
+      shutil.copytree(workdir, copy, ignore=_shared_folders)
+    wait()
+    _COPIES[copy] = workdir.absolute()
+    stack.callback(_COPIES.pop, copy)
+    silence = stack.enter_context(open(os.devnull, "w"))
+    stack.enter_context(contextlib.redirect_stdout(silence))
+    stack.enter_context(progress.silent())
+    yield copy
+
+
+def _shared_folders(folder: str, names: list[str]) -> set[str]:
+  return SHARED & set(names)
+
+
+def shared(path: Path) -> Path:
+  """Where a path of the copy lies in the workdir; others as they are.
+
+  For what all processes write together.
+  """
+  for copy, workdir in _COPIES.items():
+    if path.is_relative_to(copy):
+      return workdir / path.relative_to(copy)
+  return path
+
+
+def wait() -> None:
+  """Until all processes are here."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices("here")
+
+
+def first_alone(do: Callable[[], None]) -> None:
+  """The first process does it, the others wait."""
+  if jax.process_index() == 0:
+    do()
+  wait()
+
+
+def leave(code: int) -> NoReturn:
+  """Ends a process that failed; the others then end, too.
+
+  An ordinary exit would wait for them, and they for what it owes them.
+  """
+  sys.stdout.flush()
+  sys.stderr.flush()
+  time.sleep(_SECONDS_TO_SAY_THE_SAME)
+  os._exit(code)
