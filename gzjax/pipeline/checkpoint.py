@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -73,7 +74,7 @@ class Checkpoints(AbstractContextManager):
 
   def put_aside(self, number: int) -> None:
     """Moves a checkpoint to a folder beside that of the others."""
-    hosts.first_alone(lambda: _put_aside(self._folder / str(number)))
+    hosts.first_alone(partial(_put_aside, self._folder / str(number)))
     self._manager.reload()
 
   def save(
@@ -261,7 +262,7 @@ def _open(folder: Path) -> Checkpoints:
       if error.path == folder:
         raise
       say(f"{error.what}: going on without it")
-      hosts.first_alone(lambda: _put_aside(error.path))
+      hosts.first_alone(partial(_put_aside, error.path))
 
 
 class FolderStore(ExitStack):

@@ -38,21 +38,23 @@ def join() -> None:
   Raises:
     UserError: if nothing says so.
   """
-  given = {}
-  for key in ("num_processes", "process_id"):
-    value = os.environ.get(f"JAX_{key.upper()}", "")
-    if value.isdecimal():
-      given[key] = int(value)
+  count, index = (_whole(f"JAX_{x}") for x in ("NUM_PROCESSES", "PROCESS_ID"))
   # It would swallow SIGTERM.
   jax.config.update("jax_enable_preemption_service", False)
   try:
-    jax.distributed.initialize(**given)
+    jax.distributed.initialize(num_processes=count, process_id=index)
   except ValueError as error:
     raise UserError(
       f"--distributed finds no other process ({error}): start it with srun or "
       "mpirun, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
       "JAX_PROCESS_ID."
     ) from error
+
+
+def _whole(variable: str) -> int | None:
+  """The whole number that an environment variable holds."""
+  value = os.environ.get(variable, "")
+  return int(value) if value.isdecimal() else None
 
 
 @contextlib.contextmanager
@@ -73,13 +75,13 @@ def own_copy(workdir: Path) -> Iterator[Path]:
     wait()
     _COPIES[copy] = workdir.absolute()
     stack.callback(_COPIES.pop, copy)
-    silence = stack.enter_context(open(os.devnull, "w"))
+    silence = stack.enter_context(Path(os.devnull).open("w"))
     stack.enter_context(contextlib.redirect_stdout(silence))
     stack.enter_context(progress.silent())
     yield copy
 
 
-def _shared_folders(folder: str, names: list[str]) -> set[str]:
+def _shared_folders(_: str, names: list[str]) -> set[str]:
   return SHARED & set(names)
 
 
@@ -107,7 +109,7 @@ def first_alone(do: Callable[[], None]) -> None:
   wait()
 
 
-def leave(code: int) -> NoReturn:
+def leave(code: str | int) -> NoReturn:
   """Ends a process that failed; the others then end, too.
 
   An ordinary exit would wait for them, and they for what it owes them.
@@ -115,4 +117,4 @@ def leave(code: int) -> NoReturn:
   sys.stdout.flush()
   sys.stderr.flush()
   time.sleep(_SECONDS_TO_SAY_THE_SAME)
-  os._exit(code)
+  os._exit(code if isinstance(code, int) else 1)

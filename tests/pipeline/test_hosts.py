@@ -1,6 +1,5 @@
 """Several processes that work as one."""
 
-import os
 from pathlib import Path
 import signal
 import socket
@@ -140,6 +139,6 @@ def test_the_others_work_in_a_copy(tmp_path, monkeypatch, capsys):
     assert shared == tmp_path / "train" / "checkpoints"
     print("silent")
   assert not place.exists()
-  assert os.listdir(tmp_path) == ["train"]
+  assert [x.name for x in tmp_path.iterdir()] == ["train"]
   assert capsys.readouterr().out == ""
   assert hosts.shared(Path("elsewhere")) == Path("elsewhere")
