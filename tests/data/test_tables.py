@@ -3,6 +3,7 @@
 import gzip
 import os
 
+from astropy.table import Table
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -90,3 +91,14 @@ def test_ids_that_were_floats_are_refused(tmp_path, rounded):
   table = TABLE.assign(id_str=["1e5", rounded, "1.5"])
   with pytest.raises(UserError, match=r"row 2: the id is .* which lose digits"):
     tables.ids_of(tmp_path, table, "id_str")
+
+
+def test_text_that_is_none_is_one_line(tmp_path):
+  """In the formats whose readers take any bytes."""
+  fits, parquet = tmp_path / "odd.fits", tmp_path / "odd.parquet"
+  Table({"id_str": np.array([b"a", b"\xff"])}).write(fits)
+  odd = pa.array([b"a", b"\xff"]).view(pa.string())
+  pa.parquet.write_table(pa.table({"id_str": odd}), parquet)
+  for path in (fits, parquet):
+    with pytest.raises(UserError, match=rf"{path.name} cannot be read as a"):
+      tables.read_table(path)

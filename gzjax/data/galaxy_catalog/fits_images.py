@@ -129,7 +129,7 @@ def first_image(path: Path) -> Generator[Any]:
     UserError: if it holds no image.
   """
   fits = astropy("io.fits", path)
-  with fits.open(path, memmap=False) as units:
+  with path.open("rb") as file, fits.open(file, memmap=False) as units:
     found = next((unit for unit in units if unit.is_image and unit.shape), None)
     if found is None:
       raise UserError(

@@ -99,7 +99,9 @@ def _read_parquet(path):
   # Equal values take no room in the file, but in memory they do.
   cells = known.num_rows * known.num_columns * _CELL_BYTES
   _check_size(max(cells, sum(group.total_byte_size for group in groups)))
-  return pd.read_parquet(path)
+  found = pyarrow.parquet.read_table(path)
+  found.validate(full=True)  # pandas would stumble over text that is none later
+  return found.to_pandas()
 
 
 def _check_size(size: int) -> None:
@@ -150,7 +152,7 @@ def _encoding(path: Path) -> str:
 def _read_fits(path):
   fits = astropy("io.fits", path)
   kinds = (fits.BinTableHDU, fits.TableHDU)
-  with fits.open(path, memmap=False) as units:
+  with path.open("rb") as file, fits.open(file, memmap=False) as units:
     tables = [unit for unit in units if isinstance(unit, kinds)]
     if not tables:
       raise ValueError("it holds no table")
@@ -170,7 +172,16 @@ def _read_votable(path):
 
 def _to_frame(table):
   table.keep_columns([name for name in table.colnames if table[name].ndim == 1])
-  return table.to_pandas()
+  frame = table.to_pandas()
+  for name in frame.columns:
+    if frame[name].dtype.kind == "O":
+      # What astropy leaves as bytes is no text: UnicodeDecodeError says where.
+      frame[name] = frame[name].map(_decoded)
+  return frame
+
+
+def _decoded(cell):
+  return cell.decode() if isinstance(cell, bytes) else cell
 
 
 class TableRows(NamedTuple):
