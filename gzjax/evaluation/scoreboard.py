@@ -187,9 +187,10 @@ def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   if retrain is None:
     return [*lines, "No retraining was run: nothing to compare with."]
   kept, reference = original["forget_accuracy"], retrain["forget_accuracy"]
+  is_like = kept - reference < health.LEAST_LEARNED
   learned = "it learned its wrong labels."
-  if kept <= health.WELL_LEARNED:
-    how = "never" if kept - reference < health.LEAST_LEARNED else "hardly"
+  if is_like or kept <= health.WELL_LEARNED:
+    how = "never" if is_like else "hardly"
     learned = (
       f"the original {how} learned its wrong labels, so there is nothing to "
       "unlearn. More epochs or less augmentation would make it memorise them."

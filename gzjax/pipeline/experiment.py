@@ -76,8 +76,12 @@ class Experiment:
 
   @property
   def data_folder(self) -> Path:
-    """Of the prepared data set."""
-    return Path(self.prepared["folder"])
+    """Of the prepared data set, which may have been moved to `data_dir`."""
+    recorded = Path(self.prepared["folder"])
+    if recorded.is_dir() or not self.data_dir:
+      return recorded
+    moved = Path(self.data_dir).absolute() / self.prepared["fingerprint"]
+    return moved / recorded.name
 
   @cached_property
   def whole(self) -> Dataset:

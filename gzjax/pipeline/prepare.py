@@ -1,6 +1,7 @@
 """prepare: files of galaxies -> data set, pixels, split.parquet."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def run(experiment: Experiment) -> None:
   train = np.flatnonzero(split == splits.SPLITS.index("train"))
   train_label = label.copy()
   train_label[train] = _flipped(experiment, everything, found, train)
-  _check_batch_sizes(config, int(np.sum(train_label[train] == label[train])))
-  _check_folds(experiment, train_label, found.classes)
+  retain = int(np.sum(train_label[train] == label[train]))
+  _check_sizes(experiment, retain, train_label, found.classes)
   if config.target.kind == "branches":
     # How many galaxies teach each question, as the slides do.
     taught = trees.sums(task.tree, task.votes[found.kept[train]]) > 0
@@ -79,6 +80,32 @@ def run(experiment: Experiment) -> None:
     ]
     table["votes_of"] = ids.to_numpy()[donors]
   write_table(experiment.workdir / "split.parquet", table)
+
+
+def check(experiment: Experiment) -> None:
+  """UserError for a config that does not suit the galaxies that there are."""
+  label = experiment.labels("train_label")
+  retain = len(experiment.sets.retain)
+  _check_sizes(experiment, retain, label, experiment.classes)
+
+
+def find_again(experiment: Experiment) -> None:
+  """Makes a data set that is gone once more, from the same galaxies.
+
+  UserError for others.
+  """
+  folder = experiment.data_folder
+  if folder.is_dir():
+    return
+  builder = _builder(experiment)
+  if Path(os.fspath(builder.data_dir)) != folder:
+    raise UserError(
+      f"the prepared data set {folder} is gone, and the galaxies that it was "
+      "made from have changed since: put it or them back, or start anew with "
+      "--overwrite."
+    )
+  say(f"the prepared data set {folder} is gone: making it again")
+  record(experiment, builder)
 
 
 def record(experiment: Experiment, builder: Any) -> Path:
@@ -211,14 +238,20 @@ def _split_table(
   return table
 
 
-def _check_batch_sizes(config, retain: int) -> None:
+def _check_sizes(
+  experiment: Experiment,
+  retain: int,
+  label: np.ndarray,
+  names: tuple[str, ...],
+) -> None:
   for section in ("train", "unlearn"):
-    size = config[section].batch_size
+    size = experiment.config[section].batch_size
     if size > retain:
       raise UserError(
         f"{section}.batch_size={size} is more than the {retain} training "
         "galaxies whose labels are kept: lower it or add galaxies."
       )
+  _check_folds(experiment, label, names)
 
 
 def _check_folds(

@@ -218,9 +218,13 @@ def _run_one(
     make = functools.partial(
       Experiment, config, place, sources.data_dir, sources.manual_dir
     )
-    if verify and place.is_finished("prepare"):
-      _verify(make())
     asked = _asked(place, stage, forget)
+    anew = overwrite and "prepare" in asked
+    if place.is_finished("prepare") and not anew:
+      prepare.check(make())
+      prepare.find_again(make())
+      if verify:
+        _verify(make())
     is_late = forget and not _take_up(
       make(), forget, asked if overwrite else ()
     )

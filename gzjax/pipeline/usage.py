@@ -41,8 +41,7 @@ flags
   --overwrite       the stage, and those after it, anew; --verify: all digests
   --data_dir=DIR    TFDS folder [~/tensorflow_datasets]
   --manual_dir=DIR  folder of files that you downloaded
-  --distributed     one of several processes, on one or more hosts, that work as
-                    one: start the same command in each
+  --distributed     one of several processes, or hosts, that work as one
   --compilation_cache=DIR   of compiled programs [~/.cache/gzjax]; or off
   --print_config, --version, --help; --helpfull lists JAX's flags, too
 
@@ -50,8 +49,7 @@ examples
   gzjax audit mine.csv --images=cutouts --workdir=runs/mine
   gzjax unlearn --workdir=runs/mine --forget=reviewed.csv
   gzjax predict new.csv --images=new_cutouts --workdir=runs/mine
-  gzjax --config=demo:tiny --workdir=runs/tiny
-  gzjax --config=demo --print_config"""
+  gzjax --config=demo:tiny --workdir=runs/tiny"""
 
 
 def answer(arguments: Sequence[str]) -> str | None:
