@@ -1,7 +1,7 @@
 """A prepared data set: TFDS records on disk and their decoded pixels."""
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import os
 from pathlib import Path
@@ -11,14 +11,15 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
-from gzjax import locks, progress
+from gzjax import digests, locks, progress
 from gzjax.data import pixels
-from gzjax.errors import UserError
-from gzjax.files import write_table
+from gzjax.errors import DamagedError, UserError
+from gzjax.files import read_json, write_json, write_table
 from gzjax.morphology import campaigns, trees
 from gzjax.morphology.votes import Votes, from_counts, from_fractions
 
 _TABLE = "table.parquet"  # what was recorded, but for the images
+_DIGESTS = "digests.json"  # of what TFDS notes; its records have their own
 
 
 class Dataset(NamedTuple):
@@ -68,6 +69,9 @@ def prepare(
     alone = locks.waiting(folder.parent / ".lock")
     with alone, contextlib.redirect_stdout(None):
       builder.download_and_prepare(download_config=config)
+    notes = (x for x in folder.iterdir() if x.suffix in (".json", ".txt"))
+    known = {path.name: digests.of_file(path) for path in notes}
+    write_json(folder / _DIGESTS, digests.signed(known))
   except OSError as error:
     raise UserError(
       f"cannot write the data set to {builder.data_dir} ({error.strerror}): "
@@ -88,12 +92,15 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
   metadata = info.metadata or {}
   image = pixels.cached_pixels(
     folder / f"pixels-crop{crop}-size{size}",
-    lambda start: (source[i]["image"] for i in range(start, len(source))),
+    lambda start: (
+      record["image"]
+      for record in _records(folder, source, range(start, len(source)))
+    ),
     len(source),
     crop=crop,
     size=size,
   )
-  table = _table(folder / _TABLE, source)
+  table = _table(folder, source)
   has_label = "label" in info.features
   classes = tuple(info.features["label"].names) if has_label else ()
   return Dataset(
@@ -114,9 +121,14 @@ def encoded_images(folder: Path) -> Callable[[str], bytes]:
     UserError: if the folder is gone.
   """
   _, source = _open(folder)
-  ids = _table(folder / _TABLE, source)["id_str"]
+  ids = _table(folder, source)["id_str"]
   row_of = dict(zip(ids, range(len(ids)), strict=True))
-  return lambda id_str: source[row_of[id_str]]["image"]
+
+  def image_of(id_str):
+    (record,) = _records(folder, source, [row_of[id_str]])
+    return record["image"]
+
+  return image_of
 
 
 def some_images(folder: Path, count: int) -> list[bytes]:
@@ -127,7 +139,7 @@ def some_images(folder: Path, count: int) -> list[bytes]:
   """
   _, source = _open(folder)
   rows = np.unique(np.linspace(0, len(source) - 1, count).astype(int))
-  return [source[int(row)]["image"] for row in rows]
+  return [x["image"] for x in _records(folder, source, rows.tolist())]
 
 
 def _open(folder: Path) -> tuple[tfds.core.DatasetInfo, Any]:
@@ -137,33 +149,86 @@ def _open(folder: Path) -> tuple[tfds.core.DatasetInfo, Any]:
       f"the prepared data set {folder} is gone: run the stage prepare again, "
       "with overwrite."
     )
+  _check(folder)
   builder = tfds.builder_from_directory(folder)
   (split,) = builder.info.splits
   decoders: Any = {"image": tfds.decode.SkipDecoding()}
   return builder.info, builder.as_data_source(split, decoders=decoders)
 
 
-def _table(path: Path, source: Any) -> pd.DataFrame:
+def _check(folder: Path) -> None:
+  """DamagedError for notes of TFDS that are not those that it wrote."""
+  path = folder / _DIGESTS
+  record = read_json(path)
+  if record is None:  # of before there were digests
+    return
+  known = digests.unsigned(record)
+  if known is None:
+    raise _damaged(path, "its digest is another one")
+  for name, digest in known.items():
+    if not (folder / name).exists() or digests.of_file(folder / name) != digest:
+      raise _damaged(folder / name, "its digest is another one")
+
+
+def _damaged(path: Path, why: str) -> DamagedError:
+  mend = f"delete {path.parent}, and the same command makes it again"
+  return DamagedError(path, why, mend)
+
+
+def _records(
+  folder: Path, source: Any, rows: Iterable[int]
+) -> Iterator[dict[str, Any]]:
+  """Some of the records; DamagedError for one that cannot be read."""
+  for row in rows:
+    try:
+      record = source[row]
+    except Exception as error:  # of array_record, which checks what it reads
+      raise _damaged(folder / f"record {row}", str(error)) from error
+    yield record
+
+
+def _table(folder: Path, source: Any) -> pd.DataFrame:
   """All records without their images, kept as parquet after the first time.
 
   Vectors become a column for each element: `counts/0`, `counts/1`, ...
   """
+  path = folder / _TABLE
+  note = path.with_suffix(".json")
+  if path.exists() and not _is_whole(path, note):
+    progress.say(f"{path} is damaged: reading the records again")
+    path.unlink()
   if not path.exists():
-    features = collections.defaultdict(list)
-    for record in progress.progress(source, len(source), "reading the table"):
-      del record["image"]
-      for name, value in record.items():
-        text = isinstance(value, bytes)
-        features[name].append(value.decode() if text else value)
-    columns: dict[str, Any] = {}
-    for name, values in features.items():
-      parts = np.array(values).T
-      if parts.ndim == 1:
-        columns[name] = parts
-      else:
-        columns |= {f"{name}/{i}": part for i, part in enumerate(parts)}
-    write_table(path, pd.DataFrame(columns))
+    records = _records(folder, source, range(len(source)))
+    write_table(path, _frame(records, len(source)))
+    write_json(note, {"sha256": digests.of_file(path)})
   return pd.read_parquet(path)
+
+
+def _is_whole(path: Path, note: Path) -> bool:
+  """Whether a file has the digest of its note, if it has one."""
+  try:
+    known = read_json(note)
+  except DamagedError:
+    return False
+  return known is None or known == {"sha256": digests.of_file(path)}
+
+
+def _frame(records: Iterable[dict[str, Any]], count: int) -> pd.DataFrame:
+  """Records without their images, a row each."""
+  features = collections.defaultdict(list)
+  for record in progress.progress(records, count, "reading the table"):
+    del record["image"]
+    for name, value in record.items():
+      text = isinstance(value, bytes)
+      features[name].append(value.decode() if text else value)
+  columns: dict[str, Any] = {}
+  for name, values in features.items():
+    parts = np.array(values).T
+    if parts.ndim == 1:
+      columns[name] = parts
+    else:
+      columns |= {f"{name}/{i}": part for i, part in enumerate(parts)}
+  return pd.DataFrame(columns)
 
 
 def _votes(

@@ -17,7 +17,7 @@ from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
 
 # What trainings other than that of the original change of its recipe.
-_OTHER_RECIPES = ("unlearn.retrain", "audit.train")
+RECIPES = ("unlearn.retrain", "audit.train")
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -26,7 +26,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _check_values(config)
   recipes = (
     config.train,
-    *({**config.train, **get(config, name)} for name in _OTHER_RECIPES),
+    *({**config.train, **get(config, name)} for name in RECIPES),
   )
   _check_model(config)
   _check_classes(tuple(config.data.classes))
@@ -54,7 +54,7 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
   keys = defaults.keys()
   for name, key in keys.items():
     registry.check(name, get(config, name), key.annotation)
-  for section in _OTHER_RECIPES:
+  for section in RECIPES:
     for name, value in get(config, section).items():
       if name not in config.train:
         raise UserError(

@@ -45,8 +45,9 @@ def run(experiment: Experiment) -> None:
     for row, network in zip(rows, networks, strict=True):
       row |= relearn.steps(network)
   folder, target = experiment.results / "evaluate", experiment.target
-  for name, found in said.items():
+  for row, (name, found) in zip(rows, said.items(), strict=True):
     table = predictions_table(experiment.split["id_str"], target, found)
+    row["network"] = table.attrs["network"] = experiment.digest(name)
     write_table(folder / f"{name}.parquet", table)
   write_scoreboard(experiment.results, rows)
   found = recommend(problem, rows, said)

@@ -445,7 +445,9 @@ class Experiment:
     )
 
   def digest(self, name: str) -> str:
-    """Of the numbers of the network that a stage left."""
+    """Of the numbers of the network that a stage left; "" of a baseline."""
+    if self.row(name).role == "baseline":
+      return ""
     with Checkpoints(self.place(name) / "checkpoints") as checkpoints:
       return checkpoints.digest(best=self._is_best(name))
 

@@ -223,6 +223,7 @@ def _set_keys(
   from absl import flags
   from ml_collections import config_flags
 
+  _fill_recipes(arguments, config)
   try:
     config_flags.DEFINE_config_dict(
       "config",
@@ -241,6 +242,24 @@ def _set_keys(
     # ml_collections: an unknown config key, with a suggestion.
     words = str(error).replace("\\n", " ").replace("\\", "").strip("\"'")
     raise UserError(f"unknown or wrong config key '{words}") from error
+
+
+def _fill_recipes(
+  arguments: Sequence[str], config: "ml_collections.ConfigDict"
+) -> None:
+  """Recipes that have only what differs from `train` get the asked keys."""
+  from gzjax.pipeline import checks
+
+  for argument in arguments:
+    name = argument.lstrip("-").partition("=")[0].removeprefix("config.")
+    section, _, key = name.rpartition(".")
+    known = config.train if "train" in config else ()
+    if section not in checks.RECIPES or key not in known:
+      continue
+    changed = checks.get(config, section)
+    if key not in changed:
+      with changed.unlocked():
+        changed[key] = config.train[key]
 
 
 def _hint(name: str, config: Any, flag_values: "flags.FlagValues") -> str:

@@ -51,6 +51,8 @@ def run(experiment: Experiment) -> None:
     ).rename(columns={"predicted": "label"})
     for name, found in said.items()
   }
+  for name, found in tables.items():
+    found.attrs["network"] = experiment.digest(name)
   _write_each(place / "predictions", tables)
   table, found = tables[chosen], said[chosen]
   for name in _TABLES:

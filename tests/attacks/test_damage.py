@@ -140,3 +140,29 @@ def test_no_flipped_bit_of_a_checkpoint_changes_a_number(target, whole):
     else:
       assert_same(target, whole)
     path.write_bytes(content)
+
+
+@pytest.mark.attack
+def test_no_flipped_bit_of_a_data_set_changes_a_number(target, whole):
+  """Thrice in each file; of records pixels and table are read again."""
+  rng = np.random.default_rng(3)
+  files = [x for x in (target.folder / "tfds").rglob("1.*/*") if x.is_file()]
+  for k in range(3 * len(files)):
+    kept = {path: path.read_bytes() for path in files}
+    path = files[k % len(files)]
+    flipped = bytearray(kept[path])
+    if flipped:
+      flipped[rng.integers(len(flipped))] ^= 1 << rng.integers(8)
+    path.write_bytes(flipped)
+    if "array_record" in path.name:
+      for other in files:
+        if other.suffix in (".npy", ".parquet"):
+          other.unlink()
+    done = target.launch("--overwrite", stage="evaluate")
+    if done.code:
+      assert done.code == 2, done.said
+      assert "damaged" in done.line, done.line
+    else:
+      assert_same(target, whole)
+    for other, content in kept.items():
+      other.write_bytes(content)

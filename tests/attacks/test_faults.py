@@ -96,6 +96,16 @@ def test_a_mistake_in_the_table_touches_nothing(target, edit):
   assert target.state() == before
 
 
+def test_a2_each_result_names_the_network_that_it_is_of(whole):
+  rows = json.loads((whole.run / "scoreboard.json").read_text())
+  named = {row["method"]: row["network"] for row in rows}
+  assert named.pop("constant") == ""
+  assert len(set(named.values())) == len(named) == 4
+  for name, digest in named.items():
+    table = pd.read_parquet(whole.run / "evaluate" / f"{name}.parquet")
+    assert table.attrs["network"] == digest
+
+
 def test_a3_a_data_folder_that_moved_is_made_again_in_its_place(target, whole):
   networks = target.networks()
   shutil.rmtree(target.folder / "tfds")

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 
+from absl import flags
 import jax
 import pandas as pd
 import pytest
@@ -17,7 +18,8 @@ import pytest
 from configs import demo
 import gzjax
 from gzjax.errors import UserError
-from gzjax.pipeline import compiled, config_files, stages, usage
+from gzjax.pipeline import checks, compiled, config_files, stages, usage
+from gzjax.pipeline import launch as launch_module
 from gzjax.pipeline.workdir import Workdir
 from gzjax.unlearning import METHODS
 from tests.command_line import (
@@ -527,3 +529,15 @@ def test_programs_are_kept_without_a_warning(tmp_path):
   )
   assert not done.stderr
   assert any(x.is_file() for x in tmp_path.rglob("jit*"))
+
+
+@pytest.mark.parametrize("section", checks.RECIPES)
+def test_recipes_take_keys_of_train_by_flags(section):
+  def read(key):
+    words = ("--config=demo:tiny", "--workdir=w", f"--config.{section}.{key}")
+    return launch_module.read(["gzjax", *words], flags.FlagValues())
+
+  recipe = checks.get(read("epochs=7").config, section)
+  assert recipe.to_dict()["epochs"] == 7
+  with pytest.raises(SystemExit):
+    read("epoch=7")
