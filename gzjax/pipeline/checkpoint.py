@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+import gc
 from operator import itemgetter
 from pathlib import Path
+import sys
+import traceback
 from typing import Any, NamedTuple
 
 import jax
@@ -166,11 +169,24 @@ class Checkpoints(AbstractContextManager):
 
 @contextmanager
 def _damage_of(find: Callable[[], Path]) -> Iterator[None]:
-  """Any error while a folder is read is a DamagedError of it."""
+  """Any error while a folder is read is a DamagedError of it.
+
+  Where one array cannot be read, orbax leaves the reading of the others
+  unfinished: they are let go at once, or they would complain at any time.
+  """
+  hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
   try:
     yield
   except Exception as error:  # of orbax, tensorstore, JSON or the system
-    raise DamagedError(find(), f"{type(error).__name__}: {error}") from error
+    why = f"{type(error).__name__}: {error}"
+    link: BaseException | None = error
+    while link is not None:
+      traceback.clear_frames(link.__traceback__)
+      link = link.__cause__ or link.__context__
+    gc.collect()
+    raise DamagedError(find(), why) from None
+  finally:
+    sys.unraisablehook = hook
 
 
 def _without_a_score(folder: Path) -> Path:

@@ -46,7 +46,8 @@ def run(experiment: Experiment) -> None:
   train_label = label.copy()
   train_label[train] = _flipped(experiment, everything, found, train)
   retain = int(np.sum(train_label[train] == label[train]))
-  _check_sizes(experiment, retain, train_label, found.classes)
+  sizes = {"train": retain, "unlearn": retain}
+  _check_sizes(experiment, sizes, train_label, found.classes)
   if config.target.kind == "branches":
     # How many galaxies teach each question, as the slides do.
     taught = trees.sums(task.tree, task.votes[found.kept[train]]) > 0
@@ -84,9 +85,9 @@ def run(experiment: Experiment) -> None:
 
 def check(experiment: Experiment) -> None:
   """UserError for a config that does not suit the galaxies that there are."""
-  label = experiment.labels("train_label")
-  retain = len(experiment.sets.retain)
-  _check_sizes(experiment, retain, label, experiment.classes)
+  label, sets = experiment.labels("train_label"), experiment.sets
+  sizes = {"train": len(sets.train), "unlearn": len(sets.retain)}
+  _check_sizes(experiment, sizes, label, experiment.classes)
 
 
 def find_again(experiment: Experiment) -> None:
@@ -240,11 +241,11 @@ def _split_table(
 
 def _check_sizes(
   experiment: Experiment,
-  retain: int,
+  galaxies: dict[str, int],  # that each section learns from
   label: np.ndarray,
   names: tuple[str, ...],
 ) -> None:
-  for section in ("train", "unlearn"):
+  for section, retain in galaxies.items():
     size = experiment.config[section].batch_size
     if size > retain:
       raise UserError(

@@ -560,7 +560,7 @@ def test_forgetting_the_whole_training_set_is_refused(folder, tmp_path):
   split.to_parquet(path, index=False)
   one = stages.STAGES["prepare"]
   Workdir(tmp_path / "run").finish("prepare", one.outputs, one.needs)
-  with pytest.raises(UserError, match="retain set has 0 galaxies"):
+  with pytest.raises(UserError, match="the 0 training galaxies whose labels"):
     _run(tmp_path, **{"unlearn.methods": ("assd",)})
 
 
