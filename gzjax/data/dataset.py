@@ -69,9 +69,10 @@ def prepare(
     alone = locks.waiting(folder.parent / ".lock")
     with alone, contextlib.redirect_stdout(None):
       builder.download_and_prepare(download_config=config)
-    notes = (x for x in folder.iterdir() if x.suffix in (".json", ".txt"))
-    known = {path.name: digests.of_file(path) for path in notes}
-    write_json(folder / _DIGESTS, digests.signed(known))
+      if not (folder / _DIGESTS).exists():  # nobody has used it yet
+        notes = (x for x in folder.iterdir() if x.suffix in (".json", ".txt"))
+        known = {path.name: digests.of_file(path) for path in notes}
+        write_json(folder / _DIGESTS, digests.signed(known))
   except OSError as error:
     raise UserError(
       f"cannot write the data set to {builder.data_dir} ({error.strerror}): "
@@ -112,6 +113,19 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
     notes=tuple(metadata.get("notes", ())),
     image=image,
   )
+
+
+def verify(folder: Path) -> None:
+  """Reads all that was written.
+
+  Raises:
+    DamagedError: for something else.
+  """
+  pixels.verify(folder)
+  _, source = _open(folder)
+  records = _records(folder, source, range(len(source)))
+  for _ in progress.progress(records, len(source), "reading the records"):
+    pass
 
 
 def encoded_images(folder: Path) -> Callable[[str], bytes]:

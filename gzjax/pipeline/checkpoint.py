@@ -50,8 +50,7 @@ class Checkpoints(AbstractContextManager):
     policies, score = ocp.checkpoint_managers, itemgetter("score")
     kept = [policies.LatestN(1), policies.BestN(get_metric_fn=score, n=1)]
     options = ocp.CheckpointManagerOptions(
-      best_fn=score,
-      preservation_policy=policies.AnyPreservationPolicy(kept),
+      best_fn=score, preservation_policy=policies.AnyPreservationPolicy(kept)
     )
     with _damage_of(lambda: _without_a_score(folder)):
       self._manager = ocp.CheckpointManager(folder, options=options)

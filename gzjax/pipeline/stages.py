@@ -13,7 +13,7 @@ import ml_collections
 
 import gzjax
 from gzjax import digests, report
-from gzjax.data import pixels
+from gzjax.data import dataset
 from gzjax.errors import UserError
 from gzjax.files import read_json, to_json, write_json
 from gzjax.pipeline import (
@@ -145,7 +145,7 @@ def run(
     workdir: the folder of the run.
     stage: a name of `STAGES` or "all".
     overwrite: start the asked stages, and those that need them, anew.
-    verify: compare the digests of pixels and networks, too, before anything.
+    verify: compare the digests of galaxies and networks, too, before anything.
     forget: what a person found: a table as the review page exports it, a list
       of ids, or `reviews.SUSPECTS`; unlearning then goes on to the report.
     with_needed: run the stages that the asked one needs, too.
@@ -318,8 +318,8 @@ def _reopen(place: Workdir) -> None:
 
 
 def _verify(experiment: Experiment) -> None:
-  """DamagedError for pixels or a network that are not what was written."""
-  pixels.verify(experiment.data_folder)
+  """DamagedError for galaxies or a network that are not what was written."""
+  dataset.verify(experiment.data_folder)
   for name in experiment.names():
     if experiment.is_made(name):
       experiment.network(name)

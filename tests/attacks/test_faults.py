@@ -119,6 +119,17 @@ def test_a3_a_data_folder_that_moved_is_made_again_in_its_place(target, whole):
   assert "have changed since" in target.launch().line
 
 
+def test_a4_verify_reads_the_records(target):
+  (path,) = (target.folder / "tfds").rglob("*.array_record*")
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+  assert target.launch().code == 0  # pixels and table are kept
+  done = target.launch("--verify")
+  assert done.code == 2, done.said
+  assert str(path.parent) in done.line and "damaged" in done.line
+
+
 def test_a5_a_table_edited_since_is_told(target):
   before = target.networks()
   _edit(target, lambda x: x.replace("smooth", "featured", 3))
