@@ -208,6 +208,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
   add("real", None, "folder of real galaxies", Path)
   add("fraction", 0.1, "of the labels is made wrong", float)
   add("kinds", ["folds"], ", ".join(KINDS), partial(_names, KINDS))
+  ways = audit_votes.LEARNED
+  words = f"with --votes: {', '.join(ways)}"
+  add("learned", ways, words, partial(_names, ways))
   add("out", None, "CSV file for all numbers", Path)
   for name, default in How()._asdict().items():
     if name != "views":

@@ -73,17 +73,18 @@ def ask(seed: int, count: int, size: int) -> Voted:
 
 def measured(seed: int, options: Any) -> pd.DataFrame:
   """The numbers of a sky, kept or new; `right` and `measure` name them."""
-  path = options.folder / f"votes-{seed}.csv"
-  if not path.exists():
-    voted = ask(seed, options.galaxies, options.how.size)
-    rows = [
-      (learned, *row)
-      for learned in LEARNED
-      for row in measure(_heard(voted, learned, seed, options), voted)
-    ]
-    table = pd.DataFrame(rows, columns=["learned", "right", "measure", "value"])
-    write_table(path, table.assign(**audit_trials.stamp()))
-  return pd.read_csv(path).assign(seed=seed)
+  paths = {
+    learned: options.folder / f"votes-{learned}-{seed}.csv"
+    for learned in options.learned
+  }
+  new = [learned for learned, path in paths.items() if not path.exists()]
+  voted = ask(seed, options.galaxies, options.how.size) if new else None
+  for learned in new:
+    rows = measure(_heard(voted, learned, seed, options), voted)
+    found = pd.DataFrame(rows, columns=["right", "measure", "value"])
+    found.insert(0, "learned", learned)
+    write_table(paths[learned], found.assign(**audit_trials.stamp()))
+  return pd.concat(map(pd.read_csv, paths.values())).assign(seed=seed)
 
 
 def _heard(voted: Voted, learned: str, seed: int, options: Any) -> Heard:
