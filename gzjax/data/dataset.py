@@ -70,9 +70,7 @@ def prepare(
     with alone, contextlib.redirect_stdout(None):
       builder.download_and_prepare(download_config=config)
       if not (folder / _DIGESTS).exists():  # nobody has used it yet
-        files = (path for path in folder.iterdir() if path.is_file())
-        known = {path.name: digests.of_file(path) for path in files}
-        write_json(folder / _DIGESTS, digests.signed(known))
+        _sign(folder)
   except OSError as error:
     raise UserError(
       f"cannot write the data set to {builder.data_dir} ({error.strerror}): "
@@ -165,6 +163,13 @@ def _open(folder: Path) -> tuple[tfds.core.DatasetInfo, Any]:
   (split,) = builder.info.splits
   decoders: Any = {"image": tfds.decode.SkipDecoding()}
   return builder.info, builder.as_data_source(split, decoders=decoders)
+
+
+def _sign(folder: Path) -> None:
+  """Notes the digests of what TFDS wrote."""
+  files = (path for path in folder.iterdir() if path.is_file())
+  known = {path.name: digests.of_file(path) for path in files}
+  write_json(folder / _DIGESTS, digests.signed(known))
 
 
 def _check(folder: Path, *, thorough: bool = False) -> None:
