@@ -236,7 +236,8 @@ def _check(path, tensors, variables):
       if found.get(name, shape) != shape
     ),
   ]
-  mend = "Choose weights of this model in torchvision's names."
+  some = ", ".join([*found][:3]) or "no tensor"
+  mend = f"It has {some}: choose weights of this model in torchvision's names."
   if likeness := _looks_like(found):
     mend = f"It looks like {likeness}: choose that model, or other weights."
   raise UserError(

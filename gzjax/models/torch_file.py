@@ -28,20 +28,22 @@ _DTYPES = {
   "DoubleStorage": np.dtype(np.float64),
   "LongStorage": np.dtype(np.int64),
 }
+# In checkpoints of trainings, beside epoch and optimizer.
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
   """The tensors of a state dict that `torch.save` of 1.6 or later wrote.
 
-  It may stand alone or under the key "state_dict" or "model". The arrays are of
-  float16, bfloat16, float32, float64 or int64; tensors that share a storage
-  share it here.
+  It may stand alone or under a key of `_WRAPPERS`, as checkpoints have it. The
+  arrays are of float16, bfloat16, float32, float64 or int64; tensors that share
+  a storage share it here.
 
   Raises:
-    UserError: for a file that is no such archive, is damaged, has compressed
-      entries, asks for any other object, or has a tensor that its storage
-      does not hold.
+    UserError: for a file that is no such archive, is damaged, has no state
+      dict, has compressed entries, asks for any other object, or has a tensor
+      that its storage does not hold.
   """
   with path.open("rb") as file:
     if file.read(len(_LEGACY_START)) == _LEGACY_START:
@@ -51,7 +53,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
       )
   try:
     with zipfile.ZipFile(path) as archive:
-      return _arrays(_Unpickler(archive, path).load())
+      found = _state_dict(path, _Unpickler(archive, path).load())
+    return {name: _array(name, tensor) for name, tensor in found.items()}
   except UserError:
     raise
   except Exception as error:  # a damaged pickle raises whatever it likes
@@ -83,19 +86,24 @@ class _Call(NamedTuple):
     return self.function(*args)
 
 
-def _arrays(content: Any) -> dict[str, np.ndarray]:
-  for wrapper in ("state_dict", "model"):
+def _state_dict(path: Path, content: Any) -> dict[str, "_Tensor"]:
+  """The tensors by name, in whatever they are wrapped."""
+  for wrapper in _WRAPPERS:
     if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
       content = content[wrapper]
   if not isinstance(content, dict):
     raise ValueError("no state dict")
-  return {name: _array(name, value) for name, value in content.items()}
+  others = [str(k) for k, x in content.items() if not isinstance(x, _Tensor)]
+  if others:
+    raise UserError(
+      f"{path}: no state dict, for it holds {', '.join(others[:4])} "
+      f"({len(others)} that are no tensors): save model.state_dict() alone."
+    )
+  return content
 
 
 def _array(name: str, tensor: _Tensor) -> np.ndarray:
   """A view, if it lies in its storage and is not larger."""
-  if not isinstance(tensor, _Tensor):
-    raise ValueError(f"{name!r} is no tensor")
   values, (_, offset, size, stride) = tensor.storage.values, tensor
   numbers = [offset, *size, *stride]
   if len(size) != len(stride) or not all(

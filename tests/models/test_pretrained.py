@@ -140,6 +140,12 @@ def test_a_missing_tensor_is_named(tmp_path):
   _refused(path, r"lacks layer1\.0\.conv2\.weight \(1 such\)")
 
 
+def test_names_of_another_kind_are_told(tmp_path):
+  tensors = {f"encoder.{k}": v for k, v in _tensors().items()}
+  path = _save(tmp_path / "w.pth", tensors)
+  _refused(path, r"It has encoder\.conv1\.weight, encoder\.")
+
+
 def test_a_tensor_without_a_place_is_named(tmp_path):
   tensors = _tensors() | {"layer1.1.conv1.weight": np.zeros((4, 4, 3, 3), "f")}
   _refused(_save(tmp_path / "w.pth", tensors), r"has layer1\.1\.conv1\.weight")

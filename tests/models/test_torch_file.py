@@ -53,7 +53,7 @@ def test_shared_storages_offsets_and_strides(tmp_path):
   assert not got["part"].flags.writeable
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model"])
+@pytest.mark.parametrize("wrapper", torch_file._WRAPPERS)
 def test_takes_a_wrapped_state_dict(tmp_path, wrapper):
   path = pth.save(
     tmp_path / "w.pth",
@@ -61,6 +61,15 @@ def test_takes_a_wrapped_state_dict(tmp_path, wrapper):
     lambda content: {"epoch": 3, wrapper: content},
   )
   np.testing.assert_array_equal(torch_file.read_tensors(path)["a"], FLOATS)
+
+
+def test_what_else_a_checkpoint_holds_is_named(tmp_path):
+  path = pth.save(
+    tmp_path / "w.pth",
+    {"a": FLOATS},
+    lambda content: {"epoch": 3, "encoder": content},
+  )
+  _refused(path, r"no state dict, for it holds epoch, encoder \(2 that")
 
 
 def test_takes_parameters_and_metadata(tmp_path):
