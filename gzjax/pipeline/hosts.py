@@ -11,8 +11,9 @@ from pathlib import Path
 import shutil
 import sys
 import tempfile
+import threading
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jax
 from jax.experimental import multihost_utils
@@ -24,8 +25,13 @@ from gzjax.errors import UserError
 SHARED = {"checkpoints", "fisher"}
 # The workdir of each copy.
 _COPIES: dict[Path, Path] = {}
-# Where all fail alike, each can say so before the first pulls them down.
+# The last word of the process that fails first: its exit code and its number.
+_LAST_WORD = "gzjax/last_word"
+# Where all fail alike, each can say so before the others' end reaches it.
 _SECONDS_TO_SAY_THE_SAME = 1.0
+# The first ends last: JAX would cry in those who are without it.
+_SECONDS_TO_END = 2 * _SECONDS_TO_SAY_THE_SAME
+_LONG_MS = 1000 * 3600 * 24
 
 
 def join() -> None:
@@ -49,6 +55,34 @@ def join() -> None:
       "mpirun, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
       "JAX_PROCESS_ID."
     ) from error
+  threading.Thread(target=_end_with_others, daemon=True).start()
+
+
+def _end_with_others() -> None:
+  """Waits for the last word of another process, and ends this one, too.
+
+  It may be in a computation of all, which nothing else interrupts.
+  """
+  try:
+    word = _service().blocking_key_value_get(_LAST_WORD, _LONG_MS)
+  except jax.errors.JaxRuntimeError:  # all have ended well
+    return
+  code, number = map(int, word.split())
+  me = jax.process_index()
+  if number == me:
+    return
+  time.sleep(_SECONDS_TO_SAY_THE_SAME)
+  if me == 0:
+    print(f"stopped: process {number} has failed", file=sys.stderr, flush=True)
+    time.sleep(_SECONDS_TO_SAY_THE_SAME)
+  os._exit(code)
+
+
+def _service() -> Any:
+  """Where the processes can leave words for each other."""
+  from orbax.checkpoint import multihost  # slow, and a mistake in a flag not
+
+  return multihost.get_jax_distributed_client()
 
 
 def _whole(variable: str) -> int | None:
@@ -110,11 +144,15 @@ def first_alone(do: Callable[[], None]) -> None:
 
 
 def leave(code: str | int) -> NoReturn:
-  """Ends a process that failed; the others then end, too.
+  """Ends a process that failed, and the others with it.
 
   An ordinary exit would wait for them, and they for what it owes them.
   """
+  number = code if isinstance(code, int) else 1
   sys.stdout.flush()
   sys.stderr.flush()
-  time.sleep(_SECONDS_TO_SAY_THE_SAME)
-  os._exit(code if isinstance(code, int) else 1)
+  me = jax.process_index()
+  with contextlib.suppress(jax.errors.JaxRuntimeError):  # another was faster
+    _service().key_value_set(_LAST_WORD, f"{number} {me}")
+  time.sleep(_SECONDS_TO_SAY_THE_SAME if me else _SECONDS_TO_END)
+  os._exit(number)

@@ -1,5 +1,6 @@
 """Several processes that work as one."""
 
+import os
 from pathlib import Path
 import signal
 import socket
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 
 from gzjax.pipeline import hosts
+from gzjax.pipeline.workdir import Workdir
 from tests.command_line import ROOT, command, environment, one_error, tiny
 
 SMALL = (
@@ -103,14 +105,25 @@ def test_a_mistake_ends_all_processes(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_workdir_that_is_in_use_is_one_line_of_the_first(tmp_path):
+  """The others, who know nothing of it, end with it and say nothing."""
+  with Workdir(tmp_path / "run").hold():
+    codes, said = _end(_start_two(*tiny(tmp_path, *SMALL)))
+  assert codes == [2, 2], said
+  assert f"is in use by process {os.getpid()}" in one_error(said[0])
+  assert said[1] == ""
+
+
+@pytest.mark.slow
 def test_a_signal_is_one_line_of_the_first(tmp_path):
   """JAX would take SIGTERM for itself, and the others end with the first."""
   started = _start_two(*tiny(tmp_path, *SMALL))
   assert any("stage prepare" in line for line in started[0].stderr)
   started[0].send_signal(signal.SIGTERM)
   codes, said = _end(started)
-  assert codes[0] == 143 and codes[1] != 0
+  assert codes == [143, 143], said
   assert said[0].splitlines()[-1] == "stopped; the same command goes on"
+  assert said[1] == ""
 
 
 def test_a_process_without_others_says_so(tmp_path):
