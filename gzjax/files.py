@@ -18,12 +18,27 @@ def to_json(value: Any) -> Any:
   return json.loads(json.dumps(value, default=list))
 
 
-def first_difference(old: Any, new: Any, name: str = "") -> str:
-  """Words such as `train.epochs was 3, is 5`; empty for equal values."""
+def first_difference(
+  old: Any, new: Any, name: str = "", *, usual: Any = None
+) -> str:
+  """Words such as `train.epochs was 3, is 5`; empty for equal values.
+
+  Args:
+    old: what was recorded.
+    new: what is there now.
+    name: of the two, to begin the words with.
+    usual: where keys of `new` stood at when `old` was recorded, which is
+      without those that have been added since.
+  """
   if isinstance(old, dict) and isinstance(new, dict):
+    usual = usual if isinstance(usual, dict) else {}
+    old = {**{key: usual[key] for key in usual.keys() & new.keys()}, **old}
     for key in sorted(old.keys() | new.keys()):
       found = first_difference(
-        old.get(key, _UNSET), new.get(key, _UNSET), f"{name}.{key}".strip(".")
+        old.get(key, _UNSET),
+        new.get(key, _UNSET),
+        f"{name}.{key}".strip("."),
+        usual=usual.get(key),
       )
       if found:
         return found

@@ -284,7 +284,7 @@ class FolderStore(ExitStack):
   """A `Store` on disk: checkpoints/ and metrics.jsonl; a context manager."""
 
   def __init__(
-    self, folder: Path, mesh: Mesh, made_from: Mapping[str, str] | None = None
+    self, folder: Path, mesh: Mesh, made_from: Mapping[str, Any] | None = None
   ):
     """Refuses to go on with what was made from something else."""
     super().__init__()

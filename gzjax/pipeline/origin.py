@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gzjax import digests
 from gzjax.errors import UserError
-from gzjax.files import read_json, to_json
+from gzjax.files import first_difference, read_json, to_json
+from gzjax.pipeline import defaults
 from gzjax.problem import Entries, Rows
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 NAME = "origin.json"
 
 
-def of(experiment: "Experiment", name: str) -> dict[str, str]:
-  """Digests of what the network of a name learns, starts from and how."""
+def of(experiment: "Experiment", name: str) -> dict[str, Any]:
+  """What the network of a name learns, starts from and how.
+
+  Settings as they are, all else as digests.
+  """
   row, sets = experiment.row(name), experiment.sets
   if row.role == "original":
     learned = galaxies(experiment, sets.train, experiment.learned_first)
@@ -27,33 +31,41 @@ def of(experiment: "Experiment", name: str) -> dict[str, str]:
   retain = {"retain set": galaxies(experiment, sets.retain, columns.given)}
   if row.make:
     return {**retain, "recipe": _recipe(experiment, name)}
-  unlearn = experiment.config.unlearn
-  how = [unlearn[key] for key in ("batch_size", "forget_batch_size", name)]
+  unlearn = experiment.config.unlearn.to_dict()
+  keys = ("batch_size", "forget_batch_size", name)
   return {
     **retain,
     "forget set": galaxies(experiment, sets.forget, columns.given),
     "corrections": galaxies(experiment, sets.forget, columns.mended),
     "original network": experiment.digest("original"),
-    "settings": digests.of_json(to_json(how)),
+    "settings": to_json({key: unlearn[key] for key in keys}),
   }
 
 
-def _recipe(experiment: "Experiment", name: str) -> str:
+def _recipe(experiment: "Experiment", name: str) -> dict[str, Any]:
   config = experiment.config
   recipe = experiment.recipe(experiment.place(name).name)
-  how = [recipe._asdict(), config.model.to_dict(), config.seed]
-  return digests.of_json(to_json(how))
+  own = {**recipe._asdict(), **recipe.settings}
+  del own["settings"]
+  return to_json(
+    {"seed": config.seed, "model": config.model.to_dict(), "train": own}
+  )
 
 
-def check(place: Path, now: Mapping[str, str]) -> None:
+def check(place: Path, now: Mapping[str, Any]) -> None:
   """Raises UserError for a network that was made from something else."""
-  before = read_json(place / NAME)
-  changed = [key for key, x in now.items() if before and before.get(key) != x]
-  if changed:
-    raise UserError(
-      f"{place} was made from another {changed[0]}: delete that folder to make "
-      "it anew, or choose another --workdir."
-    )
+  before = read_json(place / NAME) or now
+  config = to_json(defaults.get_config().to_dict())
+  usual = {"recipe": config, "settings": config["unlearn"]}
+  for key, value in now.items():
+    difference = first_difference(before.get(key), value, usual=usual.get(key))
+    if difference:
+      which = f"other {key}" if key == "settings" else f"another {key}"
+      what = f" ({difference})" if isinstance(value, dict) else ""
+      raise UserError(
+        f"{place} was made from {which}{what}: delete that folder to make it "
+        "anew, or choose another --workdir."
+      )
 
 
 def galaxies(experiment: "Experiment", rows: Rows, entries: Entries) -> str:

@@ -20,6 +20,7 @@ from gzjax.pipeline import (
   audit,
   checks,
   columns,
+  defaults,
   evaluate,
   predict,
   prepare,
@@ -301,9 +302,7 @@ def _recover(
   before, config = place.before, config.copy_and_resolve_references()
   columns.recall(config, before)
   names = [name for name in STAGES if before.config_of(name) is not None]
-  if names and all(
-    before.check(name, _part(config, name), redo=True) for name in names
-  ):
+  if names and all(_is_done(before, config, name, redo=True) for name in names):
     replaced.put_back()
     say(f"{place.root}: back to what was there before it was begun anew")
 
@@ -449,9 +448,10 @@ def _finished(
   UserError if one was run with another config and may not be done anew.
   """
   return {
-    name: place.check(
+    name: _is_done(
+      place,
+      config,
       name,
-      _part(config, name),
       redo=STAGES[name].derived,
       restart=STAGES[name].restarts,
     )
@@ -490,6 +490,14 @@ def _is_due(experiment: Experiment, name: str, ran: Sequence[str]) -> bool:
   if not _finished(experiment.workdir, experiment.config, [name])[name]:
     return True
   return name == "unlearn" and not unlearn.is_finished(experiment)
+
+
+def _is_done(
+  place: Workdir, config: ml_collections.ConfigDict, name: str, **may_be: bool
+) -> bool:
+  """Whether a stage is finished with this config; see `Workdir.check`."""
+  usual = _part(defaults.get_config(), name)
+  return place.check(name, _part(config, name), usual=usual, **may_be)
 
 
 def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from gzjax import fisher
 from gzjax.errors import UserError
 from gzjax.evaluation import health
 from gzjax.files import first_difference, read_json, to_json, write_json
-from gzjax.pipeline import checkpoint, origin
+from gzjax.pipeline import checkpoint, defaults, origin
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.train import run_training
 from gzjax.pipeline.workdir import Workdir
@@ -40,7 +40,8 @@ def _has_result(experiment: Experiment, name: str) -> bool:
   place = experiment.place(name)
   before = read_json(place / "settings.json")
   now = to_json(experiment.config.unlearn[name].to_dict())
-  difference = before and first_difference(before, now)
+  usual = to_json(defaults.get_config().to_dict()["unlearn"].get(name))
+  difference = before and first_difference(before, now, usual=usual)
   if difference:
     raise UserError(
       f"{place} was run with other settings ({difference}): choose another "

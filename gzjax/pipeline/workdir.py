@@ -59,10 +59,14 @@ class Workdir:
     stage: str,
     config: Mapping[str, Any],
     *,
+    usual: Mapping[str, Any] | None = None,
     redo: bool = False,
     restart: bool = False,
   ) -> bool:
     """Whether the stage is finished with this part of the config.
+
+    Keys that the record does not have are younger than it: they stood at what
+    is `usual`.
 
     Raises:
       UserError: if it was started with another config, unless it may be done
@@ -76,7 +80,9 @@ class Workdir:
       record = None
     if record is None:
       return False
-    difference = files.first_difference(record["config"], files.to_json(config))
+    difference = files.first_difference(
+      record["config"], files.to_json(config), usual=files.to_json(usual)
+    )
     if not difference:
       return record["finished"]
     if redo or (restart and not record["finished"]):

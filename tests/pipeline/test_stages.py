@@ -285,6 +285,26 @@ def _copy(folder, tmp_path):
   (tmp_path / "tfds").symlink_to(folder / "tfds")
 
 
+def test_a_run_of_before_a_key_is_the_same_at_the_default(
+  folder, tmp_path, capsys
+):
+  _copy(folder, tmp_path)
+  for stage, section, key in (
+    ("prepare", "data", "file_pattern"),
+    ("train", "train", "warmup_epochs"),
+    ("audit", "audit", "neighbours"),
+  ):
+    path = tmp_path / "run" / "stages" / f"{stage}.json"
+    record = json.loads(path.read_text())
+    del record["config"][section][key], record["digest"]
+    path.write_text(json.dumps(record))
+  capsys.readouterr()
+  _run(tmp_path)
+  assert "all of this is done" in capsys.readouterr().err
+  with pytest.raises(UserError, match=r"warmup_epochs was 1.0, is 2.0"):
+    _run(tmp_path, **{"train.warmup_epochs": 2.0})
+
+
 def test_overwrite_starts_a_stage_and_those_after_it_anew(folder, tmp_path):
   _copy(folder, tmp_path)
   trained = tmp_path / "run" / "train" / "dynamics.parquet"

@@ -101,6 +101,22 @@ def test_first_difference(old, new, wanted):
   assert first_difference(old, new) == wanted
 
 
+@pytest.mark.parametrize(
+  ("old", "new", "wanted"),
+  [
+    ({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, ""),
+    ({"a": {"b": 1}}, {"a": {"b": 1, "c": 3}}, "a.c was 2, is 3"),
+    ({"a": {"b": 1, "c": 4}}, {"a": {"b": 1, "c": 2}}, "a.c was 4, is 2"),
+    ({"a": {"b": 1}}, {"a": {"b": 1}}, ""),
+    ({"a": {}}, {"a": {"d": 1}}, "a.d was unset, is 1"),
+    ({}, {"a": {"c": 2}}, ""),
+  ],
+)
+def test_keys_younger_than_a_record_stood_at_their_defaults(old, new, wanted):
+  usual = {"a": {"c": 2}}
+  assert first_difference(old, new, usual=usual) == wanted
+
+
 def test_json_files_are_whole_or_absent(tmp_path):
   assert read_json(tmp_path / "a.json") is None
   write_json(tmp_path / "sub" / "a.json", {"x": 1})
