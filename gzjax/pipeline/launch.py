@@ -20,7 +20,7 @@ if TYPE_CHECKING:
   from absl import flags
   import ml_collections
 
-  from gzjax.pipeline import runs
+  from gzjax.pipeline import remembered
 
 _TRY = "try --config=demo --workdir=runs/demo."
 
@@ -31,7 +31,7 @@ class Command(NamedTuple):
   stage: str
   workdir: str
   config: "ml_collections.ConfigDict"
-  sources: "runs.Sources"
+  sources: "remembered.Sources"
   with_needed: bool  # run the stages that the asked one needs, too
   overwrite: bool
   verify: bool
@@ -176,36 +176,36 @@ def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
 
 def _memory(
   name: str | None, workdir: str | None
-) -> "tuple[ml_collections.ConfigDict, runs.Sources] | None":
+) -> "tuple[ml_collections.ConfigDict, remembered.Sources] | None":
   """The config that is asked for, or else the one that the run remembers."""
-  from gzjax.pipeline import config_files, runs
+  from gzjax.pipeline import config_files, remembered
 
   if name is not None and Path(name).suffix == ".json":
-    found = runs.read(Path(name).expanduser())
+    found = remembered.read(Path(name).expanduser())
     if found is None:
       raise UserError(f"--config cannot be read: there is no file {name}.")
     return found
   if name is not None:
-    sources = runs.Sources(config_files.identity(name))
+    sources = remembered.Sources(config_files.identity(name))
     return config_files.load(name), sources
   if workdir:
-    return runs.read(Path(workdir).expanduser() / "config.json")
+    return remembered.read(Path(workdir).expanduser() / "config.json")
   return None
 
 
 def _fresh(
   arguments: Sequence[str], workdir: str | None
-) -> "tuple[ml_collections.ConfigDict, runs.Sources]":
+) -> "tuple[ml_collections.ConfigDict, remembered.Sources]":
   """The config of a table; without one the defaults, which are only shown."""
-  from gzjax.pipeline import config_files, defaults, own_table, runs
+  from gzjax.pipeline import config_files, defaults, own_table, remembered
 
   # Perhaps a folder, or the value of a flag: that is seen when all are known.
   if any(own_table.is_path(x) for x in arguments[1:] if x not in usage.STAGES):
     name = own_table.CONFIG
-    sources = runs.Sources(config_files.identity(name))
+    sources = remembered.Sources(config_files.identity(name))
     return config_files.load(name), sources
   if any(x.lstrip("-") == "print_config" for x in arguments):
-    return defaults.get_config(), runs.Sources()
+    return defaults.get_config(), remembered.Sources()
   raise _no_config(workdir)
 
 

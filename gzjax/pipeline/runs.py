@@ -1,32 +1,22 @@
-"""A run on disk: what it remembers, and how it is opened in Python."""
+"""A run on disk, as it is opened in Python."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import tempfile
-from typing import Any, NamedTuple
+from typing import Any
 
 import ml_collections
 import pandas as pd
 
-from gzjax import digests
 from gzjax.data.galaxy_catalog import tables
-from gzjax.errors import DamagedError, UserError
+from gzjax.errors import UserError
 from gzjax.files import read_json, write_table
-from gzjax.pipeline import config_files, defaults
+from gzjax.pipeline import remembered
+from gzjax.pipeline.remembered import Sources
 from gzjax.pipeline.suspect_table import Suspects, suspect_table
 from gzjax.pipeline.workdir import Workdir
-from gzjax.progress import say
-
-
-class Sources(NamedTuple):
-  """What a run comes from, beside its config."""
-
-  # NAME[:variant], see `config_files.identity`.
-  config_file: str | None = None
-  data_dir: str | None = None
-  manual_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -167,67 +157,7 @@ def find_wrong_labels(
 def load(workdir: str | Path) -> Run:
   """Opens a run; UserError if the folder holds none."""
   folder = Path(workdir).expanduser()
-  found = read(folder / "config.json")
+  found = remembered.read(folder / "config.json")
   if found is None:
     raise UserError(f"{folder} holds no run: there is no config.json in it.")
   return Run(folder, *found)
-
-
-def read(path: Path) -> tuple[ml_collections.ConfigDict, Sources] | None:
-  """What a run was started with; None without one, UserError if damaged."""
-  try:
-    record = read_json(path)
-    if record is None:
-      return None
-    if digests.unsigned(record) is None:
-      raise DamagedError(path, "its digest is another one")
-    sources = Sources(*(record.get(name) for name in Sources._fields))
-    values = _tuples(record["config"])
-    return _restore(values, sources.config_file, path), sources
-  except (OSError, DamagedError, AttributeError, KeyError, TypeError) as e:
-    why = e.what if isinstance(e, DamagedError) else str(e)
-    raise UserError(
-      f"{path} is not what a run remembers ({why}): start it with "
-      "--config=NAME again."
-    ) from e
-
-
-def _restore(
-  values: dict[str, Any], source: str | None, path: Path
-) -> ml_collections.ConfigDict:
-  """The config as it was before it became JSON.
-
-  Its own file is run again, because it may register methods, and because it
-  knows which sections are one and the same; the values are those of the run.
-  """
-  is_comparison = "systems" in values
-  config = _shared(values) if is_comparison else defaults.get_config()
-  if source:
-    name = source.split(":", 1)[0]
-    try:
-      config_files.find(name)
-    except UserError:
-      say(f"note: {name}, which {path} was started with, is gone.")
-    else:
-      found = config_files.load(source)
-      config = found if ("systems" in found) == is_comparison else config
-  with config.unlocked():
-    config.update(values)
-  return config
-
-
-def _shared(values):
-  """A comparison whose sections of all systems are one again."""
-  config = ml_collections.ConfigDict(values)
-  for system in config.systems.values():
-    for name, section in config.items():
-      if isinstance(section, ml_collections.ConfigDict) and name in system:
-        system[name] = section
-  return config
-
-
-def _tuples(value: Any) -> Any:
-  """JSON has lists only; our configs have tuples only."""
-  if isinstance(value, dict):
-    return {name: _tuples(item) for name, item in value.items()}
-  return tuple(map(_tuples, value)) if isinstance(value, list) else value

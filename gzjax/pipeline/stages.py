@@ -1,129 +1,37 @@
-"""The stages of a run: what each reads, needs and writes."""
+"""Runs the stages of a run that are asked for and have not finished."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 import contextlib
 import functools
-import importlib.metadata
 from pathlib import Path
-import sys
-from typing import Any, NamedTuple
 
-import jax
 import ml_collections
 
-import gzjax
-from gzjax import digests, report
 from gzjax.data import dataset
 from gzjax.errors import UserError
-from gzjax.files import read_json, to_json, write_json
 from gzjax.pipeline import (
-  audit,
+  anew,
   checks,
   columns,
-  defaults,
   evaluate,
-  predict,
   prepare,
+  remembered,
   reviews,
   seeds,
-  sweeps,
   systems,
-  train,
   unlearn,
 )
 from gzjax.pipeline.experiment import Experiment
-from gzjax.pipeline.runs import Sources
+from gzjax.pipeline.remembered import Sources
+from gzjax.pipeline.stage_table import (
+  OF_FORGET_SET,
+  STAGES,
+  TO_AUDIT,
+  is_done,
+  part,
+)
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
-from gzjax.revision import git_revision
-
-
-class Stage(NamedTuple):
-  """A stage: what it does, which config it depends on, what it writes."""
-
-  run: Callable[[Experiment], None]
-  keys: tuple[str, ...]  # of the config, `a.b` for a part
-  outputs: tuple[str, ...]
-  needs: tuple[str, ...]  # all stages that it needs
-  # Whether it is redone at any change, of what it keeps of itself or others.
-  derived: bool = False
-  in_all: bool = True  # part of --stage=all
-  # Whether what a stage that never finished left behind suits any config.
-  restarts: bool = False
-  # Whether it puts the run to use on files that the run does not watch: done
-  # whenever it is asked for, and no part of what the run tells about itself.
-  applies: bool = False
-
-
-def _report(experiment: Experiment) -> None:
-  report.write(
-    experiment.workdir.root,
-    experiment.dataset.image,
-    gallery=experiment.config.report.gallery,
-    forget=experiment.sets.forget,
-  )
-
-
-_TO_TRAIN = ("prepare", "train")
-_TO_AUDIT = (*_TO_TRAIN, "audit")
-_TO_UNLEARN = (*_TO_AUDIT, "unlearn")
-# What cannot be done before somebody says what is to be forgotten.
-_OF_FORGET_SET = ("unlearn", "evaluate", "stabiliser")
-
-STAGES = {
-  "prepare": Stage(
-    prepare.run,
-    ("seed", "data", "labels", "target", "flips"),
-    ("split.parquet", "data", "stages/dataset.json", "stages/columns.json"),
-    (),
-    restarts=True,
-  ),
-  "train": Stage(train.run, ("model", "train"), ("train",), ("prepare",)),
-  "audit": Stage(audit.run, ("audit",), ("audit",), _TO_TRAIN, derived=True),
-  "unlearn": Stage(
-    unlearn.run,
-    tuple(f"unlearn.{key}" for key in unlearn.SHARED),
-    ("retrain", "fisher", "unlearn"),
-    _TO_AUDIT,
-  ),
-  "evaluate": Stage(
-    evaluate.run,
-    ("unlearn", "evaluate"),
-    ("evaluate", "scoreboard.csv", "scoreboard.json"),
-    _TO_UNLEARN,
-    derived=True,
-  ),
-  "report": Stage(
-    _report,
-    ("report",),
-    ("report.html",),
-    (*_TO_UNLEARN, "evaluate"),
-    derived=True,
-  ),
-  "stabiliser": Stage(
-    sweeps.stabiliser,
-    ("stabiliser", "unlearn.batch_size", "unlearn.fisher"),
-    ("stabiliser",),
-    _TO_TRAIN,
-    in_all=False,
-  ),
-  "discovery": Stage(
-    sweeps.discovery,
-    ("discovery", "unlearn"),
-    ("discovery",),
-    _TO_AUDIT,
-    in_all=False,
-  ),
-  "predict": Stage(
-    predict.run,
-    ("predict", "evaluate.views"),
-    predict.OUTPUTS,
-    _TO_TRAIN,
-    derived=True,
-    in_all=False,
-    applies=True,
-  ),
-}
 
 
 def run(
@@ -212,7 +120,7 @@ def _run_one(
 ) -> None:
   """Runs the asked stages of one seed that are not finished."""
   with place.hold():
-    _recover(place, config, overwrite)
+    anew.recover(place, config, overwrite)
     _reopen(place)
     if not (overwrite and stage in ("all", "prepare")):
       columns.recall(config, place)
@@ -220,8 +128,8 @@ def _run_one(
       Experiment, config, place, sources.data_dir, sources.manual_dir
     )
     asked = _asked(place, stage, forget)
-    anew = overwrite and "prepare" in asked
-    if place.is_finished("prepare") and not anew:
+    prepares = overwrite and "prepare" in asked
+    if place.is_finished("prepare") and not prepares:
       prepare.check(make())
       prepare.find_again(make())
       if verify:
@@ -231,9 +139,10 @@ def _run_one(
     )
     if not is_late:
       asked = _possible(make(), stage, asked, forget)
-    with _undone_by_an_error(place) if overwrite else contextlib.nullcontext():
+    undo = anew.undone_by_an_error if overwrite else contextlib.nullcontext
+    with undo(place):
       if overwrite:
-        _set_aside(place, config, asked)
+        anew.set_aside(place, config, asked)
       if with_needed:
         asked = [*_needed(make(), asked), *asked]
       _run_stages(make, stage, asked, bool(is_late), sources)
@@ -255,7 +164,7 @@ def _run_stages(
     if name == "unlearn" and is_late:
       _review(experiment, reviews.SUSPECTS)
       experiment = make()
-    if name in _OF_FORGET_SET and _has_nothing_to_forget(experiment):
+    if name in OF_FORGET_SET and _has_nothing_to_forget(experiment):
       continue
     if not _is_due(experiment, name, ran):
       continue
@@ -276,35 +185,12 @@ def _run_stage(experiment: Experiment, name: str) -> None:
   say(f"stage {name}")
   if name == "prepare":
     columns.find(experiment)
-  place.start(name, _part(experiment.config, name))
+  place.start(name, part(experiment.config, name))
   one.run(experiment)
   place.finish(name, one.outputs, one.needs)
   # A new split alone is soon made: a mistake after it shall undo it, too.
   if name != "prepare":
     place.replaced.drop()
-
-
-def _recover(
-  place: Workdir, config: ml_collections.ConfigDict, overwrite: bool
-) -> None:
-  """Takes up what a killed launch left.
-
-  Where stages were to be made anew, and this launch has the config of the old
-  ones and not of the new ones, these are there again.
-  """
-  replaced = place.replaced
-  replaced.recover()
-  if overwrite or not replaced.is_kept:
-    return
-  note = replaced.note
-  if all(to_json(_part(config, x)) == note[x] for x in note):
-    return
-  before, config = place.before, config.copy_and_resolve_references()
-  columns.recall(config, before)
-  names = [name for name in STAGES if before.config_of(name) is not None]
-  if names and all(_is_done(before, config, name, redo=True) for name in names):
-    replaced.put_back()
-    say(f"{place.root}: back to what was there before it was begun anew")
 
 
 def _reopen(place: Workdir) -> None:
@@ -323,39 +209,6 @@ def _verify(experiment: Experiment) -> None:
     if experiment.is_made(name):
       experiment.network(name)
   say("all digests are those of what was written")
-
-
-def _set_aside(
-  place: Workdir, config: ml_collections.ConfigDict, asked: Sequence[str]
-) -> None:
-  """Makes room for the asked stages, and for all that will be made of them.
-
-  A launch that was killed goes on.
-  """
-  replaced = place.replaced
-  note = {name: to_json(_part(config, name)) for name in asked}
-  if replaced.note == note:
-    say(f"{place.root}: going on with what was begun anew")
-    return
-  if replaced.is_kept:
-    replaced.put_back()
-  names = []
-  for name, other in STAGES.items():
-    if name in asked or set(asked) & set(other.needs):
-      names += [f"stages/{name}.json", *other.outputs]
-  replaced.set_aside(names, note)
-
-
-@contextlib.contextmanager
-def _undone_by_an_error(place: Workdir) -> Iterator[None]:
-  """What is there stays, unless it is made anew."""
-  try:
-    yield
-  except Exception:
-    if place.replaced.is_kept:
-      place.replaced.put_back()
-      say(f"{place.root} is as it was before")
-    raise
 
 
 def _asked(place: Workdir, stage: str, forget: str | None) -> list[str]:
@@ -392,14 +245,14 @@ def _possible(
     return asked
   if forget:
     say(f"{forget} calls no label wrong that the network learned")
-    return [name for name in asked if name not in _OF_FORGET_SET]
-  if stage in _OF_FORGET_SET:
+    return [name for name in asked if name not in OF_FORGET_SET]
+  if stage in OF_FORGET_SET:
     raise UserError(
       f"{stage}: nobody has said yet which labels to forget: give "
       "--forget=reviewed.csv (what audit/review.html exports), a list of ids, "
       f"or --forget={reviews.SUSPECTS}."
     )
-  return [name for name in asked if name not in _OF_FORGET_SET]
+  return [name for name in asked if name not in OF_FORGET_SET]
 
 
 def _has_nothing_to_forget(experiment: Experiment) -> bool:
@@ -415,7 +268,7 @@ def _take_up(experiment: Experiment, forget: str, again: Sequence[str]) -> bool:
   that of its stages is given, except for those that are done `again`.
   """
   place = experiment.workdir
-  kept = [name for name in _TO_AUDIT if name not in again]
+  kept = [name for name in TO_AUDIT if name not in again]
   finished = _finished(place, experiment.config, kept)
   if forget == reviews.SUSPECTS and not finished.get("audit"):
     return False
@@ -448,7 +301,7 @@ def _finished(
   UserError if one was run with another config and may not be done anew.
   """
   return {
-    name: _is_done(
+    name: is_done(
       place,
       config,
       name,
@@ -464,7 +317,7 @@ def _needed(experiment: Experiment, asked: Sequence[str]) -> tuple[str, ...]:
   """The stages that the asked ones need."""
   needed = STAGES[asked[0]].needs
   if _has_nothing_to_forget(experiment):
-    return tuple(x for x in needed if x not in _OF_FORGET_SET)
+    return tuple(x for x in needed if x not in OF_FORGET_SET)
   return needed
 
 
@@ -492,51 +345,19 @@ def _is_due(experiment: Experiment, name: str, ran: Sequence[str]) -> bool:
   return name == "unlearn" and not unlearn.is_finished(experiment)
 
 
-def _is_done(
-  place: Workdir, config: ml_collections.ConfigDict, name: str, **may_be: bool
-) -> bool:
-  """Whether a stage is finished with this config; see `Workdir.check`."""
-  usual = _part(defaults.get_config(), name)
-  return place.check(name, _part(config, name), usual=usual, **may_be)
-
-
-def _part(config: ml_collections.ConfigDict, name: str) -> dict[str, Any]:
-  values = config.to_dict()
-  return {key: to_json(checks.get(values, key)) for key in STAGES[name].keys}
-
-
 def remember(
   config: ml_collections.ConfigDict,
   place: Workdir,
   stage: str,
   sources: Sources,
 ) -> None:
-  """Writes `config.json`, before anything is done: a killed run goes on by it.
+  """Writes `config.json`.
 
   A stage that is no part of `all` changes its own section only; one that puts
   the run to use changes nothing.
   """
-  path = place / "config.json"
-  before = read_json(path)
-  now = to_json(config.to_dict())
-  if before and stage != "all" and not STAGES[stage].in_all:
-    if STAGES[stage].applies:
-      return
-    now = {**before["config"], stage: now[stage]}
-  packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-  data = read_json(place / "stages" / "dataset.json") or {}
-  record = {
-    "config": now,
-    **sources._asdict(),
-    "command": sys.argv,
-    "versions": {
-      "gzjax": gzjax.__version__,
-      "python": sys.version.split()[0],
-      **{name: importlib.metadata.version(name) for name in packages},
-    },
-    "device_kind": jax.devices()[0].device_kind,
-    "device_count": jax.device_count(),
-    "dataset_fingerprint": data.get("fingerprint"),
-    "git_revision": git_revision(),
-  }
-  write_json(path, digests.signed(record))
+  is_apart = stage != "all" and not STAGES[stage].in_all
+  applies = is_apart and STAGES[stage].applies
+  if applies and (place / "config.json").exists():
+    return
+  remembered.write(config, place.root, sources, stage if is_apart else None)

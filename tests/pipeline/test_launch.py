@@ -20,6 +20,7 @@ import gzjax
 from gzjax.errors import UserError
 from gzjax.pipeline import checks, compiled, config_files, stages, usage
 from gzjax.pipeline import launch as launch_module
+from gzjax.pipeline.remembered import Sources
 from gzjax.pipeline.workdir import Workdir
 from gzjax.unlearning import METHODS
 from tests.command_line import (
@@ -373,7 +374,7 @@ def test_a_killed_run_goes_on_by_its_workdir_alone(tmp_path):
 
 
 def _sources(named):
-  return stages.Sources(*(named[name] for name in stages.Sources._fields))
+  return Sources(*(named[name] for name in Sources._fields))
 
 
 def test_a_run_remembers_its_config(refused, tmp_path, no_run):
@@ -453,7 +454,7 @@ def test_methods_of_the_run_are_registered_again(tmp_path, no_run, capsys):
 
 def test_a_sweep_changes_its_own_section_only(tmp_path):
   config = demo.get_config("tiny")
-  place, sources = Workdir(tmp_path), stages.Sources(None, None, None)
+  place, sources = Workdir(tmp_path), Sources(None, None, None)
   stages.remember(config, place, "all", sources)
   config.train.epochs = 99
   config.discovery.shares = (0.5,)

@@ -11,6 +11,7 @@ import gzjax
 from gzjax.errors import UserError
 from gzjax.pipeline import runs, stages
 from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.remembered import Sources
 from gzjax.pipeline.workdir import Workdir
 from tests.command_line import run_here
 from tests.data.catalogs import CLASSES
@@ -81,7 +82,7 @@ def _remember(no_run, *arguments):
   """What the stages would write of a command."""
   run_here(*arguments)
   (config, workdir, stage), named = no_run.pop()
-  sources = stages.Sources(*(named[name] for name in stages.Sources._fields))
+  sources = Sources(*(named[name] for name in Sources._fields))
   stages.remember(config, Workdir(workdir), stage, sources)
   return config
 
