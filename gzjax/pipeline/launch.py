@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from gzjax.errors import UserError
 from gzjax.pipeline import mends, stops, usage
@@ -48,7 +48,7 @@ def main() -> None:
   Exit codes: 0 done, 2 the user can mend it (one line says how), 1 failed; 129,
   130 and 143 stopped by SIGHUP, Ctrl-C and SIGTERM.
   """
-  stops.watch()
+  stops.watch(_leave)
   said = usage.answer(sys.argv[1:])
   if said is not None:
     print(said)
@@ -65,6 +65,15 @@ def main() -> None:
     if error.code and jax.distributed.is_initialized():
       hosts.leave(error.code)
     raise
+
+
+def _leave(code: int) -> NoReturn:
+  """Ends this process at once, and those that work with it."""
+  # Nothing is imported here: the main thread may be about to.
+  hosts = sys.modules.get("gzjax.pipeline.hosts")
+  if hosts and sys.modules["jax"].distributed.is_initialized():
+    hosts.leave(code)
+  os._exit(code)
 
 
 def read(arguments: Sequence[str], flag_values: "flags.FlagValues") -> Any:

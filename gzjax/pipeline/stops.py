@@ -6,6 +6,7 @@ traceback. Nothing needs its unwinding: whatever is on the disk is whole at any
 moment, as after a power failure, and the same command goes on from there.
 """
 
+from collections.abc import Callable
 import os
 import signal
 import sys
@@ -15,8 +16,8 @@ _SHOW_CURSOR = b"\x1b[?25h\n"  # a progress bar hides it
 _LINE = b"stopped; the same command goes on\n"
 
 
-def watch() -> None:
-  """Ends the process with 128 + the number of the first such signal.
+def watch(leave: Callable[[int], None]) -> None:
+  """Ends the process by `leave` with 128 + the number of the first such signal.
 
   A signal that is ignored already (nohup, a shell's background job) stays so.
   """
@@ -27,16 +28,16 @@ def watch() -> None:
       signal.signal(number, _do_nothing)
   # The interpreter writes there whatever the main thread is busy with.
   signal.set_wakeup_fd(sent, warn_on_full_buffer=False)
-  threading.Thread(target=_end, args=(received,), daemon=True).start()
+  threading.Thread(target=_end, args=(received, leave), daemon=True).start()
 
 
 def _do_nothing(*_: object) -> None:
   """Without a handler the signal would not be written to the pipe."""
 
 
-def _end(received: int) -> None:
+def _end(received: int, leave: Callable[[int], None]) -> None:
   number = os.read(received, 1)[0]
   if sys.stderr.isatty():
     os.write(2, _SHOW_CURSOR)
   os.write(2, _LINE)
-  os._exit(128 + number)
+  leave(128 + number)

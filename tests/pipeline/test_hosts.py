@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+import re
 import signal
 import socket
 import subprocess
@@ -51,9 +52,10 @@ def _start_two(*flags):
 
 
 def _end(processes):
-  """Exit codes, and what was said on both outputs."""
-  ends = [process.communicate() for process in processes]
-  return [x.returncode for x in processes], ["".join(end) for end in ends]
+  """Exit codes, and what was said on both outputs, but for XLA's greeting."""
+  ends = ["".join(process.communicate()) for process in processes]
+  said = [re.sub(r"^\[Gloo\].*\n", "", end, flags=re.M) for end in ends]
+  return [process.returncode for process in processes], said
 
 
 @pytest.mark.slow
@@ -99,7 +101,7 @@ def test_a_mistake_ends_all_processes(tmp_path):
   flags = tiny(tmp_path, *SMALL, "--config.train.batch_size=9")
   start = time.monotonic()
   codes, said = _end(_start_two(*flags))
-  assert time.monotonic() - start < 60
+  assert time.monotonic() - start < 200  # not JAX's timeout for shutting down
   assert codes == [2, 2], said
   assert "train.batch_size=9 cannot be split" in said[0]
 
