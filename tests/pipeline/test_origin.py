@@ -37,6 +37,7 @@ NOW = {
       "train.epochs was 20, is 5",
     ),
     ({"settings": {"batch_size": 64, "finetune": {}}}, ""),
+    ({"recipe": "digest of an earlier version"}, ""),
   ],
 )
 def test_another_origin_is_named(tmp_path, before, words):
