@@ -1,5 +1,6 @@
 """Runs launch.py in a process of its own, as a user would."""
 
+from collections.abc import Sequence
 import os
 from pathlib import Path
 import subprocess
@@ -23,10 +24,12 @@ def environment() -> dict[str, str]:
   return {**os.environ, "JAX_PLATFORMS": "cpu"}
 
 
-def launch(*flags: str) -> subprocess.CompletedProcess[str]:
-  """Runs launch.py to its end."""
+def launch(
+  *flags: str, prefix: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+  """Runs launch.py to its end, by another command if there is a prefix."""
   return subprocess.run(
-    command(*flags),
+    [*prefix, *command(*flags)],
     cwd=ROOT,
     env=environment(),
     capture_output=True,

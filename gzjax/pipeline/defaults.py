@@ -12,6 +12,7 @@ import ml_collections
 from gzjax import models
 from gzjax.audit import ranking
 from gzjax.data import builders
+from gzjax.files import to_json
 from gzjax.morphology import labels, noise, splits
 from gzjax.objectives import kinds, losses
 from gzjax.registry import (
@@ -337,6 +338,11 @@ def keys() -> dict[str, Key]:
 def get_config() -> ml_collections.ConfigDict:
   """The config that every experiment starts from."""
   return complete(ml_collections.ConfigDict())
+
+
+def as_json() -> dict[str, Any]:
+  """The same as a record has it: where keys that it lacks stood at."""
+  return to_json(get_config().to_dict())
 
 
 def complete(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:

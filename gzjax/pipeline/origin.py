@@ -55,7 +55,7 @@ def _recipe(experiment: "Experiment", name: str) -> dict[str, Any]:
 def check(place: Path, now: Mapping[str, Any]) -> None:
   """Raises UserError for a network that was made from something else."""
   before = read_json(place / NAME) or now
-  config = to_json(defaults.get_config().to_dict())
+  config = defaults.as_json()
   usual = {"recipe": config, "settings": config["unlearn"]}
   for key, value in now.items():
     if isinstance(value, dict) and isinstance(before.get(key), str):

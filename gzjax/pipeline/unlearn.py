@@ -40,7 +40,7 @@ def _has_result(experiment: Experiment, name: str) -> bool:
   place = experiment.place(name)
   before = read_json(place / "settings.json")
   now = to_json(experiment.config.unlearn[name].to_dict())
-  usual = to_json(defaults.get_config().to_dict()["unlearn"].get(name))
+  usual = defaults.as_json()["unlearn"].get(name)
   difference = before and first_difference(before, now, usual=usual)
   if difference:
     raise UserError(

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.attacks.conftest import Outcome
-from tests.command_line import ROOT, command, environment
+from tests.command_line import launch
 
 pytestmark = pytest.mark.slow
 
@@ -27,15 +27,7 @@ def ordinary():
 
 
 def _launch(prefix, *flags):
-  done = subprocess.run(
-    [*prefix, *command(*flags)],
-    cwd=ROOT,
-    env=environment(),
-    capture_output=True,
-    text=True,
-    check=False,
-    stdin=subprocess.DEVNULL,
-  )
+  done = launch(*flags, prefix=prefix)
   return Outcome(done.returncode, done.stdout + done.stderr)
 
 
