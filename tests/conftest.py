@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 import tempfile
+import time
 
 # Read when a backend starts; tests that launch processes set their own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,6 +24,24 @@ from gzjax import sharding
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
+
+
+_STARTED = time.monotonic()
+
+
+def pytest_addoption(parser):
+  parser.addoption(
+    "--minutes",
+    type=float,
+    help="tests that have not started by then are skipped, and counted as such",
+  )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+  minutes = item.config.getoption("minutes")
+  if minutes is not None and time.monotonic() - _STARTED > 60 * minutes:
+    pytest.skip(f"not started within {minutes:g} minutes")
 
 
 def pytest_configure(config):
