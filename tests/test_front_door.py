@@ -52,6 +52,12 @@ def test_the_core_needs_jax_alone(name):
   assert not loaded & set(HEAVY)
 
 
+def test_a_launch_does_not_wait_for_what_only_its_end_needs():
+  loaded = _loaded("import gzjax.pipeline.stages")
+  late = {"matplotlib", "sklearn", "scipy.optimize", "scipy.stats"}
+  assert not loaded & late
+
+
 def test_packages_are_imported_when_they_are_asked_for():
   loaded = _loaded(
     "import gzjax\nassert 'scrub' in gzjax.unlearning.METHODS\n"

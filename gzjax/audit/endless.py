@@ -1,7 +1,8 @@
 """What endlessly many volunteers would say, by a few of them and a network."""
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from gzjax.audit import volunteers
 
@@ -66,7 +67,7 @@ def _fit(counts: np.ndarray, log_p: np.ndarray) -> np.ndarray:
   k = log_p.shape[1]
   start = np.r_[0.0, 0.2, np.log(0.5 + 4 * np.eye(k)).ravel()]
   bounds = [(-2, 2), (0, 3), *[(-4, 6)] * k**2]
-  found = optimize.minimize(
+  found = scipy.optimize.minimize(
     _loss, start, (counts, log_p), jac=True, method="L-BFGS-B", bounds=bounds
   )
   return found.x

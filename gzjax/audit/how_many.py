@@ -4,7 +4,8 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize, special
+import scipy
+from scipy import special
 
 from gzjax.audit import suspicion
 from gzjax.evaluation import intervals
@@ -49,7 +50,7 @@ def calibrated(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     scaled = logits / np.exp(log_temperature)
     return -special.log_softmax(scaled, axis=1)[rows, labels].mean()
 
-  best = optimize.minimize_scalar(
+  best = scipy.optimize.minimize_scalar(
     loss, bounds=_LOG_TEMPERATURE, method="bounded"
   )
   return special.softmax(logits / np.exp(best.x), axis=1)
@@ -244,7 +245,7 @@ def _transitions(p: np.ndarray, labels: np.ndarray, part: float) -> np.ndarray:
 def _explained(transitions: np.ndarray, labels: np.ndarray) -> np.ndarray:
   """The joint f64[K,K] of as many examples of each class as fit the labels."""
   count = np.bincount(labels, minlength=len(transitions))
-  joint = transitions.T * optimize.nnls(transitions.T, count)[0]
+  joint = transitions.T * scipy.optimize.nnls(transitions.T, count)[0]
   # What no numbers of classes explain exactly is scaled, as elsewhere.
   return joint * (count / np.maximum(joint.sum(axis=1), _LEAST))[:, None]
 

@@ -1,7 +1,7 @@
 """Membership attacks: can it be told that a galaxy was trained on?"""
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from gzjax.evaluation import metrics
 
@@ -13,7 +13,9 @@ def auc(positive: np.ndarray, negative: np.ndarray) -> float:
   """
   if not len(positive) or not len(negative):
     return float("nan")
-  wins = stats.mannwhitneyu(positive, negative, method="asymptotic").statistic
+  wins = scipy.stats.mannwhitneyu(
+    positive, negative, method="asymptotic"
+  ).statistic
   return float(wins / (len(positive) * len(negative)))
 
 
@@ -87,7 +89,7 @@ def u_lira(
 
   def log_density(shadows):
     deviation = np.sqrt(np.maximum(shadows.var(axis=0, ddof=1), 1e-2))
-    return stats.norm.logpdf(target, shadows.mean(axis=0), deviation)
+    return scipy.stats.norm.logpdf(target, shadows.mean(axis=0), deviation)
 
   return log_density(unlearned) - log_density(retrained)
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import optimize, special, stats
+import scipy
+from scipy import special
 
 from gzjax.evaluation import intervals
 from gzjax.morphology import trees
@@ -113,7 +114,7 @@ def _fit(counts):
 
   bounds = [(np.log(1e-3), np.log(1e4))] * counts.shape[1]
   start = np.zeros(counts.shape[1])
-  found = optimize.minimize(
+  found = scipy.optimize.minimize(
     loss, start, jac=True, method="L-BFGS-B", bounds=bounds
   )
   return np.exp(found.x)
@@ -155,7 +156,7 @@ def _places(tree, counts, alpha, rng):
     votes, n = (x[valid].astype(int) for x in (counts[:, a], asked[:, q]))
     beta = alpha[valid, a, None], rest[valid, a, None]
     upwards = np.arange(n.max(initial=0) + 1)
-    law = stats.betabinom.pmf(upwards, n[:, None], *beta)
+    law = scipy.stats.betabinom.pmf(upwards, n[:, None], *beta)
     at = np.arange(len(votes)), votes
     upto = law.cumsum(axis=1)[at]
     place[valid, a] = upto - rng.random(len(votes)) * law[at]

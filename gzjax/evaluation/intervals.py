@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 _CONFIDENCE = 0.95
 
@@ -13,7 +13,7 @@ def wilson_interval(hits: float, n: int) -> tuple[float, float]:
   if n == 0:
     return 0.0, 1.0
   # By hand: SciPy's test also finds a p-value, ten times as slowly.
-  z, p = stats.norm.ppf(0.5 + _CONFIDENCE / 2), hits / n
+  z, p = scipy.stats.norm.ppf(0.5 + _CONFIDENCE / 2), hits / n
   centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
   half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
   return float(max(centre - half, 0.0)), float(min(centre + half, 1.0))
@@ -25,7 +25,8 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
   centre = float(runs.mean())
   if len(runs) < 2:
     return centre, float("nan"), float("nan")
-  half = stats.t.ppf(0.5 + _CONFIDENCE / 2, len(runs) - 1) * stats.sem(runs)
+  quantile = scipy.stats.t.ppf(0.5 + _CONFIDENCE / 2, len(runs) - 1)
+  half = quantile * scipy.stats.sem(runs)
   return centre, float(centre - half), float(centre + half)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from gzjax.evaluation import health, metrics
 from gzjax.objectives.targets import Prediction
@@ -128,4 +128,4 @@ def _is_better(hits: np.ndarray, others: np.ndarray, tried: int = 1) -> bool:
   gained, lost = int(np.sum(hits & ~others)), int(np.sum(others & ~hits))
   if gained <= lost:
     return False
-  return stats.binomtest(gained, gained + lost).pvalue < _CHANCE / tried
+  return scipy.stats.binomtest(gained, gained + lost).pvalue < _CHANCE / tried

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+import scipy
 
 from gzjax.morphology.splits import SPLITS
 
@@ -37,6 +37,8 @@ def compare_splits(
   for label, part in parts.items():
     table[f"mean_{label}"] = part.mean(axis=0)
   for label in SPLITS[1:]:
-    test = stats.ks_2samp(parts["train"], parts[label], method="asymp", axis=0)
+    test = scipy.stats.ks_2samp(
+      parts["train"], parts[label], method="asymp", axis=0
+    )
     table[f"ks_{label}"], table[f"p_{label}"] = test.statistic, test.pvalue
   return table

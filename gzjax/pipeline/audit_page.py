@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from gzjax import digests
+from gzjax import digests, report
 from gzjax.audit import review
 from gzjax.audit.evidence import Evidence
 from gzjax.data.dataset import encoded_images
 from gzjax.pipeline.experiment import Experiment
-from gzjax.report import review_page
 
 _NEIGHBOURS = 6  # that are shown of each galaxy
 
@@ -41,7 +40,7 @@ def write(
 
   def neighbours(id_str):
     return [
-      review_page.Neighbour(
+      report.review_page.Neighbour(
         data.table["id_str"].iloc[row],
         given.iloc[row],
         _thumbnail(data.image[row]),
@@ -49,7 +48,7 @@ def write(
       for row in found.neighbours[row_of[id_str]][:_NEIGHBOURS]
     ]
 
-  review_page.write(
+  report.review_page.write(
     experiment.workdir / "audit" / "review.html",
     shown,
     run=_digest(suspects),

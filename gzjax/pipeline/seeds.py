@@ -59,7 +59,7 @@ def run(
   evaluate.write_scoreboard(place.root, rows)
   first = read_json(folders[config.seeds[0]] / "config.json")
   write_json(place / "config.json", {**first, "config": config.to_dict()})
-  report.write_seeds(place.root, [x.root for x in folders.values()])
+  report.page.write_seeds(place.root, [x.root for x in folders.values()])
   evaluate.show(place, scoreboard.show_summary)
 
 

@@ -40,7 +40,7 @@ class Stage(NamedTuple):
 
 
 def _report(experiment: Experiment) -> None:
-  report.write(
+  report.page.write(
     experiment.workdir.root,
     experiment.dataset.image,
     gallery=experiment.config.report.gallery,

@@ -6,13 +6,12 @@ from typing import Any
 import jax
 import pandas as pd
 
-from gzjax import fisher
+from gzjax import fisher, report
 from gzjax.evaluation import health
 from gzjax.files import read_json, write_table, write_whole
 from gzjax.pipeline import evaluate, unlearn
 from gzjax.pipeline.experiment import Experiment
 from gzjax.progress import progress, say
-from gzjax.report import figures
 from gzjax.unlearning import diagnosis, edits
 
 
@@ -66,7 +65,9 @@ def stabiliser(experiment: Experiment) -> None:
           "predicted_loss_change": noise["predicted_loss_change"],
         }
       )
-  _write(experiment, "stabiliser", pd.DataFrame(rows), figures.stabiliser)
+  _write(
+    experiment, "stabiliser", pd.DataFrame(rows), report.figures.stabiliser
+  )
 
 
 def discovery(experiment: Experiment) -> None:
@@ -100,7 +101,7 @@ def discovery(experiment: Experiment) -> None:
   # What is no number, beside the method and its verdict.
   others = ("role", "reason", "recalls", "intervals", "health", "confusion")
   table = pd.DataFrame(rows).drop(columns=[*others])
-  _write(experiment, "discovery", table, figures.discovery)
+  _write(experiment, "discovery", table, report.figures.discovery)
 
 
 def _write(

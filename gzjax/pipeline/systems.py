@@ -144,7 +144,7 @@ def compare(
   )
   write_table(place / "systems.csv", summary(rows))
   originals = {name: said[name, "original"] for name in experiments}
-  report.write_systems(
+  report.systems_page.write(
     place.root,
     confusions=_confusions(experiments, originals, galaxies),
     cards=_cards(experiments, originals, galaxies, config.gallery),
@@ -315,7 +315,7 @@ def _cards(
   return [
     {
       "id_str": str(galaxies.data.table["id_str"].iloc[row]),
-      "image": report.picture(galaxies.data.image[row]),
+      "image": report.page.picture(galaxies.data.image[row]),
       "lines": {name: words[i] for name, words in lines.items()},
     }
     for i, row in enumerate(rows)

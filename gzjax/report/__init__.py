@@ -1,6 +1,13 @@
 """The report: files of a workdir -> one self-contained HTML page."""
 
-from gzjax.report.page import picture, write, write_seeds
-from gzjax.report.systems_page import write as write_systems
+from typing import TYPE_CHECKING
 
-__all__ = ["picture", "write", "write_seeds", "write_systems"]
+from gzjax import lazy
+
+if TYPE_CHECKING:
+  from gzjax.report import figures, page, review_page, systems_page
+
+__all__ = ["figures", "page", "review_page", "systems_page"]
+
+# They need Matplotlib, which is slow to import.
+__getattr__ = lazy.getter(__name__, {}, __all__)
