@@ -33,7 +33,7 @@ def pytest_addoption(parser):
   parser.addoption(
     "--minutes",
     type=float,
-    help="tests that have not started by then are skipped, and counted as such",
+    help="skip tests that have not started within so many minutes",
   )
 
 

@@ -70,7 +70,7 @@ def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
     code, said = _end(process)
     if code == 0:  # it was done before
       continue
-    assert time.monotonic() - start < 20  # under five on an idle machine
+    assert time.monotonic() - start < 5
     assert code == 128 + number, said
     assert said.splitlines()[-1] == "stopped; the same command goes on"
     assert "Traceback" not in said

@@ -26,14 +26,14 @@ def voted():
   }
 
 
-# Compiled as wholes: op by op they take a hundred times as long.
+# Compiled as wholes: each operation would be a program of its own.
 _answer_shares = jax.jit(volunteers.answer_shares, static_argnums=2)
 _sight = jax.jit(volunteers.sight)
 _sample_scene = jax.jit(sample_scene)
 
 
 def _scene(label=1, **changes):
-  scene = jax.device_get(_sample_scene(jax.random.key(0), np.int32(label)))
+  scene = _sample_scene(jax.random.key(0), np.int32(label))
   return scene._replace(
     **{name: np.float32(value) for name, value in changes.items()}
   )
@@ -60,7 +60,7 @@ def _joint(scene, answer, sight=_sight, tree=GZ2):
 
 
 def _clear(_):
-  return jax.device_get(volunteers.clear_sight())
+  return volunteers.clear_sight()
 
 
 @BOTH
@@ -275,7 +275,9 @@ def test_what_gzd_5_asks_in_another_way(changes, answer):
 def _most_common(tree, changes, answer):
   """What over half of those say who see the changed spiral from close by."""
   shares = np.asarray(
-    _answer_shares(_scene(**{**SPIRAL, **changes}), _clear(None), tree)
+    _answer_shares(
+      _scene(**{**SPIRAL, **changes}), volunteers.clear_sight(), tree
+    )
   )
   part = tree.slices[tree.question_of[tree.index(answer)]]
   assert shares[part].max() > 0.5

@@ -66,20 +66,20 @@ def _start(name, mesh, **changes):
   row, settings = METHODS[name], _settings(name) | changes
   method, step = _method_and_step(name, **changes)
   if row.start is not None:
-    fresh = jax.tree.map(lambda p: np.float32(0.5) * p, params)
+    fresh = jax.tree.map(lambda p: 0.5 * p, params)
     params = row.start(params, fresh, models.depth_order(params), **settings)
   params = jax.device_get(params)
   state = sharding.replicate(mesh, init_state(params, stats, method.transform))
   arrays = {
     "reference_params": params,
     "saliency": jax.tree.map(np.sin, params),
-    "retain_fisher": jax.tree.map(lambda p: np.float32(1e-3) + p**2, params),
+    "retain_fisher": jax.tree.map(lambda p: 1e-3 + p**2, params),
     # Without ties, so that some entry is above any percentile.
     "forget_fisher": jax.tree.map(
       lambda p: p**2 * np.arange(1, p.size + 1, dtype="f").reshape(p.shape),
       params,
     ),
-    "train_fisher": jax.tree.map(lambda p: np.float32(1e-2) + p**2, params),
+    "train_fisher": jax.tree.map(lambda p: 1e-2 + p**2, params),
   }
   assert set(method.extras) <= set(arrays)  # the agreed vocabulary
   extras = {key: arrays[key] for key in method.extras}
