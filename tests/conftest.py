@@ -1,5 +1,6 @@
 """A strict world for every test: eight devices, no rank promotion."""
 
+import collections
 import os
 from pathlib import Path
 import tempfile
@@ -35,6 +36,38 @@ def pytest_addoption(parser):
     type=float,
     help="skip tests that have not started within so many minutes",
   )
+  parser.addoption(
+    "--faults",
+    action="store_true",
+    help="run the tests that guard against known faults only, and list those",
+  )
+
+
+def pytest_collection_modifyitems(config, items):
+  if config.getoption("faults"):
+    for item in items:
+      for mark in item.iter_markers("fault"):
+        item.user_properties.append(("fault", *mark.args))
+    guards = [item for item in items if item.get_closest_marker("fault")]
+    others = [item for item in items if not item.get_closest_marker("fault")]
+    config.hook.pytest_deselected(items=others)
+    items[:] = guards
+
+
+def pytest_terminal_summary(terminalreporter, config):
+  """Of each known fault, how its tests ended."""
+  if not config.getoption("faults"):
+    return
+  ends = collections.defaultdict(collections.Counter)
+  for outcome in ("passed", "failed", "error", "skipped"):
+    for report in terminalreporter.getreports(outcome):
+      for name, row in report.user_properties:
+        if name == "fault" and (outcome != "passed" or report.when == "call"):
+          ends[row][outcome] += 1
+  terminalreporter.section("known faults")
+  for row, count in sorted(ends.items()):
+    said = ", ".join(f"{n} {outcome}" for outcome, n in count.items())
+    terminalreporter.line(f"{row:4}{said}")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -129,12 +129,16 @@ def _by_features(experiment: Experiment) -> Evidence:
   """The one network that there is, with its head fitted again."""
   problem, config = experiment.problem, experiment.config.audit
   table = pd.read_parquet(experiment.workdir / "train" / "dynamics.parquet")
+  learned = experiment.sets.train
+  if experiment.config.flips.after_training:
+    # It has learned other labels than these: its training says nothing of them.
+    table, learned = table[:0], learned[:0]
   said = table[[f"p_{name}" for name in experiment.classes]].to_numpy()
   return evidences.of_features(
     problem,
     experiment.network("original"),
     entries=problem.columns.given,
-    learned=experiment.sets.train,
+    learned=learned,
     means=Means(
       table["mean_loss"].to_numpy(), table["margin"].to_numpy(), said
     ),

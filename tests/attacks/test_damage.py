@@ -86,6 +86,7 @@ def _pairs():
 
 
 @pytest.mark.parametrize(("name", "damage"), [*_pairs()])
+@pytest.mark.fault("B")
 def test_a_damaged_file_is_noticed_and_made_whole(target, whole, name, damage):
   networks = target.networks()
   damage(target.run / name)
@@ -107,6 +108,7 @@ def test_a_damaged_file_is_noticed_and_made_whole(target, whole, name, damage):
 
 @pytest.mark.attack
 @pytest.mark.parametrize("name", [x for x in FILES if x not in TOLD])
+@pytest.mark.fault("B")
 def test_a_missing_file_is_made_again(target, whole, name):
   networks = target.networks()
   (target.run / name).unlink()
@@ -119,6 +121,7 @@ def test_a_missing_file_is_made_again(target, whole, name):
 
 
 @pytest.mark.attack
+@pytest.mark.fault("A4")
 def test_no_flipped_bit_of_a_checkpoint_changes_a_number(target, whole):
   """40 times: the numbers are the same, or one line names the checkpoint."""
   rng = np.random.default_rng(1)
@@ -143,6 +146,7 @@ def test_no_flipped_bit_of_a_checkpoint_changes_a_number(target, whole):
 
 
 @pytest.mark.attack
+@pytest.mark.fault("A4")
 def test_no_flipped_bit_of_a_data_set_changes_a_number(target, whole):
   """Thrice in each file; of records pixels and table are read again."""
   rng = np.random.default_rng(3)

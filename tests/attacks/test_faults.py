@@ -19,7 +19,7 @@ from tests.attacks.conftest import assert_same
 pytestmark = pytest.mark.slow
 
 OVER = ("--overwrite",)
-# (row, what is wrong, flags, words of the line)
+# (row of the list of faults, what is wrong, flags, words of the line)
 MISTAKES = (
   ("A1", "another size", (*OVER, "--config.data.size=32"), "data.size was 16"),
   ("A1", "a batch of all", (*OVER, "--config.train.batch_size=1000"), "1000"),
@@ -52,11 +52,14 @@ MISTAKES = (
 )
 
 
-@pytest.mark.parametrize(
-  ("row", "flags", "words"),
-  [(x[0], *x[2:]) for x in MISTAKES],
-  ids=[f"{row} {what}" for row, what, *_ in MISTAKES],
-)
+def _rows(table):
+  """What differs between tests, with their rows of the list of faults."""
+  for row, what, *values in table:
+    mark = pytest.mark.fault(row)
+    yield pytest.param(row, *values, id=f"{row} {what}", marks=mark)
+
+
+@pytest.mark.parametrize(("row", "flags", "words"), _rows(MISTAKES))
 def test_a_mistake_in_a_flag_touches_nothing(target, row, flags, words):
   before = target.state()
   done = target.launch(*flags, stage="train" if "A1" in row else "all")
@@ -84,10 +87,9 @@ TABLES = (
 )
 
 
-@pytest.mark.parametrize(
-  "edit", [x[2] for x in TABLES], ids=[f"{x[0]} {x[1]}" for x in TABLES]
-)
-def test_a_mistake_in_the_table_touches_nothing(target, edit):
+@pytest.mark.parametrize(("row", "edit"), _rows(TABLES))
+def test_a_mistake_in_the_table_touches_nothing(target, row, edit):
+  del row
   before = target.state()
   _edit(target, edit)
   done = target.launch("--overwrite")
@@ -96,6 +98,7 @@ def test_a_mistake_in_the_table_touches_nothing(target, edit):
   assert target.state() == before
 
 
+@pytest.mark.fault("A2")
 def test_a2_each_result_names_the_network_that_it_is_of(whole):
   rows = json.loads((whole.run / "scoreboard.json").read_text())
   named = {row["method"]: row["network"] for row in rows}
@@ -106,6 +109,7 @@ def test_a2_each_result_names_the_network_that_it_is_of(whole):
     assert table.attrs["network"] == digest
 
 
+@pytest.mark.fault("A3")
 def test_a3_a_data_folder_that_moved_is_made_again_in_its_place(target, whole):
   networks = target.networks()
   shutil.rmtree(target.folder / "tfds")
@@ -119,6 +123,7 @@ def test_a3_a_data_folder_that_moved_is_made_again_in_its_place(target, whole):
   assert "have changed since" in target.launch().line
 
 
+@pytest.mark.fault("A4")
 def test_a4_verify_reads_the_records(target):
   (path,) = (target.folder / "tfds").rglob("*.array_record*")
   content = bytearray(path.read_bytes())
@@ -130,6 +135,7 @@ def test_a4_verify_reads_the_records(target):
   assert f"{path} is damaged" in done.line
 
 
+@pytest.mark.fault("A5")
 def test_a5_a_table_edited_since_is_told(target):
   before = target.networks()
   _edit(target, lambda x: x.replace("smooth", "featured", 3))
@@ -138,6 +144,7 @@ def test_a5_a_table_edited_since_is_told(target):
   assert target.networks() == before
 
 
+@pytest.mark.fault("A7")
 def test_a7_a_training_that_diverges_stops_at_that_epoch(target):
   before = target.networks()
   rate = "--config.train.learning_rate=1e8"
@@ -152,6 +159,7 @@ def _new_images(target, draw):
     draw(path)
 
 
+@pytest.mark.fault("A9")
 def test_a9_deep_pixels_of_few_bits_are_not_black(target):
   """16-bit files of values up to 255, and some that are black, are counted."""
 
@@ -170,6 +178,7 @@ def test_a9_deep_pixels_of_few_bits_are_not_black(target):
   assert pixels is None or np.load(pixels, mmap_mode="r").max() > 200
 
 
+@pytest.mark.fault("B")
 def test_b_a_config_file_with_a_mistake_names_its_line(target, tmp_path):
   path = tmp_path / "mine.py"
   path.write_text("def get_config():\n  return (\n")
@@ -178,6 +187,7 @@ def test_b_a_config_file_with_a_mistake_names_its_line(target, tmp_path):
   assert str(path) in done.line and "line 2" in done.line
 
 
+@pytest.mark.fault("B")
 def test_b_nothing_that_windows_lacks_is_imported():
   from gzjax import locks
   import gzjax.pipeline.launch  # noqa: F401
@@ -186,6 +196,7 @@ def test_b_nothing_that_windows_lacks_is_imported():
   assert "gzjax" in sys.modules
 
 
+@pytest.mark.fault("C")
 def test_c_the_same_image_everywhere_is_told(target):
   first = (target.folder / "images" / "0.png").read_bytes()
   _new_images(target, lambda path: path.write_bytes(first))
@@ -193,12 +204,14 @@ def test_c_the_same_image_everywhere_is_told(target):
   assert "same" in done.said, done.said
 
 
+@pytest.mark.fault("D")
 def test_d_a_table_of_semicolons_is_read(target):
   _edit(target, lambda x: x.replace(",", ";"))
   done = target.launch("--overwrite", stage="prepare")
   assert done.code == 0, done.said
 
 
+@pytest.mark.fault("D")
 def test_d_all_bad_images_are_told_at_once(target):
   before = target.networks()
   for i in range(30):
@@ -210,6 +223,7 @@ def test_d_all_bad_images_are_told_at_once(target):
   assert target.networks() == before
 
 
+@pytest.mark.fault("D")
 def test_d_a_finished_run_says_that_nothing_was_done(target):
   before = target.state()
   done = target.launch()
@@ -217,6 +231,7 @@ def test_d_a_finished_run_says_that_nothing_was_done(target):
   assert target.state() == before
 
 
+@pytest.mark.fault("E")
 def test_e_a_postscript_file_starts_no_program(target, monkeypatch):
   monkeypatch.setenv("PATH", str(target.folder))
   (target.folder / "images" / "4.png").write_bytes(
@@ -227,6 +242,7 @@ def test_e_a_postscript_file_starts_no_program(target, monkeypatch):
   assert "4.png" in done.line and "none of" in done.line
 
 
+@pytest.mark.fault("E")
 def test_e_a_picture_that_declares_more_than_it_has_takes_no_memory(target):
   buffer = io.BytesIO()
   Image.new("RGB", (16, 16)).save(buffer, "PNG")
@@ -238,6 +254,7 @@ def test_e_a_picture_that_declares_more_than_it_has_takes_no_memory(target):
   assert "5.png" in done.line
 
 
+@pytest.mark.fault("A15")
 def test_a15_a_forget_set_of_one_claims_nothing(target):
   one = pd.read_parquet(target.run / "split.parquet")
   train = one["id_str"][one["split"] == "train"]

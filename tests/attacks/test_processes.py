@@ -41,6 +41,7 @@ def _end(process):
 
 
 @_times(2, 10)
+@pytest.mark.fault("A6")
 def test_two_launches_at_once(target, whole, times):
   """One does the work, the other is told who does."""
   for _ in range(times):
@@ -57,6 +58,7 @@ def test_two_launches_at_once(target, whole, times):
 
 @_times(2, 10)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.fault("B")
 def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
   """With its exit code; and the same command goes on."""
   rng = np.random.default_rng(number)
@@ -81,6 +83,7 @@ def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
 
 
 @_times(3, 20)
+@pytest.mark.fault("A2")
 def test_kills_of_an_overwrite_leave_the_old_run_or_the_new_one(
   target, whole, times
 ):

@@ -57,11 +57,19 @@ def test_a_finished_run_is_read(target, ordinary, freeze):
   assert target.state() == before
 
 
-@pytest.mark.parametrize("more", ["--overwrite", "--stage=predict"])
+@pytest.mark.parametrize(
+  "more",
+  [
+    ("--overwrite",),
+    ("--stage=predict",),
+    ("--stage=unlearn", "--forget=suspects"),
+  ],
+  ids=" ".join,
+)
 def test_what_would_write_is_one_line(target, ordinary, freeze, more):
   before = target.state()
   freeze(target.folder)
-  done = _launch(ordinary, *target.flags, more)
+  done = _launch(ordinary, *target.flags, *more)
   assert done.code == 2, done.said
   assert str(target.run) in done.line and "write" in done.line
   assert target.state() == before

@@ -31,6 +31,7 @@ def _read(bad):
     ),
   ],
 )
+@pytest.mark.fault("D")
 def test_every_bad_image_is_found(bad, words):
   good = []
   with pytest.raises(UserError, match=words) as caught:

@@ -117,6 +117,25 @@ def test_spellings_are_those_of_the_real_catalogues():
   }
 
 
+@pytest.mark.fault("A10")
+@pytest.mark.parametrize("form", ["counts", "fractions"])
+def test_campaigns_of_one_tree_are_merged(tmp_path, form):
+  """Each row has the votes of the first campaign that it has any of."""
+  counts = walk(GZD_5, 8)
+  values = counts if form == "counts" else counts / VOLUNTEERS
+  first, second = values.astype(float), values.astype(float)
+  first[5:], second[:3] = np.nan, np.nan
+  second[3:5] *= 0.5  # rows that have both
+  path = write(tmp_path, zoobot(GZD_5, "dr8"), second)
+  older = zoobot(TREES["gzd_1_2"], "dr12")
+  add_columns(path, pd.DataFrame(first, columns=zoobot(GZD_5, "dr5")))
+  add_columns(path, pd.DataFrame(1, index=range(8), columns=older))
+  found = read(path, tree="gzd_5", vote_form=form)
+  np.testing.assert_allclose(np.stack(found.frame[form]), values, atol=1e-6)
+  assert sum("not used" in x for x in found.notes) == 1
+  assert f"{older[0]} and {len(older) - 1} more" in found.notes[-1]
+
+
 @pytest.mark.parametrize("form", ["conditional", "cumulative", "empty"])
 @pytest.mark.parametrize("tree", TREES.values(), ids=str)
 def test_fractions_become_cumulative(tmp_path, tree, form):
@@ -243,7 +262,8 @@ def test_unknown_tree_and_form(tmp_path, columns, wanted):
   assert wanted in refusal(write_catalog(tmp_path, 6), columns)
 
 
-@pytest.mark.parametrize("value", ["-1", "nan", "", "inf", "many"])
+@pytest.mark.fault("C")
+@pytest.mark.parametrize("value", ["-1", "nan", "", "inf", "1e300", "many"])
 def test_counts_that_are_none(tmp_path, value):
   path = write(tmp_path, GZD_5.answers, walk(GZD_5, 6))
   edit(path, 3, "bar_weak", value)

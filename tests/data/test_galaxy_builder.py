@@ -225,6 +225,7 @@ def test_a_changed_source_starts_anew(dots, tmp_path, monkeypatch, name, value):
     RuntimeError("write() failed: No space left on device; at byte 0"),
   ],
 )
+@pytest.mark.fault("B")
 def test_a_full_disk_is_one_line_and_keeps_shards(
   dots, tmp_path, monkeypatch, error
 ):

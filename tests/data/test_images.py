@@ -77,6 +77,7 @@ def test_16_bits_are_scaled_by_those_that_are_used(bits, scale):
   np.testing.assert_array_equal(np.asarray(got)[0, :, 0], np.arange(256))
 
 
+@pytest.mark.fault("E")
 def test_only_known_formats_are_opened(tmp_path):
   """Pillow would start Ghostscript for the first one."""
   postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"
@@ -89,6 +90,7 @@ def test_only_known_formats_are_opened(tmp_path):
 @pytest.mark.parametrize(
   ("edge", "words"), [(8500, "says 8500 x 8500 pixels"), (2**30, "size")]
 )
+@pytest.mark.fault("E")
 def test_a_declared_size_takes_no_memory(edge, words):
   data = bytearray(encode(RGB))
   data[16:24] = edge.to_bytes(4) * 2  # width and height of a PNG

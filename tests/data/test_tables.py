@@ -54,6 +54,7 @@ def _parquet(path, names, rows=3):
     lambda path: _parquet(path, ["id", "label", "label"]),
   ],
 )
+@pytest.mark.fault("C")
 def test_two_columns_of_one_name_are_refused(tmp_path, write):
   with pytest.raises(UserError, match="two columns 'label'"):
     tables.read_table(write(tmp_path / "t"))
@@ -87,6 +88,7 @@ def test_unpacked_a_table_must_fit_into_the_memory(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   "rounded", ["5.877229817361e+17", "5.9E17", "587722981736120347.0"]
 )
+@pytest.mark.fault("C")
 def test_ids_that_were_floats_are_refused(tmp_path, rounded):
   table = TABLE.assign(id_str=["1e5", rounded, "1.5"])
   with pytest.raises(UserError, match=r"row 2: the id is .* which lose digits"):

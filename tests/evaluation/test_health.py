@@ -80,6 +80,7 @@ def test_a_predictor_of_nan_only_is_not_finite_rather_than_class_0():
     (reading(forget=0.05, nonfinite=1), "rewind"),
   ],
 )
+@pytest.mark.fault("A14")
 def test_stop_rule(now, wanted):
   got = health.ascent_verdict(now, LEARNED, target=0.1, max_damage=0.05)
   assert got == wanted
@@ -106,6 +107,7 @@ def test_the_target_is_what_networks_show_that_never_saw_the_labels():
     assert health.target_of(problem, said) == share
 
 
+@pytest.mark.fault("A14")
 def test_an_original_that_learned_little_leaves_nothing_to_unlearn():
   assert "only 40%" in health.nothing_to_unlearn(reading(forget=0.4))
   assert health.nothing_to_unlearn(reading(forget=0.6)) == ""

@@ -140,6 +140,7 @@ def test_a_missing_tensor_is_named(tmp_path):
   _refused(path, r"lacks layer1\.0\.conv2\.weight \(1 such\)")
 
 
+@pytest.mark.fault("D")
 def test_names_of_another_kind_are_told(tmp_path):
   tensors = {f"encoder.{k}": v for k, v in _tensors().items()}
   path = _save(tmp_path / "w.pth", tensors)
@@ -166,6 +167,7 @@ def test_a_classifier_of_other_classes_is_refused_if_it_is_to_stay(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("bad", [np.nan, -np.inf])
+@pytest.mark.fault("A7")
 def test_a_number_that_is_not_finite_is_refused(tmp_path, suffix, bad):
   tensors = _tensors()
   tensors["bn1.weight"] = tensors["bn1.weight"].copy()

@@ -54,6 +54,7 @@ def test_shared_storages_offsets_and_strides(tmp_path):
 
 
 @pytest.mark.parametrize("wrapper", torch_file._WRAPPERS)
+@pytest.mark.fault("D")
 def test_takes_a_wrapped_state_dict(tmp_path, wrapper):
   path = pth.save(
     tmp_path / "w.pth",

@@ -239,6 +239,7 @@ def test_a_mistake_in_a_process_of_its_own(tmp_path):
     (["--config=nowhere.json"], ["no file nowhere.json"]),
   ],
 )
+@pytest.mark.fault("D")
 def test_hints(refused, tmp_path, arguments, words):
   line = refused(*tiny(tmp_path, *arguments))
   for word in words:
@@ -263,6 +264,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.fault("B")
 def test_a_mistake_in_a_config_file_has_a_line(refused, tmp_path, name):
   text, words = MISTAKES[name]
   path = tmp_path / "mine.py"
@@ -297,6 +299,7 @@ def test_a_stage_by_its_place(tmp_path, no_run):
   assert no_run[-1][0][0].train.epochs == 9
 
 
+@pytest.mark.fault("F")
 def test_help_fits_a_screen_and_lists_the_stages():
   # In a process that has none of what is slow to import.
   code = """

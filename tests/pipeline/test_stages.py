@@ -672,6 +672,7 @@ def _publish(tmp_path, sky, **changes):
   return json.loads(path.read_text())
 
 
+@pytest.mark.fault("A13")
 def test_the_published_recipe_collapses_and_the_cause_is_named(
   tmp_path, sky, on_one_device, capsys
 ):
@@ -683,6 +684,9 @@ def test_the_published_recipe_collapses_and_the_cause_is_named(
   assert "nothing to unlearn" in said.err
   split = pd.read_parquet(tmp_path / "run" / "split.parquet")
   assert split["flipped"].sum() == 14
+  scores = pd.read_parquet(tmp_path / "run" / "audit" / "scores.parquet")
+  assert scores[["training_mean_loss", "area_under_margin"]].isna().all(None)
+  assert scores["mean_loss"].notna().all()
   assert (tmp_path / "run/fisher/retain_batch_mean").is_dir()
   # Retraining has its own recipe.
   lines = (tmp_path / "run/retrain/metrics.jsonl").read_text().splitlines()

@@ -59,6 +59,7 @@ def _stopped(busy, number, **how):
   ("number", "code"),
   [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
+@pytest.mark.fault("B")
 def test_a_signal_is_one_line_and_its_exit_code(busy, number, code):
   said, returned, seconds = _stopped(busy, number)
   assert said == "stopped; the same command goes on\n"

@@ -26,6 +26,7 @@ def _losses(losses):
   )
 
 
+@pytest.mark.fault("A12")
 def test_one_spike_does_not_flatten_the_learning_curves(drawn):
   losses = np.append(np.geomspace(1.1, 0.1, 20), [5e6, np.nan])
   figures.learning_curves({"train": _losses(losses)})
@@ -55,6 +56,7 @@ def _row(method, cost):
 
 
 @pytest.mark.parametrize(("cost", "least"), [(8.0, 8.0), (0.2, 1.0)])
+@pytest.mark.fault("A12")
 def test_a_method_dearer_than_retraining_is_in_the_figure(drawn, cost, least):
   rows = [_row("retrain", 1.0), _row("dear", cost), _row("lost", np.nan)]
   figures.methods_over_seeds(rows)

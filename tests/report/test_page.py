@@ -78,6 +78,7 @@ def test_tables_leave_missing_numbers_out():
   assert "nan" not in text.lower()
 
 
+@pytest.mark.fault("A12")
 def test_the_filter_of_the_templates_knows_nan():
   number = page.template("page.html.jinja").environment.filters["number"]
   assert number(np.nan, "%.3f") == "not finite"

@@ -165,6 +165,7 @@ def _norms_and_images(*momenta):
   return models.make_apply_fn(model), state, batches
 
 
+@pytest.mark.fault("A11")
 def test_statistics_renew_under_any_momentum():
   apply_fn, state, batches = _norms_and_images(0.9, 0.99, 0.5, 0.0)
   renewed = renew_batch_stats(apply_fn, state, batches).batch_stats
@@ -207,6 +208,7 @@ def test_the_second_call_compiles_nothing(loop):
   assert len(traced) == 1
 
 
+@pytest.mark.fault("A11")
 def test_the_first_step_leaves_the_callers_arrays(one_device):
   apply_fn, params, stats = networks.tiny()
   params, stats = jax.device_put((params, stats), one_device.devices.flat[0])

@@ -1,6 +1,7 @@
 """Votes of volunteers in a table: found by name, checked against the tree."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import SettingError, UserError
 from gzjax.morphology import trees
 from gzjax.morphology.campaigns import TREES
-from gzjax.morphology.trees import Tree
+from gzjax.morphology.trees import Tree, column_key
 from gzjax.registry import choose
 
 # What Zoobot's tables put between a question and an answer.
@@ -22,6 +23,9 @@ _CAMPAIGNS = {
 # several forms keeps them for its counts.
 _ENDINGS = {"counts": ("_count", ""), "fractions": ("_fraction", "")}
 FORMS = tuple(_ENDINGS)
+_MOST_VOTES = (
+  1e6  # for one answer; the largest campaigns have a thousandth of it
+)
 _TOLERANCE = 0.01  # fractions in tables are often rounded to three digits
 
 
@@ -32,7 +36,9 @@ def read_votes(
 
   Args:
     rows: the table; its columns may stand in any order and be called as in
-      `spellings`, with the ending _count or _fraction or without.
+      `spellings`, with the ending _count or _fraction or without. Of several
+      campaigns with the same tree and questions, each row has the votes of the
+      first that it has any of.
     tree_name: a key of `campaigns.TREES`.
     form: counts or fractions. Fractions may be conditional or cumulative, see
       `trees`: their sums tell which. A question that is empty in a row was not
@@ -53,8 +59,8 @@ def read_votes(
   if form not in _ENDINGS:
     raise SettingError(f"vote_form is {form!r}: choose counts or fractions.")
   tree = TREES[tree_name]
-  names = _find(rows, tree, _ENDINGS[form])
-  if not any(names):
+  spelled = _find(rows, tree, _ENDINGS[form])
+  if not spelled:
     ways = [way for ending in _ENDINGS[form] for way in spellings(tree, ending)]
     raise UserError(
       f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
@@ -62,7 +68,8 @@ def read_votes(
       "other of counts and fractions, or choose another tree of "
       f"{', '.join(TREES)}."
     )
-  values = _matrix(rows, tree, names, may_be_empty=form == "fractions")
+  values = _merged(rows, tree, spelled, may_be_empty=form == "fractions")
+  names = spelled[0]  # others have the same questions
   notes = [
     f"{rows.path.name} has no columns for the question {question.name!r}"
     for question, part in zip(tree.questions, tree.slices, strict=True)
@@ -74,30 +81,37 @@ def read_votes(
     values, kind = _cumulative(rows, tree, values, names)
     notes.append(f"the vote fractions of {rows.path.name} are {kind}")
   found = {form: values}
-  names = _find(rows, tree, ("_debiased",))
-  if any(names):
-    found["debiased"] = _matrix(rows, tree, names, may_be_empty=True)
+  debiased = _find(rows, tree, ("_debiased",))
+  if debiased:
+    found["debiased"] = _merged(rows, tree, debiased, may_be_empty=True)
+  used = {x for names in (*spelled, *debiased) for x in names}
+  notes += _unused(rows, used)
   return {key: x.astype(np.float32) for key, x in found.items()}, notes
 
 
 def columns_of(
   rows: TableRows, tree_name: str, form: str
 ) -> Sequence[str | None]:
-  """The column of each answer of a tree, A names; None where there is none."""
-  return _spelled(rows, TREES[tree_name], _ENDINGS[form])[1]
+  """The column of each answer of a tree, A names; None where there is none.
+
+  Of several campaigns those of the first.
+  """
+  tree = TREES[tree_name]
+  ways = _spelled(rows, tree, _ENDINGS[form])
+  return ways[0].columns if ways else [None] * len(tree.answers)
 
 
 def read_columns(
   rows: TableRows, names: Sequence[str], *, may_be_empty: bool = False
 ) -> np.ndarray:
-  """K columns of numbers >= 0 as f64[N,K]; empty cells are NaN.
+  """K columns of numbers of votes as f64[N,K]; empty cells are NaN.
 
   Raises:
-    UserError: naming the first row with anything else, or with an empty cell
-      unless it `may_be_empty` or all K of the row are.
+    UserError: naming the first row with anything else than 0 to a million, or
+      with an empty cell unless it `may_be_empty` or all K of the row are.
   """
   values = np.stack([rows.numbers(name) for name in names], axis=1)
-  bad = ~(np.isfinite(values) & (values >= 0))
+  bad = ~((values >= 0) & (values <= _MOST_VOTES))  # NaN is bad, too
   empty = np.stack([rows.empty(name) for name in names], axis=1)
   bad &= ~(empty if may_be_empty else empty.all(axis=1, keepdims=True))
   first = bad.argmax(axis=1)
@@ -123,22 +137,43 @@ def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
   return [tuple(name + ending for name in way) for way in ways]
 
 
+class _Way(NamedTuple):
+  """One way to call the answers of a tree."""
+
+  names: tuple[str, ...]  # A
+  columns: list[str | None]  # of the table, A; None where there is none
+
+
 def _find(rows, tree, endings):
-  """The columns of the answers, of which whole questions may be missing."""
-  way, found = _spelled(rows, tree, endings)
-  _check_questions(rows, tree, way, found)
-  return found
+  """The columns of the answers, of which whole questions may be missing.
+
+  A list for each campaign that a row may have votes of; none at all if the
+  table has no such columns.
+  """
+  ways = _spelled(rows, tree, endings)
+  for way in ways:
+    _check_questions(rows, tree, way.names, way.columns)
+  return [way.columns for way in ways]
 
 
-def _spelled(rows, tree, endings):
-  """The spelling that most columns have, and the columns or None."""
+def _spelled(rows, tree, endings) -> list[_Way]:
+  """The spelling that most columns have; campaigns that are as full, too."""
   for ending in endings:
-    ways = spellings(tree, ending)
-    columns = [trees.find_columns(way, rows.table.columns) for way in ways]
-    way, found = min(zip(ways, columns), key=lambda x: x[1].count(None))
-    if any(found):
-      return way, found
-  return tree.answers, [None] * len(tree.answers)
+    ways = [
+      _Way(names, trees.find_columns(names, rows.table.columns))
+      for names in spellings(tree, ending)
+    ]
+    fullest = min(ways, key=lambda way: way.columns.count(None))
+    campaigns = ways[1 : 1 + len(_CAMPAIGNS[tree.name])]
+    if fullest in campaigns:
+      return [x for x in campaigns if _missing(x) == _missing(fullest)]
+    if any(fullest.columns):
+      return [fullest]
+  return []
+
+
+def _missing(way: _Way) -> list[bool]:
+  return [column is None for column in way.columns]
 
 
 def _check_questions(rows, tree, wanted, found):
@@ -151,6 +186,44 @@ def _check_questions(rows, tree, wanted, found):
         f"{question.name!r}, {', '.join(missing)} missing: add them, or take "
         "the whole question out."
       )
+
+
+def _unused(rows, used):
+  """Notes of columns that hold votes of other campaigns, if there are any."""
+  stems = {_stem(name) for name in used if name is not None}
+  known = {
+    column_key(name)
+    for tree in TREES.values()
+    for way in spellings(tree, "")
+    for name in way
+  }
+  others = [x for x in rows.table.columns if _stem(x) in known - stems]
+  if not others:
+    return []
+  more = f" and {len(others) - 1} more columns" if others[1:] else ""
+  return [
+    f"{rows.path.name} has votes that are not used, of other campaigns or "
+    f"names: {others[0]}{more}"
+  ]
+
+
+def _stem(column: str) -> str:
+  """A column's name in the spelling of all, without the form of its votes."""
+  key = column_key(column)
+  for ending in ("_count", "_fraction", "_debiased"):
+    key = key.removesuffix(ending)
+  return key
+
+
+def _merged(rows, tree, spelled, *, may_be_empty):
+  """f64[N,A], of each row the votes of the first campaign that it has."""
+  values, *others = (
+    _matrix(rows, tree, names, may_be_empty=may_be_empty) for names in spelled
+  )
+  for more in others:
+    silent = ~np.any(values > 0, axis=1)  # NaN is not
+    values[silent] = more[silent]
+  return values
 
 
 def _matrix(rows, tree, names, *, may_be_empty):
