@@ -16,7 +16,7 @@ from gzjax.data import feed as feeds
 from gzjax.data.augment import NO_AUGMENTATION, Augmentation
 from gzjax.objectives import losses, targets
 from gzjax.objectives.targets import Prediction, Target
-from gzjax.types import ApplyFn, Objective, PyTree, TrainState
+from gzjax.types import ApplyFn, Cost, Objective, PyTree, TrainState
 
 Rows = np.ndarray  # i64[n], rows of the N galaxies
 # What is known of N galaxies, by the entries of a batch: label i32[N] and, for
@@ -248,8 +248,7 @@ class Network(NamedTuple):
   name: str
   params: PyTree
   batch_stats: PyTree
-  wall_seconds: float = 0.0
-  compile_seconds: float = 0.0
+  cost: Cost = Cost()
   role: str = "method"  # or baseline, original, reference
   report: Mapping[str, Any] | None = None  # what its method says of it
   # Of a network of another kind than the problem's; None: the problem's.

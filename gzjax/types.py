@@ -51,6 +51,27 @@ class TrainState(NamedTuple):
   opt_state: optax.OptState
 
 
+# Of a gradient: a backward pass is two products of the size of the forward one.
+FORWARD = 1 / 3
+
+
+class Cost(NamedTuple):
+  """What it took to make a network.
+
+  Seconds are synchronised with the devices and depend on the machine and on
+  what else it does. `gradients` is work, the same anywhere: a forward and a
+  backward pass over one example is 1, a forward pass alone `FORWARD`.
+  """
+
+  wall_seconds: float = 0.0  # without compilation
+  compile_seconds: float = 0.0
+  gradients: float = 0.0
+
+  def plus(self, other: "Cost") -> "Cost":
+    """Of both."""
+    return Cost(*(a + b for a, b in zip(self, other, strict=True)))
+
+
 class Fisher(NamedTuple):
   """Sum of squared per-example gradients: a monoid under `fisher.merge`."""
 
@@ -71,7 +92,8 @@ class Method(NamedTuple):
   The updates that enter `transform` are the gradient of `retain_objective`
   (zeros where it is None). Where `forget_objective` is set, its gradient comes
   as the extra argument `forget_grads`. `extras` names the other arrays that
-  the chain asks for: see `unlearning.transforms`.
+  the chain asks for, see `unlearning.transforms`; and `reference_logits` where
+  the objectives ask for what the original network says of their batch.
   """
 
   transform: optax.GradientTransformationExtraArgs

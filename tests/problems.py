@@ -36,11 +36,11 @@ def arrays():
   return image.clip(0, 255).astype(np.uint8), given.astype(np.int32), true
 
 
-def make(**changes) -> Problem:
-  """The problem, on one device."""
+def make(network: nn.Module | None = None, **changes) -> Problem:
+  """The problem, on one device; None: of a network without BatchNorm."""
   image, given, true = arrays()
   how = {"true_label": true, "batch_size": 16, **changes}
   with pytest.MonkeyPatch.context() as patch:
     mesh = sharding.make_mesh(jax.devices()[:1])
     patch.setattr(sharding, "make_mesh", lambda: mesh)
-    return Problem.from_arrays(Net(), image, given, **how)
+    return Problem.from_arrays(network or Net(), image, given, **how)

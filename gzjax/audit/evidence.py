@@ -8,17 +8,13 @@ import numpy as np
 from gzjax import problem as problems
 from gzjax.audit import suspicion
 from gzjax.errors import SettingError, UserError
-from gzjax.evaluation import metrics
+from gzjax.evaluation import metrics, probe
 from gzjax.morphology.trees import Tree
 from gzjax.morphology.votes import Predictions
 from gzjax.problem import Entries, Network, Problem, Rows
 from gzjax.training import Recipe, train
 from gzjax.training.dynamics import Dynamics
 from gzjax.training.store import Store
-
-# Features that the refitted heads see are standardised; this is the inverse of
-# the weight of their squared length.
-_HEAD_C = 0.1
 
 
 class Means(NamedTuple):
@@ -265,15 +261,9 @@ def _refit(
   seen: np.ndarray, label: np.ndarray, fold: np.ndarray, classes: int
 ) -> np.ndarray:
   """Probabilities f64[N,C] of heads that did not learn the label."""
-  from sklearn import linear_model, pipeline, preprocessing  # slow to import
-
   p = np.zeros((len(label), classes))
   for number in np.unique(fold):
-    head = pipeline.make_pipeline(
-      preprocessing.StandardScaler(),
-      linear_model.LogisticRegression(C=_HEAD_C, max_iter=2000),
-    )
-    head.fit(seen[fold != number], label[fold != number])
+    head = probe.head().fit(seen[fold != number], label[fold != number])
     rows = np.flatnonzero(fold == number)
     p[np.ix_(rows, head.classes_)] = head.predict_proba(seen[rows])
   return p

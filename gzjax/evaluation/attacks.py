@@ -55,6 +55,30 @@ def attack_accuracy(member_loss: np.ndarray, other_loss: np.ndarray) -> float:
   return metrics.balanced_accuracy(is_member, found, 2)
 
 
+def iam(
+  unlearned: np.ndarray, retrained: np.ndarray, original: np.ndarray
+) -> float:
+  """Interpolated approximate measurement of what was not forgotten, 0 to 1.
+
+  By the probabilities f[N] that three networks give the wrong labels: scores
+  between those of retraining (a = 0) and of the original (a = 1) are Gumbel
+  distributions, and the unlearned one is asked how much of each it has passed,
+  those near the original weighing most (Wang et al., USENIX Security 2025).
+  Retraining stands for the shadow models. To be compared with its own value.
+  """
+  own, low, high = (
+    -np.log(0.01 - np.log(1e-5 + p)) for p in (unlearned, retrained, original)
+  )
+  share = np.linspace(0, 1, 100)
+  mean = low + share[:, None] * (high - low)
+  scale = np.sqrt(6) / np.pi * mean.std(axis=1, keepdims=True)
+  scale = np.maximum(scale, 1e-12)
+  passed = scipy.stats.gumbel_r.cdf(
+    own, mean - np.euler_gamma * scale, scale
+  ).mean(axis=1)
+  return float(share @ passed / share.sum())
+
+
 def scaled_confidence(
   probabilities: np.ndarray, label: np.ndarray
 ) -> np.ndarray:

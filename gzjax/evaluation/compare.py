@@ -5,14 +5,24 @@ from typing import Any
 
 import numpy as np
 
-from gzjax.evaluation import health, metrics, scoreboard
+from gzjax.evaluation import (
+  attacks,
+  batch_stats,
+  health,
+  metrics,
+  probe,
+  scoreboard,
+)
 from gzjax.evaluation.scoreboard import Galaxies
 from gzjax.evaluation.votes import rmse
 from gzjax.objectives.targets import Prediction
 from gzjax.problem import Network, Problem, ask
+from gzjax.types import Cost
 
 # What a network that says nothing has nevertheless.
-_COSTS = ("wall_seconds", "compile_seconds", "cost_vs_retrain")
+_COSTS = (*Cost._fields, "cost_vs_retrain", "run_time_efficiency")
+# Of the probe above that of retraining: then features still know wrong labels.
+_FEATURES_KNOW = 0.05
 _TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 
 
@@ -21,6 +31,7 @@ def score(
   networks: Sequence[Network],
   *,
   said: Mapping[str, Prediction] | None = None,
+  views: int = 1,
 ) -> list[dict[str, Any]]:
   """A row for each network, compared with the original and with retraining.
 
@@ -29,6 +40,7 @@ def score(
     networks: the original among them; where one has the role "reference",
       the others are compared with it.
     said: by name, what the networks say of all galaxies; None: they are asked.
+    views: of each galaxy, see `problem.predict`.
 
   Returns:
     Rows, see `scoreboard.COLUMNS`, with more than the columns in each. What is
@@ -40,7 +52,7 @@ def score(
   original = next((x.name for x in networks if x.role == "original"), None)
   if original is None:
     raise ValueError("networks hold no original: give the one that was trained")
-  said = said or ask_all(problem, networks)
+  said = said or ask_all(problem, networks, views)
   galaxies = Galaxies(
     true_label=problem.true,
     train_label=problem.given,
@@ -53,10 +65,10 @@ def score(
     review=problem.review,
   )
   rows = [
-    _row(problem, network, said[network.name], said[original], galaxies)
+    _row(problem, network, said, original, galaxies, views)
     for network in networks
   ]
-  _compare_with_reference(rows, said, galaxies)
+  _compare_with_reference(rows, said, original, galaxies)
   return [_without_numbers(x) if _is_nothing(x) else x for x in rows]
 
 
@@ -80,19 +92,30 @@ def ask_all(
   return {x.name: ask(problem, x, everything, views) for x in networks}
 
 
-def _row(problem, network, said, original, galaxies) -> dict[str, Any]:
-  p = said.probabilities
-  judged = network.report or _diagnose(problem, p, original.probabilities)
+def _row(problem, network, said, original, galaxies, views) -> dict[str, Any]:
+  own = said[network.name]
+  p = own.probabilities
+  renewed = _with_renewed(problem, network, p, views)
+  judged = (
+    network.report
+    or health.worse(
+      *(
+        _diagnose(problem, x, said[original].probabilities)
+        for x in (p, renewed)
+      )
+    )._asdict()
+  )
   return {
     "method": network.name,
     "role": network.role,
     "seed": problem.seed,
     **scoreboard.score_one(p, galaxies),
-    **_score_votes(problem, said.votes.cumulative, galaxies),
+    **_renewed_columns(renewed, galaxies),
+    "probe_forget_accuracy": probe.forget_accuracy(problem, network),
+    **_score_votes(problem, own.votes.cumulative, galaxies),
     "verdict": judged["verdict"],
     "reason": judged["reason"],
-    "wall_seconds": network.wall_seconds,
-    "compile_seconds": network.compile_seconds,
+    **network.cost._asdict(),
     "health": network.report,
   }
 
@@ -114,34 +137,80 @@ def _score_votes(problem, predicted, galaxies) -> dict[str, float]:
   }
 
 
-def _diagnose(problem, said, original) -> dict[str, str]:
-  """`verdict` and `reason` of a network that no method judged itself."""
+def _with_renewed(problem, network, said, views) -> np.ndarray:
+  """What a network says with renewed BatchNorm statistics, f64[N,C].
+
+  Of the galaxies that it is judged by; of the others as it says without.
+  """
+  renewed = batch_stats.renewed(problem, network)
+  if renewed is network:
+    return said
+  rows = np.union1d(problem.sets.validation, problem.wrong)
+  found = said.copy()
+  found[rows] = ask(problem, renewed, rows, views).probabilities
+  return found
+
+
+def _hidden(row, reference) -> str:
+  """What a verdict must add where features know what outputs do not say."""
+  name = "probe_forget_accuracy"
+  if row["verdict"] != "ok" or not row[name] > reference[name] + _FEATURES_KNOW:
+    return ""
+  return (
+    f"; but of its features a fresh head gives {row[name]:.0%} of them "
+    f"(retraining: {reference[name]:.0%})"
+  )
+
+
+def _renewed_columns(said, galaxies) -> dict[str, float]:
+  """Of what a network says with renewed BatchNorm statistics, f64[N,C]."""
+  found = {"renewed_forget_accuracy": galaxies.train_label}
+  if not galaxies.review:
+    found["renewed_corrected_accuracy"] = galaxies.true_label
+  predicted, rows = metrics.predicted_class(said), galaxies.forget
+  return {
+    name: metrics.accuracy(label[rows], predicted[rows])
+    for name, label in found.items()
+  }
+
+
+def _diagnose(problem, said, original) -> health.Diagnosis:
+  """The verdict of a network that no method judged itself."""
   sets = problem.sets
   after, before = (
     health.read(problem, None, p[sets.validation], p[sets.forget])
     for p in (said, original)
   )
   target = health.target_of(problem, original[sets.validation])
-  judged = health.diagnose(after, before, target, problem.target.classes)
-  return judged._asdict()
+  return health.diagnose(after, before, target, problem.target.classes)
 
 
-def _compare_with_reference(rows, said, galaxies) -> None:
+def _compare_with_reference(rows, said, original, galaxies) -> None:
   """Adds the columns that compare with retraining, if there was one."""
   reference = next((r for r in rows if r["role"] == "reference"), None)
   if reference is None:
     return
+  wrong, label = galaxies.forget, galaxies.train_label[galaxies.forget]
+
+  def of_wrong(name):
+    return said[name].probabilities[wrong, label]
+
   best = said[reference["method"]].probabilities
   for row in rows:
     row |= scoreboard.distance_to_retrain(
       said[row["method"]].probabilities, best, galaxies
     )
+    row["iam"] = attacks.iam(
+      *map(of_wrong, (row["method"], reference["method"], original))
+    )
+    row["reason"] += _hidden(row, reference)
     row["tug_of_war"] = metrics.tug_of_war(
       *([x[name] for name in _TUG_OF_WAR] for x in (row, reference))
     )
     row["gap_to_retrain"] = scoreboard.gap_to_retrain(row, reference)
-    row["cost_vs_retrain"] = row["wall_seconds"] / max(
-      reference["wall_seconds"], 1e-9
-    )
+    if reference["gradients"]:
+      row["cost_vs_retrain"] = row["gradients"] / reference["gradients"]
     if row["wall_seconds"]:
-      row["run_time_efficiency"] = 1 / row["cost_vs_retrain"]
+      row["run_time_efficiency"] = (
+        reference["wall_seconds"] / row["wall_seconds"]
+      )

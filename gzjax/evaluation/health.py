@@ -138,6 +138,14 @@ def diagnose(
   return Diagnosis("ok", gives)
 
 
+def worse(stored: Diagnosis, renewed: Diagnosis) -> Diagnosis:
+  """Of a network as it is, and with renewed BatchNorm statistics."""
+  if VERDICTS.index(renewed.verdict) <= VERDICTS.index(stored.verdict):
+    return stored
+  words = f"with renewed BatchNorm statistics: {renewed.reason}"
+  return renewed._replace(reason=words)
+
+
 def nothing_to_unlearn(original: Reading) -> str:
   """A warning where the original gives less than half of its wrong labels."""
   if original.forget_accuracy > WELL_LEARNED:

@@ -94,7 +94,7 @@ def _use(
   )
   if best["role"] == "method" and "cost_vs_retrain" in best:
     cost = best["cost_vs_retrain"]
-    words += f", for {cost:.0%} of the time of retraining"
+    words += f", for {cost:.0%} of the work of retraining"
   return f"{words}."
 
 

@@ -31,6 +31,15 @@ COLUMNS = (
   "verdict",
 )
 
+# More columns, which do not fit on a terminal.
+MORE_COLUMNS = (
+  "renewed_forget_accuracy",
+  "renewed_corrected_accuracy",
+  "gradients",
+  "compile_seconds",
+  "probe_forget_accuracy",
+)
+
 # More columns, of networks that learned votes: root mean squared errors of
 # cumulative fractions, on the flipped galaxies against their wrong votes
 # (forget) and their true ones (corrected).
@@ -42,6 +51,7 @@ _OF_TRUTH = (
   "corrected_accuracy_known",
   "corrected_accuracy_unknown",
   "corrected_rmse",
+  "renewed_corrected_accuracy",
 )
 # More columns, where only a person's review tells what is right: agreement with
 # the labels that the review gave the forget set, and accuracy on those galaxies
@@ -160,16 +170,21 @@ def gap_to_retrain(
 
 
 def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-  """The table of `columns`; what a row lacks (no retraining) is empty."""
-  return pd.DataFrame(rows).reindex(columns=list(columns(rows)))
+  """The table of `all_columns`; what a row lacks (no retraining) is empty."""
+  return pd.DataFrame(rows).reindex(columns=list(all_columns(rows)))
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-  """`COLUMNS`, and those of votes and of a review if the rows have them.
+  """What a terminal shows: `all_columns` without `MORE_COLUMNS`."""
+  return tuple(x for x in all_columns(rows) if x not in MORE_COLUMNS)
+
+
+def all_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+  """Those of the file: those of votes and of a review only where there are any.
 
   What needs the right labels is not there where nobody knows them.
   """
-  names = COLUMNS + VOTE_COLUMNS * ("test_rmse" in rows[0])
+  names = COLUMNS + MORE_COLUMNS + VOTE_COLUMNS * ("test_rmse" in rows[0])
   if "reviewed_accuracy" not in rows[0]:
     return names
   return tuple(x for x in names if x not in _OF_TRUTH) + REVIEW_COLUMNS

@@ -19,7 +19,7 @@ from gzjax.fisher import squares, transform
 from gzjax.objectives import likelihoods, losses
 from gzjax.progress import progress
 from gzjax.remembered import remembered
-from gzjax.types import ApplyFn, Batch, Fisher, Objective, PyTree
+from gzjax.types import FORWARD, ApplyFn, Batch, Fisher, Objective, PyTree
 
 Estimator = Literal["exact", "vmap", "signs", "batch_mean"]
 Kind = Literal["empirical", "true", "sampled"]
@@ -202,6 +202,28 @@ def make_cotangents(spec: Spec) -> Cotangents:
       'kind="sampled".'
     )
   return lambda logits, example, key: factor(logits, example)
+
+
+# Seconds over those of a training step, see docs/benchmarks.md: what a gradient
+# of each example costs beyond one of their mean.
+_OF_A_STEP = {"exact": 1.15, "vmap": 2.66, "signs": 1.0, "batch_mean": 1.0}
+
+
+def gradients_each(spec: Spec, outputs: int, example: Batch) -> float:
+  """The gradients that an example is worth, see `Cost`; K `outputs`.
+
+  A forward pass and a backward one for each cotangent (one for all of them by
+  the estimators that are no sums of squares), times what single gradients are
+  dearer than their mean. `example` is any one.
+  """
+  backward = 1
+  if spec.estimator in ("exact", "vmap"):
+    found = jax.eval_shape(
+      make_cotangents(spec), jnp.zeros(outputs), example, jax.random.key(0)
+    )
+    backward = len(found)
+  passes = FORWARD + (1 - FORWARD) * backward
+  return passes * _OF_A_STEP[spec.estimator]
 
 
 # These are cached, so that the next call with the same arguments compiles

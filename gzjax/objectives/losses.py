@@ -41,19 +41,27 @@ def with_entry(objective: Objective, entry: str, name: str) -> Objective:
 mended_label = with_entry(cross_entropy, "label", "mended_label")
 
 
-def random_label(key: jax.Array) -> Objective:
+def random_label(key: jax.Array, redraw: bool = False) -> Objective:
   """Cross-entropy of another class than the label, drawn once an example.
 
   The draw depends on the key and on the example's `id` alone, so it stays the
-  same from epoch to epoch.
+  same from epoch to epoch; or, with `redraw`, on the batch's `step` i32[B],
+  too, and is any class, the label's own among them.
   """
 
   def objective(logits, batch):
-    def shift(example):
-      draw = jax.random.fold_in(key, example)
-      return jax.random.randint(draw, (), 1, logits.shape[1])
+    classes = logits.shape[1]
 
-    label = (batch["label"] + jax.vmap(shift)(batch["id"])) % logits.shape[1]
+    def shift(example, step):
+      draw = jax.random.fold_in(key, example)
+      if redraw:
+        return jax.random.randint(
+          jax.random.fold_in(draw, step), (), 0, classes
+        )
+      return jax.random.randint(draw, (), 1, classes)
+
+    step = batch["step"] if redraw else batch["id"]
+    label = (batch["label"] + jax.vmap(shift)(batch["id"], step)) % classes
     return cross_entropy(logits, {**batch, "label": label})
 
   return objective
@@ -70,6 +78,44 @@ def distillation(teacher: str, temperature: float = 1.0) -> Objective:
     target = jax.nn.log_softmax(batch[teacher] / temperature)
     divergence = jnp.sum(jnp.exp(target) * (target - student), axis=1)
     return temperature**2 * divergence
+
+  return objective
+
+
+def preference(
+  bound: float, reference: str | None = "reference_logits"
+) -> Objective:
+  """Negative preference: the label is to become improbable, f32[B], nats.
+
+  2 / b softplus(b (log p - log p_ref)), with b = `bound` (NPO, Zhang et al.
+  2024); None for the reference: log p alone (SimNPO, Fan et al. 2024). Its
+  gradient is that of ascent where p is large and fades where p has fallen:
+  b towards 0 is plain ascent.
+  """
+
+  def objective(logits, batch):
+    ratio = -cross_entropy(logits, batch)
+    if reference is not None:
+      ratio = ratio + cross_entropy(batch[reference], batch)
+    return 2 / bound * jax.nn.softplus(bound * ratio)
+
+  return objective
+
+
+def without_label(teacher: str) -> Objective:
+  """KL(teacher without the label || student), f32[B] (DELETE).
+
+  What the logits `teacher` of the batch say of the other classes, as if the
+  label did not exist (Zhou et al. 2025).
+  """
+
+  def objective(logits, batch):
+    known = batch[teacher]
+    is_label = jax.nn.one_hot(batch["label"], known.shape[1], dtype=bool)
+    left = jax.nn.log_softmax(jnp.where(is_label, -jnp.inf, known))
+    student = jax.nn.log_softmax(logits)
+    terms = jnp.exp(left) * (jnp.where(is_label, 0, left) - student)
+    return jnp.sum(terms, axis=1)
 
   return objective
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 import gc
+import math
 from operator import itemgetter
 from pathlib import Path
 import sys
@@ -21,8 +22,7 @@ from gzjax.files import MetricsLog, read_json, write_json
 from gzjax.pipeline import hosts, origin
 from gzjax.pipeline.replaced import delete
 from gzjax.progress import say
-from gzjax.training.loop import Clock
-from gzjax.types import Fisher, PyTree, TrainState
+from gzjax.types import Cost, Fisher, PyTree, TrainState
 
 
 class Restored(NamedTuple):
@@ -280,6 +280,12 @@ def _open(folder: Path) -> Checkpoints:
       hosts.first_alone(partial(_put_aside, error.path))
 
 
+def cost_of(info: Mapping[str, Any]) -> Cost:
+  """What is on record; NaN where an earlier version recorded nothing."""
+  found = (info.get(name) for name in Cost._fields)
+  return Cost(*(math.nan if x is None else x for x in found))
+
+
 class FolderStore(ExitStack):
   """A `Store` on disk: checkpoints/ and metrics.jsonl; a context manager."""
 
@@ -293,7 +299,7 @@ class FolderStore(ExitStack):
 
   def resume(
     self, state: TrainState, extra: Mapping[str, np.ndarray]
-  ) -> tuple[TrainState, Clock, int]:
+  ) -> tuple[TrainState, Cost, int]:
     # Made here: a mistake in a recipe leaves no folder behind.
     found = _open(self._folder / "checkpoints")
     self._checkpoints = self.enter_context(found)
@@ -310,12 +316,11 @@ class FolderStore(ExitStack):
     log = self._folder / "metrics.jsonl"
     self._log = MetricsLog(log, epochs_done=number)
     if found is None:
-      return state, Clock(), 0
+      return state, Cost(), 0
     model, training, info = found
     for name, value in training.pop("extra").items():
       extra[name][...] = np.asarray(value)
-    clock = Clock(info["wall_seconds"], info["compile_seconds"])
-    return TrainState(**model, **training), clock, number
+    return TrainState(**model, **training), cost_of(info), number
 
   def _last_whole(self, training_like: PyTree) -> tuple[int, Restored | None]:
     """The last checkpoint that is not damaged; those after it are put aside."""
@@ -330,7 +335,7 @@ class FolderStore(ExitStack):
         say(f"{error.what}: going on from {start}")
     return 0, None
 
-  def save(self, number, state, clock, score, extra):
+  def save(self, number, state, cost, score, extra):
     model = {"params": state.params, "batch_stats": state.batch_stats}
     training = {
       "step": state.step,
@@ -338,7 +343,7 @@ class FolderStore(ExitStack):
       # Copies: the next epoch adds to these arrays while they are written.
       "extra": sharding.replicate(self._mesh, dict(extra)),
     }
-    self._checkpoints.save(number, model, training, clock.seconds(), score)
+    self._checkpoints.save(number, model, training, cost._asdict(), score)
 
   def networks(self, *, best):
     return self._checkpoints.networks(self._like, best=best)

@@ -34,7 +34,7 @@ def run(experiment: Experiment) -> None:
   config, problem = experiment.config.evaluate, experiment.problem
   networks = [experiment.network(name) for name in experiment.names()]
   said = ask_all(problem, networks, config.views)
-  rows = score(problem, networks, said=said)
+  rows = score(problem, networks, said=said, views=config.views)
   if config.relearn_epochs:
     relearn = Relearn(
       problem,

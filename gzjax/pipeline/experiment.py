@@ -23,7 +23,7 @@ from gzjax.morphology.splits import SPLITS
 from gzjax.morphology.votes import Votes, answered
 from gzjax.objectives import kinds, targets
 from gzjax.pipeline import labels_and_flips, origin, reviews
-from gzjax.pipeline.checkpoint import Checkpoints
+from gzjax.pipeline.checkpoint import Checkpoints, cost_of
 from gzjax.pipeline.workdir import Workdir
 from gzjax.training import Recipe
 from gzjax.types import ApplyFn, PyTree
@@ -434,12 +434,11 @@ class Experiment:
         "leave out --stage."
       )
     report = read_json(place / "health.json")
-    cost = report or read_json(place / "cost.json") or {}
+    spent = report or read_json(place / "cost.json") or {}
     return problems.Network(
       name,
       *found,
-      wall_seconds=cost.get("wall_seconds", 0.0),
-      compile_seconds=cost.get("compile_seconds", 0.0),
+      cost=cost_of(spent),
       role=row.role,
       report=report,
     )

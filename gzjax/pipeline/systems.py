@@ -127,7 +127,7 @@ def compare(
           "system": name,
           "method": network.name,
           "parameters": sum(x.size for x in jax.tree.leaves(network.params)),
-          "train_seconds": network.wall_seconds,
+          "train_seconds": network.cost.wall_seconds,
           **score(found, galaxies),
         }
       )

@@ -36,7 +36,7 @@ def run_training(
 ) -> None:
   """Makes a network that learns what `entries` say of the galaxies `rows`.
 
-  Writes checkpoints/, metrics.jsonl, cost.json (seconds) and dynamics.parquet.
+  Writes checkpoints/, metrics.jsonl, cost.json and dynamics.parquet.
   """
   problem, place = experiment.problem, experiment.place(name)
   dynamics = Dynamics(problem, entries)
@@ -52,8 +52,7 @@ def run_training(
       store=store,
       dynamics=dynamics,
     )
-  cost = ("wall_seconds", "compile_seconds")
-  write_json(place / "cost.json", {key: getattr(network, key) for key in cost})
+  write_json(place / "cost.json", network.cost._asdict())
   ids = experiment.split["id_str"].to_numpy()[rows]
   table = pd.DataFrame({"id_str": ids, **dynamics.means(rows)})
   write_table(place / "dynamics.parquet", table)

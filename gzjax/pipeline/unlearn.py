@@ -15,8 +15,7 @@ from gzjax.pipeline.train import run_training
 from gzjax.pipeline.workdir import Workdir
 from gzjax.problem import Network
 from gzjax.progress import say
-from gzjax.training.loop import Clock
-from gzjax.types import Fisher
+from gzjax.types import Cost, Fisher
 from gzjax.unlearning import diagnosis, driver, plan
 
 # Keys of config.unlearn that all methods share.
@@ -106,7 +105,7 @@ def fisher_of(experiment: Experiment) -> driver.FisherOf:
   problem, settings = experiment.problem, experiment.config.unlearn.fisher
   compute = driver.fisher_by(problem, fisher.Spec(**settings.to_dict()))
 
-  def find(network: Network, name: str, estimator: str) -> tuple[Fisher, Clock]:
+  def find(network: Network, name: str, estimator: str) -> tuple[Fisher, Cost]:
     members = problem.sets._asdict()[name]
     record = fisher.provenance(
       {"params": network.params, "batch_stats": network.batch_stats},
@@ -125,11 +124,11 @@ def fisher_of(experiment: Experiment) -> driver.FisherOf:
     folder = experiment.results / "fisher" / place
     info = checkpoint.read_fisher_info(folder)
     if info is None:
-      found, clock = compute(network, name, estimator)
+      found, cost = compute(network, name, estimator)
       checkpoint.save_fisher(
-        folder, found, {"provenance": record, **clock.seconds()}
+        folder, found, {"provenance": record, **cost._asdict()}
       )
-      return found, clock
+      return found, cost
     difference = first_difference(info["provenance"], record)
     if difference:
       raise UserError(
@@ -138,7 +137,6 @@ def fisher_of(experiment: Experiment) -> driver.FisherOf:
       )
     say(f"Fisher of the {name} set: read from {folder}")
     like = Fisher(network.state.step.astype("float32"), network.params)
-    clock = Clock(info["wall_seconds"], info["compile_seconds"])
-    return checkpoint.restore_fisher(folder, like), clock
+    return checkpoint.restore_fisher(folder, like), checkpoint.cost_of(info)
 
   return find

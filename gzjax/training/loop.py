@@ -1,26 +1,15 @@
-"""The one loop of training and unlearning, and its clock."""
+"""The one loop of training and unlearning, and what it costs."""
 
 from collections.abc import Callable, Iterable
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
 from gzjax import sharding
 from gzjax.progress import progress
 from gzjax.training.step import Step
-from gzjax.types import PyTree, TrainState
-
-
-class Clock(NamedTuple):
-  """Seconds spent, device-synchronised; compilation is kept apart."""
-
-  wall: float = 0.0
-  compile: float = 0.0
-
-  def seconds(self) -> dict[str, float]:
-    """As the scoreboard names them."""
-    return {"wall_seconds": self.wall, "compile_seconds": self.compile}
+from gzjax.types import Cost, PyTree, TrainState
 
 
 def timed(function: Callable, *args: Any) -> tuple[Any, float]:
@@ -43,32 +32,35 @@ def fit(
   steps: int,
   epochs: range,
   title: str,
-  after_epoch: Callable[[int, TrainState, list[PyTree], Clock], bool],
-  clock: Clock,
-) -> tuple[TrainState, Clock]:
+  after_epoch: Callable[[int, TrainState, list[PyTree], Cost], bool],
+  cost: Cost,
+  reading: float = 0.0,
+) -> tuple[TrainState, Cost]:
   """Runs `step` over epochs: the one loop of training and unlearning.
 
   Args:
     state: donated to the first step.
-    step: see `Step`; jitted.
+    step: see `Step`; jitted. Its outputs are a dictionary, whose `gradients`
+      are added to the cost.
     batches: epoch -> its batches, a pure function of the epoch, so that a
       resumed run sees what an unbroken one would have seen.
     steps: batches in one epoch.
     epochs: the epochs still to do.
     title: for the progress bar.
-    after_epoch: called with the epoch, the state, the outputs of its steps (on
-      the host) and the clock; it evaluates and saves, and says whether to go
-      on. Its own time is counted, too.
-    clock: what earlier, interrupted runs spent.
+    after_epoch: called with the epoch, the state, the other outputs of its
+      steps (on the host) and the cost; it evaluates and saves, and says whether
+      to go on. Its own time is counted, too.
+    cost: what earlier, interrupted runs spent.
+    reading: gradients that `after_epoch` is worth.
 
   Returns:
-    The last state and the clock.
+    The last state and the cost.
   """
   if not epochs:
-    return state, clock
+    return state, cost
   run, seconds = compiled(step, state, next(iter(batches(epochs.start))))
-  start = time.perf_counter() - clock.wall
-  clock = clock._replace(compile=clock.compile + seconds)
+  start = time.perf_counter() - cost.wall_seconds
+  cost = cost.plus(Cost(compile_seconds=seconds))
   for epoch in epochs:
     outputs = []
     name = f"{title} epoch {epoch + 1}/{epochs.stop}"
@@ -78,8 +70,12 @@ def fit(
       # Let the device run one step ahead of the progress bar, not more.
       jax.block_until_ready(outputs[-2:-1])
     outputs = sharding.fetch(outputs)
-    clock = clock._replace(wall=time.perf_counter() - start)
-    if not after_epoch(epoch, state, outputs, clock):
+    work = reading + sum(float(output.pop("gradients")) for output in outputs)
+    cost = cost._replace(
+      wall_seconds=time.perf_counter() - start, gradients=cost.gradients + work
+    )
+    go_on = after_epoch(epoch, state, outputs, cost)
+    cost = cost._replace(wall_seconds=time.perf_counter() - start)
+    if not go_on:
       break
-    clock = clock._replace(wall=time.perf_counter() - start)
-  return state, clock
+  return state, cost

@@ -132,7 +132,8 @@ def learning_rate(
   """The rate of a step (from 0), lowered as plateaus did up to `opt_state`."""
   plateaus = optax.tree.get_all_with_path(opt_state, "ReduceLROnPlateauState")
   scales = [float(plateau.scale) for _, plateau in plateaus]
-  return math.prod(scales, start=float(jnp.asarray(schedule(step))))
+  # One program, not one for each operation.
+  return math.prod(scales, start=float(jax.jit(schedule)(step)))
 
 
 def freeze_backbone(

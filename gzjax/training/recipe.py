@@ -20,10 +20,10 @@ from gzjax.progress import say
 from gzjax.registry import choose
 from gzjax.training import optim
 from gzjax.training.dynamics import Dynamics
-from gzjax.training.loop import Clock, fit
+from gzjax.training.loop import fit
 from gzjax.training.step import init_state, make_train_step
 from gzjax.training.store import Memory, Store
-from gzjax.types import Batch, Objective, PyTree, TrainState
+from gzjax.types import FORWARD, Batch, Cost, Objective, PyTree, TrainState
 
 # Folded into the key for the network's own randomness; epochs count from 0.
 _NETWORK = 2**31 - 1
@@ -106,12 +106,12 @@ def train(
   tx = _optimizer(recipe, rates, steps, models.depth_order(problem.fresh[0]))
   watch = _Watch(problem, name, recipe, rates, validate, store, dynamics)
   state = sharding.replicate(problem.feed.mesh, init_state(*problem.fresh, tx))
-  state, clock, done = store.resume(state, dynamics.arrays)
+  state, cost, done = store.resume(state, dynamics.arrays)
   # The row before the first step; it also compiles the prediction.
   scores = watch.measure(state)
   if not done and scores:
     store.log(0, 0, "validation", **scores)
-  _, clock = fit(
+  _, cost = fit(
     state,
     make_train_step(
       problem.apply_fn,
@@ -124,11 +124,12 @@ def train(
     epochs=range(done, recipe.epochs),
     title=name,
     after_epoch=watch.after_epoch,
-    clock=clock,
+    cost=cost,
+    reading=FORWARD * len(problem.sets.validation) if validate else 0.0,
   )
   kept = store.networks(best=recipe.select == "best")
   assert kept is not None
-  return Network(name, *kept, clock.wall, clock.compile, role)
+  return Network(name, *kept, cost, role)
 
 
 def _check_settings(recipe: Recipe) -> None:
@@ -163,7 +164,7 @@ class _Watch(NamedTuple):
     return self.validate(Network(self.name, state.params, state.batch_stats))
 
   def after_epoch(
-    self, epoch: int, state: TrainState, outputs: list, clock: Clock
+    self, epoch: int, state: TrainState, outputs: list, cost: Cost
   ) -> bool:
     self.dynamics.add(outputs)
     step, number = int(state.step), epoch + 1
@@ -179,7 +180,7 @@ class _Watch(NamedTuple):
         f"{self.name} epoch {number}/{self.recipe.epochs}: validation {words}"
       )
     merit = self.problem.target.merit(scores) if scores else -loss
-    self.store.save(number, state, clock, merit, self.dynamics.arrays)
+    self.store.save(number, state, cost, merit, self.dynamics.arrays)
     return True
 
   def _check_finite(self, number: int, loss: float, state: TrainState) -> None:

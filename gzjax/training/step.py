@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from gzjax import sharding
@@ -44,7 +45,8 @@ def make_train_step(
 ) -> Step:
   """A jitted step that consumes (donates) the state.
 
-  Its outputs: `loss` f32[], `logits` f32[B,K] before the update, `id` i32[B].
+  Its outputs: `loss` f32[], `logits` f32[B,K] before the update, `id` i32[B],
+  and the `gradients` that it took, f32[], see `Cost`.
   The batch may be split over devices: loss, gradients and BatchNorm statistics
   are those of the whole batch. The loss is the `summary`, such as a square
   root, of the mean objective; `tx` gets it as the extra argument `value`. The
@@ -65,7 +67,10 @@ def make_train_step(
       grads, state.opt_state, state.params, value=loss
     )
     params = optax.apply_updates(state.params, updates)
-    outputs = {"loss": loss, "logits": logits, "id": batch["id"]}
+    outputs = {
+      **{"loss": loss, "logits": logits, "id": batch["id"]},
+      "gradients": jnp.sum(batch["valid"]),
+    }
     return TrainState(state.step + 1, params, batch_stats, opt_state), outputs
 
   return jax.jit(step, donate_argnames="state")
@@ -108,14 +113,24 @@ def mean_gradient(
   On stored BatchNorm statistics.
   """
   add = _make_add_gradient(apply_fn, objective)
-  total = jax.tree.map(jnp.zeros_like, state.params)
+  total = _zeros(state.params)
   count = 0.0
   for batch in batches:
     total = jax.block_until_ready(
       add(total, state.params, state.batch_stats, batch)
     )
     count += float(jnp.sum(batch["valid"]))
-  return jax.tree.map(lambda t: t / max(count, 1.0), total)
+  return _scaled(total, 1 / max(count, 1.0))
+
+
+@jax.jit  # one program, not one for each shape; so are those below
+def _zeros(tree: PyTree) -> PyTree:
+  return jax.tree.map(jnp.zeros_like, tree)
+
+
+@jax.jit
+def _scaled(tree: PyTree, factor: float) -> PyTree:
+  return jax.tree.map(lambda x: x * factor, tree)
 
 
 @remembered  # the next call with this network compiles nothing
@@ -147,7 +162,7 @@ def renew_batch_stats(
     ValueError: if a statistic never moves (momentum 1); the message names it.
   """
   add = _make_add_moved(apply_fn)
-  zeros = jax.tree.map(jnp.zeros_like, state.batch_stats)
+  zeros = _zeros(state.batch_stats)
   total, kept = zeros, None
   count = 0
   for batch in batches:
@@ -155,12 +170,13 @@ def renew_batch_stats(
       kept = _kept(partial(add, zeros, state.params), zeros, batch)
     total = jax.block_until_ready(add(total, state.params, zeros, batch))
     count += 1
-  # From a stored value of 0, each pass moved the share 1 - kept of the way to
-  # the batch's value.
-  renewed = jax.tree.map(
-    lambda moved, kept: moved / count / (1 - kept), total, kept
-  )
-  return state._replace(batch_stats=renewed)
+  return state._replace(batch_stats=_arrived(total, kept, 1 / count))
+
+
+@jax.jit
+def _arrived(total: PyTree, kept: PyTree, share: float) -> PyTree:
+  """Where passes went of which each moved 1 - kept of the way from 0."""
+  return jax.tree.map(lambda x, kept: x * share / (1 - kept), total, kept)
 
 
 @remembered
@@ -191,14 +207,23 @@ def _kept(
   """
   low = moved(zeros, batch)
   # As large as what it is to be told from; a fixed one would drown in rounding.
-  other = jax.tree.map(lambda x: 1 + jnp.abs(x), low)
-  high = moved(other, batch)
-  kept = jax.tree.map(lambda h, x, o: (h - x) / o, high, low, other)
+  other = _far(low)
+  kept = _slope(low, moved(other, batch), other)
   for path, leaf in jax.tree.leaves_with_path(kept):
-    if float(jnp.max(leaf)) > 1 - 1e-6:
+    if np.max(jax.device_get(leaf)) > 1 - 1e-6:
       name = jax.tree_util.keystr(path, simple=True, separator="/")
       raise ValueError(
         f"the stored statistic {name} does not move in training (momentum 1): "
         "there is nothing to renew it from"
       )
   return kept
+
+
+@jax.jit
+def _far(tree: PyTree) -> PyTree:
+  return jax.tree.map(lambda x: 1 + jnp.abs(x), tree)
+
+
+@jax.jit
+def _slope(low: PyTree, high: PyTree, between: PyTree) -> PyTree:
+  return jax.tree.map(lambda x, h, o: (h - x) / o, low, high, between)

@@ -6,8 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gzjax import sharding
-from gzjax.training.loop import Clock
-from gzjax.types import PyTree, TrainState
+from gzjax.types import Cost, PyTree, TrainState
 
 
 class Store(Protocol):
@@ -15,8 +14,8 @@ class Store(Protocol):
 
   def resume(
     self, state: TrainState, extra: Mapping[str, np.ndarray]
-  ) -> tuple[TrainState, Clock, int]:
-    """The last state, the clock and the epochs done; else what is given.
+  ) -> tuple[TrainState, Cost, int]:
+    """The last state, the cost and the epochs done; else what is given.
 
     The arrays of `extra` are filled in place.
     """
@@ -25,7 +24,7 @@ class Store(Protocol):
     self,
     number: int,
     state: TrainState,
-    clock: Clock,
+    cost: Cost,
     score: float,
     extra: Mapping[str, np.ndarray],
   ) -> None:
@@ -47,10 +46,10 @@ class Memory:
 
   def resume(self, state, extra):
     del extra
-    return state, Clock(), 0
+    return state, Cost(), 0
 
-  def save(self, number, state, clock, score, extra):
-    del number, clock, extra
+  def save(self, number, state, cost, score, extra):
+    del number, cost, extra
     kept = sharding.copied((state.params, state.batch_stats))
     self._kept = [*self._best()[:1], (score, kept)]
 

@@ -1,6 +1,8 @@
 """Runs a method on a problem: its Fisher, search, steps and stop rule."""
 
 from collections.abc import Callable, Mapping
+import sys
+import time
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -8,13 +10,13 @@ import numpy as np
 
 from gzjax import fisher, sharding
 from gzjax.data import feed
-from gzjax.evaluation import health
+from gzjax.evaluation import batch_stats, health
 from gzjax.problem import Network, Problem, predict
 from gzjax.progress import say
-from gzjax.training.loop import Clock, fit, timed
+from gzjax.training.loop import fit, timed
 from gzjax.training.step import init_state, mean_gradient
 from gzjax.training.store import Memory, Store
-from gzjax.types import Fisher, PyTree, TrainState
+from gzjax.types import Cost, Fisher, PyTree, TrainState
 from gzjax.unlearning import diagnosis
 from gzjax.unlearning import plan as plans
 from gzjax.unlearning.diagnosis import Goal
@@ -23,8 +25,8 @@ from gzjax.unlearning.search import decide, search
 from gzjax.unlearning.step import make_unlearn_step
 
 # (the network, "retain" or "forget", an estimator or "" for the usual one) ->
-# the Fisher of that set and the seconds that it took.
-FisherOf = Callable[[Network, str, str], tuple[Fisher, Clock]]
+# the Fisher of that set and what it took.
+FisherOf = Callable[[Network, str, str], tuple[Fisher, Cost]]
 
 
 def run(
@@ -63,21 +65,20 @@ def run(
   warnings = plans.warnings(plan)
   for words in warnings:
     say(f"warning: {words}")
-  extras, clock = _extras(
+  extras, cost = _extras(
     problem, plan, original, fisher_of or fisher_by(problem)
   )
   searched = {}
   if plan.driver.search and row.strength:
-    say(f"{name}: searching {row.strength[0]}")
+    say(f"{name}: searching {row.strength.setting}")
     plan, searched, took = search(problem, plan, goal, extras)
-    clock = Clock(clock.wall + took.wall, clock.compile + took.compile)
-  network = _Run(problem, name, plan, goal, store).network(extras, clock)
+    cost = cost.plus(took)
+  network = _Run(problem, name, plan, goal, store).network(extras, cost)
   report = {
     **diagnosis.report(problem, plan, network, goal, extras),
     **searched,
     "warnings": warnings,
-    "wall_seconds": network.wall_seconds,
-    "compile_seconds": network.compile_seconds,
+    **network.cost._asdict(),
   }
   report["cause"] = health.cause(report)
   if report["cause"]:
@@ -94,7 +95,7 @@ class _Run(NamedTuple):
   goal: Goal
   store: Store
 
-  def network(self, extras: Mapping[str, PyTree], clock: Clock) -> Network:
+  def network(self, extras: Mapping[str, PyTree], cost: Cost) -> Network:
     """Takes the method's steps, or those that a killed run left to do."""
     problem, plan, goal, store = self.problem, self.plan, self.goal, self.store
     method, driver = plan.build(), plan.driver
@@ -108,42 +109,61 @@ class _Run(NamedTuple):
       mesh, init_state(params, goal.original.batch_stats, method.transform)
     )
     state, earlier, done = store.resume(state, {})
-    clock = earlier if done else clock
+    cost = earlier if done else cost
     fields = {} if method.forget_objective is None else forget_fields(problem)
     # A run killed after its last step must not take another one.
     stopped = done and decide(plan, goal, self.read(state)) != "go on"
     fresh = sharding.replicate(mesh, state)
-    _, clock = fit(
+    state, cost = fit(
       state,
-      make_unlearn_step(problem.apply_fn, method, train=driver.train_mode),
+      make_unlearn_step(
+        problem.apply_fn, method, live=driver.batch_stats == "live"
+      ),
       lambda stride: plans.batches(problem, plan, fields, extras, stride),
       steps=plan.stride,
       epochs=range(done, done if stopped else plan.readings),
       title=self.name,
       after_epoch=self.after_stride,
-      clock=clock,
+      cost=cost,
+      reading=diagnosis.reading_cost(problem),
     )
     if store.networks(best=False) is None:
       # The first steps were rewound: the parameters of the start stand.
-      self.keep(0, fresh, clock, goal.before)
+      self.keep(0, fresh, cost, goal.before)
     kept = store.networks(best=driver.rewind)
     assert kept is not None
-    return Network(self.name, *kept, clock.wall, clock.compile)
+    network = Network(self.name, *kept, cost)
+    if driver.batch_stats == "renewed" and done <= plan.readings:
+      network = self.renew(network, state)
+    return network
+
+  def renew(self, network: Network, last: TrainState) -> Network:
+    """The result with renewed BatchNorm statistics, as one more state."""
+    start = time.perf_counter()
+    found = jax.block_until_ready(batch_stats.renewed(self.problem, network))
+    seconds = time.perf_counter() - start
+    took = Cost(seconds, gradients=batch_stats.cost(self.problem))
+    found = found._replace(cost=network.cost.plus(took))
+    state = last._replace(params=found.params, batch_stats=found.batch_stats)
+    number = self.plan.readings + 1
+    self.store.save(number, state, found.cost, sys.float_info.max, {})
+    return found
 
   def read(self, state: TrainState) -> health.Reading:
     network = Network(self.name, state.params, state.batch_stats)
     return diagnosis.read_vitals(self.problem, network)
 
   def keep(
-    self, number: int, state: TrainState, clock: Clock, now: health.Reading
+    self, number: int, state: TrainState, cost: Cost, now: health.Reading
   ) -> None:
     score = now.balanced_accuracy
     if self.plan.driver.rewind:
-      score = -abs(now.forget_accuracy - self.goal.target)
-    self.store.save(number, state, clock, score, {})
+      damage = self.goal.before.balanced_accuracy - now.balanced_accuracy
+      score = -abs(now.forget_accuracy - self.goal.target) - max(damage, 0)
+    self.store.save(number, state, cost, score, {})
 
   def after_stride(
-    self, stride: int, state: TrainState, outputs: list, clock: Clock
+    self, stride: int, state: TrainState, outputs: list, cost: Cost
   ) -> bool:
     now, number = self.read(state), stride + 1
     decision = decide(self.plan, self.goal, now)
@@ -164,7 +184,7 @@ class _Run(NamedTuple):
     )
     if decision == "rewind":
       return False
-    self.keep(number, state, clock, now)
+    self.keep(number, state, cost, now)
     return decision == "go on"
 
 
@@ -211,37 +231,43 @@ def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
 
     _, compile_seconds = timed(compute, rows[:1])
     found, seconds = timed(compute, rows)
-    return found, Clock(seconds, compile_seconds)
+    each = fisher.gradients_each(
+      spec._replace(estimator=used),
+      problem.target.outputs,
+      {key: x[0] for key, x in problem.columns.given.items()},
+    )
+    return found, Cost(seconds, compile_seconds, each * float(found.count))
 
   return find
 
 
 def _extras(
   problem: Problem, plan: plans.Plan, original: Network, fisher_of: FisherOf
-) -> tuple[dict[str, PyTree], Clock]:
-  """The arrays that the method asks for, and the seconds that they cost."""
+) -> tuple[dict[str, PyTree], Cost]:
+  """The arrays that the method asks for, and what they cost."""
   wanted = plan.build().extras
   extras: dict[str, PyTree] = {}
-  wall = compiling = 0.0
-  if "reference_params" in wanted:
+  cost = Cost()
+  if {"reference_params", "reference_logits"} & set(wanted):
     extras["reference_params"] = original.params
   if "saliency" in wanted:
-    rows = feed.ordered_rows(problem.sets.forget, problem.batch_size)
-    extras["saliency"], wall = timed(
+    forget = problem.sets.forget
+    extras["saliency"], seconds = timed(
       mean_gradient,
       problem.apply_fn,
       original.state,
-      problem.feed.batches(rows),
+      problem.feed.batches(feed.ordered_rows(forget, problem.batch_size)),
       problem.target.objective,
     )
+    cost = cost.plus(Cost(seconds, gradients=len(forget)))
   sets: dict[str, Fisher] = {}
   for name in ("retain", "forget"):
     if f"{name}_fisher" in wanted or "train_fisher" in wanted:
-      sets[name], clock = fisher_of(original, name, plan.driver.fisher)
-      wall, compiling = wall + clock.wall, compiling + clock.compile
+      sets[name], took = fisher_of(original, name, plan.driver.fisher)
+      cost = cost.plus(took)
   if "train_fisher" in wanted:
     sets["train"] = fisher.merge(sets["retain"], sets["forget"])
   for name, found in sets.items():
     if f"{name}_fisher" in wanted:
       extras[f"{name}_fisher"] = fisher.mean(found)
-  return extras, Clock(wall, compiling)
+  return extras, cost

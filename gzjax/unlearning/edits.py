@@ -31,18 +31,21 @@ def dampen_by_percentile(
   strength is 1 and the threshold is the percentile
   100 - `scale` ln(1 + 100 s) of F_forget / F_train over all parameters, where s
   is `forget_share`, the part of the training set that is to be forgotten: 97.6
-  for 10%. (The authors rank by F_forget / F_retain, which orders the parameters
-  in the same way, and have no `scale`; 0 dampens nothing.)
+  for 10%. Parameters that no example depends on (0 / 0) have no ratio. (The
+  authors rank by F_forget / F_retain, which orders the parameters in the same
+  way, and have no `scale`; 0 dampens nothing.)
   """
 
   def threshold(forget_fisher, train_fisher):
     ratios = jax.tree.map(
-      lambda forget, train: (forget / jnp.maximum(train, TINY)).ravel(),
+      lambda forget, train: jnp.where(
+        train > 0, forget / jnp.maximum(train, TINY), jnp.nan
+      ).ravel(),
       forget_fisher,
       train_fisher,
     )
     rank = 1 - scale * jnp.log1p(100 * forget_share) / 100
-    return jnp.quantile(jnp.concatenate(jax.tree.leaves(ratios)), rank)
+    return jnp.nanquantile(jnp.concatenate(jax.tree.leaves(ratios)), rank)
 
   return _dampen(threshold, 1.0)
 

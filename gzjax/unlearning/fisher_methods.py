@@ -17,9 +17,12 @@ def ssd(
 
   p <- p min(strength F_train / F_forget, 1) where F_forget > threshold F_train
   (Foster et al. 2024). F is per example, so a threshold above
-  train / forget cannot act; theirs (10) is for squares of batch means. Cost:
-  one Fisher pass over the training set, and a reading a trial of `search`.
-  Fails on random wrong labels: there are no weights that belong to them alone.
+  train / forget cannot act; theirs (10) is for squares of batch means, which
+  `fisher="batch_mean"` has. With `search` the driver raises the threshold until
+  the damage is at most `max_damage`, for each of three strengths, and takes
+  what forgets most. Cost: one Fisher pass over the training set, and a reading
+  a trial. Fails on random wrong labels: there are no weights that belong to
+  them alone.
 
   Args:
     task: see `Task`.
@@ -52,16 +55,19 @@ def influence(
   *,
   scale: NonNegative = 1.0,
   stabiliser: AboveZero = 1.0,
-  radius: NonNegative = 0.02,
+  radius: NonNegative = 0.05,
 ) -> Method:
   """One Newton step that takes the forget set out, with a diagonal Hessian.
 
   p <- p + s (n_f / n_r) g_f / (F_r + delta) with the mean gradient g_f of L_f
-  (influence functions, Koh and Liang 2017; Unlearn-Sparse's IU), where
-  delta is `stabiliser` times the mean of F_r and the step is shortened to
-  `radius` ||p||. Cost: one Fisher pass over the retain set and one gradient
-  pass over the forget set. Fails on memorised labels, whose gradient has
-  vanished: the step is far outside of the region in which it holds.
+  over the whole forget set (influence functions, Koh and Liang 2017;
+  Unlearn-Sparse's IU, which has the full Hessian by a recursion where this has
+  its diagonal), where delta is `stabiliser` times the mean of F_r and the step
+  is shortened to `radius` ||p||. With `search` the driver lowers the radius
+  until the damage is at most `max_damage`. Cost: one Fisher pass over the
+  retain set, one gradient pass over the forget set, a reading a trial. Fails on
+  memorised labels, whose gradient has vanished: the step is far outside of the
+  region in which it holds.
 
   Args:
     task: see `Task`.
@@ -70,17 +76,12 @@ def influence(
     radius: longest step over ||p||.
   """
   weight = scale * task.forget / (task.train - task.forget)
-  newton = optax.chain(
+  chain = optax.chain(
+    transforms.add_saliency(weight),
     transforms.precondition_by_fisher(stabiliser),
-    # Not a gradient to descend any more: -g_f becomes the step along g_f.
-    optax.scale(-weight),
     transforms.clip_to_trust_region(radius),
   )
-  chain = optax.chain(
-    transforms.contrast_gradients(retain_weight=0.0),
-    transforms.accumulate(newton, task.steps),
-  )
-  return Method(chain, None, task.loss, ("retain_fisher",))
+  return Method(chain, extras=("retain_fisher", "saliency"))
 
 
 def fisher_forgetting(

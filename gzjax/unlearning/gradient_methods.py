@@ -182,6 +182,71 @@ def negative_learning(
   return _descend_both(task, learning_rate, forget_weight, forget, surgery)
 
 
+def npo(
+  task: Task,
+  *,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
+  bound: AboveZero = 1.0,
+  surgery: bool = False,
+) -> Method:
+  """Negative preference optimisation: an ascent that fades as it succeeds.
+
+  min L_r + w mean 2/b softplus(b (log p - log p0)) over the forget set (NPO,
+  Zhang et al. 2024, made for language models) by Adam, p the probability of the
+  wrong label and p0 that of the original network. Cost: epochs over the retain
+  set, both batches and the original's forward passes. Fails for small b, with
+  which it is plain ascent.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    forget_weight: w.
+    bound: b.
+    surgery: whether to project conflicts out of the forget gradient.
+  """
+  forget = losses.preference(bound)
+  method = _descend_both(task, learning_rate, forget_weight, forget, surgery)
+  return method._replace(extras=("reference_logits",))
+
+
+def simnpo(
+  task: Task,
+  *,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
+  bound: AboveZero = 1.0,
+  surgery: bool = False,
+) -> Method:
+  """`npo` without the original network.
+
+  min L_r + w mean 2/b softplus(b log p) (SimNPO, Fan et al. 2024) by Adam: what
+  has become improbable is left alone, whatever it was before. Cost: epochs over
+  the retain set, both batches. Fails like `npo`.
+  """
+  forget = task.of_class(losses.preference(bound, None))
+  return _descend_both(task, learning_rate, forget_weight, forget, surgery)
+
+
+def delete(
+  task: Task,
+  *,
+  learning_rate: NonNegative = 3e-4,
+  forget_weight: NonNegative = 1.0,
+  surgery: bool = False,
+) -> Method:
+  """Learns what the original says of the forget set but for the wrong label.
+
+  min L_r + w mean KL(p0 without the wrong class || p) (DELETE, Zhou et al.
+  2025; theirs has no retain set) by Adam. Cost: epochs over the retain set,
+  both batches and the original's forward passes. Fails where what the original
+  says of the other classes is noise: of a memorised label it is nearly certain.
+  """
+  forget = losses.without_label("reference_logits")
+  method = _descend_both(task, learning_rate, forget_weight, forget, surgery)
+  return method._replace(extras=("reference_logits",))
+
+
 def l1_sparse(
   task: Task, *, learning_rate: NonNegative = 1e-3, weight: NonNegative = 3e-4
 ) -> Method:
@@ -211,14 +276,23 @@ def random_label(
   learning_rate: NonNegative = 3e-4,
   forget_weight: NonNegative = 1.0,
   surgery: bool = False,
+  redraw: bool = False,
 ) -> Method:
   """Gives the forget set random other labels (amnesiac unlearning).
 
   min L_r + w mean CE(other class) (Graves et al. 2021), the other class drawn
-  once an example. Cost: epochs over the retain set, both batches. Fails by
-  teaching new wrong labels: of three classes, half of the draws are wrong.
+  once an example, or, with `redraw`, any class at each step, as in public code.
+  Cost: epochs over the retain set, both batches. Fails by teaching new wrong
+  labels: of three classes, half of the draws are wrong.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    forget_weight: w.
+    surgery: whether to project conflicts out of the forget gradient.
+    redraw: whether a label is drawn anew at each step, its own among them.
   """
-  forget = task.of_class(losses.random_label(task.key))
+  forget = task.of_class(losses.random_label(task.key, redraw))
   return _descend_both(task, learning_rate, forget_weight, forget, surgery)
 
 
@@ -228,6 +302,7 @@ def salun(
   learning_rate: NonNegative = 3e-4,
   forget_weight: NonNegative = 1.0,
   share: Share = 0.5,
+  redraw: bool = False,
 ) -> Method:
   """`random_label` on the weights that the forget loss is most sensitive to.
 
@@ -240,13 +315,14 @@ def salun(
     learning_rate: of Adam, at the start.
     forget_weight: w.
     share: of the parameters that may move.
+    redraw: see `random_label`.
   """
   chain = optax.chain(
     transforms.add_forget_gradients(forget_weight),
     transforms.mask_by_saliency(share),
     _adam(learning_rate, task),
   )
-  forget = task.of_class(losses.random_label(task.key))
+  forget = task.of_class(losses.random_label(task.key, redraw))
   return Method(chain, task.loss, forget, ("saliency",))
 
 
@@ -256,15 +332,16 @@ def scrub(
   learning_rate: NonNegative = 3e-4,
   ce_weight: NonNegative = 0.99,
   kl_weight: NonNegative = 0.1,
-  temperature: AboveZero = 1.0,
+  temperature: AboveZero = 2.0,
   ascent_share: Share = 0.3,
 ) -> Method:
   """Obeys the original network on the retain set and defies it elsewhere.
 
   min a CE_r + b KL_r(p0 || p), in turns with max KL_f(p0 || p) in the first
-  `ascent_share` of the steps (Kurmanji et al. 2023, who alternate by epochs),
-  KL at `temperature`. With `rewind` (SCRUB+R) the reading nearest to the target
-  forget accuracy stands. Cost: epochs over the retain set, both batches and the
+  `ascent_share` of the steps (Kurmanji et al. 2023, who alternate by epochs and
+  begin with max, see `transforms.alternate_gradients`), KL at `temperature`.
+  With `rewind` (SCRUB+R) the best reading stands, see `Driver`; theirs looks at
+  the forget set alone. Cost: epochs over the retain set, both batches and the
   teacher's forward passes. Fails where b keeps the teacher's errors alive.
 
   Args:
@@ -283,7 +360,7 @@ def scrub(
   retain = losses.combined(
     (ce_weight, losses.cross_entropy), (kl_weight, student)
   )
-  return Method(chain, retain, student, ("reference_params",))
+  return Method(chain, retain, student, ("reference_logits",))
 
 
 def bad_teacher(
@@ -305,7 +382,7 @@ def bad_teacher(
     for name in ("reference_logits", "random_logits")
   )
   method = _descend_both(task, learning_rate, forget_weight, fool)
-  return method._replace(retain_objective=teacher, extras=("reference_params",))
+  return method._replace(retain_objective=teacher, extras=("reference_logits",))
 
 
 def reinit_head(

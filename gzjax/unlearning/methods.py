@@ -15,9 +15,16 @@ from gzjax.types import Method
 from gzjax.unlearning import edits
 from gzjax.unlearning import fisher_methods as fishers
 from gzjax.unlearning import gradient_methods as gradients
-from gzjax.unlearning.table import METHODS, Driver, Row, Task, register
+from gzjax.unlearning.table import (
+  METHODS,
+  Driver,
+  Row,
+  Strength,
+  Task,
+  register,
+)
 
-__all__ = ["METHODS", "Driver", "Row", "Task", "register"]
+__all__ = ["METHODS", "Driver", "Row", "Strength", "Task", "register"]
 
 
 def _no_steps(task: Task) -> Method:
@@ -44,6 +51,11 @@ def _retrain(problem: Problem, original: Network, **how: Any):
   return train(problem, problem.sets.retain, role="reference", **how)
 
 
+def _largest_ratio(task: Task, driver: Driver) -> float:
+  """Of F_forget and F_train, both per example; of batch means as they tried."""
+  return 1e6 if driver.fisher == "batch_mean" else task.train / task.forget
+
+
 _STILL = {"learning_rate": 0.0}
 _TRAINED = Driver(epochs=3)
 
@@ -60,6 +72,9 @@ for _name, _row in {
   "neggrad_plus": Row(gradients.neggrad_plus, _STILL, _TRAINED),
   "bounded_neggrad": Row(gradients.bounded_neggrad, _STILL, _TRAINED),
   "negative_learning": Row(gradients.negative_learning, _STILL, _TRAINED),
+  "npo": Row(gradients.npo, _STILL, _TRAINED, softmax_only=True),
+  "simnpo": Row(gradients.simnpo, _STILL, _TRAINED),
+  "delete": Row(gradients.delete, _STILL, _TRAINED, softmax_only=True),
   "l1_sparse": Row(gradients.l1_sparse, _STILL, _TRAINED),
   "random_label": Row(gradients.random_label, _STILL, _TRAINED),
   "salun": Row(gradients.salun, _STILL, _TRAINED),
@@ -81,22 +96,27 @@ for _name, _row in {
     fishers.ssd,
     {"threshold": float("inf")},
     Driver(max_damage=0.05, search=6),
-    strength=("threshold", 100.0),
+    strength=Strength("threshold", _largest_ratio, "strength", (1.0, 0.3, 0.1)),
   ),
   "assd": Row(fishers.assd, {"scale": 0.0}),
-  "influence": Row(fishers.influence, {"scale": 0.0}, Driver(max_damage=0.05)),
+  "influence": Row(
+    fishers.influence,
+    {"scale": 0.0},
+    Driver(max_damage=0.05, search=8),
+    strength=Strength("radius", lambda task, driver: 1e-5),
+  ),
   "fisher_forgetting": Row(
     fishers.fisher_forgetting,
     {"budget": 0.0},
     Driver(max_damage=0.05, search=8),
-    strength=("budget", 1e-8),
+    strength=Strength("budget", lambda task, driver: 1e-8),
     noise=edits.fisher_noise_scale,
   ),
   "relabel": Row(gradients.relabel, _STILL, _TRAINED),
   "published_gradient_ascent": Row(
     gradients.published_gradient_ascent,
     _STILL,
-    Driver(epochs=3, train_mode=True),
+    Driver(epochs=3, batch_stats="live"),
   ),
   "published_fisher_forgetting": Row(
     fishers.published_fisher_forgetting,

@@ -39,9 +39,12 @@ class Driver(NamedTuple):
     epochs: passes over the retain set, or the forget set if it needs only that.
     checks: readings of the vital signs in an epoch.
     max_damage: stop rule: balanced accuracy lost; 1: no rule.
-    rewind: whether to end at the reading nearest to the target.
+    rewind: whether to end at the reading that is nearest to the target and has
+      lost least: by the sum of the distance and the balanced accuracy lost.
     search: trial values of the setting that the method searches; 0: none.
-    train_mode: BatchNorm with the statistics of the batch.
+    batch_stats: of BatchNorm while it learns: `stored`, `live` (those of the
+      batch, and the batches to keep move the stored ones) or `renewed` (stored,
+      and estimated anew on the retain set at the end).
     fisher: estimator; "" is unlearn.fisher.estimator.
   """
 
@@ -50,8 +53,19 @@ class Driver(NamedTuple):
   max_damage: Share = 1.0
   rewind: bool = False
   search: Natural = 0
-  train_mode: bool = False
+  batch_stats: Literal["stored", "live", "renewed"] = "stored"
   fisher: Literal["", "exact", "vmap", "signs", "batch_mean"] = ""
+
+
+class Strength(NamedTuple):
+  """A setting that makes a method of one step stronger, until it hurts."""
+
+  setting: str
+  # (task, driver) -> a value that changes (next to) nothing; it is not tried.
+  weakest: Callable[[Task, Driver], float]
+  # Another setting, and what it is multiplied by: each is tried, too.
+  other: str = ""
+  factors: tuple[float, ...] = (1.0,)
 
 
 class Row(NamedTuple):
@@ -66,9 +80,8 @@ class Row(NamedTuple):
   driver: Driver = Driver()
   # (original, fresh parameters, layers, **settings) -> parameters to start at.
   start: Callable[..., PyTree] | None = None
-  # (setting, its weakest value): what `Driver.search` looks for, between the
-  # weakest and the configured value.
-  strength: tuple[str, float] | None = None
+  # What `Driver.search` looks for.
+  strength: Strength | None = None
   # (retain Fisher, parameters, **settings) -> the noise that it adds.
   noise: Callable[..., edits.NoiseScale] | None = None
   # Whether it reads all logits as those of one softmax.

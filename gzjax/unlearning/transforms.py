@@ -9,7 +9,7 @@ those it needs and drops the rest.
 Their places in a chain; `project_conflicts` wraps any that has two gradients:
 
 1. gradients to descend: `contrast_gradients`, `add_forget_gradients`,
-   `alternate_gradients`, `accumulate`, `add_l1_decay`, `mask_by_saliency`,
+   `alternate_gradients`, `add_saliency`, `add_l1_decay`, `mask_by_saliency`,
    `precondition_by_fisher`;
 2. an optimizer of optax;
 3. edits that are added as they are: `dampen_by_fisher`, `dampen_by_percentile`,
@@ -53,15 +53,17 @@ def add_forget_gradients(weight: float) -> Transformation:
   return stateless(edit)
 
 
-def accumulate(
-  inner: optax.GradientTransformation, steps: int
-) -> Transformation:
-  """Hands `inner` the mean of `steps` updates at once, and else does nothing.
+def add_saliency(weight: float) -> Transformation:
+  """Adds w `saliency`, the gradient of the mean loss of all that is to go.
 
-  `optax.MultiSteps`, whose own `gradient_transformation` drops extra arguments.
+  At the original network, of every example once and without random views: what
+  second-order methods take their one step from.
   """
-  whole = optax.MultiSteps(inner, steps)
-  return transformation(whole.init, whole.update)
+
+  def edit(updates, *, saliency, **_):
+    return optax.tree.add_scale(updates, weight, saliency)
+
+  return stateless(edit)
 
 
 def alternate_gradients(ascent_steps: int) -> Transformation:
@@ -69,9 +71,9 @@ def alternate_gradients(ascent_steps: int) -> Transformation:
 
   Odd steps below `ascent_steps` take -g_forget, all others g_retain: the max
   and min steps of SCRUB (Kurmanji et al. 2023), which takes them epoch about.
-  (A min step comes first: where student and teacher are one, the divergence has
-  no gradient to ascend.) After `ascent_steps` only the retain loss is left; 0
-  is plain descent.
+  (A min step comes first: where student and teacher are one, the gradient of
+  the divergence is rounding, and Adam would take whole steps along it.) After
+  `ascent_steps` only the retain loss is left; 0 is plain descent.
   """
 
   def edit(updates, *, count, forget_grads, **_):

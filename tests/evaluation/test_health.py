@@ -86,6 +86,15 @@ def test_stop_rule(now, wanted):
   assert got == wanted
 
 
+def test_the_worse_of_both_batchnorm_readings_is_the_verdict():
+  ok, weak = health.Diagnosis("ok", "forgot"), health.Diagnosis("weak", "gives")
+  assert health.worse(ok, ok) == ok
+  assert health.worse(weak, ok) == weak
+  verdict, reason = health.worse(ok, weak)
+  assert verdict == "weak"
+  assert reason == "with renewed BatchNorm statistics: gives"
+
+
 def test_target_of_a_clean_network():
   # Errors of an 80% network hit the one given wrong class of two in half.
   assert health.expected_forget_accuracy(0.8, 3) == pytest.approx(0.1)

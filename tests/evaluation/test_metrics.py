@@ -262,3 +262,20 @@ def test_mean_interval_is_scipys():
   np.testing.assert_allclose((low, high), wanted)
   assert mean == pytest.approx(np.mean(values))
   assert np.isnan(intervals.mean_interval([0.5])[1:]).all()
+
+
+def test_iam_is_a_loop_over_interpolated_scores():
+  """Gumbel distributions written out; the formula of the publication."""
+  rng = np.random.default_rng(0)
+  low, high, own = rng.uniform(0, 0.3, 9), rng.uniform(0.7, 1, 9), rng.random(9)
+  score = [-np.log(0.01 - np.log(1e-5 + p)) for p in (own, low, high)]
+  total = weights = 0.0
+  for share in np.linspace(0, 1, 100):
+    mean = score[1] + share * (score[2] - score[1])
+    scale = np.sqrt(6) / np.pi * np.std(mean)
+    place = mean - 0.5772156649 * scale
+    passed = np.exp(-np.exp(-(score[0] - place) / scale))
+    total, weights = total + share * passed.mean(), weights + share
+  assert attacks.iam(own, low, high) == pytest.approx(total / weights)
+  forgotten, kept = attacks.iam(low, low, high), attacks.iam(high, low, high)
+  assert forgotten < 0.3 < 0.5 < kept

@@ -88,7 +88,7 @@ def test_the_best_on_validation_of_those_that_forgot():
   assert found.sentence == (
     "Use best: of the labels to forget the original gives 100%, networks that "
     "never saw them 5%, and it gives 12%; on validation it is right for 93.3% "
-    "(original 86.7%), for 25% of the time of retraining."
+    "(original 86.7%), for 25% of the work of retraining."
   )
 
 

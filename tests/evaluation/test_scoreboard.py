@@ -25,6 +25,13 @@ AGREED = [
   "cost_vs_retrain",
   "verdict",
 ]
+MORE = [
+  "renewed_forget_accuracy",
+  "renewed_corrected_accuracy",
+  "gradients",
+  "compile_seconds",
+  "probe_forget_accuracy",
+]
 
 TRUE = np.array([0, 1, 2, 0, 1, 2, 0, 1, 2, 0])
 TRAIN = np.array([0, 1, 2, 0, 2, 0, 0, 1, 2, 0])  # rows 4 and 5 are wrong
@@ -46,6 +53,8 @@ def _certain(label):
 
 def test_columns_are_the_agreed_ones():
   assert list(scoreboard.COLUMNS) == AGREED
+  row = dict.fromkeys(AGREED, 0.5)
+  assert list(scoreboard.to_frame([row]).columns) == [*AGREED, *MORE]
 
 
 def test_a_network_that_memorised_its_labels():

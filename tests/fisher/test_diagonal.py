@@ -354,6 +354,22 @@ def test_signs_of_the_true_kind_need_one_pass_and_average_to_it(one_device):
   assert np.abs(off).max() < 4
 
 
+@pytest.mark.parametrize(
+  ("kind", "estimator", "wanted"),
+  [
+    ("empirical", "exact", 1.15),
+    ("sampled", "batch_mean", 1.0),
+    ("true", "exact", 1.15 * (1 + 2 * 2) / 3),  # two passes for three classes
+    ("true", "signs", 1.0),
+  ],
+)
+def test_what_an_example_is_worth(kind, estimator, wanted):
+  spec = fisher.Spec(kind=kind, estimator=estimator)
+  example = {"label": np.int32(1)}
+  got = fisher.gradients_each(spec, networks.CLASSES, example)
+  np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
 def test_an_unknown_estimator_is_named(mesh):
   with pytest.raises(ValueError, match="'quick'"):
     _compute(mesh, _batches((8,)), estimator="quick")

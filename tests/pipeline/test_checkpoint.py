@@ -19,8 +19,7 @@ from gzjax.pipeline.checkpoint import (
   restore_fisher,
   save_fisher,
 )
-from gzjax.training.loop import Clock
-from gzjax.types import Fisher, TrainState
+from gzjax.types import Cost, Fisher, TrainState
 
 
 def _parts(mesh, number):
@@ -168,7 +167,7 @@ def test_training_goes_on_from_the_last_whole_checkpoint(
     state = TrainState(training["step"], model, {}, training["opt_state"])
     with FolderStore(tmp_path, one_device) as store:
       store.resume(state, {})
-      store.save(number, state, Clock(), -number, {})
+      store.save(number, state, Cost(), -number, {})
   for number, after in ((2, 1), (1, 0)):
     assert _resume(tmp_path, one_device)[1] == number
     for path in _bytes(tmp_path / "checkpoints" / str(number) / "model"):

@@ -4,9 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gzjax.training.loop import Clock
 from gzjax.training.store import Memory
-from gzjax.types import TrainState
+from gzjax.types import Cost, TrainState
 
 
 def _kept(scores, *, best):
@@ -14,7 +13,7 @@ def _kept(scores, *, best):
   for number, score in enumerate(scores, 1):
     params = {"w": jnp.full(2, number)}
     state = TrainState(jnp.zeros(()), params, {"m": jnp.ones(1)}, ())
-    store.save(number, state, Clock(), score, {})
+    store.save(number, state, Cost(), score, {})
     params["w"].delete()  # as a donated state's are
   params, batch_stats = store.networks(best=best)
   np.testing.assert_array_equal(batch_stats["m"], 1)
@@ -41,7 +40,7 @@ def test_keeps_last_and_best(scores, best):
 def test_an_empty_store_resumes_nothing():
   store, state = Memory(), TrainState(jnp.zeros(()), {}, {}, ())
   assert store.networks(best=True) is None
-  assert store.resume(state, {}) == (state, Clock(), 0)
+  assert store.resume(state, {}) == (state, Cost(), 0)
 
 
 def test_keeps_the_log():

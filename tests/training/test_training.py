@@ -11,7 +11,7 @@ from gzjax import models, sharding
 from gzjax.models import make_predict_step, predict
 from gzjax.objectives import losses
 from gzjax.training import optim
-from gzjax.training.loop import Clock, fit
+from gzjax.training.loop import fit
 from gzjax.training.step import (
   TrainState,
   init_state,
@@ -19,6 +19,7 @@ from gzjax.training.step import (
   mean_gradient,
   renew_batch_stats,
 )
+from gzjax.types import Cost
 from tests import networks
 
 
@@ -245,15 +246,19 @@ def test_predict_drops_padding_and_keeps_the_order(mesh):
 
 
 def test_fit_counts_epochs_and_stops_when_told():
-  step = jax.jit(lambda state, batch: (state + batch, {"seen": batch}))
+  step = jax.jit(
+    lambda state, batch: (state + batch, {"seen": batch, "gradients": 4.0})
+  )
   seen = []
 
-  def after_epoch(epoch, state, outputs, clock):
+  def after_epoch(epoch, state, outputs, cost):
+    assert {*outputs[0]} == {"seen"}
     seen.append((epoch, float(state), [float(o["seen"]) for o in outputs]))
-    assert clock.wall > 10 and clock.compile > 0
+    assert cost.wall_seconds > 10 and cost.compile_seconds > 0
+    assert cost.gradients == 100 + 10 * epoch
     return epoch < 2
 
-  state, clock = fit(
+  state, cost = fit(
     jnp.zeros(()),
     step,
     lambda epoch: [jnp.float32(epoch), jnp.float32(1)],
@@ -261,11 +266,13 @@ def test_fit_counts_epochs_and_stops_when_told():
     epochs=range(1, 9),
     title="test",
     after_epoch=after_epoch,
-    clock=Clock(wall=10.0),
+    cost=Cost(wall_seconds=10.0, gradients=100.0),
+    reading=2.0,
   )
   assert seen == [(1, 2.0, [1.0, 1.0]), (2, 5.0, [2.0, 1.0])]
   assert float(state) == 5
-  assert clock.wall > 10
+  assert cost.wall_seconds > 10
+  assert cost.gradients == 120
 
 
 def test_mean_gradient_is_that_of_all_valid_examples_together(mesh):
