@@ -13,14 +13,16 @@ from gzjax.types import FORWARD
 def renewed(problem: Problem, network: Network) -> Network:
   """With the statistics of the retain set, without random views.
 
-  A network that has none comes back as it is.
+  A network that has none comes back as it is, and any where the retain set is
+  smaller than a batch.
   """
-  if not network.batch_stats:
+  rows = _rows(problem)
+  if not network.batch_stats or not rows:
     return network
   state = renew_batch_stats(
     network.apply_fn or problem.apply_fn,
     network.state,
-    problem.feed.batches(_rows(problem)),
+    problem.feed.batches(rows),
   )
   return network._replace(batch_stats=state.batch_stats)
 

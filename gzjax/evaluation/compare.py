@@ -96,13 +96,11 @@ def _row(problem, network, said, original, galaxies, views) -> dict[str, Any]:
   own = said[network.name]
   p = own.probabilities
   renewed = _with_renewed(problem, network, p, views)
+  before = said[original].probabilities
   judged = (
     network.report
     or health.worse(
-      *(
-        _diagnose(problem, x, said[original].probabilities)
-        for x in (p, renewed)
-      )
+      _diagnose(problem, p, before), _diagnose(problem, renewed, before)
     )._asdict()
   )
   return {

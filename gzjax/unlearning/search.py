@@ -78,14 +78,17 @@ def search(
     moved, arrays({name: settings[name], **choices[0]}), original.params, extras
   )
   start = time.perf_counter()
+  safe = []
   for chosen in choices:
+    begin = len(trials)
     _bisect(
       lambda value, chosen=chosen: is_safe({name: value, **chosen}),
       strongest=settings[name],
       weakest=least,
       trials=plan.driver.search,
     )
-  safe = [trial for trial in trials if trial["decision"] != "rewind"]
+    # The last one that was safe is the strongest.
+    safe += [x for x in trials[begin:] if x["decision"] != "rewind"][-1:]
   best = min(safe, key=itemgetter("forget_accuracy"), default=None)
   found = {name: least}
   if best:

@@ -97,7 +97,8 @@ def test_scoreboard_has_the_agreed_rows_and_columns(folder):
   table = pd.read_csv(folder / "run" / "scoreboard.csv")
   assert list(table.columns) == [*scoreboard.COLUMNS, *scoreboard.MORE_COLUMNS]
   assert list(table["method"]) == METHODS
-  assert not table.isna().any().any()
+  missing = table.set_index("method").isna().stack()
+  assert list(missing[missing].index) == [("constant", "probe_forget_accuracy")]
   retrain = table.set_index("method").loc["retrain"]
   assert retrain["js_to_retrain"] == retrain["gap_to_retrain"] == 0
   assert retrain["cost_vs_retrain"] == 1
@@ -231,10 +232,10 @@ def test_fisher_is_kept_and_read_only_for_the_same_network(folder, capsys):
   original = experiment.network("original")
   find = fisher_of(experiment)
   capsys.readouterr()
-  found, clock = find(original, "retain", "")
+  found, cost = find(original, "retain", "")
   assert "read from" in capsys.readouterr().err
   assert found.count == len(experiment.sets.retain)
-  assert clock.wall > 0
+  assert cost.wall_seconds > 0
   place = folder / "run" / "fisher" / "retain"
   record = read_fisher_info(place)["provenance"]
   assert (record["kind"], record["estimator"]) == ("empirical", "exact")

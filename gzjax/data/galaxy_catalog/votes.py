@@ -23,9 +23,8 @@ _CAMPAIGNS = {
 # several forms keeps them for its counts.
 _ENDINGS = {"counts": ("_count", ""), "fractions": ("_fraction", "")}
 FORMS = tuple(_ENDINGS)
-_MOST_VOTES = (
-  1e6  # for one answer; the largest campaigns have a thousandth of it
-)
+# For one answer; the largest campaigns have a thousandth of it.
+_MOST_VOTES = 1e6
 _TOLERANCE = 0.01  # fractions in tables are often rounded to three digits
 
 
