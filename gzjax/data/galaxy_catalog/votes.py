@@ -60,13 +60,7 @@ def read_votes(
   tree = TREES[tree_name]
   spelled = _find(rows, tree, _ENDINGS[form])
   if not spelled:
-    ways = [way for ending in _ENDINGS[form] for way in spellings(tree, ending)]
-    raise UserError(
-      f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
-      f"{' or '.join(way[0] for way in ways)} and so on, set vote_form to the "
-      "other of counts and fractions, or choose another tree of "
-      f"{', '.join(TREES)}."
-    )
+    raise _no_votes(rows, tree, form)
   values = _merged(rows, tree, spelled, may_be_empty=form == "fractions")
   names = spelled[0]  # others have the same questions
   notes = [
@@ -86,6 +80,16 @@ def read_votes(
   used = {x for names in (*spelled, *debiased) for x in names}
   notes += _unused(rows, used)
   return {key: x.astype(np.float32) for key, x in found.items()}, notes
+
+
+def _no_votes(rows, tree, form) -> UserError:
+  ways = [way for ending in _ENDINGS[form] for way in spellings(tree, ending)]
+  return UserError(
+    f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
+    f"{' or '.join(way[0] for way in ways)} and so on, set vote_form to the "
+    "other of counts and fractions, or choose another tree of "
+    f"{', '.join(TREES)}."
+  )
 
 
 def columns_of(
