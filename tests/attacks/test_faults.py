@@ -54,9 +54,10 @@ MISTAKES = (
 
 def _rows(table):
   """What differs between tests, with their rows of the list of faults."""
-  for row, what, *values in table:
-    mark = pytest.mark.fault(row)
-    yield pytest.param(row, *values, id=f"{row} {what}", marks=mark)
+  return [
+    pytest.param(row, *values, id=f"{row} {what}", marks=pytest.mark.fault(row))
+    for row, what, *values in table
+  ]
 
 
 @pytest.mark.parametrize(("row", "flags", "words"), _rows(MISTAKES))
