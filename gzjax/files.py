@@ -67,8 +67,12 @@ def read_json(path: Path) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
   """Writes a JSON file in one step: no reader ever sees half of it."""
-  text = json.dumps(_plain(value), indent=2, allow_nan=False)
-  write_whole(path, lambda part: part.write_text(text))
+  write_text(path, json.dumps(_plain(value), indent=2, allow_nan=False))
+
+
+def write_text(path: Path, text: str) -> None:
+  """Writes a text file (UTF-8) in one step."""
+  write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ import numpy as np
 import scipy
 
 from gzjax.evaluation import health, metrics
+from gzjax.evaluation.intervals import resampled_interval
 from gzjax.objectives.targets import Prediction
 from gzjax.problem import Problem
 
@@ -26,14 +27,18 @@ def recommend(
   rows: Sequence[Mapping[str, Any]],
   said: Mapping[str, Prediction],
 ) -> Recommendation:
-  """Chooses by the validation set; the test set is not looked at.
+  """Chooses by a stated rule; the test set is not looked at.
 
-  A network qualifies if its verdict is `ok`, or if it was retrained, and if it
-  is not worse on validation than the original, by McNemar's exact test (1947).
-  Where the original had hardly learned the labels to forget, it must be better,
-  and by so much that the luckiest of so many methods would not be (Bonferroni).
-  Of those the method with the highest mean of accuracy and balanced accuracy,
-  unless retraining is better still.
+  A network qualifies if its verdict is `ok`, with stored and with renewed
+  BatchNorm statistics, or if it was retrained, and if it is not worse on
+  validation than the original, by McNemar's exact test (1947). Where the
+  original had hardly learned the labels to forget, it must be better, and by so
+  much that the luckiest of so many methods would not be (Bonferroni). Of the
+  methods that qualify those are kept that chance cannot tell from the best in
+  balanced accuracy on validation; of these those that it cannot tell from the
+  best at the right labels of what was to be forgotten, where they are known; of
+  these the one that took the fewest gradients, unless retraining is right about
+  more of validation.
 
   Args:
     problem: the galaxies.
@@ -41,13 +46,11 @@ def recommend(
     said: what the networks say of all galaxies, by name.
   """
   validation = problem.sets.validation
-  label, classes = problem.true[validation], len(problem.target.classes)
-  hits, merit = {}, {}
-  for name, found in said.items():
-    predicted = metrics.predicted_class(found.probabilities[validation])
-    hits[name] = predicted == label
-    balanced = metrics.balanced_accuracy(label, predicted, classes)
-    merit[name] = (np.mean(hits[name]) + balanced) / 2
+  right = {
+    name: metrics.predicted_class(found.probabilities) == problem.true
+    for name, found in said.items()
+  }
+  hits = {name: x[validation] for name, x in right.items()}
   by_role = {row["role"]: row for row in rows}
   original, retrain = by_role["original"], by_role.get("reference")
   target = _target(problem, said[original["method"]], retrain)
@@ -66,11 +69,12 @@ def recommend(
     for row in rows
     if row["role"] == "method" and row["verdict"] == "ok" and qualifies(row)
   ]
-  best = max(able, key=lambda row: merit[row["method"]], default=None)
+  alike = _alike(problem, able, right)
+  best = min(alike, key=lambda row: row["gradients"], default=None)
   if retrain and qualifies(retrain):
     others = hits[best["method"]] if best else None
     if others is None or _is_better(hits[retrain["method"]], others):
-      best = retrain
+      best, alike = retrain, [retrain]
   gives = (
     f"of the labels to forget the original gives "
     f"{original['forget_accuracy']:.0%}, "
@@ -79,12 +83,68 @@ def recommend(
   )
   if best is None:
     return Recommendation(original["method"], _stay(original, gives, learned))
-  right = [np.mean(hits[row["method"]]) for row in (best, original)]
-  return Recommendation(best["method"], _use(best, gives, *right))
+  shares = [np.mean(hits[row["method"]]) for row in (best, original)]
+  words = _use(best, gives, *shares, alike=len(alike))
+  return Recommendation(best["method"], words)
+
+
+def _alike(
+  problem: Problem,
+  able: Sequence[Mapping[str, Any]],
+  right: Mapping[str, np.ndarray],
+) -> list[Mapping[str, Any]]:
+  """The rows as good as the best on validation, then at the mended labels.
+
+  `right`, bool[N], says which galaxies a network is right about.
+  """
+  validation, review = problem.sets.validation, problem.review
+  mended = review.corrected if review else problem.sets.forget
+  for rows, label in (
+    (validation, problem.true[validation]),
+    (mended, np.zeros(len(mended), int)),  # accuracy: all of one class
+  ):
+    hits = {name: x[rows] for name, x in right.items()}
+    able = _as_good(able, hits, label, problem.seed)
+  return list(able)
+
+
+def _as_good(
+  rows: Sequence[Mapping[str, Any]],
+  hits: Mapping[str, np.ndarray],
+  label: np.ndarray,
+  seed: int,
+) -> list[Mapping[str, Any]]:
+  """The rows that chance cannot tell from the best in balanced accuracy.
+
+  Of galaxies of the classes i[n], where `hits`, bool[n], says which of them a
+  network is right about: the 95% interval of the difference, resampled galaxy
+  by galaxy, holds 0.
+  """
+  if len(rows) < 2 or not len(label):
+    return list(rows)
+  found = np.stack([hits[row["method"]] for row in rows])
+
+  def balanced(chosen):
+    counts = np.bincount(label[chosen])
+    classes = np.flatnonzero(counts)
+    weight = 1 / counts[label[chosen]] / len(classes)
+    return found[:, chosen] @ weight
+
+  best = balanced(np.arange(len(label))).argmax()
+  low, _ = resampled_interval(
+    lambda chosen: (x := balanced(chosen))[best] - x, len(label), seed
+  )
+  # Up to rounding.
+  return [row for row, x in zip(rows, low, strict=True) if x < 1e-9]
 
 
 def _use(
-  best: Mapping[str, Any], gives: str, right: float, right_before: float
+  best: Mapping[str, Any],
+  gives: str,
+  right: float,
+  right_before: float,
+  *,
+  alike: int,
 ) -> str:
   words = f"Use {best['method']}: {gives}"
   if best["role"] == "method":
@@ -95,6 +155,8 @@ def _use(
   if best["role"] == "method" and "cost_vs_retrain" in best:
     cost = best["cost_vs_retrain"]
     words += f", for {cost:.0%} of the work of retraining"
+  if alike > 1:
+    words += f". Chance cannot tell {alike} methods apart: it is the cheapest"
   return f"{words}."
 
 

@@ -12,13 +12,14 @@ from gzjax.evaluation import (
   baselines,
   descriptions,
   metrics,
+  paper_tables,
   scoreboard,
   uncertain,
   vote_tables,
 )
 from gzjax.evaluation.compare import ask_all, score
 from gzjax.evaluation.recommend import recommend
-from gzjax.files import read_json, write_json, write_table
+from gzjax.files import read_json, write_json, write_table, write_text
 from gzjax.objectives import targets
 from gzjax.objectives.targets import Prediction
 from gzjax.pipeline import labels_and_flips
@@ -162,9 +163,11 @@ STUDIES = (
 
 
 def write_scoreboard(place: Path, rows: list[dict[str, Any]]) -> None:
-  """Writes scoreboard.json and scoreboard.csv."""
+  """Writes scoreboard.json, .csv and, for a paper, .md and .tex."""
   write_json(place / "scoreboard.json", rows)
   write_table(place / "scoreboard.csv", scoreboard.to_frame(rows))
+  write_text(place / "scoreboard.md", paper_tables.markdown(rows))
+  write_text(place / "scoreboard.tex", paper_tables.latex(rows))
 
 
 def show(

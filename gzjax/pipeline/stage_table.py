@@ -73,7 +73,7 @@ STAGES = {
   "evaluate": Stage(
     evaluate.run,
     ("unlearn", "evaluate"),
-    ("evaluate", "scoreboard.csv", "scoreboard.json"),
+    ("evaluate", *(f"scoreboard.{x}" for x in ("csv", "json", "md", "tex"))),
     _TO_UNLEARN,
     derived=True,
   ),

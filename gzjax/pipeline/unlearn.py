@@ -16,7 +16,7 @@ from gzjax.pipeline.workdir import Workdir
 from gzjax.problem import Network
 from gzjax.progress import say
 from gzjax.types import Cost, Fisher
-from gzjax.unlearning import diagnosis, driver, plan
+from gzjax.unlearning import diagnosis, driver, extras, plan
 
 # Keys of config.unlearn that all methods share.
 SHARED = (
@@ -97,13 +97,13 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   write_json(place / "health.json", network.report)
 
 
-def fisher_of(experiment: Experiment) -> driver.FisherOf:
+def fisher_of(experiment: Experiment) -> extras.FisherOf:
   """Finds Fishers in `fisher/<name>/` of the run, or computes them there.
 
   UserError for one of another network, data set, set of galaxies or kind.
   """
   problem, settings = experiment.problem, experiment.config.unlearn.fisher
-  compute = driver.fisher_by(problem, fisher.Spec(**settings.to_dict()))
+  compute = extras.fisher_by(problem, fisher.Spec(**settings.to_dict()))
 
   def find(network: Network, name: str, estimator: str) -> tuple[Fisher, Cost]:
     members = problem.sets._asdict()[name]

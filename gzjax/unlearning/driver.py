@@ -1,32 +1,27 @@
 """Runs a method on a problem: its Fisher, search, steps and stop rule."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import sys
 import time
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from gzjax import fisher, sharding
-from gzjax.data import feed
+from gzjax import sharding
 from gzjax.evaluation import batch_stats, health
 from gzjax.problem import Network, Problem, predict
 from gzjax.progress import say
-from gzjax.training.loop import fit, timed
-from gzjax.training.step import init_state, mean_gradient
+from gzjax.training.loop import fit
+from gzjax.training.step import init_state
 from gzjax.training.store import Memory, Store
-from gzjax.types import Cost, Fisher, PyTree, TrainState
-from gzjax.unlearning import diagnosis
+from gzjax.types import Cost, PyTree, TrainState
+from gzjax.unlearning import diagnosis, extras
 from gzjax.unlearning import plan as plans
 from gzjax.unlearning.diagnosis import Goal
 from gzjax.unlearning.methods import Row
 from gzjax.unlearning.search import decide, search
 from gzjax.unlearning.step import make_unlearn_step
-
-# (the network, "retain" or "forget", an estimator or "" for the usual one) ->
-# the Fisher of that set and what it took.
-FisherOf = Callable[[Network, str, str], tuple[Fisher, Cost]]
 
 
 def run(
@@ -36,7 +31,7 @@ def run(
   *,
   name: str = "",
   goal: Goal | None = None,
-  fisher_of: FisherOf | None = None,
+  fisher_of: extras.FisherOf | None = None,
   store: Store | None = None,
   **settings: Any,
 ) -> Network:
@@ -65,17 +60,15 @@ def run(
   warnings = plans.warnings(plan)
   for words in warnings:
     say(f"warning: {words}")
-  extras, cost = _extras(
-    problem, plan, original, fisher_of or fisher_by(problem)
-  )
+  arrays, cost = extras.find(problem, plan, original, fisher_of)
   searched = {}
   if plan.driver.search and row.strength:
     say(f"{name}: searching {row.strength.setting}")
-    plan, searched, took = search(problem, plan, goal, extras)
+    plan, searched, took = search(problem, plan, goal, arrays)
     cost = cost.plus(took)
-  network = _Run(problem, name, plan, goal, store).network(extras, cost)
+  network = _Run(problem, name, plan, goal, store).network(arrays, cost)
   report = {
-    **diagnosis.report(problem, plan, network, goal, extras),
+    **diagnosis.report(problem, plan, network, goal, arrays),
     **searched,
     "warnings": warnings,
     **network.cost._asdict(),
@@ -95,14 +88,14 @@ class _Run(NamedTuple):
   goal: Goal
   store: Store
 
-  def network(self, extras: Mapping[str, PyTree], cost: Cost) -> Network:
+  def network(self, arrays: Mapping[str, PyTree], cost: Cost) -> Network:
     """Takes the method's steps, or those that a killed run left to do."""
     problem, plan, goal, store = self.problem, self.plan, self.goal, self.store
     method, driver = plan.build(), plan.driver
     params, mesh = goal.original.params, problem.feed.mesh
     if plan.row.start is not None:
       params = plan.row.start(
-        params, problem.fresh[0], plan.task.layers, **plan.settings
+        params, problem.fresh[0], plan.task.layers, arrays, **plan.settings
       )
     # The steps donate their state, so it gets buffers of its own.
     state = sharding.replicate(
@@ -119,7 +112,7 @@ class _Run(NamedTuple):
       make_unlearn_step(
         problem.apply_fn, method, live=driver.batch_stats == "live"
       ),
-      lambda stride: plans.batches(problem, plan, fields, extras, stride),
+      lambda stride: plans.batches(problem, plan, fields, arrays, stride),
       steps=plan.stride,
       epochs=range(done, done if stopped else plan.readings),
       title=self.name,
@@ -202,72 +195,3 @@ def forget_fields(problem: Problem) -> dict[str, np.ndarray]:
   )
   mended = {f"mended_{key}": x for key, x in problem.columns.mended.items()}
   return {**mended, "random_logits": random_logits}
-
-
-def fisher_by(problem: Problem, spec: fisher.Spec | None = None) -> FisherOf:
-  """Computes Fishers of the sets of a problem.
-
-  Of the spec, its target has the objective and the likelihood.
-  """
-  spec = (spec or fisher.Spec())._replace(
-    objective=problem.target.objective, likelihood=problem.target.likelihood
-  )
-
-  def find(network: Network, name: str, estimator: str):
-    used = cast(fisher.Estimator, estimator or spec.estimator)
-    rows = feed.ordered_rows(getattr(problem.sets, name), problem.batch_size)
-    variables = {"params": network.params, "batch_stats": network.batch_stats}
-
-    def compute(rows):
-      return fisher.fisher_diagonal(
-        problem.apply_fn,
-        variables,
-        problem.feed.batches(rows),
-        spec=spec._replace(estimator=used),
-        mesh=problem.feed.mesh,
-        key=problem.key,
-        total=len(rows),
-      )
-
-    _, compile_seconds = timed(compute, rows[:1])
-    found, seconds = timed(compute, rows)
-    each = fisher.gradients_each(
-      spec._replace(estimator=used),
-      problem.target.outputs,
-      {key: x[0] for key, x in problem.columns.given.items()},
-    )
-    return found, Cost(seconds, compile_seconds, each * float(found.count))
-
-  return find
-
-
-def _extras(
-  problem: Problem, plan: plans.Plan, original: Network, fisher_of: FisherOf
-) -> tuple[dict[str, PyTree], Cost]:
-  """The arrays that the method asks for, and what they cost."""
-  wanted = plan.build().extras
-  extras: dict[str, PyTree] = {}
-  cost = Cost()
-  if {"reference_params", "reference_logits"} & set(wanted):
-    extras["reference_params"] = original.params
-  if "saliency" in wanted:
-    forget = problem.sets.forget
-    extras["saliency"], seconds = timed(
-      mean_gradient,
-      problem.apply_fn,
-      original.state,
-      problem.feed.batches(feed.ordered_rows(forget, problem.batch_size)),
-      problem.target.objective,
-    )
-    cost = cost.plus(Cost(seconds, gradients=len(forget)))
-  sets: dict[str, Fisher] = {}
-  for name in ("retain", "forget"):
-    if f"{name}_fisher" in wanted or "train_fisher" in wanted:
-      sets[name], took = fisher_of(original, name, plan.driver.fisher)
-      cost = cost.plus(took)
-  if "train_fisher" in wanted:
-    sets["train"] = fisher.merge(sets["retain"], sets["forget"])
-  for name, found in sets.items():
-    if f"{name}_fisher" in wanted:
-      extras[f"{name}_fisher"] = fisher.mean(found)
-  return extras, cost

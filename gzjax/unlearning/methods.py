@@ -13,8 +13,8 @@ from gzjax.problem import Network, Problem
 from gzjax.training.recipe import train
 from gzjax.types import Method
 from gzjax.unlearning import edits
-from gzjax.unlearning import fisher_methods as fishers
 from gzjax.unlearning import gradient_methods as gradients
+from gzjax.unlearning import one_step_methods as one_step
 from gzjax.unlearning.table import (
   METHODS,
   Driver,
@@ -90,23 +90,35 @@ for _name, _row in {
     _TRAINED,
     start=gradients.reinitialise,
   ),
+  "msg": Row(
+    gradients.msg,
+    _STILL | {"share": 0.0},
+    _TRAINED,
+    start=gradients.reinitialise_least_telling,
+  ),
   "cf_k": Row(gradients.cf_k, _STILL, _TRAINED),
   "eu_k": Row(gradients.eu_k, {"k": 0}, _TRAINED, start=gradients.reinitialise),
   "ssd": Row(
-    fishers.ssd,
+    one_step.ssd,
     {"threshold": float("inf")},
     Driver(max_damage=0.05, search=6),
     strength=Strength("threshold", _largest_ratio, "strength", (1.0, 0.3, 0.1)),
   ),
-  "assd": Row(fishers.assd, {"scale": 0.0}),
+  "assd": Row(one_step.assd, {"scale": 0.0}),
   "influence": Row(
-    fishers.influence,
+    one_step.influence,
     {"scale": 0.0},
     Driver(max_damage=0.05, search=8),
     strength=Strength("radius", lambda task, driver: 1e-5),
   ),
+  "cuts": Row(
+    one_step.cuts,
+    {"scale": 0.0},
+    Driver(max_damage=0.05, search=8),
+    strength=Strength("scale", lambda task, driver: 1e-3),
+  ),
   "fisher_forgetting": Row(
-    fishers.fisher_forgetting,
+    one_step.fisher_forgetting,
     {"budget": 0.0},
     Driver(max_damage=0.05, search=8),
     strength=Strength("budget", lambda task, driver: 1e-8),
@@ -119,7 +131,7 @@ for _name, _row in {
     Driver(epochs=3, batch_stats="live"),
   ),
   "published_fisher_forgetting": Row(
-    fishers.published_fisher_forgetting,
+    one_step.published_fisher_forgetting,
     {"noise_scale": 0.0},
     Driver(fisher="batch_mean"),
     noise=edits.published_noise_scale,

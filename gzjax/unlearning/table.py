@@ -78,7 +78,7 @@ class Row(NamedTuple):
   build: Callable[..., Method]
   neutral: Mapping[str, Any]
   driver: Driver = Driver()
-  # (original, fresh parameters, layers, **settings) -> parameters to start at.
+  # (original, fresh parameters, layers, extras, **settings) -> where to start.
   start: Callable[..., PyTree] | None = None
   # What `Driver.search` looks for.
   strength: Strength | None = None

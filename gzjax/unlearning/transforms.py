@@ -3,17 +3,17 @@
 The updates that enter a chain are the retain gradient. Other arrays come as
 keyword-only extra arguments from one vocabulary: `forget_grads`,
 `forget_fisher`, `retain_fisher`, `train_fisher`, `reference_params`,
-`saliency`. Fishers are means over examples, like params. A transformation names
-those it needs and drops the rest.
+`forget_params`, `saliency`, `retain_saliency`. Fishers are means over examples,
+like params. A transformation names those it needs and drops the rest.
 
 Their places in a chain; `project_conflicts` wraps any that has two gradients:
 
 1. gradients to descend: `contrast_gradients`, `add_forget_gradients`,
    `alternate_gradients`, `add_saliency`, `add_l1_decay`, `mask_by_saliency`,
-   `precondition_by_fisher`;
+   `slow_but_for`, `precondition_by_fisher`;
 2. an optimizer of optax;
 3. edits that are added as they are: `dampen_by_fisher`, `dampen_by_percentile`,
-   `inject_noise`, `clip_to_trust_region`, `project_to_ball`;
+   `subtract_task`, `inject_noise`, `clip_to_trust_region`, `project_to_ball`;
 4. `freeze`.
 """
 
@@ -155,6 +155,34 @@ def mask_by_saliency(share: float) -> Transformation:
   return transformation(lambda params: jnp.float32(jnp.nan), update_fn)
 
 
+def slow_but_for(
+  entries: Callable[[optax.Updates, optax.Updates], optax.Updates],
+  factor: float,
+) -> Transformation:
+  """Multiplies the gradient by `factor` but for some entries.
+
+  `entries(retain_saliency, saliency)`, bool like params, says for which. They
+  are the state, and found in the first step.
+  """
+
+  def init_fn(params):
+    nowhere = jax.tree.map(lambda p: jnp.zeros(p.shape, bool), params)
+    return jnp.zeros((), jnp.int32), nowhere
+
+  def update_fn(updates, state, params=None, *, retain_saliency, saliency, **_):
+    del params
+    count, found = state
+    found = jax.lax.cond(
+      count == 0, lambda: entries(retain_saliency, saliency), lambda: found
+    )
+    updates = jax.tree.map(
+      lambda g, fast: jnp.where(fast, g, factor * g), updates, found
+    )
+    return updates, (count + 1, found)
+
+  return transformation(init_fn, update_fn)
+
+
 def precondition_by_fisher(stabiliser: float) -> Transformation:
   """The diagonal Newton step of influence functions: g / (F_retain + delta).
 
@@ -166,6 +194,23 @@ def precondition_by_fisher(stabiliser: float) -> Transformation:
     delta = stabiliser * optax.tree.sum(retain_fisher) / size
     return jax.tree.map(
       lambda g, f: g / jnp.maximum(f + delta, TINY), updates, retain_fisher
+    )
+
+  return stateless(edit)
+
+
+def subtract_task(scale: float) -> Transformation:
+  """Steps away from what learned to be wrong: p - a (`forget_params` - p).
+
+  Task arithmetic (Ilharco et al. 2023).
+  """
+
+  def edit(updates, *, params, forget_params, **_):
+    return jax.tree.map(
+      lambda u, p, wrong: u - scale * (wrong - p),
+      updates,
+      params,
+      forget_params,
     )
 
   return stateless(edit)

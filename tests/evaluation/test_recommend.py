@@ -5,34 +5,36 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from gzjax.evaluation.recommend import _is_better, recommend
+from gzjax.evaluation.recommend import _as_good, _is_better, recommend
 from gzjax.problem import Review
 
 N = 60  # galaxies of validation, of two classes
-LABEL = np.arange(N) % 2
+M = 20  # galaxies to forget, behind them
+TOLD = np.arange(N, N + M)  # what is right of those
 NOBODY = np.arange(0)
 
 
 def _problem(target=0.05):
   return SimpleNamespace(
-    sets=SimpleNamespace(validation=np.arange(N)),
-    true=LABEL,
+    sets=SimpleNamespace(validation=np.arange(N), forget=np.arange(N, N + M)),
+    true=np.arange(N + M) % 2,
+    seed=0,
     target=SimpleNamespace(classes=("a", "b")),
-    review=None if target is None else Review(target=target),
+    review=None if target is None else Review(target=target, corrected=TOLD),
   )
 
 
 def _said(missed):
   """What a network says that is wrong about some galaxies."""
-  predicted = LABEL.copy()
+  predicted = np.arange(N + M) % 2
   predicted[missed] = 1 - predicted[missed]
   return SimpleNamespace(probabilities=0.8 * np.eye(2)[predicted] + 0.1)
 
 
-def _row(method, role="method", forget=0.1, verdict="ok", **more):
+def _row(method, role="method", forget=0.1, verdict="ok", cost=0.5):
   return {
     "method": method, "role": role, "forget_accuracy": forget,
-    "verdict": verdict, **more,
+    "verdict": verdict, "cost_vs_retrain": cost, "gradients": 1000 * cost,
   }  # fmt: skip
 
 
@@ -79,17 +81,42 @@ def test_better_is_what_chance_does_not_explain(gained, lost, better):
 
 def test_the_best_on_validation_of_those_that_forgot():
   found = _choose(
-    {"original": range(8), "good": range(6), "best": range(4), "weak": NOBODY},
-    _row("good", forget=0.02, cost_vs_retrain=0.5),
-    _row("best", forget=0.12, cost_vs_retrain=0.25),
+    {"original": range(16), "bad": range(14), "best": range(4), "weak": NOBODY},
+    _row("bad", forget=0.02, cost=0.1),
+    _row("best", forget=0.12, cost=0.25),
     _row("weak", verdict="weak"),
   )
   assert found.method == "best"
   assert found.sentence == (
     "Use best: of the labels to forget the original gives 100%, networks that "
     "never saw them 5%, and it gives 12%; on validation it is right for 93.3% "
-    "(original 86.7%), for 25% of the work of retraining."
+    "(original 73.3%), for 25% of the work of retraining."
   )
+
+
+def test_the_cheapest_of_those_that_chance_cannot_tell_apart():
+  missed = {"original": range(16), "dear": range(4), "cheap": range(1, 6)}
+  found = _choose(missed, _row("dear", cost=0.8), _row("cheap", cost=0.2))
+  assert found.method == "cheap"
+  assert found.sentence.endswith(
+    "for 20% of the work of retraining. Chance cannot tell 2 methods apart: it "
+    "is the cheapest."
+  )
+  # Unless one of them is right about what was mended and the other is not.
+  missed["cheap"] = [*range(1, 6), *TOLD[:10]]
+  found = _choose(missed, _row("dear", cost=0.8), _row("cheap", cost=0.2))
+  assert found.method == "dear"
+  assert found.sentence.endswith("for 80% of the work of retraining.")
+
+
+def test_balanced_accuracy_counts_the_rare_class():
+  """Both miss ten of validation, one of them all of the rare class."""
+  label = np.r_[np.zeros(50, int), np.ones(10, int)]
+  hits = {"rare": np.r_[np.ones(50, bool), np.zeros(10, bool)]}
+  hits["common"] = np.r_[np.zeros(10, bool), np.ones(50, bool)]
+  rows = _row("rare"), _row("common")
+  found = _as_good(rows, hits, label, seed=0)
+  assert [row["method"] for row in found] == ["common"]
 
 
 def test_a_method_that_was_hurt_is_none():
@@ -167,7 +194,7 @@ def test_without_a_review_the_target_is_that_of_the_accuracy():
 
 
 def test_a_network_that_says_no_number_is_right_about_nothing():
-  broken = SimpleNamespace(probabilities=np.full((N, 2), np.nan))
+  broken = SimpleNamespace(probabilities=np.full((N + M, 2), np.nan))
   said = {"original": _said(range(4)), "broken": broken}
   rows = [_row("original", "original", 1.0), _row("broken")]
   assert recommend(_problem(), rows, said).method == "original"

@@ -33,6 +33,17 @@ def test_parameter_count_is_torchvisions(name):
   assert count == PUBLISHED[name]
 
 
+@pytest.mark.parametrize(
+  ("size", "weights"),
+  [(65, 682_021), (96, 682_021), (97, 1_212_453), (120, 1_212_453)],
+)
+def test_the_dense_layer_of_the_lab_report(size, weights):
+  """37 answers of a flattened last map: its summary is of 65 to 96 pixels."""
+  model = models.MODELS["resnet50"](num_classes=37, head="flatten")
+  head = _shapes(model, size)["params"]["head"]
+  assert sum(x.size for x in jax.tree.leaves(head)) == weights
+
+
 def test_parameter_paths_are_public():
   params = _shapes(models.MODELS["resnet50"](num_classes=3))["params"]
   assert params["stem_conv"]["kernel"].shape == (7, 7, 3, 64)

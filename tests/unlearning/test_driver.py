@@ -46,6 +46,8 @@ def _same(a, b):
     ("scrub", {"learning_rate": 0.01}),
     ("ssd", {"threshold": 1.0}),
     ("fisher_forgetting", {"budget": 10.0, "cap": 10.0}),
+    ("cuts", {"learning_rate": 1e-3}),
+    ("msg", {"learning_rate": 0.01}),
   ],
 )
 def test_a_method_gives_a_network_and_a_report(

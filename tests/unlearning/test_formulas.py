@@ -73,6 +73,7 @@ START = Weights(
   _RNG.normal(size=(FEATURES, CLASSES)), _RNG.normal(size=CLASSES)
 )
 TEACHER = each(lambda w: w + _RNG.normal(size=w.shape), START)
+TAUGHT = each(lambda w: w + _RNG.normal(size=w.shape), START)
 SALIENCY = each(lambda w: _RNG.normal(size=w.shape), START)
 FISHER = {
   name: each(lambda w: _RNG.uniform(0.1, 1, w.shape), START)
@@ -244,6 +245,17 @@ def l1_sparse(weight=0.3):
   return weights
 
 
+def msg(slower=0.2, decay=0.05):
+  """SGD with momentum 0.9, L2 penalty; no convolution: all weights slowly."""
+  weights, speed = START, each(np.zeros_like, START)
+  for _ in range(STEPS):
+    gradient = cross_entropy(weights, RETAIN)
+    step = each(lambda g, w: slower * g + decay * w, gradient, weights)
+    speed = each(lambda s, g: 0.9 * s + g, speed, step)
+    weights = each(lambda w, s: w - RATE * s, weights, speed)
+  return weights
+
+
 def scrub(a=0.9, b=0.4, temperature=2.0):
   """Min first, then max."""
 
@@ -309,6 +321,10 @@ def influence(scale=1.5, stabiliser=0.7, radius=0.03):
   return each(lambda w, s: w + s * radius * size / norm, START, step)
 
 
+def cuts(scale=1.5):
+  return each(lambda w, wrong: w - scale * (wrong - w), START, TAUGHT)
+
+
 TASK = Task(jax.random.key(0), STEPS, 13, 130, ("head",))
 ADAM = {"learning_rate": RATE}
 # (method, its settings, the weights that it must end at).
@@ -353,6 +369,7 @@ FORMULAS = {
     ),
   ),
   "l1_sparse": ({**ADAM, "weight": 0.3}, l1_sparse),
+  "msg": ({**ADAM, "slower": 0.2, "weight_decay": 0.05}, msg),
   "scrub": (
     {
       **ADAM,
@@ -371,6 +388,7 @@ FORMULAS = {
   ),
   "ssd": ({"threshold": 2.0, "strength": 0.5}, ssd),
   "assd": ({}, assd),
+  "cuts": ({"scale": 1.5}, cuts),
   "influence": (
     {"scale": 1.5, "stabiliser": 0.7, "radius": 0.03},
     influence,
@@ -401,6 +419,8 @@ def _stepped(name, settings, batch=None):
   extras = {
     "reference_params": _tree(TEACHER),
     "saliency": _tree(SALIENCY),
+    "retain_saliency": _tree(TEACHER),
+    "forget_params": _tree(TAUGHT),
     **{key: _tree(x) for key, x in FISHER.items()},
   }
   batch = batch or UnlearnBatch(_batch(RETAIN), _batch(FORGET))

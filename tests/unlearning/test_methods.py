@@ -60,6 +60,14 @@ def _method_and_step(name, **changes):
   return method, make_unlearn_step(apply_fn, method)
 
 
+def _pulls(params):
+  """What stands for mean gradients of both sets."""
+  return {
+    "saliency": jax.tree.map(np.sin, params),
+    "retain_saliency": jax.tree.map(np.cos, params),
+  }
+
+
 def _start(name, mesh, **changes):
   """(step, state, batch, extras) of a method on the mesh."""
   _, params, stats = _network()
@@ -67,12 +75,14 @@ def _start(name, mesh, **changes):
   method, step = _method_and_step(name, **changes)
   if row.start is not None:
     fresh = jax.tree.map(lambda p: 0.5 * p, params)
-    params = row.start(params, fresh, models.depth_order(params), **settings)
+    layers = models.depth_order(params)
+    params = row.start(params, fresh, layers, _pulls(params), **settings)
   params = jax.device_get(params)
   state = sharding.replicate(mesh, init_state(params, stats, method.transform))
   arrays = {
     "reference_params": params,
-    "saliency": jax.tree.map(np.sin, params),
+    "forget_params": jax.tree.map(lambda p: 0.9 * p, params),
+    **_pulls(params),
     "retain_fisher": jax.tree.map(lambda p: 1e-3 + p**2, params),
     # Without ties, so that some entry is above any percentile.
     "forget_fisher": jax.tree.map(
@@ -230,12 +240,37 @@ def test_reinitialising_takes_the_last_layers_of_the_fresh_network():
   fresh = jax.tree.map(jnp.zeros_like, params)
   layers = models.depth_order(params)
   got = gradient_methods.reinitialise(
-    params, fresh, layers, k=1, learning_rate=1.0
+    params, fresh, layers, {}, k=1, learning_rate=1.0
   )
   assert layers[-1] == "head"
   assert not np.any(got["head"]["kernel"])
   for name in layers[:-1]:
     assert got[name] is params[name]
+
+
+def test_msg_forgets_the_convolutions_on_which_both_sets_pull_alike():
+  """Of each convolution the 30% with the smallest difference, nothing else."""
+  rng = np.random.default_rng(0)
+  params = {
+    "conv": {"kernel": rng.normal(size=(3, 3, 2, 5)), "bias": np.ones(5)},
+    "head": {"kernel": rng.normal(size=(5, 3))},
+  }
+  fresh, retain, forget = (
+    jax.tree.map(lambda p: rng.normal(size=p.shape), params) for _ in range(3)
+  )
+  extras = {"retain_saliency": retain, "saliency": forget}
+  got = gradient_methods.reinitialise_least_telling(
+    params, fresh, ("conv", "head"), extras, share=0.3, learning_rate=1.0
+  )
+  pull = np.abs(retain["conv"]["kernel"] - forget["conv"]["kernel"]).ravel()
+  least = np.argsort(pull)[:27]  # of 90
+  wanted = params["conv"]["kernel"].ravel().copy()
+  wanted[least] = fresh["conv"]["kernel"].ravel()[least]
+  np.testing.assert_allclose(got["conv"]["kernel"].ravel(), wanted, rtol=1e-6)
+  np.testing.assert_array_equal(got["conv"]["bias"], params["conv"]["bias"])
+  np.testing.assert_allclose(
+    got["head"]["kernel"], params["head"]["kernel"], rtol=1e-6
+  )
 
 
 def _closed_form(name, **settings):
@@ -256,7 +291,9 @@ def _closed_form(name, **settings):
     forget_fisher=like(8.0, 1.0),
     train_fisher=like(1.0, 1.0),
     reference_params=params,
+    forget_params=like(1.0, 1.0),
     saliency=like(1.0, -2.0),
+    retain_saliency=like(1.0, 1.0),
   )
   return np.asarray(updates["head"]["kernel"][0])
 

@@ -168,6 +168,24 @@ def test_saliency_keeps_the_largest_share_from_the_first_step_on(share, kept):
   jax.tree.map(np.testing.assert_array_equal, first, again)
 
 
+def test_all_entries_but_those_of_the_first_step_are_slowed():
+  pulls = {"w": jnp.array([[1.0, 2.0]]), "b": jnp.array([3.0])}
+
+  def entries(retain, forget):
+    return jax.tree.map(jnp.greater, retain, forget)
+
+  tx = transforms.slow_but_for(entries, 0.5)
+  twos = jax.tree.map(lambda p: jnp.full(p.shape, 1.5), PARAMS)
+  extras = {"retain_saliency": pulls, "saliency": twos}
+  ones = jax.tree.map(jnp.ones_like, PARAMS)
+  got, state = _update(tx, ones, PARAMS, **extras)
+  np.testing.assert_array_equal(got["w"], [[0.5, 1]])
+  np.testing.assert_array_equal(got["b"], [1])
+  zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+  again, _ = _update(tx, ones, PARAMS, state, **extras | {"saliency": zeros})
+  jax.tree.map(np.testing.assert_array_equal, got, again)
+
+
 def test_preconditioning_is_a_newton_step_on_a_quadratic():
   fisher = _tree([4, 1], 2)
   # Gradient of sum f p^2 / 2: the whole way to the minimum in one step.

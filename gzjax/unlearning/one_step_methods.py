@@ -1,10 +1,10 @@
-"""Methods that edit the weights by their Fisher; see `gradient_methods`."""
+"""Methods of one step, most of them by the Fisher; see `gradient_methods`."""
 
 from functools import partial
 
 import optax
 
-from gzjax.registry import AboveZero, NonNegative
+from gzjax.registry import AboveZero, NonNegative, Positive
 from gzjax.types import Method
 from gzjax.unlearning import edits, transforms
 from gzjax.unlearning.table import Task
@@ -82,6 +82,32 @@ def influence(
     transforms.clip_to_trust_region(radius),
   )
   return Method(chain, extras=("retain_fisher", "saliency"))
+
+
+def cuts(
+  task: Task,
+  *,
+  scale: NonNegative = 4.0,
+  learning_rate: NonNegative = 1e-4,
+  passes: Positive = 3,
+) -> Method:
+  """Learns the wrong labels a little more, and goes the other way.
+
+  p <- p - a (p' - p), p' after some passes of Adam over the forget set alone
+  (corrective unlearning in task space, Mozafari et al. 2025, who choose a by
+  how far features of neighbours agree). With `search` the driver lowers a until
+  the damage is at most `max_damage`. Cost: the passes over the forget set, and
+  a reading a trial. Fails on memorised labels, of which p' has little left to
+  learn: what it still moves is not theirs alone.
+
+  Args:
+    task: see `Task`.
+    scale: a.
+    learning_rate: of Adam.
+    passes: over the forget set.
+  """
+  del task, learning_rate, passes  # which `extras` looks at
+  return Method(transforms.subtract_task(scale), extras=("forget_params",))
 
 
 def fisher_forgetting(
