@@ -14,8 +14,9 @@ label (ties are drawn). Networks in folds learn one of three things:
 Right is once the class of the galaxy, and once what endlessly many of the
 volunteers would say: blurred features are missed by all of them, and by the
 networks that have learned from them. Printed are, for both, how often majority,
-network, consensus (CROWDLAB), favourite (`gzjax.audit.favourites`) and, of the
-networks of votes, the conjugate form are right; how well disagreement of the
+network, consensus (CROWDLAB), favourite (`gzjax.audit.favourites`), the product
+of both (`volunteers.multiplied`) and, of the networks of votes, the conjugate
+form are right; how well disagreement of the
 volunteers and the others tell wrong majorities (area under the ROC curve); and
 the number of these beside `gzjax.audit.estimate` of the network and
 `gzjax.audit.expected` of the favourites.
@@ -113,11 +114,13 @@ def measure(heard: Heard, voted: Voted) -> Iterator[tuple[str, str, float]]:
   p, rows = found.probabilities, np.arange(len(given))
   weighed = volunteers.consensus(voted.counts, p)
   endlessly = endless.favourites(voted.counts, p)
+  multiplied = volunteers.multiplied(voted.counts, p)
   say = {
     "majority": given,
     "network": p.argmax(axis=1),
     "consensus": weighed.label,
     "favourite": endlessly.argmax(axis=1),
+    "multiplied": multiplied.argmax(axis=1),
   }
   law = found.votes.concentration if found.votes else None
   if law is not None:
@@ -126,6 +129,7 @@ def measure(heard: Heard, voted: Voted) -> Iterator[tuple[str, str, float]]:
     "disagreement": 1 - voted.counts[rows, given] / VOTES,
     "consensus": 1 - weighed.posterior[rows, given],
     "favourite": 1 - endlessly[rows, given],
+    "multiplied": 1 - multiplied[rows, given],
   }
   numbers = {
     "network": how_many.estimate(p, given),

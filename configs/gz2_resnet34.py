@@ -20,8 +20,9 @@ demo, in minutes on any computer. Only if you ask for them: ImageNet weights
 and the frozen backbone of the first three epochs
 (--config.train.frozen_epochs=3). Not repeated: half precision; halving the rate
 of retraining on a plateau (here it falls along a cosine); drawing galaxies by
-count^-1/2 of their class beside the weights of the loss; jitter of colours; wrong
-labels in validation and test. docs/published.md has the numbers beside ours.
+count^-1/2 of their class beside the weights of the loss; jitter of colours;
+wrong labels in validation and test. docs/published.md has the numbers beside
+ours.
 """
 
 from gzjax.pipeline import defaults

@@ -90,6 +90,42 @@ def _reliability(
   return right, volunteer, network
 
 
+def multiplied(counts: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+  """The posterior f64[N,K] of a network and volunteers who err together.
+
+      q_k ~ p_k prod_j C_kj^(t n_j),    t = 1 / (1 + (n - 1) r)
+
+  C_kj is how often volunteers answer j where the network believes in k (Dawid
+  and Skene 1979, one matrix for all of them; one more vote of each counted), r
+  by how much more than that two of them agree on a galaxy: so n are worth
+  n / (1 + (n - 1) r) independent ones (the design effect, Kish 1965). Both are
+  estimated by the network alone, once: taken from q again, as in an EM
+  algorithm, the votes would confirm themselves. Where the network errs,
+  volunteers seem more alike than they are: votes count for less, not for more.
+
+  Args:
+    counts: i[N,K], how many volunteers gave each answer.
+    probabilities: f[N,K], of a network that did not learn these votes.
+
+  Raises:
+    ValueError: for arrays of other shapes, numbers that are no votes or no
+      probabilities.
+  """
+  counts, p = checked(counts, probabilities)
+  n = counts.sum(axis=1)
+  answers = p.T @ counts + 1
+  answers /= answers.sum(axis=1, keepdims=True)
+  pairs = n * (n - 1)
+  together = 0.0
+  if pairs.any():
+    agreement = np.sum(counts * (counts - 1)) / pairs.sum()
+    by_chance = pairs @ p @ np.sum(answers**2, axis=1) / pairs.sum()
+    together = np.clip((agreement - by_chance) / (1 - by_chance), 0, 1)
+  worth = 1 / (1 + np.maximum(n - 1, 0) * together)
+  said = worth[:, None] * (counts @ np.log(answers).T)
+  return special.softmax(np.log(np.maximum(p, _LEAST)) + said, axis=1)
+
+
 def conjugate(counts: np.ndarray, alpha: np.ndarray) -> np.ndarray:
   """What a network of counts expects of more votes after those, f64[N,K].
 

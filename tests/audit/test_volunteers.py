@@ -173,6 +173,66 @@ def test_one_more_volunteer_equals_the_formula():
   assert np.all(np.diff(counts.sum(axis=1)[order]) >= 0)
 
 
+def _crowd(rng, alike):
+  """(classes, counts, p) of five volunteers and a network, right or wrong.
+
+  `alike` volunteers are one person who is asked five times.
+  """
+  label = rng.integers(0, 3, 4000)
+  law = np.full((3, 3), 0.15) + 0.55 * np.eye(3)
+  votes = np.array([rng.choice(3, 5, p=law[x]) for x in label])
+  if alike:
+    votes[:] = votes[:, :1]
+  counts = np.stack([np.sum(votes == k, axis=1) for k in range(3)], axis=1)
+  said = np.where(rng.random(4000) < 0.85, label, rng.integers(0, 3, 4000))
+  return label, counts, 0.9 * np.eye(3)[said] + 0.1 / 3
+
+
+def test_independent_volunteers_multiply_with_the_network():
+  """Bayes' rule, with the votes that were drawn at the network's classes."""
+  _, counts, p = _crowd(np.random.default_rng(0), alike=False)
+  found = volunteers.multiplied(counts, p)
+  law = np.array(
+    [[np.sum(p[:, k] * counts[:, j]) for j in range(3)] for k in range(3)]
+  )
+  law /= law.sum(axis=1, keepdims=True)
+  pairs = sum(np.sum(counts[:, j] * (counts[:, j] - 1)) for j in range(3))
+  together = pairs / (20 * len(p))
+  chance = np.mean(
+    [sum(x[k] * np.sum(law[k] ** 2) for k in range(3)) for x in p]
+  )
+  r = (together - chance) / (1 - chance)
+  for i in range(50):
+    wanted = [
+      p[i, k]
+      * np.prod([law[k, j] ** (counts[i, j] / (1 + 4 * r)) for j in range(3)])
+      for k in range(3)
+    ]
+    np.testing.assert_allclose(found[i], wanted / np.sum(wanted), atol=2e-3)
+
+
+def test_five_times_the_same_vote_is_one_vote():
+  label, counts, p = _crowd(np.random.default_rng(1), alike=True)
+  five = volunteers.multiplied(counts, p)
+  one = volunteers.multiplied(counts // 5, p)
+  np.testing.assert_allclose(five, one, atol=2e-3)
+  right = np.mean(five.argmax(axis=1) == label)
+  assert right >= np.mean(p.argmax(axis=1) == label)
+
+
+def test_both_together_are_better_than_each():
+  label, counts, p = _crowd(np.random.default_rng(2), alike=False)
+  alone = [np.mean(x.argmax(axis=1) == label) for x in (counts, p)]
+  both = volunteers.multiplied(counts, p).argmax(axis=1)
+  assert np.mean(both == label) > max(alone) + 0.01
+
+
+def test_without_votes_the_network_decides():
+  p = np.array([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
+  counts = np.zeros((2, 3), int)
+  np.testing.assert_allclose(volunteers.multiplied(counts, p), p)
+
+
 def test_the_conjugate_mean_lies_between_the_network_and_the_votes():
   rng = np.random.default_rng(0)
   alpha = rng.gamma(2, 2, (6, 3))
