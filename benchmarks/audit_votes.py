@@ -15,11 +15,11 @@ Right is once the class of the galaxy, and once what endlessly many of the
 volunteers would say: blurred features are missed by all of them, and by the
 networks that have learned from them. Printed are, for both, how often majority,
 network, consensus (CROWDLAB), favourite (`gzjax.audit.favourites`), the product
-of both (`volunteers.multiplied`) and, of the networks of votes, the conjugate
-form are right; how well disagreement of the
-volunteers and the others tell wrong majorities (area under the ROC curve); and
-the number of these beside `gzjax.audit.estimate` of the network and
-`gzjax.audit.expected` of the favourites.
+of votes and network (`volunteers.multiplied`) and, of the networks of votes,
+the conjugate form are right; how well disagreement of the volunteers and the
+others tell wrong majorities (area under the ROC curve); and the number of these
+beside `gzjax.audit.estimate` of the network and `gzjax.audit.expected` of the
+favourites.
 """
 
 from collections.abc import Iterator

@@ -81,13 +81,19 @@ def _reliability(
   n = counts.sum(axis=1)
   rows = np.arange(len(n))
   right = np.mean(counts[rows, majority] / n)
-  agreement = np.sum(counts * (counts - 1)) / np.sum(n * (n - 1))
+  agreement = _agreement(counts)
   chance = max(np.mean(majority != np.bincount(majority).argmax()), _LEAST)
   missed = np.mean(p.argmax(axis=1) != majority)
   volunteer, network = (
     max(1 - error / chance, _LEAST) for error in (1 - agreement, missed)
   )
   return right, volunteer, network
+
+
+def _agreement(counts: np.ndarray) -> float:
+  """How often two volunteers of a galaxy agree, where there are two."""
+  n = counts.sum(axis=1)
+  return np.sum(counts * (counts - 1)) / np.sum(n * (n - 1))
 
 
 def multiplied(counts: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -118,9 +124,8 @@ def multiplied(counts: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
   pairs = n * (n - 1)
   together = 0.0
   if pairs.any():
-    agreement = np.sum(counts * (counts - 1)) / pairs.sum()
     by_chance = pairs @ p @ np.sum(answers**2, axis=1) / pairs.sum()
-    together = np.clip((agreement - by_chance) / (1 - by_chance), 0, 1)
+    together = np.clip((_agreement(counts) - by_chance) / (1 - by_chance), 0, 1)
   worth = 1 / (1 + np.maximum(n - 1, 0) * together)
   said = worth[:, None] * (counts @ np.log(answers).T)
   return special.softmax(np.log(np.maximum(p, _LEAST)) + said, axis=1)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gzjax import fisher, report
 from gzjax.evaluation import health
-from gzjax.files import read_json, write_table, write_whole
+from gzjax.files import read_json, write_table, write_text
 from gzjax.pipeline import evaluate, unlearn
 from gzjax.pipeline.experiment import Experiment
 from gzjax.progress import progress, say
@@ -109,5 +109,5 @@ def _write(
 ) -> None:
   folder = experiment.workdir / name
   write_table(folder / "results.csv", table)
-  write_whole(folder / "figure.svg", lambda part: part.write_text(draw(table)))
+  write_text(folder / "figure.svg", draw(table))
   say(f"{folder / 'results.csv'} and figure.svg")

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from gzjax.evaluation import scoreboard
-from gzjax.files import read_json, write_whole
+from gzjax.files import read_json, write_text
 from gzjax.report import answer_section, cells, figures, vote_section
 
 _MORE = (
@@ -145,7 +145,7 @@ def write_seeds(workdir: Path, folders: list[Path]) -> None:
 def render(workdir: Path, name: str, **values: Any) -> None:
   """Writes the `report.html` that one of our templates makes of the values."""
   text = template(name).render(**values)
-  write_whole(workdir / "report.html", lambda part: part.write_text(text))
+  write_text(workdir / "report.html", text)
 
 
 def template(name: str) -> jinja2.Template:

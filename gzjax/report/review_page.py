@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from gzjax.errors import SettingError
-from gzjax.files import write_whole
+from gzjax.files import write_text
 from gzjax.report import cells
 from gzjax.report.figures import data_uri
 from gzjax.report.page import template
@@ -96,7 +96,7 @@ def write(
     total=total,
     wrong=wrong,
   )
-  write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+  write_text(path, text)
 
 
 def probability_words(probability: Any) -> str:

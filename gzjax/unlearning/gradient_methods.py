@@ -9,18 +9,14 @@ batches costs one retain and one forget batch. A setting that a method does not
 describe means what it means in the others.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from gzjax.objectives import losses
 from gzjax.registry import AboveZero, NonNegative, Positive, Share
-from gzjax.types import Method, Objective, PyTree
-from gzjax.unlearning import transforms
+from gzjax.types import Method, Objective
+from gzjax.unlearning import starts, transforms
 from gzjax.unlearning.table import Task
 
 
@@ -44,24 +40,6 @@ def _descend_both(
   if surgery:
     chain = transforms.project_conflicts(chain, ascends=False)
   return Method(chain, task.loss, forget_objective)
-
-
-def _last(layers: tuple[str, ...], k: int) -> tuple[str, ...]:
-  return layers[max(len(layers) - k, 0) :]
-
-
-def reinitialise(
-  original: PyTree,
-  fresh: PyTree,
-  layers: tuple[str, ...],
-  extras: Mapping[str, PyTree],
-  *,
-  k: int,
-  **_: Any,
-) -> PyTree:
-  """`original` with its last k layers as they were before training."""
-  del extras
-  return {**original, **{name: fresh[name] for name in _last(layers, k)}}
 
 
 def finetune(task: Task, *, learning_rate: NonNegative = 3e-4) -> Method:
@@ -441,45 +419,12 @@ def msg(
     weight_decay: L2 penalty, as SGD has it.
   """
   chain = optax.chain(
-    transforms.slow_but_for(partial(_least_telling, share=share), slower),
+    transforms.slow_but_for(partial(starts.least_telling, share=share), slower),
     # All at the rate, so that a rate of 0 changes nothing.
     optax.add_decayed_weights(weight_decay),
     optax.sgd(learning_rate, momentum=0.9),
   )
   return Method(chain, task.loss, extras=("saliency", "retain_saliency"))
-
-
-def reinitialise_least_telling(
-  original: PyTree,
-  fresh: PyTree,
-  layers: tuple[str, ...],
-  extras: Mapping[str, PyTree],
-  *,
-  share: float,
-  **_: Any,
-) -> PyTree:
-  """`original` with those entries as before training that `msg` forgets."""
-  del layers
-
-  @jax.jit  # one program, not some for each tensor
-  def mixed(original, fresh, retain, forget):
-    found = _least_telling(retain, forget, share)
-    return jax.tree.map(jnp.where, found, fresh, original)
-
-  return mixed(original, fresh, extras["retain_saliency"], extras["saliency"])
-
-
-def _least_telling(retain: PyTree, forget: PyTree, share: float) -> PyTree:
-  """Where the gradients differ least: of each convolution the `share`."""
-
-  def least(r, f):
-    size = jnp.abs(r - f)
-    # Kernels of convolutions alone have four axes.
-    if share == 0 or size.ndim != 4:
-      return jnp.zeros(size.shape, bool)
-    return size <= jnp.quantile(size, share)
-
-  return jax.tree.map(least, retain, forget)
 
 
 def cf_k(
@@ -490,7 +435,7 @@ def cf_k(
   Catastrophic forgetting of k layers (Goel et al. 2022): min L_r by Adam. Cost:
   epochs over the retain set. Fails like `finetune`, and more so.
   """
-  moving = _last(task.layers, k)
+  moving = starts.last(task.layers, k)
   freeze = transforms.freeze(lambda path: path.split("/")[0] not in moving)
   return Method(optax.chain(_adam(learning_rate, task), freeze), task.loss)
 

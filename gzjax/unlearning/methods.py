@@ -12,7 +12,7 @@ from gzjax.evaluation import baselines
 from gzjax.problem import Network, Problem
 from gzjax.training.recipe import train
 from gzjax.types import Method
-from gzjax.unlearning import edits
+from gzjax.unlearning import edits, starts
 from gzjax.unlearning import gradient_methods as gradients
 from gzjax.unlearning import one_step_methods as one_step
 from gzjax.unlearning.table import (
@@ -88,16 +88,16 @@ for _name, _row in {
     gradients.reinit_head,
     _STILL | {"k": 0},
     _TRAINED,
-    start=gradients.reinitialise,
+    start=starts.reinitialise,
   ),
   "msg": Row(
     gradients.msg,
     _STILL | {"share": 0.0},
     _TRAINED,
-    start=gradients.reinitialise_least_telling,
+    start=starts.reinitialise_least_telling,
   ),
   "cf_k": Row(gradients.cf_k, _STILL, _TRAINED),
-  "eu_k": Row(gradients.eu_k, {"k": 0}, _TRAINED, start=gradients.reinitialise),
+  "eu_k": Row(gradients.eu_k, {"k": 0}, _TRAINED, start=starts.reinitialise),
   "ssd": Row(
     one_step.ssd,
     {"threshold": float("inf")},

@@ -15,7 +15,7 @@ from gzjax.objectives import losses
 from gzjax.pipeline import defaults
 from gzjax.training.step import init_state
 from gzjax.types import Method, TrainState, UnlearnBatch
-from gzjax.unlearning import gradient_methods, table, transforms
+from gzjax.unlearning import starts, table, transforms
 from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 from gzjax.unlearning.step import make_unlearn_step
 from tests import networks
@@ -239,9 +239,7 @@ def test_reinitialising_takes_the_last_layers_of_the_fresh_network():
   _, params, _ = networks.tiny()
   fresh = jax.tree.map(jnp.zeros_like, params)
   layers = models.depth_order(params)
-  got = gradient_methods.reinitialise(
-    params, fresh, layers, {}, k=1, learning_rate=1.0
-  )
+  got = starts.reinitialise(params, fresh, layers, {}, k=1, learning_rate=1.0)
   assert layers[-1] == "head"
   assert not np.any(got["head"]["kernel"])
   for name in layers[:-1]:
@@ -259,7 +257,7 @@ def test_msg_forgets_the_convolutions_on_which_both_sets_pull_alike():
     jax.tree.map(lambda p: rng.normal(size=p.shape), params) for _ in range(3)
   )
   extras = {"retain_saliency": retain, "saliency": forget}
-  got = gradient_methods.reinitialise_least_telling(
+  got = starts.reinitialise_least_telling(
     params, fresh, ("conv", "head"), extras, share=0.3, learning_rate=1.0
   )
   pull = np.abs(retain["conv"]["kernel"] - forget["conv"]["kernel"]).ravel()
