@@ -15,11 +15,11 @@ Right is once the class of the galaxy, and once what endlessly many of the
 volunteers would say: blurred features are missed by all of them, and by the
 networks that have learned from them. Printed are, for both, how often majority,
 network, consensus (CROWDLAB), favourite (`gzjax.audit.favourites`), the product
-of votes and network (`volunteers.multiplied`) and, of the networks of votes,
+of votes and network (`volunteers.dawid_skene`) and, of the networks of votes,
 the conjugate form are right; how well disagreement of the volunteers and the
 others tell wrong majorities (area under the ROC curve); and the number of these
-beside `gzjax.audit.estimate` of the network and `gzjax.audit.expected` of the
-favourites.
+beside `gzjax.audit.estimate` of the network and `gzjax.audit.expected` of
+favourites and product.
 """
 
 from collections.abc import Iterator
@@ -114,13 +114,13 @@ def measure(heard: Heard, voted: Voted) -> Iterator[tuple[str, str, float]]:
   p, rows = found.probabilities, np.arange(len(given))
   weighed = volunteers.consensus(voted.counts, p)
   endlessly = endless.favourites(voted.counts, p)
-  multiplied = volunteers.multiplied(voted.counts, p)
+  both = volunteers.dawid_skene(voted.counts, p)
   say = {
     "majority": given,
     "network": p.argmax(axis=1),
     "consensus": weighed.label,
     "favourite": endlessly.argmax(axis=1),
-    "multiplied": multiplied.argmax(axis=1),
+    "dawid_skene": both.argmax(axis=1),
   }
   law = found.votes.concentration if found.votes else None
   if law is not None:
@@ -129,11 +129,12 @@ def measure(heard: Heard, voted: Voted) -> Iterator[tuple[str, str, float]]:
     "disagreement": 1 - voted.counts[rows, given] / VOTES,
     "consensus": 1 - weighed.posterior[rows, given],
     "favourite": 1 - endlessly[rows, given],
-    "multiplied": 1 - multiplied[rows, given],
+    "dawid_skene": 1 - both[rows, given],
   }
   numbers = {
     "network": how_many.estimate(p, given),
     "favourite": how_many.expected(endlessly, given),
+    "dawid_skene": how_many.expected(both, given),
   }
   for right, label in voted.truths.items():
     wrong = given != label

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Consensus,
     conjugate,
     consensus,
+    dawid_skene,
     one_more_volunteer,
     tail_probability,
   )
@@ -43,6 +44,7 @@ __all__ = [
   "conjugate",
   "consensus",
   "cut",
+  "dawid_skene",
   "estimate",
   "expected",
   "favourite",
@@ -79,6 +81,7 @@ _HOMES = {
     "Consensus",
     "conjugate",
     "consensus",
+    "dawid_skene",
     "one_more_volunteer",
     "tail_probability",
   ),

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from gzjax.audit import suspicion
+from gzjax.audit import how_many, suspicion
 
-_LEAST = 1e-6  # of a weight
+_LEAST = 1e-6  # of a weight, and of a probability
 _MOST_OUTCOMES = 5000  # that are enumerated
 _MOST_NUMBERS = 2**20  # held at once, for each answer
 _ROUNDING = 1e-9  # nats
@@ -96,39 +96,49 @@ def _agreement(counts: np.ndarray) -> float:
   return np.sum(counts * (counts - 1)) / np.sum(n * (n - 1))
 
 
-def multiplied(counts: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def dawid_skene(counts: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
   """The posterior f64[N,K] of a network and volunteers who err together.
 
-      q_k ~ p_k prod_j C_kj^(t n_j),    t = 1 / (1 + (n - 1) r)
+      q_k ~ p_k^(1/T) prod_j C_kj^(t n_j),    t = 1 / (1 + (n - 1) r)
 
-  C_kj is how often volunteers answer j where the network believes in k (Dawid
-  and Skene 1979, one matrix for all of them; one more vote of each counted), r
-  by how much more than that two of them agree on a galaxy: so n are worth
-  n / (1 + (n - 1) r) independent ones (the design effect, Kish 1965). Both are
-  estimated by the network alone, once: taken from q again, as in an EM
-  algorithm, the votes would confirm themselves. Where the network errs,
-  volunteers seem more alike than they are: votes count for less, not for more.
+  C_kj is how often volunteers answer j where the class is k (Dawid and Skene
+  1979, one matrix for all of them; one more vote of each counted), r by how
+  much more than that two of them agree on a galaxy: so n are worth
+  n / (1 + (n - 1) r) independent ones (the design effect, Kish 1965), and T the
+  temperature of the network. `consensus`, with a network at the temperature
+  that suits the majorities, stands for the class in all three: its labels tell
+  T, the mean of its labels, which never doubt, and of its posterior, which
+  doubts too much, tells C and r. The network alone may not, or a weak one would
+  be believed; nor may q itself, as in an EM algorithm, or what volunteers all
+  miss would seem to be right.
+
+  Unlike the posterior of `consensus` it is calibrated where volunteers err
+  together. Where they do not, both believe the network too much; with many
+  votes their majority is better than either.
 
   Args:
     counts: i[N,K], how many volunteers gave each answer.
     probabilities: f[N,K], of a network that did not learn these votes.
 
   Raises:
-    ValueError: for arrays of other shapes, numbers that are no votes or no
-      probabilities.
+    ValueError: as `consensus` does.
   """
   counts, p = checked(counts, probabilities)
-  n = counts.sum(axis=1)
-  answers = p.T @ counts + 1
+  p = np.maximum(p, _LEAST)
+  p /= p.sum(axis=1, keepdims=True)
+  majority = consensus(counts, p).majority
+  found = consensus(counts, how_many.calibrated(p, majority))
+  true = (found.posterior + np.eye(counts.shape[1])[found.label]) / 2
+  answers = true.T @ counts + 1
   answers /= answers.sum(axis=1, keepdims=True)
+  n = counts.sum(axis=1)
   pairs = n * (n - 1)
-  together = 0.0
-  if pairs.any():
-    by_chance = pairs @ p @ np.sum(answers**2, axis=1) / pairs.sum()
-    together = np.clip((_agreement(counts) - by_chance) / (1 - by_chance), 0, 1)
+  by_chance = pairs @ true @ np.sum(answers**2, axis=1) / pairs.sum()
+  together = np.clip((_agreement(counts) - by_chance) / (1 - by_chance), 0, 1)
   worth = 1 / (1 + np.maximum(n - 1, 0) * together)
   said = worth[:, None] * (counts @ np.log(answers).T)
-  return special.softmax(np.log(np.maximum(p, _LEAST)) + said, axis=1)
+  network = np.log(how_many.calibrated(p, found.label))
+  return special.softmax(network + said, axis=1)
 
 
 def conjugate(counts: np.ndarray, alpha: np.ndarray) -> np.ndarray:

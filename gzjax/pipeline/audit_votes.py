@@ -118,6 +118,7 @@ def _table(experiment: Experiment, one: _Asked) -> pd.DataFrame:
   rows = np.flatnonzero(n > 0)
   counts, shares = one.counts[rows], one.shares[rows]
   found = volunteers.consensus(counts, shares)
+  both = volunteers.dawid_skene(counts, shares)
   answers = np.asarray(one.answers)
   table = {
     "id_str": experiment.split["id_str"].to_numpy()[rows],
@@ -127,6 +128,8 @@ def _table(experiment: Experiment, one: _Asked) -> pd.DataFrame:
     "network": answers[shares.argmax(axis=1)],
     "consensus": answers[found.label],
     "quality": found.quality,
+    "dawid_skene": answers[both.argmax(axis=1)],
+    "dawid_skene_share": both.max(axis=1),
     "certainty": volunteers.one_more_volunteer(found, counts),
   }
   if one.concentration is not None:

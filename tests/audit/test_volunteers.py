@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from gzjax.audit import volunteers
+from gzjax.audit import how_many, volunteers
 
 
 def some(seed=0, n=80, k=3, most=6, skill=0.7):
@@ -173,64 +173,71 @@ def test_one_more_volunteer_equals_the_formula():
   assert np.all(np.diff(counts.sum(axis=1)[order]) >= 0)
 
 
-def _crowd(rng, alike):
+def _crowd(alike, skill=2.5, seed=0):
   """(classes, counts, p) of five volunteers and a network, right or wrong.
 
-  `alike` volunteers are one person who is asked five times.
+  `alike` is how often all of a galaxy's say what the first one said, `skill`
+  how far apart the network sees the classes: it knows how sure it may be.
   """
+  rng = np.random.default_rng(seed)
   label = rng.integers(0, 3, 4000)
   law = np.full((3, 3), 0.15) + 0.55 * np.eye(3)
   votes = np.array([rng.choice(3, 5, p=law[x]) for x in label])
-  if alike:
-    votes[:] = votes[:, :1]
+  same = rng.random(len(label)) < alike
+  votes[same] = votes[same, :1]
   counts = np.stack([np.sum(votes == k, axis=1) for k in range(3)], axis=1)
-  said = np.where(rng.random(4000) < 0.85, label, rng.integers(0, 3, 4000))
-  return label, counts, 0.9 * np.eye(3)[said] + 0.1 / 3
+  place = skill * np.eye(3)
+  seen = place[label] + rng.normal(size=(len(label), 3))
+  return label, counts, special.softmax(seen @ place, axis=1)
 
 
-def test_independent_volunteers_multiply_with_the_network():
-  """Bayes' rule, with the votes that were drawn at the network's classes."""
-  _, counts, p = _crowd(np.random.default_rng(0), alike=False)
-  found = volunteers.multiplied(counts, p)
-  law = np.array(
-    [[np.sum(p[:, k] * counts[:, j]) for j in range(3)] for k in range(3)]
-  )
+@pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
+def test_volunteers_multiply_with_the_network(alike):
+  """By loops over galaxies and classes."""
+  _, counts, p = _crowd(alike)
+  p = 0.999 * p + 0.001 / 3  # as sure as a network is taken for
+  cool = how_many.calibrated(p, volunteers.consensus(counts, p).majority)
+  first = volunteers.consensus(counts, cool)
+  true = [(q + np.eye(3)[k]) / 2 for q, k in zip(first.posterior, first.label)]
+  law = np.ones((3, 3))
+  for q, votes in zip(true, counts):
+    law += np.outer(q, votes)
   law /= law.sum(axis=1, keepdims=True)
-  pairs = sum(np.sum(counts[:, j] * (counts[:, j] - 1)) for j in range(3))
-  together = pairs / (20 * len(p))
-  chance = np.mean(
-    [sum(x[k] * np.sum(law[k] ** 2) for k in range(3)) for x in p]
-  )
-  r = (together - chance) / (1 - chance)
+  together = np.mean([(votes @ votes - 5) / 20 for votes in counts])
+  chance = np.mean([q @ np.sum(law**2, axis=1) for q in true])
+  worth = 1 / (1 + 4 * (together - chance) / (1 - chance))
+  network = how_many.calibrated(p, first.label)
+  found = volunteers.dawid_skene(counts, p)
   for i in range(50):
     wanted = [
-      p[i, k]
-      * np.prod([law[k, j] ** (counts[i, j] / (1 + 4 * r)) for j in range(3)])
-      for k in range(3)
+      network[i, k] * np.prod(law[k] ** (counts[i] * worth)) for k in range(3)
     ]
-    np.testing.assert_allclose(found[i], wanted / np.sum(wanted), atol=2e-3)
+    np.testing.assert_allclose(found[i], wanted / np.sum(wanted), rtol=1e-6)
 
 
-def test_five_times_the_same_vote_is_one_vote():
-  label, counts, p = _crowd(np.random.default_rng(1), alike=True)
-  five = volunteers.multiplied(counts, p)
-  one = volunteers.multiplied(counts // 5, p)
-  np.testing.assert_allclose(five, one, atol=2e-3)
-  right = np.mean(five.argmax(axis=1) == label)
-  assert right >= np.mean(p.argmax(axis=1) == label)
+def test_both_together_are_better_than_each_and_know_how_good_they_are():
+  label, counts, p = _crowd(alike=0.2)
+  first = volunteers.consensus(counts, p)
+  alone = [first.majority, p.argmax(axis=1), first.label]
+  both = volunteers.dawid_skene(counts, p)
+  right = np.mean(both.argmax(axis=1) == label)
+  assert right > max(np.mean(x == label) for x in alone) + 0.004
+  assert both.max(axis=1).mean() == pytest.approx(right, abs=0.02)
 
 
-def test_both_together_are_better_than_each():
-  label, counts, p = _crowd(np.random.default_rng(2), alike=False)
-  alone = [np.mean(x.argmax(axis=1) == label) for x in (counts, p)]
-  both = volunteers.multiplied(counts, p).argmax(axis=1)
-  assert np.mean(both == label) > max(alone) + 0.01
+def test_a_network_that_knows_nothing_says_nothing():
+  _, counts, p = _crowd(alike=0.2, skill=0.0)
+  both = volunteers.dawid_skene(counts, p).argmax(axis=1)
+  clear = np.sum(counts == counts.max(axis=1, keepdims=True), axis=1) == 1
+  majority = counts.argmax(axis=1)
+  np.testing.assert_array_equal(both[clear], majority[clear])
 
 
-def test_without_votes_the_network_decides():
-  p = np.array([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
-  counts = np.zeros((2, 3), int)
-  np.testing.assert_allclose(volunteers.multiplied(counts, p), p)
+def test_where_nobody_was_asked_the_network_decides():
+  _, counts, p = _crowd(alike=0.5)
+  counts[:20] = 0
+  both = volunteers.dawid_skene(counts, p)[:20]
+  np.testing.assert_array_equal(both.argmax(axis=1), p[:20].argmax(axis=1))
 
 
 def test_the_conjugate_mean_lies_between_the_network_and_the_votes():

@@ -32,7 +32,7 @@ FEATURES = {"audit.kind": "features"}
 CLASSES = labels.class_names(GZ2, 0)
 COLUMNS = [
   "id_str", "question", "show_rank", "votes", "majority", "network",
-  "consensus", "quality", "certainty",
+  "consensus", "quality", "dawid_skene", "dawid_skene_share", "certainty",
 ]  # fmt: skip
 OF_A_LAW = ["conjugate", "conjugate_share", "tail_probability"]
 
