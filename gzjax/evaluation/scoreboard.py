@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from gzjax.evaluation import attacks, health, metrics
 from gzjax.evaluation.intervals import mean_interval, wilson_interval
@@ -31,7 +33,7 @@ COLUMNS = (
   "verdict",
 )
 
-# More columns, which do not fit on a terminal.
+# More columns, of the files alone.
 MORE_COLUMNS = (
   "renewed_forget_accuracy",
   "renewed_corrected_accuracy",
@@ -57,6 +59,22 @@ _OF_TRUTH = (
 # the labels that the review gave the forget set, and accuracy on those galaxies
 # of validation and test that it looked at.
 REVIEW_COLUMNS = ("reviewed_accuracy", "confirmed_accuracy")
+
+# What 80 characters hold; of each line the first that the rows have.
+_OF_A_TERMINAL = (
+  ("method",),
+  ("test_rmse", "test_balanced_accuracy"),
+  ("forget_rmse", "forget_accuracy"),
+  ("reviewed_accuracy", "corrected_rmse", "corrected_accuracy"),
+  ("cost_vs_retrain",),
+  ("verdict",),
+)
+_COLOURS = {
+  "ok": "green",
+  "weak": "yellow",
+  "collapsed": "red",
+  "non-finite": "red",
+}
 
 # The numbers whose mean distance to retraining's is the gap (the average gap
 # of Fan et al. 2023).
@@ -175,8 +193,16 @@ def to_frame(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-  """What a terminal shows: `all_columns` without `MORE_COLUMNS`."""
+  """What a page shows: `all_columns` without `MORE_COLUMNS`."""
   return tuple(x for x in all_columns(rows) if x not in MORE_COLUMNS)
+
+
+def terminal_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+  """How good, what is forgotten, what is mended, how dear: six columns."""
+  there = all_columns(rows)
+  return tuple(
+    next(name for name in names if name in there) for names in _OF_A_TERMINAL
+  )
 
 
 def all_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -251,12 +277,13 @@ def summary_cell(name: str, value: Any) -> str:
 def show_summary(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the mean over seeds with its 95% interval."""
   title = "Scoreboard: mean over seeds, 95% interval of the mean"
-  console.print(table(title, columns(rows), summary(rows), summary_cell))
+  names = terminal_columns(rows)
+  console.print(table(title, names, summary(rows), summary_cell))
 
 
 def show(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
   """Prints the table and its footer."""
-  console.print(table("Scoreboard", columns(rows), rows))
+  console.print(table("Scoreboard", terminal_columns(rows), rows))
   for line in footer(rows):
     console.print(line)
 
@@ -285,10 +312,21 @@ def table(
   to_text: Callable[[str, Any], str] = cell,
 ) -> Table:
   """Some columns of rows, as a terminal shows them."""
-  found = Table(title=title)
+  found = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=0)
   for name in names:
-    justify = "left" if name in ("system", "method", "verdict") else "right"
-    found.add_column(name.replace("_", "\n"), justify=justify, no_wrap=True)
+    is_text = name in ("system", "method", "verdict")
+    found.add_column(
+      name.replace("_", "\n"),
+      justify="left" if is_text else "right",
+      no_wrap=is_text,
+    )
   for row in rows:
-    found.add_row(*(to_text(name, row.get(name)) for name in names))
+    found.add_row(
+      *(_coloured(name, to_text(name, row.get(name))) for name in names)
+    )
   return found
+
+
+def _coloured(name: str, text: str) -> Text:
+  """A verdict in its colour; where seeds differ, in none."""
+  return Text(text, _COLOURS.get(text, "") if name == "verdict" else "")

@@ -175,7 +175,7 @@ def show(
 ) -> None:
   """Prints the scoreboard of a finished run, and where the report lies."""
   rows = read_json(workdir / "scoreboard.json")
-  console = wide_console(len(scoreboard.columns(rows)))
+  console = wide_console(len(scoreboard.terminal_columns(rows)))
   show_rows(rows, console)
   choice = read_json(workdir / "evaluate" / CHOICE)
   if choice:
@@ -188,7 +188,7 @@ def show(
 def wide_console(columns: int) -> Console:
   """Standard output; where it is no terminal, no table is too wide for it."""
   console = Console()
-  return console if console.is_terminal else Console(width=13 * columns)
+  return console if console.is_terminal else Console(width=16 * columns)
 
 
 def predictions_table(

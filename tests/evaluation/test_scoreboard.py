@@ -8,6 +8,7 @@ from rich.console import Console
 
 from gzjax.evaluation import scoreboard
 from gzjax.problem import Review
+from gzjax.unlearning import METHODS
 
 AGREED = [
   "method",
@@ -163,6 +164,41 @@ def test_table_shows_every_row_and_leaves_gaps_empty():
   assert "original" in text
   assert "nan" not in text
   assert "No retraining" in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_six_columns_are_whole_on_a_terminal(width):
+  longest = max(METHODS, key=len)
+  (row,) = _rows(0.9)
+  rows = [
+    {**row, "method": longest, "verdict": "non-finite", "cost_vs_retrain": 0.1},
+    {**row, "method": "original", "verdict": "ok", "cost_vs_retrain": 1.0},
+  ]
+  console = Console(file=io.StringIO(), width=width, force_terminal=True)
+  scoreboard.show(rows, console)
+  text = console.file.getvalue()
+  assert "…" not in text
+  for word in (longest, "non-finite", "balanced", "corrected", "0.900"):
+    assert word in text
+  assert "\x1b[31mnon-finite" in text
+  assert "\x1b[32mok" in text
+  assert scoreboard.terminal_columns(rows) == (
+    "method",
+    "test_balanced_accuracy",
+    "forget_accuracy",
+    "corrected_accuracy",
+    "cost_vs_retrain",
+    "verdict",
+  )
+
+
+def test_a_terminal_shows_what_votes_and_a_review_tell():
+  (row,) = _rows(0.9)
+  row |= {"test_rmse": 0.1, "forget_rmse": 0.2}
+  assert "corrected_rmse" in scoreboard.terminal_columns([row])
+  row["reviewed_accuracy"] = 0.5
+  names = scoreboard.terminal_columns([row])
+  assert names[1:4] == ("test_rmse", "forget_rmse", "reviewed_accuracy")
 
 
 def test_of_a_review_there_is_only_what_it_knows():
