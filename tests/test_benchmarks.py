@@ -99,7 +99,8 @@ def test_the_audit_benchmark_measures_votes(trial, tmp_path, capsys):
   assert set(table["learned"]) == {"majority", "votes", "classes"}
   found = table.groupby(["learned", "measure"])["value"].mean()
   assert 0 < found["votes", "conjugate right"] <= 1
-  for name in ("disagreement", "consensus", "favourite", "dawid_skene"):
+  assert 0 < found["majority", "dawid_skene right"] <= 1
+  for name in ("disagreement", "consensus", "favourite"):
     assert 0.5 < found["majority", f"AUROC, {name}"] <= 1
 
 
