@@ -53,8 +53,7 @@ def consensus(counts: np.ndarray, probabilities: np.ndarray) -> Consensus:
   """
   counts, p = checked(counts, probabilities)
   n, k = counts.sum(axis=1, keepdims=True), counts.shape[1]
-  most = counts == counts.max(axis=1, keepdims=True)
-  majority = np.where(most, p, -1).argmax(axis=1)
+  majority = _majority(counts, p)
   several = n[:, 0] > 1
   if not several.any():
     raise ValueError("counts has no galaxy with two votes that could agree")
@@ -72,6 +71,12 @@ def consensus(counts: np.ndarray, probabilities: np.ndarray) -> Consensus:
     float(volunteer),
     float(network),
   )
+
+
+def _majority(counts: np.ndarray, p: np.ndarray) -> np.ndarray:
+  """What most volunteers said, i64[N]; p breaks ties."""
+  most = counts == counts.max(axis=1, keepdims=True)
+  return np.where(most, p, -1).argmax(axis=1)
 
 
 def _reliability(
@@ -126,8 +131,7 @@ def dawid_skene(counts: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
   counts, p = checked(counts, probabilities)
   p = np.maximum(p, _LEAST)
   p /= p.sum(axis=1, keepdims=True)
-  majority = consensus(counts, p).majority
-  found = consensus(counts, how_many.calibrated(p, majority))
+  found = consensus(counts, how_many.calibrated(p, _majority(counts, p)))
   true = (found.posterior + np.eye(counts.shape[1])[found.label]) / 2
   answers = true.T @ counts + 1
   answers /= answers.sum(axis=1, keepdims=True)
