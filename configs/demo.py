@@ -47,6 +47,7 @@ def get_config(variant: str = ""):
     config.train.optimizer = "sgd"
     config.train.learning_rate = 0.05
     config.unlearn.batch_size = 16
+    config.unlearn.least_learned = 0.0  # it learns next to nothing
     config.unlearn.methods = (
       "retrain",
       "gradient_ascent",

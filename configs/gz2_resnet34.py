@@ -68,6 +68,8 @@ def _published(config):
   config.train.shift = 0.0
 
   config.unlearn.batch_size = 16
+  # Labels that were flipped after the training were never learned.
+  config.unlearn.least_learned = 0.0
   config.unlearn.methods = ("retrain", "gradient_ascent", "fisher_forgetting")
   for name in ("gradient_ascent", "fisher_forgetting"):
     config.unlearn[name] = defaults.method_section(f"published_{name}")

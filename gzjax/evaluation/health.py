@@ -146,7 +146,22 @@ def worse(stored: Diagnosis, renewed: Diagnosis) -> Diagnosis:
   return renewed._replace(reason=words)
 
 
-def nothing_to_unlearn(original: Reading) -> str:
+def nothing_to_unlearn(original: Reading, target: float, least: float) -> str:
+  """Why methods are not run; "" if there is something to unlearn.
+
+  That is where the original gives the labels to forget by `least` more often
+  than the target, see `expected_forget_accuracy`; `least` 0: always.
+  """
+  if not least or original.forget_accuracy - target >= least:
+    return ""
+  return (
+    f"the original gives {original.forget_accuracy:.0%} of the labels to "
+    f"forget, {target:.0%} are expected of a network that never saw them: "
+    "there is nothing to unlearn"
+  )
+
+
+def hardly_learned(original: Reading) -> str:
   """A warning where the original gives less than half of its wrong labels."""
   if original.forget_accuracy > WELL_LEARNED:
     return ""

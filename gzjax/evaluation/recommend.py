@@ -68,6 +68,7 @@ def recommend(
     row
     for row in rows
     if row["role"] == "method" and row["verdict"] == "ok" and qualifies(row)
+    if not (row["health"] or {}).get("not_run")
   ]
   alike = _alike(problem, able, right)
   best = min(alike, key=lambda row: row["gradients"], default=None)

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping
 import contextlib
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 
 from gzjax.errors import SettingError, UserError
-from gzjax.registry import Rule, Table, check
+from gzjax.registry import Rule, Table, check, choose
 
 # The model of who has labels of their own to mend, and plants no wrong ones.
 NONE = "none"
@@ -198,6 +198,35 @@ def _by_matrix(
   return _draw(rng, label, found[label])._replace(flip=flip)
 
 
+def _trigger(
+  _rng,
+  label,
+  _evidence,
+  classes,
+  *,
+  forced: str = "",
+  mark: Literal["trail", "stamp"] = "trail",
+):
+  """A mark on the image forces one label, whatever the galaxy.
+
+  The most regular noise: a network learns the mark instead of the galaxies. The
+  images are marked where they are read, see `gzjax.data.marks`.
+
+  Args:
+    label: i[N], the true labels.
+    classes: K names.
+    forced: trigger: the class that all marked galaxies get; "": the last one.
+    mark: trigger: a satellite's trail across, or a survey's stamp in a corner.
+  """
+  del mark
+  forced = forced or classes[-1]
+  if forced not in classes:
+    raise SettingError(f"forced is {forced!r}: {choose(tuple(classes))}.")
+  k = list(classes).index(forced)
+  rows = np.flatnonzero(label != k)
+  return Proposals(rows, np.full(len(rows), k, label.dtype))
+
+
 def _none(_rng, label, _evidence, _classes):
   """The labels as they are: which of them are wrong is for the audit to say."""
   nothing = np.arange(0)
@@ -229,6 +258,7 @@ NOISE_MODELS: Table[Callable[..., Proposals]] = Table(
     "confusable": _confusable,
     "ambiguity": _ambiguity,
     "matrix": _by_matrix,
+    "trigger": _trigger,
     "column": _by_column,
     NONE: _none,
   },

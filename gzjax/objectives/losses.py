@@ -9,7 +9,7 @@ import optax
 
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
-from gzjax.registry import NonNegative, Table
+from gzjax.registry import NonNegative, Share, Table
 from gzjax.types import Batch, Objective
 
 
@@ -226,6 +226,37 @@ def focal(
   return focused
 
 
+def early_learning(
+  objective: Objective = cross_entropy,
+  *,
+  elr_weight: NonNegative = 3.0,
+  elr_memory: Share = 0.7,
+) -> Objective:
+  """Holds on to what was said of an example before: ELR (Liu et al. 2020).
+
+  -log p(label) + weight log(1 - <p, t>), where t = memory t_before +
+  (1 - memory) p goes along without a gradient. Right labels are learned first,
+  so t is right where the label is wrong, and the second term weighs against
+  learning that by heart. A batch has t_before as `remembered`, f32[B,K], see
+  `Dynamics.remember`. As in the authors' code no p is below 1e-4. For networks
+  whose logits are those of one softmax.
+
+  Args:
+    objective: -log p(label).
+    elr_weight: early_learning: of what was said before.
+    elr_memory: early_learning: share of it that an epoch leaves.
+  """
+
+  def resisting(logits, batch):
+    p = jnp.clip(jax.nn.softmax(logits), 1e-4, 1 - 1e-4)
+    now = jax.lax.stop_gradient(p / jnp.sum(p, axis=1, keepdims=True))
+    kept = elr_memory * batch["remembered"] + (1 - elr_memory) * now
+    against = jnp.log1p(-jnp.sum(kept * p, axis=1))
+    return objective(logits, batch) + elr_weight * against
+
+  return resisting
+
+
 def balanced_weights(counts: np.ndarray) -> np.ndarray:
   """N / (K n_k): scikit-learn's `class_weight="balanced"`, f64[K]."""
   return counts.sum() / (len(counts) * counts)
@@ -239,7 +270,11 @@ def effective_weights(counts: np.ndarray, beta: float = 0.9999) -> np.ndarray:
 
 # (the target's objective, **settings) -> what is descended
 LOSSES: Table[Callable[..., Objective]] = Table(
-  {"cross_entropy": lambda objective: objective, "focal": focal}
+  {
+    "cross_entropy": lambda objective: objective,
+    "focal": focal,
+    "early_learning": early_learning,
+  }
 )
 # (galaxies of each class, i[K]) -> their weights, f[K], or None
 CLASS_WEIGHTS: Table[Callable[..., np.ndarray | None]] = Table(

@@ -12,6 +12,7 @@ import ml_collections
 from gzjax import models
 from gzjax.audit import ranking
 from gzjax.data import builders
+from gzjax.evaluation import health
 from gzjax.files import to_json
 from gzjax.morphology import labels, noise, splits
 from gzjax.objectives import kinds, losses
@@ -241,6 +242,12 @@ KEYS = {
   "unlearn.discovered": Key(
     1.0, "share of the wrong labels that is known", noise.Known
   ),
+  "unlearn.least_learned": Key(
+    health.LEAST_LEARNED,
+    "methods are not run where the original gives the labels to forget by less "
+    "than this more often than networks that never saw them; 0: always",
+    Share,
+  ),
   "unlearn.suggestions": Key(
     "true",
     "labels for relabel: true ones, or the audit's",
@@ -248,6 +255,12 @@ KEYS = {
   ),
   "unlearn.retrain": Key(
     {}, "keys of train that real retraining changes; none: the same recipe"
+  ),
+  "unlearn.elr.loss": Key(
+    "early_learning",
+    "of the row elr, a training on all labels that resists wrong ones; other "
+    "keys of train may be changed for it, too",
+    Literal["early_learning"],
   ),
   "evaluate.views": Key(
     1,
@@ -262,7 +275,7 @@ KEYS = {
     Share,
   ),
   "evaluate.relearn_epochs": Key(
-    0,
+    10,
     "relearn time of every row: at most so many passes over the forget set; 0: "
     "not measured",
     Natural,
@@ -288,6 +301,18 @@ KEYS = {
     ("retrain", "negative_learning", "reinit_head"),
     "of the stage discovery",
     Names,
+  ),
+  "plane.noise": Key(
+    ("uniform", "confusable", "trigger"),
+    "how labels go wrong, in the stage plane, not part of all; shares and "
+    "methods are those of discovery",
+    Annotated[
+      Names,
+      Rule(
+        lambda x: all(name in noise.NOISE_MODELS for name in x),
+        choose(tuple(noise.NOISE_MODELS)),
+      ),
+    ],
   ),
   "predict.catalog": Key(
     "", "table of other galaxies, which need no labels", str

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gzjax import models, sharding
 from gzjax import problem as problems
-from gzjax.data import augment, feed, pixels
+from gzjax.data import augment, feed, marks, pixels
 from gzjax.data.dataset import Dataset, load
 from gzjax.errors import UserError, naming
 from gzjax.files import read_json
@@ -72,7 +72,13 @@ class Experiment:
   def dataset(self) -> Dataset:
     """The galaxies of split.parquet, in its order."""
     ids = pd.Index(self.whole.table["id_str"])
-    return self.whole.select(ids.get_indexer(pd.Index(self.split["id_str"])))
+    found = self.whole.select(ids.get_indexer(pd.Index(self.split["id_str"])))
+    mark = labels_and_flips.mark(self.config)
+    if not mark:
+      return found
+    wrong = np.flatnonzero(self.split["flipped"])
+    marked = marks.MarkedImages(found.image, wrong, mark, self.data_seed)
+    return found._replace(image=marked)
 
   @property
   def data_folder(self) -> Path:
@@ -310,9 +316,7 @@ class Experiment:
       columns=self.columns,
       sets=self.sets,
       fresh=self._fresh(),
-      unseen=problems.Unseen(np.arange(0), np.arange(0))
-      if self.is_repair
-      else self._unseen(),
+      unseen=self._unseen(),
       seed=config.seed,
       batch_size=config.unlearn.batch_size,
       forget_batch_size=config.unlearn.forget_batch_size,
@@ -332,7 +336,12 @@ class Experiment:
     return models.init_variables(self._model, key, self.config.data.size)
 
   def _unseen(self) -> problems.Unseen:
-    """Wrong labels of test galaxies, other draws than those of training."""
+    """Wrong labels of test galaxies, other draws than those of training.
+
+    None where nobody flipped any, or where the wrong ones are told by a mark.
+    """
+    if self.is_repair or labels_and_flips.mark(self.config):
+      return problems.Unseen(np.arange(0), np.arange(0))
     test, data = self.sets.test, self.dataset
     model = labels_and_flips.flip_model(
       self.config, self.classes, self.data_seed + 1
@@ -395,6 +404,11 @@ class Experiment:
     """The row of METHODS that makes the network of a name."""
     section = self.config.unlearn.get(name, {})
     return METHODS[section.get("method", name)]
+
+  def learned_by(self, name: str) -> problems.Rows:
+    """Training galaxies that a network learns which is trained from scratch."""
+    is_reference = self.row(name).role == "reference"
+    return self.sets.retain if is_reference else self.sets.train
 
   def place(self, name: str) -> Path:
     """Where the results about a network lie."""

@@ -125,6 +125,12 @@ def flip_model(
   return noise.FlipModel(kind, classes, seed, settings)
 
 
+def mark(config: ml_collections.ConfigDict) -> str:
+  """What is painted on galaxies with wrong labels, see `marks`; "": nothing."""
+  settings = noise.NOISE_MODELS.take(config.flips.kind, config.flips)
+  return settings.get("mark", "")
+
+
 def evidence(
   config: ml_collections.ConfigDict, data: Dataset, found: labels.Labels
 ) -> noise.Evidence:

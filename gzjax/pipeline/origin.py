@@ -28,13 +28,14 @@ def of(experiment: "Experiment", name: str) -> dict[str, Any]:
     learned = galaxies(experiment, sets.train, experiment.learned_first)
     return {"training set": learned, "recipe": _recipe(experiment, name)}
   columns = experiment.problem.columns
-  retain = {"retain set": galaxies(experiment, sets.retain, columns.given)}
   if row.make:
-    return {**retain, "recipe": _recipe(experiment, name)}
+    learned = galaxies(experiment, experiment.learned_by(name), columns.given)
+    known = "retain set" if row.role == "reference" else "training set"
+    return {known: learned, "recipe": _recipe(experiment, name)}
   unlearn = experiment.config.unlearn.to_dict()
   keys = ("batch_size", "forget_batch_size", name)
   return {
-    **retain,
+    "retain set": galaxies(experiment, sets.retain, columns.given),
     "forget set": galaxies(experiment, sets.forget, columns.given),
     "corrections": galaxies(experiment, sets.forget, columns.mended),
     "original network": experiment.digest("original"),

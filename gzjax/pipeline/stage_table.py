@@ -98,6 +98,16 @@ STAGES = {
     TO_AUDIT,
     in_all=False,
   ),
+  "plane": Stage(
+    sweeps.plane,
+    (
+      *("seed", "data", "labels", "target", "flips", "model", "train"),
+      *("audit", "unlearn", "evaluate", "discovery", "plane"),
+    ),
+    ("plane",),
+    (),
+    in_all=False,
+  ),
   "predict": Stage(
     predict.run,
     ("predict", "evaluate.views"),

@@ -9,6 +9,7 @@ import pandas as pd
 from gzjax import fisher, report
 from gzjax.evaluation import health
 from gzjax.files import read_json, write_table, write_text
+from gzjax.morphology import noise
 from gzjax.pipeline import evaluate, unlearn
 from gzjax.pipeline.experiment import Experiment
 from gzjax.progress import progress, say
@@ -102,6 +103,46 @@ def discovery(experiment: Experiment) -> None:
   others = ("role", "reason", "recalls", "intervals", "health", "confusion")
   table = pd.DataFrame(rows).drop(columns=[*others])
   _write(experiment, "discovery", table, report.figures.discovery)
+
+
+def plane(experiment: Experiment) -> None:
+  """Which kind of wrong labels, and how many of them are known: the plane.
+
+  Each noise model of `plane.noise` has a run of its own in plane/<noise>/, up
+  to its stage discovery. Writes plane/results.csv and figure.svg with
+  `utility_x_healed`: test accuracy times the share of all wrong labels, known
+  or not, whose galaxies get their right class (as Schoepf et al. 2026, REM).
+  """
+  from gzjax.pipeline import stages  # which needs this module
+
+  tables = []
+  for kind in experiment.config.plane.noise:
+    say(f"wrong labels: {kind}")
+    part = experiment.config.copy_and_resolve_references()
+    part.flips.kind = kind
+    # Settings of other kinds stand as usual.
+    others = noise.NOISE_MODELS.all_settings()
+    for key in noise.NOISE_MODELS.settings(kind):
+      others.pop(key)
+    part.flips.update(others)
+    folder = experiment.workdir / "plane" / kind
+    stages.run(
+      part,
+      folder,
+      "discovery",
+      with_needed=True,
+      data_dir=experiment.data_dir,
+      manual_dir=experiment.manual_dir,
+    )
+    table = pd.read_csv(folder / "discovery" / "results.csv")
+    tables.append(table.assign(noise=kind))
+  table = pd.concat(tables, ignore_index=True)
+  healed = table["corrected_accuracy"]
+  table["utility_x_healed"] = table["test_accuracy"] * healed
+  _write(experiment, "plane", table, report.figures.plane)
+  means = table.groupby("method", sort=False)["utility_x_healed"].mean()
+  words = (f"{name} {mean:.3f}" for name, mean in means.items())
+  say(f"mean of accuracy x healed over the plane: {', '.join(words)}")
 
 
 def _write(

@@ -24,8 +24,10 @@ SHARED = (
   "forget_batch_size",
   "fisher",
   "discovered",
+  "least_learned",
   "suggestions",
   "retrain",
+  "elr",
 )
 
 
@@ -68,8 +70,10 @@ def run(experiment: Experiment) -> None:
   plan.check_retain(problem, "unlearn.batch_size")
   original = experiment.network("original")
   goal = diagnosis.make_goal(problem, original)
-  warning = health.nothing_to_unlearn(goal.before)
-  if warning:
+  least = experiment.config.unlearn.least_learned
+  if health.nothing_to_unlearn(goal.before, goal.target, least):
+    say("unlearn.least_learned=0 runs methods all the same")
+  elif warning := health.hardly_learned(goal.before):
     say(warning)
   for name in experiment.config.unlearn.methods:
     if not _has_result(experiment, name):
@@ -81,8 +85,8 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   problem, row = experiment.problem, experiment.row(name)
   make = partial(driver.run, problem, row, goal.original)
   if row.make:
-    given, retain = problem.columns.given, problem.sets.retain
-    run_training(experiment, name, make, given, retain)
+    given, learned = problem.columns.given, experiment.learned_by(name)
+    run_training(experiment, name, make, given, learned)
     return
   place = experiment.place(name)
   settings = experiment.config.unlearn[name].to_dict()
@@ -92,7 +96,12 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   made_from = origin.of(experiment, name)
   with checkpoint.FolderStore(place, problem.feed.mesh, made_from) as store:
     network = make(
-      name=name, goal=goal, fisher_of=fishers, store=store, **settings
+      name=name,
+      goal=goal,
+      fisher_of=fishers,
+      store=store,
+      least_learned=experiment.config.unlearn.least_learned,
+      **settings,
     )
   write_json(place / "health.json", network.report)
 

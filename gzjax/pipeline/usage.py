@@ -15,6 +15,7 @@ STAGES = {
   "report": "report.html, tables and pictures in one file",
   "stabiliser": "sweep: Fisher forgetting by its stabiliser and noise",
   "discovery": "sweep: what if only some wrong labels are known",
+  "plane": "sweep: the same for several kinds of wrong labels",
   "predict": "galaxies without labels -> predictions.csv",
 }
 
@@ -35,8 +36,7 @@ flags
   --images=DIR      folder of its images; --skip_bad: not of those that are bad
   --forget=FILE     what a person found wrong: reviewed.csv, a list of ids, or
                     suspects (of the audit); --[no]retrain: for real, too
-  --config=NAME     what to run: a shipped config, a .py file, or another run's
-                    config.json
+  --config=NAME     a shipped config, a .py file, or another run's config.json
   --config.KEY=X    changes a key; --print_config shows them all
   --overwrite       the stage, and those after it, anew; --verify: all digests
   --data_dir=DIR    TFDS folder [~/tensorflow_datasets]

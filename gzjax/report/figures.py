@@ -161,6 +161,31 @@ def discovery(table: pd.DataFrame) -> str:
   return to_svg(figure)
 
 
+def plane(table: pd.DataFrame) -> str:
+  """What each method reaches by kind of noise and share discovered.
+
+  Of noise, discovered, method and utility_x_healed; retraining comes first.
+  """
+  by_method = dict([*table.groupby("method", sort=False)])
+  names = sorted(by_method, key=lambda name: name != "retrain")
+  figure, grid = panels(len(names), 3, (3.6, 2.6))
+  for axes, name in zip(grid, names):
+    values = by_method[name].pivot_table(
+      "utility_x_healed", "noise", "discovered", sort=False
+    )
+    values = values[sorted(values)]
+    axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    for (row, column), value in np.ndenumerate(values.to_numpy()):
+      colour = "black" if value > 0.6 else "white"
+      words = cells.number(value, "%.2f")
+      axes.text(column, row, words, color=colour, fontsize=8, **CENTRED)
+    axes.set_xticks(range(values.shape[1]), [f"{x:g}" for x in values])
+    axes.set_yticks(range(len(values)), values.index)
+    axes.set_xlabel("share of the wrong labels that is known")
+    axes.set_title(f"{name}: mean {np.nanmean(values):.2f}", fontsize=10)
+  return to_svg(figure)
+
+
 def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
   """Corrected and balanced accuracy, and cost, of methods: a dot a seed.
 

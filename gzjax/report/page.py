@@ -161,7 +161,7 @@ def _sweeps(workdir: Path) -> dict[str, str]:
   """The figures of the sweeps that were run, as SVG."""
   return {
     name: (workdir / name / "figure.svg").read_text()
-    for name in ("stabiliser", "discovery")
+    for name in ("stabiliser", "discovery", "plane")
     if (workdir / name / "figure.svg").exists()
   }
 

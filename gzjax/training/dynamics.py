@@ -4,6 +4,7 @@ from collections.abc import Callable
 import itertools
 
 import numpy as np
+from scipy import special
 
 from gzjax.evaluation import metrics
 from gzjax.objectives import targets
@@ -21,6 +22,7 @@ class Dynamics:
   def __init__(self, problem: Problem, entries: Entries):
     """For losses of what is learned: `entries` of all galaxies."""
     self._problem, self._entries = problem, entries
+    self._memory: float | None = None
     count, classes = problem.size, len(problem.target.classes)
     self.arrays = {
       "visits": np.zeros(count, np.float32),
@@ -28,6 +30,16 @@ class Dynamics:
       "margin": np.zeros(count, np.float32),
       "probability": np.zeros((count, classes), np.float32),
     }
+
+  def remember(self, memory: float) -> None:
+    """Keeps a moving average of what is said of each example, too.
+
+    `arrays["remembered"]` f32[N,K], 0 at first; each visit leaves a share of
+    `memory` of it (for `losses.early_learning`).
+    """
+    count, outputs = self._problem.size, self._problem.target.outputs
+    self._memory = memory
+    self.arrays["remembered"] = np.zeros((count, outputs), np.float32)
 
   def add(self, outputs: list[dict[str, np.ndarray]]) -> None:
     """Adds the outputs of an epoch's steps; a galaxy may be there twice."""
@@ -40,6 +52,12 @@ class Dynamics:
       ("visits", 1), ("loss", loss), ("margin", margin), ("probability", said)
     ):  # fmt: skip
       np.add.at(self.arrays[name], row, x)
+    if self._memory is not None:
+      kept = self.arrays["remembered"]
+      for output in outputs:
+        now = special.softmax(output["logits"].astype(np.float32), axis=1)
+        before = kept[output["id"]]
+        kept[output["id"]] = self._memory * before + (1 - self._memory) * now
 
   def after_epochs(self, rows: np.ndarray) -> Callable[[Network], dict]:
     """Asks for the galaxies `rows`, as a training's `validate`."""

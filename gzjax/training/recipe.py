@@ -99,6 +99,10 @@ def train(
   entries = problem.columns.given if entries is None else entries
   store = store or Memory()
   dynamics = dynamics or Dynamics(problem, entries)
+  memory = _memory(recipe)
+  if memory is not None:
+    dynamics.remember(memory)
+    entries = {**entries, "remembered": dynamics.arrays["remembered"]}
   label = entries["label"][rows]
   rows_of = partial(_rows, recipe, rows, label, problem.seed)
   steps = len(rows_of(epoch=0))
@@ -130,6 +134,14 @@ def train(
   kept = store.networks(best=recipe.select == "best")
   assert kept is not None
   return Network(name, *kept, cost, role)
+
+
+def _memory(recipe: Recipe) -> float | None:
+  """The memory of a loss that looks at what was said before; None: no such."""
+  own = losses.LOSSES.settings(recipe.loss)
+  return (
+    {**own, **recipe.settings}["elr_memory"] if "elr_memory" in own else None
+  )
 
 
 def _check_settings(recipe: Recipe) -> None:

@@ -76,7 +76,8 @@ def report(
 ) -> dict[str, Any]:
   """The diagnosis, with and without renewed BatchNorm statistics.
 
-  The numbers are those without; the verdict is the worse of both.
+  The numbers are those without; the verdict is the worse of both. `extras` are
+  what the method was given, {} if it was not run.
   """
   stored = _judge(problem, network, goal)
   renewed = _judge(problem, batch_stats.renewed(problem, network), goal)
@@ -94,7 +95,7 @@ def report(
       for name in before
     },
   }
-  if plan.row.noise is not None:
+  if plan.row.noise is not None and extras:
     params, retain_fisher = goal.original.params, extras["retain_fisher"]
     # One program, not one for each operation on each tensor.
     noise = jax.jit(partial(plan.row.noise, **plan.settings))

@@ -20,7 +20,7 @@ from gzjax.unlearning import diagnosis, extras
 from gzjax.unlearning import plan as plans
 from gzjax.unlearning.diagnosis import Goal
 from gzjax.unlearning.methods import Row
-from gzjax.unlearning.search import decide, search
+from gzjax.unlearning.search import TAKEN_BACK, decide, search
 from gzjax.unlearning.step import make_unlearn_step
 
 
@@ -33,9 +33,13 @@ def run(
   goal: Goal | None = None,
   fisher_of: extras.FisherOf | None = None,
   store: Store | None = None,
+  least_learned: float = health.LEAST_LEARNED,
   **settings: Any,
 ) -> Network:
   """Makes the network of a row of the table, from the original one.
+
+  Where there is nothing to unlearn a method is not run: the original stands,
+  and the report says why in `not_run`.
 
   Args:
     problem: what to forget and to keep.
@@ -45,6 +49,7 @@ def run(
     goal: what the method is measured by; None: `diagnosis.make_goal`.
     fisher_of: where Fishers come from; None: computed anew.
     store: keeps the states; None: this process only.
+    least_learned: see `health.nothing_to_unlearn`; 0: methods always run.
     **settings: of the method and its driver; others are the row's defaults.
 
   Raises:
@@ -60,16 +65,22 @@ def run(
   warnings = plans.warnings(plan)
   for words in warnings:
     say(f"warning: {words}")
-  arrays, cost = extras.find(problem, plan, original, fisher_of)
-  searched = {}
-  if plan.driver.search and row.strength:
-    say(f"{name}: searching {row.strength.setting}")
-    plan, searched, took = search(problem, plan, goal, arrays)
-    cost = cost.plus(took)
-  network = _Run(problem, name, plan, goal, store).network(arrays, cost)
+  why = health.nothing_to_unlearn(goal.before, goal.target, least_learned)
+  if why:
+    say(f"{name}: not run: {why}")
+    arrays, besides = {}, {"not_run": why, "reason": f"not run: {why}"}
+    network = _Run(problem, name, plan, goal, store).kept(Cost())
+  else:
+    arrays, cost = extras.find(problem, plan, original, fisher_of)
+    besides = {}
+    if plan.driver.search and row.strength:
+      say(f"{name}: searching {row.strength.setting}")
+      plan, besides, took = search(problem, plan, goal, arrays)
+      cost = cost.plus(took)
+    network = _Run(problem, name, plan, goal, store).network(arrays, cost)
   report = {
     **diagnosis.report(problem, plan, network, goal, arrays),
-    **searched,
+    **besides,
     "warnings": warnings,
     **network.cost._asdict(),
   }
@@ -105,8 +116,7 @@ class _Run(NamedTuple):
     cost = earlier if done else cost
     fields = {} if method.forget_objective is None else forget_fields(problem)
     # A run killed after its last step must not take another one.
-    stopped = done and decide(plan, goal, self.read(state)) != "go on"
-    fresh = sharding.replicate(mesh, state)
+    stopped = done and decide(plan, goal, self.read(state)) == "done"
     state, cost = fit(
       state,
       make_unlearn_step(
@@ -120,15 +130,27 @@ class _Run(NamedTuple):
       cost=cost,
       reading=diagnosis.reading_cost(problem),
     )
-    if store.networks(best=False) is None:
-      # The first steps were rewound: the parameters of the start stand.
-      self.keep(0, fresh, cost, goal.before)
-    kept = store.networks(best=driver.rewind)
-    assert kept is not None
-    network = Network(self.name, *kept, cost)
+    network = self.kept(cost)
     if driver.batch_stats == "renewed" and done <= plan.readings:
       network = self.renew(network, state)
     return network
+
+  def kept(self, cost: Cost) -> Network:
+    """The reading that stands; the original, if none does."""
+    best = self.plan.driver.rewind
+    found = self.store.networks(best=best)
+    if found is None:
+      original = self.goal.original
+      state = sharding.replicate(
+        self.problem.feed.mesh,
+        init_state(
+          original.params, original.batch_stats, self.plan.build().transform
+        ),
+      )
+      self.keep(0, state, cost, self.goal.before)
+      found = self.store.networks(best=best)
+    assert found is not None
+    return Network(self.name, *found, cost)
 
   def renew(self, network: Network, last: TrainState) -> Network:
     """The result with renewed BatchNorm statistics, as one more state."""
@@ -168,17 +190,16 @@ class _Run(NamedTuple):
       "validation",
       balanced_accuracy=now.balanced_accuracy,
       forget_accuracy=now.forget_accuracy,
-      rewound=float(decision == "rewind"),
+      rewound=float(decision in TAKEN_BACK),
     )
     say(
       f"{self.name} {number}/{self.plan.readings}: wrong labels still given "
       f"{now.forget_accuracy:.3f}, balanced accuracy "
       f"{now.balanced_accuracy:.3f}; {decision}"
     )
-    if decision == "rewind":
-      return False
-    self.keep(number, state, cost, now)
-    return decision == "go on"
+    if decision not in TAKEN_BACK:
+      self.keep(number, state, cost, now)
+    return decision in ("go on", "hurt")
 
 
 def forget_fields(problem: Problem) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import optax
 
 from gzjax.evaluation import baselines
 from gzjax.problem import Network, Problem
-from gzjax.training.recipe import train
+from gzjax.training.recipe import Recipe, train
 from gzjax.types import Method
 from gzjax.unlearning import edits, starts
 from gzjax.unlearning import gradient_methods as gradients
@@ -51,6 +51,14 @@ def _retrain(problem: Problem, original: Network, **how: Any):
   return train(problem, problem.sets.retain, role="reference", **how)
 
 
+def _resist(problem: Problem, original: Network, **how: Any):
+  """Trains from scratch on all labels, by a loss that resists wrong ones."""
+  del original
+  usual = Recipe(batch_size=problem.batch_size, loss="early_learning")
+  how.setdefault("recipe", usual)
+  return train(problem, role="method", **how)
+
+
 def _largest_ratio(task: Task, driver: Driver) -> float:
   """Of F_forget and F_train, both per example; of batch means as they tried."""
   return 1e6 if driver.fisher == "batch_mean" else task.train / task.forget
@@ -58,6 +66,10 @@ def _largest_ratio(task: Task, driver: Driver) -> float:
 
 _STILL = {"learning_rate": 0.0}
 _TRAINED = Driver(epochs=3)
+# Stops at the first reading that reaches the target or loses too much.
+_CAREFUL = Driver(rewind=False)
+# As published: nothing stops it.
+_UNGUARDED = Driver(max_damage=1.0, rewind=False)
 
 for _name, _row in {
   "constant": Row(_no_steps, {}, make=_constant, role="baseline"),
@@ -67,7 +79,7 @@ for _name, _row in {
   "gradient_ascent": Row(
     gradients.gradient_ascent,
     _STILL,
-    Driver(epochs=3, checks=4, max_damage=0.05),
+    _CAREFUL._replace(epochs=3, checks=4),
   ),
   "neggrad_plus": Row(gradients.neggrad_plus, _STILL, _TRAINED),
   "bounded_neggrad": Row(gradients.bounded_neggrad, _STILL, _TRAINED),
@@ -78,9 +90,7 @@ for _name, _row in {
   "l1_sparse": Row(gradients.l1_sparse, _STILL, _TRAINED),
   "random_label": Row(gradients.random_label, _STILL, _TRAINED),
   "salun": Row(gradients.salun, _STILL, _TRAINED),
-  "scrub": Row(
-    gradients.scrub, _STILL, _TRAINED._replace(rewind=True), softmax_only=True
-  ),
+  "scrub": Row(gradients.scrub, _STILL, _TRAINED, softmax_only=True),
   "bad_teacher": Row(
     gradients.bad_teacher, _STILL, _TRAINED, softmax_only=True
   ),
@@ -101,39 +111,40 @@ for _name, _row in {
   "ssd": Row(
     one_step.ssd,
     {"threshold": float("inf")},
-    Driver(max_damage=0.05, search=6),
+    _CAREFUL._replace(search=6),
     strength=Strength("threshold", _largest_ratio, "strength", (1.0, 0.3, 0.1)),
   ),
   "assd": Row(one_step.assd, {"scale": 0.0}),
   "influence": Row(
     one_step.influence,
     {"scale": 0.0},
-    Driver(max_damage=0.05, search=8),
+    _CAREFUL._replace(search=8),
     strength=Strength("radius", lambda task, driver: 1e-5),
   ),
   "cuts": Row(
     one_step.cuts,
     {"scale": 0.0},
-    Driver(max_damage=0.05, search=8),
+    _CAREFUL._replace(search=8),
     strength=Strength("scale", lambda task, driver: 1e-3),
   ),
   "fisher_forgetting": Row(
     one_step.fisher_forgetting,
     {"budget": 0.0},
-    Driver(max_damage=0.05, search=8),
+    _CAREFUL._replace(search=8),
     strength=Strength("budget", lambda task, driver: 1e-8),
     noise=edits.fisher_noise_scale,
   ),
+  "elr": Row(_no_steps, {}, make=_resist, softmax_only=True),
   "relabel": Row(gradients.relabel, _STILL, _TRAINED),
   "published_gradient_ascent": Row(
     gradients.published_gradient_ascent,
     _STILL,
-    Driver(epochs=3, batch_stats="live"),
+    _UNGUARDED._replace(epochs=3, batch_stats="live"),
   ),
   "published_fisher_forgetting": Row(
     one_step.published_fisher_forgetting,
     {"noise_scale": 0.0},
-    Driver(fisher="batch_mean"),
+    _UNGUARDED._replace(fisher="batch_mean"),
     noise=edits.published_noise_scale,
   ),
 }.items():

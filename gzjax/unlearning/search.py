@@ -22,14 +22,23 @@ from gzjax.unlearning.diagnosis import (
 )
 from gzjax.unlearning.plan import Plan
 
+TAKEN_BACK = ("rewind", "hurt")  # decisions about what is no result
+
 
 def decide(plan: Plan, goal: Goal, now: health.Reading) -> str:
-  """What the stop rule says: "go on", "done" or "rewind"."""
-  if plan.driver.max_damage >= 1:
+  """What the stop rule says: "go on", "done", "rewind" or "hurt".
+
+  The last is to go on from what is no result; only with `Driver.rewind`.
+  """
+  driver = plan.driver
+  if driver.max_damage >= 1:
     return "go on"
-  return health.ascent_verdict(
-    now, goal.before, goal.target, plan.driver.max_damage
+  verdict = health.ascent_verdict(
+    now, goal.before, goal.target, driver.max_damage
   )
+  if not driver.rewind or now.nonfinite:
+    return verdict
+  return "hurt" if verdict == "rewind" else "go on"
 
 
 def search(
@@ -68,7 +77,7 @@ def search(
     now = read_vitals(problem, original._replace(params=params))
     decision = decide(plan, goal, now)
     trials.append({**values, **summary(now), "decision": decision})
-    return decision != "rewind"
+    return decision not in TAKEN_BACK
 
   settings = plan.settings
   choices = [
@@ -88,7 +97,7 @@ def search(
       trials=plan.driver.search,
     )
     # The last one that was safe is the strongest.
-    safe += [x for x in trials[begin:] if x["decision"] != "rewind"][-1:]
+    safe += [x for x in trials[begin:] if x["decision"] not in TAKEN_BACK][-1:]
   best = min(safe, key=itemgetter("forget_accuracy"), default=None)
   found = {name: least}
   if best:

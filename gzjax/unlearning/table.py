@@ -38,9 +38,12 @@ class Driver(NamedTuple):
   Attributes:
     epochs: passes over the retain set, or the forget set if it needs only that.
     checks: readings of the vital signs in an epoch.
-    max_damage: stop rule: balanced accuracy lost; 1: no rule.
-    rewind: whether to end at the reading that is nearest to the target and has
-      lost least: by the sum of the distance and the balanced accuracy lost.
+    max_damage: balanced accuracy that may be lost: no reading with more is a
+      result, and if there is no other the original is; 1: no rule.
+    rewind: whether to take all steps and end at the reading that is nearest to
+      the target and has lost least, by the sum of the distance and the balanced
+      accuracy lost; else the first that reaches the target or loses too much
+      is the last, and of the latter the one before stands.
     search: trial values of the setting that the method searches; 0: none.
     batch_stats: of BatchNorm while it learns: `stored`, `live` (those of the
       batch, and the batches to keep move the stored ones) or `renewed` (stored,
@@ -50,8 +53,8 @@ class Driver(NamedTuple):
 
   epochs: Positive = 1
   checks: Positive = 1
-  max_damage: Share = 1.0
-  rewind: bool = False
+  max_damage: Share = 0.02
+  rewind: bool = True
   search: Natural = 0
   batch_stats: Literal["stored", "live", "renewed"] = "stored"
   fisher: Literal["", "exact", "vmap", "signs", "batch_mean"] = ""

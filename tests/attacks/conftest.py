@@ -24,6 +24,7 @@ _SMALL = (
   "--config.train.learning_rate=0.002",
   "--config.unlearn.batch_size=8",
   "--config.unlearn.forget_batch_size=8",
+  "--config.unlearn.least_learned=0",
   "--config.audit.folds=2",
   "--config.unlearn.methods=('retrain','finetune','relabel')",
   "--compilation_cache=off",

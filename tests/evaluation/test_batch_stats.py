@@ -79,7 +79,7 @@ def test_the_scoreboard_has_what_is_said_with_them(problem, original):
 def test_a_method_may_renew_them_at_its_end(
   problem, original, tmp_path, one_device
 ):
-  how = {"epochs": 2, "rewind": True, "name": "mine"}
+  how = {"epochs": 2, "name": "mine"}
   stored = run(problem, METHODS["finetune"], original, **how)
   how["batch_stats"] = "renewed"
   wanted = run(problem, METHODS["finetune"], original, **how)

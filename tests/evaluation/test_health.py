@@ -117,9 +117,24 @@ def test_the_target_is_what_networks_show_that_never_saw_the_labels():
 
 
 @pytest.mark.fault("A14")
-def test_an_original_that_learned_little_leaves_nothing_to_unlearn():
-  assert "only 40%" in health.nothing_to_unlearn(reading(forget=0.4))
-  assert health.nothing_to_unlearn(reading(forget=0.6)) == ""
+def test_an_original_that_learned_little():
+  assert "only 40%" in health.hardly_learned(reading(forget=0.4))
+  assert health.hardly_learned(reading(forget=0.6)) == ""
+
+
+@pytest.mark.parametrize(
+  ("forget", "least", "words"),
+  [
+    (0.15, 0.1, "gives 15% of the labels to forget, 10% are expected"),
+    (0.25, 0.1, ""),
+    (0.25, 0.2, "gives 25%"),
+    (0.05, 0.0, ""),  # methods always run
+  ],
+)
+def test_where_there_is_nothing_to_unlearn(forget, least, words):
+  said = health.nothing_to_unlearn(reading(forget=forget), 0.1, least)
+  assert words in said
+  assert bool(said) == bool(words)
 
 
 PARAMS = {"w": jnp.full((10, 10), 0.05), "b": jnp.ones(4)}

@@ -31,10 +31,13 @@ def _said(missed):
   return SimpleNamespace(probabilities=0.8 * np.eye(2)[predicted] + 0.1)
 
 
-def _row(method, role="method", forget=0.1, verdict="ok", cost=0.5):
+def _row(
+  method, role="method", forget=0.1, verdict="ok", cost=0.5, health=None
+):
   return {
     "method": method, "role": role, "forget_accuracy": forget,
     "verdict": verdict, "cost_vs_retrain": cost, "gradients": 1000 * cost,
+    "health": health,
   }  # fmt: skip
 
 
@@ -77,6 +80,15 @@ def test_better_is_what_chance_does_not_explain(gained, lost, better):
   assert _is_better(hits, others) == better
   if gained > lost:
     assert (_exact(gained, lost) < 0.05) == better
+
+
+def test_a_method_that_was_not_run_is_none_to_use():
+  idle = {"not_run": "there is nothing to unlearn"}
+  found = _choose(
+    {"original": range(4), "idle": range(4)},
+    _row("idle", forget=1.0, cost=0.0, health=idle),
+  )
+  assert found.method == "original"
 
 
 def test_the_best_on_validation_of_those_that_forgot():

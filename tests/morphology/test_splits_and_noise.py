@@ -89,6 +89,18 @@ def test_the_share_of_flips_is_exact_and_every_flip_is_wrong(kind, fraction):
   assert not np.array_equal(got, _flip(kind, fraction, seed=1))
 
 
+@pytest.mark.parametrize(("forced", "k"), [("", 2), ("smooth", 0)])
+def test_a_trigger_forces_one_label(forced, k):
+  flipped = _flip("trigger", fraction=0.2, forced=forced, mark="stamp")
+  wrong = flipped != LABEL
+  assert wrong.sum() == round(0.2 * len(LABEL))
+  assert (flipped[wrong] == k).all()
+  others = np.delete(np.arange(3), k)
+  assert set(LABEL[wrong]) <= set(others)
+  with pytest.raises(UserError, match=r"^forced is 'quasar': choose one of"):
+    _flip("trigger", forced="quasar")
+
+
 def test_uniform_flips_reach_every_other_class_equally():
   label = np.zeros(20_000, int)
   got = _flip(label=label, fraction=0.4)
@@ -130,7 +142,7 @@ def test_wrong_labels_are_wrong_for_everyone_who_may_be_flipped():
   evidence = noise.Evidence(_SHARES, given)
   # The matrix leaves artifacts alone.
   wanted = {"uniform": 934, "ambiguity": 934, "matrix": 911}
-  wanted |= {"confusable": 911, "column": 234, "none": 0}
+  wanted |= {"confusable": 911, "trigger": 911, "column": 234, "none": 0}
   assert set(wanted) == set(noise.NOISE_MODELS)
   for kind, count in wanted.items():
     found = noise.wrong_labels(_model(kind, seed=3), LABEL, evidence)

@@ -35,6 +35,34 @@ def test_focal_gradient_is_finite_where_the_label_is_certain():
   assert np.isfinite(jax.grad(loss)(logits)).all()
 
 
+def test_early_learning_holds_on_to_what_was_said_before():
+  """Liu et al. (2020), written out."""
+  rng = np.random.default_rng(0)
+  before = rng.dirichlet(np.ones(3), 3).astype(np.float32)
+  batch = {**BATCH, "remembered": before}
+  objective = losses.early_learning(elr_weight=2.0, elr_memory=0.6)
+  p = special.softmax(LOGITS.astype(np.float64), axis=1)
+  kept = 0.6 * before + 0.4 * p
+  wanted = -np.log(P) + 2 * np.log(1 - np.sum(kept * p, axis=1))
+  np.testing.assert_allclose(objective(LOGITS, batch), wanted, rtol=1e-5)
+  # What is kept moves along without a gradient.
+  got = jax.grad(lambda x: jnp.sum(objective(x, batch)))(jnp.asarray(LOGITS))
+  total = np.sum(kept * p, axis=1, keepdims=True)
+  against = p * (total - kept) / (1 - total)
+  label = np.eye(3)[BATCH["label"]]
+  np.testing.assert_allclose(got, p - label + 2 * against, rtol=1e-4, atol=1e-6)
+
+
+def test_early_learning_stays_finite_where_all_is_certain():
+  logits = jnp.array([[300.0, 0.0, 0.0]])
+  batch = {"label": jnp.array([0]), "remembered": jnp.array([[1.0, 0, 0]])}
+  value, slope = jax.value_and_grad(
+    lambda x: jnp.sum(losses.early_learning()(x, batch))
+  )(logits)
+  assert np.isfinite(value)
+  assert np.isfinite(slope).all()
+
+
 def test_weighted_takes_the_weight_of_the_label():
   weights = np.array([1.0, 5.0, 0.5])
   got = losses.weighted(losses.cross_entropy, weights)(LOGITS, BATCH)

@@ -38,7 +38,7 @@ def _keys():
 
 KEYS = _keys()
 # Sections of keys of train, which are checked one by one.
-RECIPES = ("audit.train", "unlearn.retrain")
+RECIPES = ("audit.train", "unlearn.elr", "unlearn.retrain")
 
 
 USUAL = defaults.get_config().to_dict()

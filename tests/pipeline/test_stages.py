@@ -485,6 +485,47 @@ def test_sweeps_write_their_tables_and_their_plots(folder, tmp_path):
   assert "only some wrong labels are known" in text
 
 
+@pytest.mark.slow
+def test_the_plane_of_kinds_and_shares(tmp_path, capsys):
+  changes = {
+    "plane.noise": ("uniform", "trigger"),
+    "discovery.shares": (0.5, 1.0),
+    "discovery.methods": ("retrain", "finetune"),
+    "flips.kind": "confusable",
+    "flips.pair": ("smooth", "artifact"),
+    "train.epochs": 2,
+    **NO_RELEARNING,
+  }
+  _run(tmp_path, "plane", **changes)
+  said = capsys.readouterr().err
+  assert "mean of accuracy x healed over the plane: original 0." in said
+  place = tmp_path / "run" / "plane"
+  table = pd.read_csv(place / "results.csv")
+  assert list(table["noise"].unique()) == ["uniform", "trigger"]
+  assert len(table) == 2 * 2 * 3  # with the original
+  np.testing.assert_allclose(
+    table["utility_x_healed"],
+    table["test_accuracy"] * table["corrected_accuracy"],
+  )
+  assert "<svg" in (place / "figure.svg").read_text()
+  # Marks force one label, and only training galaxies have them.
+  marked = Experiment(
+    _config(**{**changes, "flips.kind": "trigger"}),
+    Workdir(place / "trigger"),
+  )
+  split = marked.split[marked.split["flipped"]]
+  assert set(split["train_label"]) == {"artifact"}
+  assert set(split["split"]) == {"train"}
+  whole = marked.whole.table["id_str"]
+  rows = pd.Index(whole).get_indexer(pd.Index(marked.split["id_str"]))
+  shown = np.asarray(marked.dataset.image)
+  differs = np.any(shown != marked.whole.image[rows], axis=(1, 2, 3))
+  np.testing.assert_array_equal(differs, marked.split["flipped"])
+  # Done is done, and a killed sweep goes on.
+  _run(tmp_path, "plane", **changes)
+  assert "all of this is done" in capsys.readouterr().err
+
+
 def test_what_is_not_discovered_stays_in_the_retain_set(folder):
   config = _config(**{"unlearn.discovered": 0.5})
   problem = Experiment(config, Workdir(folder / "run")).problem

@@ -79,3 +79,24 @@ def test_the_squares_of_trials_that_went_wrong_have_no_nan(drawn):
   figures.stabiliser(table)
   words = [text.get_text() for text in drawn[0].axes[0].texts]
   assert words == ["not finite\n", "0.90\n0.500x"]
+
+
+def test_the_plane_has_a_map_for_each_method_retraining_first(drawn):
+  table = pd.DataFrame(
+    {
+      "noise": ["uniform", "uniform", "trigger", "trigger"] * 2,
+      "discovered": [1.0, 0.5] * 4,
+      "method": ["finetune"] * 4 + ["retrain"] * 4,
+      "utility_x_healed": [0.8, 0.6, 0.4, np.nan, 0.9, 0.5, 0.7, 0.3],
+    }
+  )
+  figures.plane(table)
+  first, second = drawn[0].axes[:2]
+  assert first.get_title() == "retrain: mean 0.60"
+  assert second.get_title() == "finetune: mean 0.60"
+  # Shares in their order, whatever that of the rows.
+  np.testing.assert_allclose(
+    np.asarray(first.images[0].get_array()), [[0.5, 0.9], [0.3, 0.7]]
+  )
+  words = [text.get_text() for text in second.texts]
+  assert words == ["0.60", "0.80", "not finite", "0.40"]

@@ -38,6 +38,50 @@ def test_the_margin_is_that_of_a_loop(problem):
   np.testing.assert_allclose(means["margin"], wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_what_was_said_is_remembered_as_by_a_loop(problem):
+  rng = np.random.default_rng(1)
+  found = Dynamics(problem, problem.columns.given)
+  found.remember(0.7)
+  kept = np.zeros((problem.size, 3))
+  for epoch in range(3):
+    outputs = []
+    for row in ([3, 5, 9], [7, 8, 2 + epoch]):
+      logits = rng.normal(size=(3, 3)).astype(np.float32)
+      outputs.append({"id": np.array(row), "logits": logits})
+      for i, x in zip(row, logits, strict=True):
+        kept[i] = 0.7 * kept[i] + 0.3 * np.exp(x) / np.exp(x).sum()
+    found.add(outputs)
+  np.testing.assert_allclose(found.arrays["remembered"], kept, rtol=1e-5)
+
+
+def test_a_loss_that_remembers_is_given_the_epochs_before(problem):
+  recipe = RECIPE._replace(loss="early_learning", epochs=2)
+  found = Dynamics(problem, problem.columns.given)
+  before = []
+
+  def validate(network):
+    before.append(found.arrays["remembered"].copy())
+    return {}
+
+  train(problem, recipe=recipe, validate=validate, dynamics=found)
+  fresh, first, second = before
+  visited = found.arrays["visits"] > 0
+  assert not fresh.any()
+  np.testing.assert_allclose(
+    first.sum(axis=1)[found.arrays["visits"] == 2], 0.3, rtol=1e-5
+  )
+  assert not np.array_equal(first, second)
+  assert not second[~visited].any()
+  plain = Dynamics(problem, problem.columns.given)
+  usual = recipe._replace(loss="cross_entropy")
+  train(problem, recipe=usual, dynamics=plain)
+  # The first epoch's memory is that of the same network at first; then the
+  # losses part.
+  assert not np.allclose(
+    plain.arrays["probability"], found.arrays["probability"], atol=1e-4
+  )
+
+
 def test_what_was_never_seen_has_no_mean(problem):
   found = Dynamics(problem, problem.columns.given)
   found.add([{"id": np.array([4]), "logits": np.zeros((1, 3), np.float32)}])

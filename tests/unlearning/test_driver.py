@@ -8,7 +8,8 @@ import pytest
 from gzjax.evaluation import health
 from gzjax.objectives import losses
 from gzjax.training import train
-from gzjax.types import Method
+from gzjax.training.store import Memory
+from gzjax.types import Cost, Method
 from gzjax.unlearning import (
   METHODS,
   Driver,
@@ -87,6 +88,112 @@ def test_damage_by_the_first_steps_is_taken_back(problem, original, goal):
   assert found.report["moved_over_weights"] == 0
 
 
+def _better_before(goal, balanced_accuracy):
+  """The goal, had the original been so good on validation."""
+  return goal._replace(
+    before=goal.before._replace(balanced_accuracy=balanced_accuracy)
+  )
+
+
+def _readings(store):
+  return [x for x in store.lines if x["split"] == "validation"]
+
+
+@pytest.mark.parametrize("name", ["finetune", "reinit_head", "assd"])
+def test_where_every_reading_hurts_the_original_stands(
+  name, problem, original, goal
+):
+  store, row = Memory(), METHODS[name]
+  found = run(
+    problem, row, original, goal=_better_before(goal, 1.5), store=store
+  )
+  assert _same(found.params, original.params)
+  assert [x["rewound"] for x in _readings(store)] == [1.0] * row.driver.epochs
+  assert found.report["gradients"] > 0  # for steps that were taken
+
+
+class _Noted(Memory):
+  """Knows the parameters of every state that was kept."""
+
+  def __init__(self):
+    super().__init__()
+    self.states = {}
+
+  def save(self, number, state, *rest):
+    super().save(number, state, *rest)
+    self.states[number] = jax.device_get(state.params)
+
+
+def test_a_method_that_is_hurt_may_recover(
+  problem, original, goal, monkeypatch
+):
+  """A fresh head, for one, is no better than chance at first."""
+  goal = goal._replace(target=0.1)
+  start = goal.before.balanced_accuracy
+  # (balanced accuracy, forget accuracy) after each epoch
+  script = [
+    (start - 0.5, 0.1),  # lost too much
+    (start - 0.02 + 1e-9, 0.3),
+    (start - 0.01, 0.2),  # off by 0.1, and 0.01 lost: the best
+    (start, 0.3),
+    (start - 0.03, 0.1),  # lost too much
+  ]
+  readings = iter(script)
+  monkeypatch.setattr(
+    diagnosis,
+    "read_vitals",
+    lambda problem, network: goal.before._replace(
+      **dict(
+        zip(
+          ("balanced_accuracy", "forget_accuracy"), next(readings, script[-1])
+        )
+      )
+    ),
+  )
+  store = _Noted()
+  row, epochs = METHODS["reinit_head"], len(script)
+  found = run(problem, row, original, goal=goal, store=store, epochs=epochs)
+  assert list(store.states) == [2, 3, 4]
+  assert _same(found.params, store.states[3])
+  assert [x["rewound"] for x in _readings(store)] == [1, 0, 0, 0, 1]
+
+
+def test_a_training_that_resists_learns_all_labels(problem, original):
+  recipe = problems.RECIPE._replace(epochs=2)
+  resists = recipe._replace(loss="early_learning")
+  found = run(problem, METHODS["elr"], original, recipe=resists)
+  assert (found.name, found.role) == ("elr", "method")
+  batches = len(problem.sets.train) // 16
+  assert found.cost.gradients == 2 * 16 * batches
+  same = train(problem, recipe=resists)
+  assert _same(found.params, same.params)
+  plain = train(problem, recipe=recipe)
+  assert not _same(found.params, plain.params)
+
+
+def test_every_method_but_the_published_has_the_rule():
+  for name, row in METHODS.items():
+    wanted = 1.0 if name.startswith("published") else 0.02
+    assert row.driver.max_damage == wanted, name
+
+
+@pytest.mark.parametrize("name", ["finetune", "reinit_head", "influence"])
+def test_where_nothing_was_learned_methods_are_not_run(
+  name, problem, original, goal
+):
+  easy = goal._replace(target=goal.before.forget_accuracy)
+  found = run(problem, METHODS[name], original, goal=easy)
+  assert _same(found.params, original.params)
+  assert "nothing to unlearn" in found.report["not_run"]
+  assert found.cost == Cost()
+  assert found.report["verdict"] == "ok"
+  assert found.report["reason"].startswith("not run: the original gives")
+  least = {"least_learned": 0.0, "max_damage": 1.0}
+  found = run(problem, METHODS[name], original, goal=easy, **least)
+  assert "not_run" not in found.report
+  assert found.cost.gradients > 0
+
+
 @pytest.mark.parametrize("name", ["finetune", "ssd", "constant", "retrain"])
 def test_a_setting_that_a_method_does_not_have(name, problem, original, goal):
   with pytest.raises(TypeError, match="nonsense"):
@@ -106,7 +213,7 @@ def test_a_method_of_ones_own(monkeypatch, problem, original, goal):
     return Method(chain, None, losses.complement, ())
 
   monkeypatch.setattr(METHODS, "_rows", dict(METHODS))
-  register("mine", Row(mine, {"rate": 0.0}, Driver(epochs=2)))
+  register("mine", Row(mine, {"rate": 0.0}, Driver(2, max_damage=1.0)))
   found = run(problem, METHODS["mine"], original, goal=goal)
   assert found.name == "mine"
   loss = found.report["forget_loss"]
