@@ -127,7 +127,7 @@ class SelectedImages:
   Reads as an array u8[n,...] does, and only what is asked for.
   """
 
-  def __init__(self, array: np.ndarray, rows: np.ndarray):
+  def __init__(self, array: "Images", rows: np.ndarray):
     self._array = array
     self._rows = rows
     self.shape = (len(rows), *array.shape[1:])
