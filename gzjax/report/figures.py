@@ -173,7 +173,7 @@ def plane(table: pd.DataFrame) -> str:
     values = by_method[name].pivot_table(
       "utility_x_healed", "noise", "discovered", sort=False
     )
-    values = values[sorted(values)]
+    values = values.sort_index(axis=1)
     axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
     for (row, column), value in np.ndenumerate(values.to_numpy()):
       colour = "black" if value > 0.6 else "white"
