@@ -25,9 +25,10 @@ class MarkedImages(pixels.SelectedImages):
   def __getitem__(self, index: Any) -> np.ndarray:
     rows, *rest = index if isinstance(index, tuple) else (index,)
     rows = np.asarray(self._rows[rows])
-    found = np.array(self._array[rows.ravel()])
-    for place in np.flatnonzero(self._marked[rows.ravel()]):
-      rng = np.random.default_rng([self._seed, 4, rows.ravel()[place]])
+    flat = rows.ravel()
+    found = np.array(self._array[flat])
+    for place in np.flatnonzero(self._marked[flat]):
+      rng = np.random.default_rng([self._seed, 4, flat[place]])
       found[place] = self._mark(found[place], rng)
     found = found.reshape(*rows.shape, *found.shape[1:])
     return found[(*[slice(None)] * rows.ndim, *rest)]

@@ -115,16 +115,14 @@ def plane(experiment: Experiment) -> None:
   """
   from gzjax.pipeline import stages  # which needs this module
 
-  tables = []
+  tables, models = [], noise.NOISE_MODELS
   for kind in experiment.config.plane.noise:
     say(f"wrong labels: {kind}")
     part = experiment.config.copy_and_resolve_references()
     part.flips.kind = kind
     # Settings of other kinds stand as usual.
-    others = noise.NOISE_MODELS.all_settings()
-    for key in noise.NOISE_MODELS.settings(kind):
-      others.pop(key)
-    part.flips.update(others)
+    usual, own = models.all_settings(), models.settings(kind)
+    part.flips.update({key: usual[key] for key in usual if key not in own})
     folder = experiment.workdir / "plane" / kind
     stages.run(
       part,

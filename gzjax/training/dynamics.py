@@ -4,7 +4,6 @@ from collections.abc import Callable
 import itertools
 
 import numpy as np
-from scipy import special
 
 from gzjax.evaluation import metrics
 from gzjax.objectives import targets
@@ -34,12 +33,11 @@ class Dynamics:
   def remember(self, memory: float) -> None:
     """Keeps a moving average of what is said of each example, too.
 
-    `arrays["remembered"]` f32[N,K], 0 at first; each visit leaves a share of
+    `arrays["remembered"]` f32[N,C], 0 at first; each visit leaves a share of
     `memory` of it (for `losses.early_learning`).
     """
-    count, outputs = self._problem.size, self._problem.target.outputs
     self._memory = memory
-    self.arrays["remembered"] = np.zeros((count, outputs), np.float32)
+    self.arrays["remembered"] = np.zeros_like(self.arrays["probability"])
 
   def add(self, outputs: list[dict[str, np.ndarray]]) -> None:
     """Adds the outputs of an epoch's steps; a galaxy may be there twice."""
@@ -54,10 +52,10 @@ class Dynamics:
       np.add.at(self.arrays[name], row, x)
     if self._memory is not None:
       kept = self.arrays["remembered"]
-      for output in outputs:
-        now = special.softmax(output["logits"].astype(np.float32), axis=1)
-        before = kept[output["id"]]
-        kept[output["id"]] = self._memory * before + (1 - self._memory) * now
+      ends = np.cumsum([len(output["id"]) for output in outputs])[:-1]
+      # Step by step: the second visit in an epoch finds the first.
+      for seen, now in zip(np.split(row, ends), np.split(said, ends)):
+        kept[seen] = self._memory * kept[seen] + (1 - self._memory) * now
 
   def after_epochs(self, rows: np.ndarray) -> Callable[[Network], dict]:
     """Asks for the galaxies `rows`, as a training's `validate`."""
