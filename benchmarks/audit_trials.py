@@ -178,18 +178,23 @@ def show(
   for name, part in table.groupby(rows, sort=False):
     values = part.groupby(columns)["value"]
     cells = (
-      _in_words(values.get_group(x)) if x in values.groups else ""
+      _in_words(name, values.get_group(x)) if x in values.groups else ""
       for x in heads
     )
     shown.add_row(name, *cells)
   console.print(shown)
 
 
-def _in_words(values: pd.Series) -> str:
-  """Mean over seeds, and half of its 95% interval if there are several."""
+def _in_words(name: str, values: pd.Series) -> str:
+  """Mean over seeds, and half of its 95% interval if there are several.
+
+  Of what `holds` in a trial or not (1 or 0): in how many of them.
+  """
   values = values.dropna()
   if not len(values):
     return ""
+  if name.startswith("holds"):
+    return f"{values.sum():.0f} of {len(values)}"
   mean, _, high = intervals.mean_interval(values)
   digits = 3 if values.abs().max() <= 1 else 0
   half = "" if np.isnan(high) else f" ± {high - mean:,.{digits}f}"

@@ -81,6 +81,7 @@ def test_the_audit_benchmark_measures_planted_labels(
   out = capsys.readouterr().out
   for name in (*ranking.OF_NETWORKS, "AUROC", "estimated", "false discovery"):
     assert name in out
+  assert " of 1 " in out  # trials whose interval holds the number
   table = pd.read_csv(tmp_path / "all.csv", keep_default_na=False)
   assert set(table["kind"]) == {"folds", "features"}
   wrong = table.loc[table["measure"] == "wrong", "value"]
