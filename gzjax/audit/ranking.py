@@ -99,8 +99,8 @@ def _falling(wrong: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def _auto(found: Evidence, label: np.ndarray) -> np.ndarray:
-  """The consensus where votes judge the labels, else the dynamics."""
-  score = _dynamics if found.counts is None else _consensus
+  """The consensus where votes judge the labels, else of networks alone."""
+  score = _posterior_margin if found.counts is None else _consensus
   return score(found, label)
 
 
@@ -112,6 +112,21 @@ def _consensus(found: Evidence, label: np.ndarray) -> np.ndarray:
 def _posterior(found: Evidence) -> np.ndarray:
   assert found.counts is not None
   return volunteers.consensus(found.counts, found.probabilities).posterior
+
+
+def _posterior_margin(found: Evidence, label: np.ndarray) -> np.ndarray:
+  """The probability that the label is right, and how clearly it was learned.
+
+  The one of the networks that did not learn it, by `probability_wrong`; the
+  other the margin of the mean probabilities of those that did, over their
+  epochs (of those that did not, where none did). Their sum, to 0 to 1.
+  """
+  calibrated = how_many.calibrated(found.probabilities, label)
+  right = 1 - probability_wrong(calibrated, label)
+  learned = ~np.isnan(found.in_sample.loss)[:, None]
+  said = np.where(learned, found.in_sample.probabilities, found.probabilities)
+  margin = suspicion.scores(said, label).normalised_margin
+  return (right + margin + 1) / 3
 
 
 def _dynamics(found: Evidence, label: np.ndarray) -> np.ndarray:
@@ -172,6 +187,7 @@ DEFAULT, CONSENSUS = "auto", "consensus"
 
 # Those that need no votes.
 OF_NETWORKS: dict[str, Score] = {
+  "posterior_margin": _posterior_margin,
   "dynamics": _dynamics,
   "mean_loss": _mean_loss,
   "self_confidence": _self_confidence,

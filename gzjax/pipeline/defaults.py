@@ -213,7 +213,7 @@ KEYS = {
   "audit.score": Key(
     ranking.DEFAULT,
     "by which labels are ranked; auto: the consensus of volunteers and "
-    "networks where there are votes for the classes, else dynamics",
+    "networks where there are votes for the classes, else posterior_margin",
     table=ranking.SCORES,
   ),
   "audit.false_discovery": Key(

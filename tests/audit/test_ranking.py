@@ -56,8 +56,25 @@ def test_every_score_is_low_where_a_label_is_wrong(name):
   assert metrics.roc_auc_score(FLIPPED, -score) > 0.9
 
 
-def test_the_default_is_the_mean_of_two_losses():
-  found = ranking.SCORES[ranking.DEFAULT](FOUND, LABEL)
+def test_the_default_adds_the_posterior_and_the_margin_of_the_training():
+  learned = np.arange(len(LABEL)) % 3 > 0
+  said = FOUND.in_sample._replace(
+    loss=np.where(learned, FOUND.in_sample.loss, np.nan),
+    probabilities=np.where(
+      learned[:, None], FOUND.in_sample.probabilities, np.nan
+    ),
+  )
+  found = ranking.SCORES[ranking.DEFAULT](FOUND._replace(in_sample=said), LABEL)
+  calibrated = how_many.calibrated(FOUND.probabilities, LABEL)
+  wrong = ranking.probability_wrong(calibrated, LABEL)
+  for i, label in enumerate(LABEL):
+    p = (said if learned[i] else FOUND).probabilities[i]
+    margin = p[label] - max(np.delete(p, label))
+    np.testing.assert_allclose(found[i], (1 - wrong[i] + margin + 1) / 3)
+
+
+def test_the_dynamics_are_the_mean_of_two_losses():
+  found = ranking.SCORES["dynamics"](FOUND, LABEL)
   for i in range(20):
     end = -np.log(FOUND.probabilities[i, LABEL[i]])
     mean = (end + FOUND.in_sample.loss[i]) / 2
