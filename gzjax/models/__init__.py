@@ -16,7 +16,7 @@ from gzjax.models.cnn import CNN, SideBySide
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.layers import ConvForm
 from gzjax.models.resnet import RESNETS
-from gzjax.registry import Range, Table
+from gzjax.registry import Range, Share, Table
 from gzjax.remembered import remembered
 from gzjax.types import ApplyFn, Batch, PyTree, TrainState
 
@@ -45,6 +45,7 @@ def _resnet(
   dtype: _Dtype = "float32",
   head: Literal["pool", "flatten"] = "pool",
   dropout: _Dropout = -1.0,
+  tied: Share = 0.0,
   conv_form: ConvForm = "auto",
 ) -> nn.Module:
   """A ResNet.
@@ -62,6 +63,9 @@ def _resnet(
     head: ResNets: what it gets, the mean of the last map, or all of it.
     dropout: share before the head, and before the hidden layer of the cnn; -1:
       as published.
+    tied: ResNets: share of the channels after stages 2 and 3 that all galaxies
+      have, 0.2 as published; each other one is for a tenth of them, who learn
+      by heart there, and the method etd takes it out; 0: none is tied.
     conv_form: how convolutions are computed, see models/layers.py.
   """
   del questions
@@ -71,6 +75,7 @@ def _resnet(
     small_stem=small_stem,
     zero_gamma=zero_gamma,
     head=head,
+    tied=tied,
     conv_form=conv_form,
   )
 
@@ -151,15 +156,20 @@ def build(
 def make_apply_fn(model: Any) -> ApplyFn:
   """A linen module, `__call__(image)` or `(image, train)`, as a function.
 
-  In training its random stream "dropout" comes from the key, if there is one.
+  In training its random stream "dropout" comes from the key, if there is one,
+  and one that asks for `example`, i32[B], is told which galaxies these are.
   """
-  takes_train = _takes_train(model)
+  takes_train, takes_example = (
+    _takes(model, name) for name in ("train", "example")
+  )
 
-  def apply_fn(params, batch_stats, image, *, train, key=None):
+  def apply_fn(params, batch_stats, image, *, train, key=None, example=None):
     variables = {"params": params, "batch_stats": batch_stats}
     mode = {"train": train} if takes_train else {}
     if not train:
       return model.apply(variables, image, **mode), batch_stats
+    if takes_example:
+      mode["example"] = example
     rngs = {} if key is None else {"dropout": key}
     logits, updated = model.apply(
       variables, image, **mode, mutable=["batch_stats"], rngs=rngs
@@ -169,8 +179,8 @@ def make_apply_fn(model: Any) -> ApplyFn:
   return apply_fn
 
 
-def _takes_train(model: Any) -> bool:
-  return "train" in inspect.signature(type(model).__call__).parameters
+def _takes(model: Any, name: str) -> bool:
+  return name in inspect.signature(type(model).__call__).parameters
 
 
 def as_apply_fn(model: Any) -> ApplyFn:
@@ -203,7 +213,7 @@ def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:
 @remembered
 def _make_init(model: Any, size: int) -> Callable[[jax.Array], PyTree]:
   image = jnp.zeros((1, size, size, 3))
-  mode = {"train": False} if _takes_train(model) else {}
+  mode = {"train": False} if _takes(model, "train") else {}
   return jax.jit(lambda key: model.init(key, image, **mode))
 
 

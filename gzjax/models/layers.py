@@ -22,6 +22,8 @@ ConvForm = Literal["auto", "native", "dot"]
 # form: the best of 4, 9, 16 and 64 in a ResNet34 training step at 64 pixels.
 CPU_DOT_POSITIONS = 16
 
+TIED = 0.1  # share of the examples that have a channel that is tied to them
+
 _kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # torch's default for nn.Linear: uniform within 1/sqrt(fan_in).
 _uniform_fan_in = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -86,6 +88,34 @@ def dropout(
     broadcast_dims=(1, 2, 3) if whole_rows else (),
     deterministic=not active,
   )
+
+
+def shared_channels(channels: int, shared: float) -> jax.Array:
+  """Which channels every example has that are tied by `tie`, bool[channels]."""
+  return jnp.arange(channels) < round(shared * channels)
+
+
+def tie(
+  image: jax.Array, shared: float, example: jax.Array | None, place: int
+) -> jax.Array:
+  """Gives examples channels of their own, for what is learned by heart.
+
+  Example-tied dropout (Maini et al. 2023): of f[B,H,W,C] the first channels, a
+  share `shared`, are on for all examples, each other one for a tenth of them
+  (`TIED`), always the same. `example` i32[B] says which ones these are, `place`
+  which layer this is. None, as at test: all are on, the others times a tenth.
+  """
+  channels = image.shape[-1]
+  common = shared_channels(channels, shared)[None]
+  if example is None:
+    return image * jnp.where(common, 1, TIED).astype(image.dtype)[:, None, None]
+
+  def draw(number):
+    key = jax.random.fold_in(jax.random.key(place), number)
+    return jax.random.bernoulli(key, TIED, (channels,))
+
+  on = common | jax.vmap(draw)(example)
+  return image * on.astype(image.dtype)[:, None, None]
 
 
 def head(

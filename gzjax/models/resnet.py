@@ -6,7 +6,7 @@ stride of a bottleneck in its 3x3 convolution. Submodules are named, because
 parameter paths are public: `stage1_block1/conv1/kernel`, `head/bias`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -15,6 +15,15 @@ import jax
 import jax.numpy as jnp
 
 from gzjax.models import layers
+
+# Stages after which channels are tied to examples, where another one follows.
+TIED_STAGES = (2, 3)
+
+
+def after_ties(layer_names: Sequence[str]) -> list[str]:
+  """Of the layers of a network, the blocks that see tied channels."""
+  first = (f"stage{stage + 1}_block1" for stage in TIED_STAGES)
+  return [name for name in first if name in layer_names]
 
 
 class Block(nn.Module):
@@ -62,12 +71,17 @@ class ResNet(nn.Module):
   # "pool" averages the last map, so that any size of image is right; "flatten"
   # gives the head all of it (H'*W'*C inputs, in this order).
   head: Literal["pool", "flatten"] = "pool"
+  # Share of the channels after `TIED_STAGES` that all examples have, see
+  # `layers.tie`; 0: all of them.
+  tied: float = 0.0
   dtype: Any = jnp.float32  # of the computation; variables stay float32
   conv_form: layers.ConvForm = "auto"  # see `layers.conv2d`
 
   @nn.compact
-  def __call__(self, image: jax.Array, train: bool) -> jax.Array:
-    """f32[B,H,W,3] -> logits f32[B,num_classes]."""
+  def __call__(
+    self, image: jax.Array, train: bool, example: jax.Array | None = None
+  ) -> jax.Array:
+    """f32[B,H,W,3] -> logits f32[B,num_classes]; see `layers.tie`."""
     conv = partial(layers.conv, form=self.conv_form, dtype=self.dtype)
     norm = layers.norm(train, epsilon=1e-5, dtype=self.dtype)
     last_scale = nn.initializers.constant(0.0 if self.zero_gamma else 1.0)
@@ -79,6 +93,8 @@ class ResNet(nn.Module):
     if not self.small_stem:
       x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
     for stage, blocks in enumerate(self.stage_sizes):
+      if self.tied and stage in TIED_STAGES:  # counted from 1, it is the last
+        x = layers.tie(x, self.tied, example, stage)
       for index in range(blocks):
         x = Block(
           self.width * 2**stage,

@@ -355,7 +355,9 @@ def keys() -> dict[str, Key]:
         own = Key(keyword.default, said[setting], keyword.annotation)
         found.setdefault(f"{section}.{setting}", own)
   found["unlearn.methods"] = KEYS["unlearn.methods"]._replace(
-    default=tuple(name for name, row in METHODS.items() if not row.given)
+    default=tuple(
+      name for name, row in METHODS.items() if not (row.given or row.needs_ties)
+    )
   )
   return found
 

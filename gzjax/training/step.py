@@ -8,6 +8,7 @@ process after a while).
 
 from collections.abc import Callable, Iterable
 from functools import partial
+import inspect
 from typing import Any
 
 import jax
@@ -55,13 +56,14 @@ def make_train_step(
   random seeds.
   """
   tx = optax.with_extra_args_support(tx)
+  takes_example = "example" in inspect.signature(apply_fn).parameters
 
   def step(state, batch):
-    random = {}
+    own = {"example": batch["id"]} if takes_example else {}
     if "key" in batch:
-      random["key"] = jax.random.fold_in(batch["key"], state.step)
+      own["key"] = jax.random.fold_in(batch["key"], state.step)
     grads, loss, logits, batch_stats = gradient(
-      partial(apply_fn, train=True, **random), objective, state, batch, summary
+      partial(apply_fn, train=True, **own), objective, state, batch, summary
     )
     updates, opt_state = tx.update(
       grads, state.opt_state, state.params, value=loss

@@ -1,12 +1,14 @@
 """Updates that are added as they are: dampening and noise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from gzjax.models import resnet
+from gzjax.models.layers import TIED, shared_channels
 from gzjax.types import PyTree
 from gzjax.unlearning import transforms
 from gzjax.unlearning.transforms import TINY, Transformation
@@ -61,6 +63,37 @@ def _dampen(
       return u + p * jnp.where(forget > threshold * train, factor - 1, 0)
 
     return jax.tree.map(shrunk, updates, params, forget_fisher, train_fisher)
+
+  return transforms.stateless(edit)
+
+
+def drop_tied(
+  layers: Sequence[str], shared: float, scale: float
+) -> Transformation:
+  """Takes out the channels that are tied to examples: p + s (p' - p).
+
+  Those of `models.layers.tie`, for networks that were trained with them (Maini
+  et al. 2023, `scale` s = 1): in p' the kernels that read these channels are 0
+  there, and for the others (a + t) / a times as large, a = `shared` and t the
+  share that each example had besides, so that as much is said as before. Of a
+  network without such channels nothing changes.
+  """
+  reading = {
+    f"{block}/{module}/kernel"
+    for block in resnet.after_ties(layers)
+    for module in ("conv1", "shortcut_conv")
+  }
+
+  def edit(updates, *, params, **_):
+    def one(path, u, p):
+      name = jax.tree_util.keystr(path, simple=True, separator="/")
+      if name not in reading:
+        return u
+      common = shared_channels(p.shape[2], shared)
+      change = jnp.where(common, TIED / shared, -1)
+      return u + scale * p * change[None, None, :, None]
+
+    return jax.tree.map_with_path(one, updates, params)
 
   return transforms.stateless(edit)
 

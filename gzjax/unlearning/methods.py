@@ -127,6 +127,13 @@ for _name, _row in {
     _CAREFUL._replace(search=8),
     strength=Strength("scale", lambda task, driver: 1e-3),
   ),
+  "etd": Row(
+    one_step.etd,
+    {"scale": 0.0},
+    _CAREFUL._replace(search=8),
+    strength=Strength("scale", lambda task, driver: 1e-3),
+    needs_ties=True,
+  ),
   "fisher_forgetting": Row(
     one_step.fisher_forgetting,
     {"budget": 0.0},

@@ -1,13 +1,16 @@
 """Methods of one step, most of them by the Fisher; see `gradient_methods`."""
 
 from functools import partial
+from typing import Annotated
 
 import optax
 
-from gzjax.registry import AboveZero, NonNegative, Positive
+from gzjax.registry import AboveZero, NonNegative, Positive, Range
 from gzjax.types import Method
 from gzjax.unlearning import edits, transforms
 from gzjax.unlearning.table import Task
+
+_Shared = Annotated[float, Range(0.01, 1)]
 
 
 def ssd(
@@ -108,6 +111,27 @@ def cuts(
   """
   del task, learning_rate, passes  # which `extras` looks at
   return Method(transforms.subtract_task(scale), extras=("forget_params",))
+
+
+def etd(
+  task: Task, *, shared: _Shared = 0.2, scale: NonNegative = 1.0
+) -> Method:
+  """Drops the channels in which single examples were learned by heart.
+
+  p + s (p' - p), p' without the channels that `model.tied`, which is `shared`
+  too, ties to examples (example-tied dropout, Maini et al. 2023, whose s is 1):
+  see `edits.drop_tied`. It forgets all that was learned so, right or wrong, and
+  need not know which labels are wrong. With `search` the driver lowers s until
+  the damage is at most `max_damage`. Cost: a reading a trial; it is the
+  training that is slower to learn. Fails on networks without ties, which it
+  does not change, and where many examples have the same mistake.
+
+  Args:
+    task: see `Task`.
+    shared: as `model.tied`.
+    scale: s.
+  """
+  return Method(edits.drop_tied(task.layers, shared, scale))
 
 
 def fisher_forgetting(

@@ -13,7 +13,8 @@ Their places in a chain; `project_conflicts` wraps any that has two gradients:
    `slow_but_for`, `precondition_by_fisher`;
 2. an optimizer of optax;
 3. edits that are added as they are: `dampen_by_fisher`, `dampen_by_percentile`,
-   `subtract_task`, `inject_noise`, `clip_to_trust_region`, `project_to_ball`;
+   `subtract_task`, `drop_tied`, `inject_noise`, `clip_to_trust_region`,
+   `project_to_ball`;
 4. `freeze`.
 """
 

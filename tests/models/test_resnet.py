@@ -5,9 +5,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gzjax import models
+from gzjax.models import layers, resnet
+from gzjax.objectives import losses
+from gzjax.training.step import init_state, make_train_step
+from gzjax.unlearning import METHODS, Task
 from tests import networks
 
 # torchvision's parameter counts with 1,000 classes.
@@ -224,3 +229,85 @@ def test_layers_in_the_order_of_their_depth():
   )
   many = {f"stage1_block{b}": {} for b in range(1, 12)}
   assert models.depth_order(many)[-2:] == ("stage1_block10", "stage1_block11")
+
+
+def test_channels_are_tied_to_examples():
+  """Those that are shared are on; each other one for a tenth of them."""
+  image = jnp.ones((400, 2, 2, 50))
+  example = jnp.arange(400) + 7
+  tied = np.asarray(layers.tie(image, 0.2, example, 2))
+  assert np.all(tied == tied[:, :1, :1])
+  on = tied[:, 0, 0]
+  assert np.all(on[:, :10] == 1)
+  assert set(np.unique(on)) == {0, 1}
+  assert on[:, 10:].mean() == pytest.approx(layers.TIED, abs=0.01)
+  # Examples differ, and so do channels and layers.
+  assert len(np.unique(on, axis=0)) > 380
+  assert len(np.unique(on[:, 10:], axis=1).T) == 40
+  assert np.any(on != layers.tie(image, 0.2, example, 3)[:, 0, 0])
+  # Whatever else is in the batch, and as what number.
+  some = layers.tie(image[:3], 0.2, example[np.array([9, 0, 5])], 2)
+  np.testing.assert_array_equal(some[:, 0, 0], on[[9, 0, 5]])
+  # At test what each has of the others on average.
+  mean = layers.tie(image, 0.2, None, 2)[0, 0, 0]
+  np.testing.assert_allclose(mean, [1] * 10 + [layers.TIED] * 40)
+
+
+def _tied(**options):
+  """(apply_fn, params, batch_stats) of a small network with four stages."""
+  model = resnet.ResNet(
+    (1, 1, 1, 1), False, networks.CLASSES, 5, small_stem=True, **options
+  )
+  made = models.init_variables(model, jax.random.key(1), networks.SIZE)
+  return models.make_apply_fn(model), *made
+
+
+@pytest.mark.parametrize("tied", [0.0, 0.2])
+def test_training_tells_which_examples_these_are(tied):
+  apply_fn, *fresh = _tied(tied=tied)
+  tx = optax.sgd(0.0)
+  step = make_train_step(apply_fn, losses.cross_entropy, tx)
+  batch = networks.batch(8)
+  others = batch | {"id": batch["id"] + 100}
+  said = [
+    step(init_state(*fresh, tx), given)[1]["logits"]
+    for given in (batch, others, batch)
+  ]
+  np.testing.assert_array_equal(said[0], said[2])
+  assert np.any(said[0] != said[1]) == (tied > 0)
+
+
+def test_etd_takes_tied_channels_out(monkeypatch):
+  """As a network whose others are silent, and whose shared ones are louder."""
+  apply_fn, params, stats = _tied(tied=0.4)
+  image = networks.batch(6)["image"]
+  task = Task(jax.random.key(0), 1, 13, 130, models.depth_order(params))
+  method = METHODS["etd"].build(task, shared=0.4)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = method.transform.update(
+    zeros, method.transform.init(params), params
+  )
+  dropped = optax.apply_updates(params, updates)
+  changed = {
+    "/".join(part.key for part in path)
+    for path, update in jax.tree.leaves_with_path(updates)
+    if np.any(update)
+  }
+  assert changed == {
+    f"stage{stage}_block1/{name}/kernel"
+    for stage in (3, 4)
+    for name in ("conv1", "shortcut_conv")
+  }
+  got = apply_fn(dropped, stats, image, train=False)[0]
+
+  def silent(image, shared, example, place):
+    del example, place
+    channels = image.shape[-1]
+    louder = (shared + layers.TIED) / shared
+    return image * jnp.array(
+      [louder if i < round(shared * channels) else 0 for i in range(channels)]
+    ).reshape(1, 1, 1, -1)
+
+  monkeypatch.setattr(layers, "tie", silent)
+  wanted = apply_fn(params, stats, image, train=False)[0]
+  np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)

@@ -24,6 +24,14 @@ from tests import networks
 STEPPING = [name for name, row in METHODS.items() if row.make is None]
 
 
+class _Reader(nn.Module):
+  """What `etd` looks at: a kernel that reads channels that may be tied."""
+
+  @nn.compact
+  def __call__(self, x):
+    return nn.Conv(6, (1, 1), name="conv1")(x)
+
+
 class _Small(nn.Module):
   """What a method may look at: layers, their order, stored statistics."""
 
@@ -31,7 +39,7 @@ class _Small(nn.Module):
   def __call__(self, image, train=False):
     x = nn.Conv(4, (3, 3), (2, 2), name="stem_conv")(image)
     x = nn.BatchNorm(use_running_average=not train, name="stem_norm")(x)
-    x = nn.Dense(6, name="stage1_block1")(nn.relu(x).mean((1, 2)))
+    x = _Reader(name="stage3_block1")(nn.relu(x)).mean((1, 2))
     return nn.Dense(networks.CLASSES, name="head")(nn.relu(x))
 
 
