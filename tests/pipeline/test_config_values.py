@@ -48,6 +48,9 @@ def _refused(name, value):
   values = copy.deepcopy(USUAL)
   section, _, key = name.rpartition(".")
   (checks.get(values, section) if section else values)[key] = value
+  method = section.removeprefix("unlearn.")
+  if method in METHODS:  # also of one that is not run by default
+    values["unlearn"]["methods"] = (method,)
   with pytest.raises(UserError) as refused:
     checks.check_config(ml_collections.ConfigDict(values))
   return str(refused.value)
