@@ -196,7 +196,7 @@ def _run_stage(experiment: Experiment, name: str) -> None:
 def _reopen(place: Workdir) -> None:
   """Finds what of finished stages is damaged or gone: they then go on."""
   for name in STAGES:
-    for path, why in place.reopen(name).items():
+    for path, why in place.reopen(name, redo=STAGES[name].derived).items():
       say(f"{place / path} {why}: stage {name} is taken up again")
       if name == "unlearn":
         unlearn.reopen(place, path)

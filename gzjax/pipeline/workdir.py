@@ -116,23 +116,28 @@ class Workdir:
       },
     )
 
-  def reopen(self, stage: str) -> dict[str, str]:
+  def reopen(self, stage: str, *, redo: bool = False) -> dict[str, str]:
     """Makes a finished stage one that goes on if something of it is damaged.
+
+    If that is its record nobody knows what the stage has written: one that may
+    be done anew (`redo`) then is, another one is left for `check` to refuse.
 
     Returns:
       By its path what is missing or damaged; that is renamed.
     """
     try:
       record = self._record(stage)
-    except DamagedError:  # it is not known what the stage has written
-      return {}
+    except DamagedError as error:
+      if not redo:
+        return {}
+      _rename(error.path)
+      return {error.path.relative_to(self.root).as_posix(): "is damaged"}
     if not record or not record["finished"]:
       return {}
     damage = dict(self._damage(record.get("files", {})))
     for name in damage:
-      path = self.root / name
-      if path.exists():
-        path.replace(path.with_name(f"{path.name}.damaged"))
+      if (self.root / name).exists():
+        _rename(self.root / name)
     if damage:
       self._write(stage, {**record, "finished": False})
     return damage
@@ -213,3 +218,7 @@ class Workdir:
 
   def _path(self, stage: str) -> Path:
     return self.root / "stages" / f"{stage}.json"
+
+
+def _rename(damaged: Path) -> None:
+  damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))

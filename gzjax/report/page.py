@@ -63,9 +63,7 @@ def write(
     counts=_counts(split, classes),
     left_out={why: n for why, n in dataset["left_out"].items() if n},
     votes=vote_section.given(workdir, dataset["questions"]),
-    learning=figures.learning_curves(
-      _metrics(workdir, {name: name for name in ("train", "retrain")})
-    ),
+    learning=_learning(workdir),
     vote_model=vote_section.collect(workdir, dataset.get("tree")),
     answers=answer_section.collect(workdir),
     uncertain=answer_section.uncertain(workdir, classes),
@@ -189,12 +187,21 @@ def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
   return counts.rename_axis(index=None, columns=None)
 
 
-def _metrics(workdir: Path, folders: dict[str, str]):
-  return {
-    name: pd.read_json(workdir / folder / "metrics.jsonl", lines=True)
-    for name, folder in folders.items()
-    if (workdir / folder / "metrics.jsonl").exists()
+def _metrics(workdir: Path, folders: dict[str, str]) -> dict[str, pd.DataFrame]:
+  """By their names those logs that have lines: a damaged one was emptied."""
+  logs = {
+    name: workdir / folder / "metrics.jsonl" for name, folder in folders.items()
   }
+  return {
+    name: pd.read_json(path, lines=True)
+    for name, path in logs.items()
+    if path.exists() and path.stat().st_size
+  }
+
+
+def _learning(workdir: Path) -> str:
+  runs = _metrics(workdir, {name: name for name in ("train", "retrain")})
+  return figures.learning_curves(runs) if runs else ""
 
 
 def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
@@ -211,9 +218,9 @@ def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
   for row in rows:
     if row["role"] == "reference":
       name = row["method"]
-      (lines,) = _metrics(workdir, {name: name}).values()
-      goal = lines[lines["split"] == "validation"].tail(1)
-      runs[name] = goal.assign(forget_accuracy=row["forget_accuracy"])
+      for lines in _metrics(workdir, {name: name}).values():
+        goal = lines[lines["split"] == "validation"].tail(1)
+        runs[name] = goal.assign(forget_accuracy=row["forget_accuracy"])
   return figures.unlearning_curves(runs)
 
 
