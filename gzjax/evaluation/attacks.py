@@ -73,9 +73,10 @@ def iam(
   mean = low + share[:, None] * (high - low)
   scale = np.sqrt(6) / np.pi * mean.std(axis=1, keepdims=True)
   scale = np.maximum(scale, 1e-12)
-  passed = scipy.stats.gumbel_r.cdf(
-    own, mean - np.euler_gamma * scale, scale
-  ).mean(axis=1)
+  with np.errstate(over="ignore"):  # far below a distribution: exactly 0
+    passed = scipy.stats.gumbel_r.cdf(
+      own, mean - np.euler_gamma * scale, scale
+    ).mean(axis=1)
   return float(share @ passed / share.sum())
 
 

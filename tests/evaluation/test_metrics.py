@@ -279,3 +279,7 @@ def test_iam_is_a_loop_over_interpolated_scores():
   assert attacks.iam(own, low, high) == pytest.approx(total / weights)
   forgotten, kept = attacks.iam(low, low, high), attacks.iam(high, low, high)
   assert forgotten < 0.3 < 0.5 < kept
+  # Networks that agree on all wrong labels: the distributions are points.
+  same = np.full(9, 0.5)
+  assert attacks.iam(same - 0.4, same, same) == 0
+  assert attacks.iam(same + 0.4, same, same) == 1

@@ -28,6 +28,7 @@ TINY = {
   "train.epochs": 2,
   "unlearn.methods": ("finetune",),
   "unlearn.finetune.learning_rate": 0.05,
+  "unlearn.finetune.max_damage": 1.0,
   "evaluate.relearn_epochs": 0,
   "evaluate.views": 4,
 }

@@ -98,7 +98,11 @@ def test_batches_hold_the_votes_that_are_trained_on(folder, experiment):
 def test_scoreboard_has_errors_that_follow_from_the_files(folder):
   run = folder / "run"
   table = pd.read_csv(run / "scoreboard.csv", index_col="method")
-  agreed = (*scoreboard.COLUMNS, *scoreboard.VOTE_COLUMNS)
+  agreed = (
+    *scoreboard.COLUMNS,
+    *scoreboard.MORE_COLUMNS,
+    *scoreboard.VOTE_COLUMNS,
+  )
   assert ("method", *table.columns) == agreed
   assert list(table.index) == [
     "constant", "original", "retrain", "negative_learning",
