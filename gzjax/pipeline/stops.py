@@ -40,4 +40,8 @@ def _end(received: int, leave: Callable[[int], None]) -> None:
   if sys.stderr.isatty():
     os.write(2, _SHOW_CURSOR)
   os.write(2, _LINE)
+  # Whoever leaves tells others first; the main thread goes on until then.
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  for output in (1, 2):
+    os.dup2(nowhere, output)
   leave(128 + number)

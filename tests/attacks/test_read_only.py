@@ -5,6 +5,7 @@ from pathlib import Path
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
 from tests.attacks.conftest import Outcome
@@ -62,13 +63,16 @@ def test_a_finished_run_is_read(target, ordinary, freeze):
   [
     ("--overwrite",),
     ("--stage=predict",),
-    ("--stage=unlearn", "--forget=suspects"),
+    ("--stage=unlearn", "--forget={folder}/more.txt"),
   ],
   ids=" ".join,
 )
 def test_what_would_write_is_one_line(target, ordinary, freeze, more):
   before = target.state()
+  split = pd.read_parquet(target.run / "split.parquet")
+  (target.folder / "more.txt").write_text("\n".join(split["id_str"].head(12)))
   freeze(target.folder)
+  more = [flag.format(folder=target.folder) for flag in more]
   done = _launch(ordinary, *target.flags, *more)
   assert done.code == 2, done.said
   assert str(target.run) in done.line and "write" in done.line

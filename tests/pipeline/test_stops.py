@@ -24,11 +24,18 @@ class Loud:
     time.sleep(60)
 del [Loud()][:]
 """,
+  "speaks": "left.wait()\nprint('still here', file=sys.stderr)\ntime.sleep(60)",
 }
+# It takes a moment to leave, as it does to tell other processes.
 START = """
-import itertools, os, time
+import itertools, os, sys, threading, time
 from gzjax.pipeline import stops
-stops.watch(os._exit)
+left = threading.Event()
+def leave(code):
+  left.set()
+  time.sleep(0.2)
+  os._exit(code)
+stops.watch(leave)
 print("begun", flush=True)
 """
 
