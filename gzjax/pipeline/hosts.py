@@ -32,6 +32,7 @@ _SECONDS_TO_SAY_THE_SAME = 1.0
 # The first ends last: JAX would cry in those who are without it.
 _SECONDS_TO_END = 2 * _SECONDS_TO_SAY_THE_SAME
 _LONG_MS = 1000 * 3600 * 24
+_WATCH = "gzjax waits for the last word"  # a thread
 
 
 def join() -> None:
@@ -55,7 +56,7 @@ def join() -> None:
       "mpirun, or set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and "
       "JAX_PROCESS_ID."
     ) from error
-  threading.Thread(target=_end_with_others, daemon=True).start()
+  threading.Thread(target=_end_with_others, name=_WATCH, daemon=True).start()
 
 
 def _end_with_others() -> None:
@@ -141,6 +142,17 @@ def first_alone(do: Callable[[], None]) -> None:
   if jax.process_index() == 0:
     do()
   wait()
+
+
+def end() -> None:
+  """Parts from the other processes when all is done.
+
+  Python aborts if it ends while a thread waits in JAX.
+  """
+  jax.distributed.shutdown()
+  for thread in threading.enumerate():
+    if thread.name == _WATCH:
+      thread.join(_SECONDS_TO_END)
 
 
 def leave(code: str | int) -> NoReturn:

@@ -62,8 +62,10 @@ def main() -> None:
   try:
     app.run(execute, flags_parser=lambda args: read(args, flags.FLAGS))
   except SystemExit as error:
-    if error.code and jax.distributed.is_initialized():
-      hosts.leave(error.code)
+    if jax.distributed.is_initialized():
+      if error.code:
+        hosts.leave(error.code)
+      hosts.end()
     raise
 
 
