@@ -56,7 +56,7 @@ def test_two_launches_at_once(target, whole, times):
     assert_same(target, whole)
 
 
-@_times(2, 10)
+@_times(2, 20)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.fault("B")
 def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
@@ -70,7 +70,8 @@ def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
     process.send_signal(number)
     start = time.monotonic()
     code, said = _end(process)
-    if code == 0:  # it was done before
+    # It was done before; a Python that is ending has no handlers any more.
+    if code == 0 or (code == -number and "\nReport: " in said):
       continue
     assert time.monotonic() - start < 5
     assert code == 128 + number, said
