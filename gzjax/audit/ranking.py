@@ -99,7 +99,7 @@ def _falling(wrong: np.ndarray, score: np.ndarray) -> np.ndarray:
 
 
 def _auto(found: Evidence, label: np.ndarray) -> np.ndarray:
-  """The consensus where votes judge the labels, else of networks alone."""
+  """The consensus where votes judge the labels, else `_posterior_margin`."""
   score = _posterior_margin if found.counts is None else _consensus
   return score(found, label)
 

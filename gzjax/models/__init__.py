@@ -157,7 +157,8 @@ def make_apply_fn(model: Any) -> ApplyFn:
   """A linen module, `__call__(image)` or `(image, train)`, as a function.
 
   In training its random stream "dropout" comes from the key, if there is one,
-  and one that asks for `example`, i32[B], is told which galaxies these are.
+  and a module that has the argument is told by `example`, i32[B], which
+  galaxies these are.
   """
   takes_train, takes_example = (
     _takes(model, name) for name in ("train", "example")

@@ -93,7 +93,7 @@ class ResNet(nn.Module):
     if not self.small_stem:
       x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
     for stage, blocks in enumerate(self.stage_sizes):
-      if self.tied and stage in TIED_STAGES:  # counted from 1, it is the last
+      if self.tied and stage in TIED_STAGES:  # the one before, from 1
         x = layers.tie(x, self.tied, example, stage)
       for index in range(blocks):
         x = Block(

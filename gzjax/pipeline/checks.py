@@ -33,8 +33,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _check_target(config)
   _check_split(config)
   for names in (config.unlearn.methods, config.discovery.methods):
-    _check_methods(config.unlearn, names, config.target.kind)
-    _check_ties(config, names)
+    _check_methods(config, names)
   for recipe in recipes:
     balanced_to, batch_size = recipe["balanced_to"], recipe["batch_size"]
     if balanced_to and balanced_to < batch_size:
@@ -67,9 +66,10 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_methods(
-  unlearn: ml_collections.ConfigDict, names: Sequence[str], target: str
+  config: ml_collections.ConfigDict, names: Sequence[str]
 ) -> None:
-  """Finds sections of `config.unlearn` that are no methods of the target."""
+  """Finds sections of `config.unlearn` that are no methods of the network."""
+  unlearn, target, tied = config.unlearn, config.target.kind, config.model.tied
   rows = {name: row for name, row in METHODS.items() if not row.given}
   for name in names:
     section: Any = unlearn.get(name)
@@ -87,16 +87,6 @@ def _check_methods(
     if not row.make:
       for key, allowed in table.annotations(row.name).items():
         registry.check(f"unlearn.{name}.{key}", section.get(key), allowed)
-
-
-def _check_ties(
-  config: ml_collections.ConfigDict, names: Sequence[str]
-) -> None:
-  """Finds methods that need a network with ties for one that has others."""
-  tied = config.model.tied
-  for name in names:
-    section = config.unlearn.get(name, {})
-    row = METHODS[section.get("method", name)]
     if row.needs_ties and section.shared != tied:
       raise UserError(
         f"unlearn.{name}.shared is {section.shared} and model.tied is {tied}: "

@@ -215,12 +215,14 @@ def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
     kept = lines[(lines["split"] == "validation") & (lines["rewound"] != 1)]
     runs[name] = pd.concat([start, kept])
   # Where real retraining ended: the goal.
-  for row in rows:
-    if row["role"] == "reference":
-      name = row["method"]
-      for lines in _metrics(workdir, {name: name}).values():
-        goal = lines[lines["split"] == "validation"].tail(1)
-        runs[name] = goal.assign(forget_accuracy=row["forget_accuracy"])
+  goals = {
+    row["method"]: row["forget_accuracy"]
+    for row in rows
+    if row["role"] == "reference"
+  }
+  for name, lines in _metrics(workdir, {name: name for name in goals}).items():
+    goal = lines[lines["split"] == "validation"].tail(1)
+    runs[name] = goal.assign(forget_accuracy=goals[name])
   return figures.unlearning_curves(runs)
 
 
