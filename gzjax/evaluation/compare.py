@@ -143,7 +143,8 @@ def _with_renewed(problem, network, said, views) -> np.ndarray:
   renewed = batch_stats.renewed(problem, network)
   if renewed is network:
     return said
-  rows = np.union1d(problem.sets.validation, problem.wrong)
+  sets = problem.sets
+  rows = np.concatenate([sets.validation, sets.test, problem.wrong])
   found = said.copy()
   found[rows] = ask(problem, renewed, rows, views).probabilities
   return found
@@ -166,9 +167,15 @@ def _renewed_columns(said, galaxies) -> dict[str, float]:
   if not galaxies.review:
     found["renewed_corrected_accuracy"] = galaxies.true_label
   predicted, rows = metrics.predicted_class(said), galaxies.forget
+  true, test = galaxies.true_label, galaxies.test
   return {
-    name: metrics.accuracy(label[rows], predicted[rows])
-    for name, label in found.items()
+    **{
+      name: metrics.accuracy(label[rows], predicted[rows])
+      for name, label in found.items()
+    },
+    "renewed_test_balanced_accuracy": metrics.balanced_accuracy(
+      true[test], predicted[test], said.shape[1]
+    ),
   }
 
 

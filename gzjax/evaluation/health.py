@@ -26,9 +26,25 @@ class Reading(NamedTuple):
 
   nonfinite: int  # parameters and validation galaxies that are not finite
   histogram: np.ndarray  # f64[K], shares of the predicted classes
-  balanced_accuracy: float  # on validation
+  credits: np.ndarray  # f64[N], what each adds to the balanced accuracy
   forget_accuracy: float  # share of wrong labels that are still predicted
   distance_to_constant: float = float("nan")  # nats, see metrics
+
+  @property
+  def balanced_accuracy(self) -> float:
+    """On validation."""
+    return float(np.sum(self.credits))
+
+
+class Damage(NamedTuple):
+  """Balanced accuracy that was lost, and its standard error."""
+
+  lost: float
+  error: float
+
+  def exceeds(self, tolerated: float) -> bool:
+    """Whether more was lost, by more than one standard error."""
+    return self.lost - self.error > tolerated
 
 
 class Diagnosis(NamedTuple):
@@ -59,9 +75,8 @@ def take_reading(
   return Reading(
     nonfinite=nonfinite + len(predicted) - len(finite),
     histogram=np.bincount(finite, minlength=num_classes) / len(predicted),
-    balanced_accuracy=metrics.balanced_accuracy(
-      validation_label, predicted, num_classes
-    ),
+    credits=metrics.hit_weights(validation_label)
+    * (validation_label == predicted),
     forget_accuracy=metrics.accuracy(forget_label, forget_predicted),
     distance_to_constant=metrics.distance_to_constant(validation),
   )
@@ -74,6 +89,18 @@ def read(
   true = problem.true[problem.sets.validation]
   wrong = problem.given[problem.sets.forget]
   return take_reading(params, validation, true, forget, wrong)
+
+
+def damage(now: Reading, original: Reading) -> Damage:
+  """What a network lost on the galaxies that both readings are of.
+
+  Only those count that one of both is right about, in the loss and in its
+  error (as McNemar 1947 compares shares): sum(d) and sqrt(sum(d^2)) of the
+  differences d of their credits. So a small validation set knows how little it
+  can tell.
+  """
+  differences = original.credits - now.credits
+  return Damage(float(differences.sum()), float(np.linalg.norm(differences)))
 
 
 def expected_forget_accuracy(accuracy: float, num_classes: int) -> float:
@@ -102,15 +129,15 @@ def diagnose(
 ) -> Diagnosis:
   """Judges a network against the one that it was made from.
 
-  The first of the rules below that holds decides. The target is that of
+  The first of the rules below that holds decides; of those of balanced accuracy
+  by more than the standard error of the `damage`. The target is that of
   `expected_forget_accuracy`.
   """
   chance = 1 / len(class_names)
   largest = int(after.histogram.argmax())
   share = after.histogram[largest]
-  skill = after.balanced_accuracy - chance
   skill_before = original.balanced_accuracy - chance
-  damage = original.balanced_accuracy - after.balanced_accuracy
+  lost = damage(after, original)
   learned = original.forget_accuracy - target
   forgotten = original.forget_accuracy - after.forget_accuracy
   if after.nonfinite:
@@ -119,14 +146,15 @@ def diagnose(
   if share >= CONSTANT_SHARE:
     words = f"calls {share:.0%} of all galaxies {class_names[largest]}"
     return Diagnosis("collapsed", words)
-  if skill < LEAST_SKILL * skill_before:
+  if lost.exceeds((1 - LEAST_SKILL) * skill_before):
     return Diagnosis(
       "collapsed",
       f"balanced accuracy fell from {original.balanced_accuracy:.3f} to "
       f"{after.balanced_accuracy:.3f} (chance {chance:.3f})",
     )
-  if damage > LARGEST_DAMAGE:
-    return Diagnosis("weak", f"hurt: lost {damage:.3f} of balanced accuracy")
+  if lost.exceeds(LARGEST_DAMAGE):
+    words = f"hurt: lost {lost.lost:.3f} ±{lost.error:.3f} of balanced accuracy"
+    return Diagnosis("weak", words)
   if learned < LEAST_LEARNED:
     return Diagnosis("ok", "the original had not learned its wrong labels")
   gives = (
@@ -175,11 +203,12 @@ def hardly_learned(original: Reading) -> str:
 def cause(report: Mapping[str, Any]) -> str:
   """Why a network was hurt, in words; empty if it was not or nobody knows.
 
-  By its `verdict`, `balanced_accuracy_drop`, `forget_loss` (before, after) and,
-  of noise, `noise` with the fields of `noise_report` and
-  `measured_loss_change`.
+  By its `verdict`, `balanced_accuracy_drop` and the error of that,
+  `forget_loss` (before, after) and, of noise, `noise` with the fields of
+  `noise_report` and `measured_loss_change`.
   """
-  hurt = report["balanced_accuracy_drop"] > LARGEST_DAMAGE
+  drop, error = (f"balanced_accuracy_drop{x}" for x in ("", "_error"))
+  hurt = Damage(report[drop], report[error]).exceeds(LARGEST_DAMAGE)
   if report["verdict"] not in ("collapsed", "non-finite") and not hurt:
     return ""
   if report.get("noise"):
@@ -227,10 +256,10 @@ def ascent_verdict(
   """The stop rule of gradient ascent: "go on", "done" or "rewind".
 
   "rewind" (to the weights before) where the network is not finite or has lost
-  more than `max_damage` of balanced validation accuracy; "done" where it gives
-  the wrong labels no more often than `target`.
+  more than `max_damage` of balanced validation accuracy, by more than a
+  standard error (the one-standard-error rule of Breiman et al. 1984); "done"
+  where it gives the wrong labels no more often than `target`.
   """
-  damage = original.balanced_accuracy - now.balanced_accuracy
-  if now.nonfinite or damage > max_damage:
+  if now.nonfinite or damage(now, original).exceeds(max_damage):
     return "rewind"
   return "done" if now.forget_accuracy <= target else "go on"

@@ -89,6 +89,15 @@ def balanced_accuracy(
   return float(np.nanmean(recalls(label, predicted, num_classes)))
 
 
+def hit_weights(label: np.ndarray) -> np.ndarray:
+  """What a hit on each galaxy adds to the balanced accuracy, f64[N].
+
+  Of labels i[N]: one over the galaxies of its class and the classes that occur.
+  """
+  counts = np.bincount(label)
+  return 1 / counts[label] / np.count_nonzero(counts)
+
+
 def macro_f1(
   label: np.ndarray, predicted: np.ndarray, num_classes: int
 ) -> float:

@@ -126,10 +126,7 @@ def _as_good(
   found = np.stack([hits[row["method"]] for row in rows])
 
   def balanced(chosen):
-    counts = np.bincount(label[chosen])
-    classes = np.flatnonzero(counts)
-    weight = 1 / counts[label[chosen]] / len(classes)
-    return found[:, chosen] @ weight
+    return found[:, chosen] @ metrics.hit_weights(label[chosen])
 
   best = balanced(np.arange(len(label))).argmax()
   low, _ = resampled_interval(

@@ -112,11 +112,12 @@ def _judge(problem: Problem, network: Network, goal: Goal) -> dict[str, Any]:
   diagnosis = health.diagnose(
     after, goal.before, goal.target, problem.target.classes
   )
-  damage = goal.before.balanced_accuracy - after.balanced_accuracy
+  damage = health.damage(after, goal.before)
   return {
     **diagnosis._asdict(),
     **summary(after),
-    "balanced_accuracy_drop": damage,
+    "balanced_accuracy_drop": damage.lost,
+    "balanced_accuracy_drop_error": damage.error,
   }
 
 
@@ -125,9 +126,12 @@ def _diagnosis(judged: Mapping[str, Any]) -> health.Diagnosis:
 
 
 def summary(reading: health.Reading) -> dict[str, Any]:
-  """A reading as plain data."""
+  """A reading as plain data, without what each galaxy adds to it."""
+  numbers = reading._asdict()
+  del numbers["credits"]
   return {
-    **reading._asdict(),
+    **numbers,
+    "balanced_accuracy": reading.balanced_accuracy,
     "histogram": reading.histogram.tolist(),
     "histogram_entropy": metrics.entropy(reading.histogram),
   }

@@ -173,8 +173,8 @@ class _Run(NamedTuple):
   ) -> None:
     score = now.balanced_accuracy
     if self.plan.driver.rewind:
-      damage = self.goal.before.balanced_accuracy - now.balanced_accuracy
-      score = -abs(now.forget_accuracy - self.goal.target) - max(damage, 0)
+      lost = health.damage(now, self.goal.before).lost
+      score = -abs(now.forget_accuracy - self.goal.target) - max(lost, 0)
     self.store.save(number, state, cost, score, {})
 
   def after_stride(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gzjax.data import feed
-from gzjax.evaluation import batch_stats, score
+from gzjax.evaluation import batch_stats, metrics, score
 from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.problem import probabilities
 from gzjax.training import train
@@ -74,6 +74,13 @@ def test_the_scoreboard_has_what_is_said_with_them(problem, original):
     for name, label in (("forget", problem.given), ("corrected", problem.true)):
       share = np.mean(said == label[wrong])
       assert row[f"{prefix}{name}_accuracy"] == pytest.approx(share)
+    test = problem.sets.test
+    said = probabilities(problem, network, test).argmax(axis=1)
+    hits = metrics.hit_weights(problem.true[test]) @ (
+      said == problem.true[test]
+    )
+    found = row[f"{prefix}test_balanced_accuracy"]
+    assert found == pytest.approx(hits)
 
 
 def test_a_method_may_renew_them_at_its_end(

@@ -16,7 +16,9 @@ SPREAD = np.array([0.5, 0.4, 0.1])
 
 
 def reading(balanced=0.9, forget=0.05, histogram=SPREAD, nonfinite=0):
-  return health.Reading(nonfinite, np.asarray(histogram), balanced, forget)
+  # So many galaxies that the error of a difference is next to nothing.
+  credits = np.full(10_000, balanced / 10_000)
+  return health.Reading(nonfinite, np.asarray(histogram), credits, forget)
 
 
 LEARNED = reading(forget=1.0)
@@ -66,7 +68,8 @@ def test_a_predictor_of_nan_only_is_not_finite_rather_than_class_0():
   nan = np.full((4, 3), np.nan)
   label = np.zeros(4, int)
   got = health.take_reading(None, nan, label, nan, label)
-  verdict = health.diagnose(got, LEARNED, 0.05, CLASSES)
+  right = health.take_reading(None, np.eye(3)[label], label, nan, label)
+  verdict = health.diagnose(got, right, 0.05, CLASSES)
   assert verdict.verdict == "non-finite"
   assert got.distance_to_constant == 0
 
@@ -84,6 +87,35 @@ def test_a_predictor_of_nan_only_is_not_finite_rather_than_class_0():
 def test_stop_rule(now, wanted):
   got = health.ascent_verdict(now, LEARNED, target=0.1, max_damage=0.05)
   assert got == wanted
+
+
+@pytest.mark.parametrize(
+  ("galaxies", "verdict", "decision"),
+  [(30, "ok", "done"), (3000, "weak", "rewind")],
+)
+def test_a_small_validation_set_knows_how_little_it_can_tell(
+  galaxies, verdict, decision
+):
+  # One in ten is lost of each class, and one in thirty is won.
+  label = np.arange(galaxies) % 3
+  said = [label.copy(), label.copy()]
+  lost, won = np.arange(galaxies) // 3 % 10 == 0, np.arange(galaxies) % 30 == 3
+  said[1][lost] = (label[lost] + 1) % 3
+  said[0][won] = (label[won] + 1) % 3
+  before, after = (
+    health.take_reading(None, np.eye(3)[x], label, np.eye(3)[:1], [forget])
+    for x, forget in zip(said, (0, 1), strict=True)
+  )
+  found = health.damage(after, before)
+  assert found.lost == pytest.approx(
+    before.balanced_accuracy - after.balanced_accuracy
+  )
+  assert found.lost == pytest.approx(1 / 10 - 1 / 30)
+  # The classes are of one size: McNemar's standard error of two shares.
+  error = np.sqrt(lost.sum() + won.sum()) / galaxies
+  assert found.error == pytest.approx(error)
+  assert health.diagnose(after, before, 0.0, CLASSES).verdict == verdict
+  assert health.ascent_verdict(after, before, 0.0, 0.02) == decision
 
 
 def test_the_worse_of_both_batchnorm_readings_is_the_verdict():
@@ -167,10 +199,11 @@ def test_noise_report_leaves_out_what_gets_no_noise():
   assert report["noise_over_weight"] == pytest.approx(0.2)
 
 
-def _report(verdict, drop=0.5, after=0.1, **noise):
+def _report(verdict, drop=0.5, after=0.1, error=0.0, **noise):
   report = {
     "verdict": verdict,
     "balanced_accuracy_drop": drop,
+    "balanced_accuracy_drop_error": error,
     "forget_loss": {"before": 0.01, "after": after},
   }
   if noise:
@@ -192,6 +225,7 @@ def _report(verdict, drop=0.5, after=0.1, **noise):
   [
     (_report("ok", drop=0.0), ""),
     (_report("weak", drop=0.0, after=99.0), ""),
+    (_report("weak", drop=0.1, error=0.06, after=99.0), ""),
     (_report("collapsed"), ""),  # nothing is known
     (_report("collapsed", after=116.6), "without an upper bound"),
     (_report("weak", after=116.6), "117 nats"),

@@ -143,7 +143,10 @@ def test_scores_equal_scikit_learn(seed):
     label, predicted
   )
   np.testing.assert_allclose(
-    metrics.balanced_accuracy(label, predicted, 4),
+    [
+      metrics.balanced_accuracy(label, predicted, 4),
+      metrics.hit_weights(label) @ (label == predicted),
+    ],
     sk.balanced_accuracy_score(label, predicted),
   )
   np.testing.assert_allclose(

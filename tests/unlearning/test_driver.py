@@ -90,9 +90,14 @@ def test_damage_by_the_first_steps_is_taken_back(problem, original, goal):
 
 def _better_before(goal, balanced_accuracy):
   """The goal, had the original been so good on validation."""
-  return goal._replace(
-    before=goal.before._replace(balanced_accuracy=balanced_accuracy)
-  )
+  missing = balanced_accuracy - goal.before.balanced_accuracy
+  return goal._replace(before=_with_loss(goal.before, -missing))
+
+
+def _with_loss(reading, lost):
+  """The reading, had each galaxy lost its share of so much credit."""
+  each = lost / len(reading.credits)
+  return reading._replace(credits=reading.credits - each)
 
 
 def _readings(store):
@@ -129,27 +134,25 @@ def test_a_method_that_is_hurt_may_recover(
 ):
   """A fresh head, for one, is no better than chance at first."""
   goal = goal._replace(target=0.1)
-  start = goal.before.balanced_accuracy
-  # (balanced accuracy, forget accuracy) after each epoch
+  # (balanced accuracy lost, forget accuracy) after each epoch
   script = [
-    (start - 0.5, 0.1),  # lost too much
-    (start - 0.02 + 1e-9, 0.3),
-    (start - 0.01, 0.2),  # off by 0.1, and 0.01 lost: the best
-    (start, 0.3),
-    (start - 0.03, 0.1),  # lost too much
+    (0.5, 0.1),  # lost too much
+    (0.02, 0.3),
+    (0.01, 0.2),  # off by 0.1, and 0.01 lost: the best
+    (0.0, 0.3),
+    (0.05, 0.1),  # lost too much
   ]
   readings = iter(script)
   monkeypatch.setattr(
     diagnosis,
     "read_vitals",
-    lambda problem, network: goal.before._replace(
-      **dict(
-        zip(
-          ("balanced_accuracy", "forget_accuracy"), next(readings, script[-1])
-        )
-      )
-    ),
+    lambda problem, network: reading(*next(readings, script[-1])),
   )
+
+  def reading(lost, forget_accuracy):
+    before = goal.before._replace(forget_accuracy=forget_accuracy)
+    return _with_loss(before, lost)
+
   store = _Noted()
   row, epochs = METHODS["reinit_head"], len(script)
   found = run(problem, row, original, goal=goal, store=store, epochs=epochs)
