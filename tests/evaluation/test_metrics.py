@@ -34,9 +34,9 @@ def test_the_margin_of_logits_comes_back_from_probabilities():
 
 
 def test_a_margin_is_finite_whatever_the_network_says():
-  p = np.array([[1.0, 0, 0], [0, 1, 0], [np.nan] * 3, [0.5, 0.5, 0]])
-  found = metrics.log_margin(p, np.zeros(4, int))
-  np.testing.assert_array_equal(found, [30, -30, -30, 0])
+  p = np.array([[1.0, 0, 0], [0, 1, 0], [np.nan] * 3, [0.5, 0.5, 0], [0, 0, 0]])
+  found = metrics.log_margin(p, np.zeros(5, int))
+  np.testing.assert_array_equal(found, [30, -30, -30, 0, -30])
   # Probabilities in low precision are read as they are.
   half = np.array([[0.75, 0.25]], np.float32)
   np.testing.assert_allclose(
@@ -133,6 +133,34 @@ def test_confusion_matrix_leaves_invalid_predictions_out():
   np.testing.assert_array_equal(matrix, [[1, 0], [1, 0]])
 
 
+def test_the_mean_of_what_is_known_is_that_of_a_loop():
+  values = np.random.default_rng(0).normal(size=(5, 4))
+  values[0, 1] = values[1:, 2] = values[:, 3] = np.nan  # 4, 1 and none left
+  wanted = []
+  for column in values.T:
+    known = [x for x in column if x == x]
+    wanted.append(sum(known) / len(known) if known else np.nan)
+  np.testing.assert_allclose(metrics.known_mean(values), wanted)
+
+
+def test_a_ratio_to_nothing_is_unknown():
+  assert metrics.ratio(3, 4) == 0.75
+  assert np.isnan(metrics.ratio(3, 0))
+
+
+def test_f1_is_the_harmonic_mean_of_precision_and_recall():
+  """Of a class that is only meant or only said 0; one of neither is none."""
+  label = np.array([0, 0, 1, 1, 1, 3, 0])
+  predicted = np.array([0, 1, 1, 1, 4, -1, 0])
+  scores = []
+  for k in (0, 1):
+    hits = sum(x == y == k for x, y in zip(label, predicted, strict=True))
+    precision, recall = hits / sum(predicted == k), hits / sum(label == k)
+    scores.append(2 / (1 / precision + 1 / recall))
+  found = metrics.macro_f1(label, predicted, 6)
+  assert found == pytest.approx(sum(scores) / 4)
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize("seed", range(3))
 def test_scores_equal_scikit_learn(seed):
@@ -205,6 +233,9 @@ def test_entropy_and_distance_to_constant():
   certain = np.eye(3)[[0, 1, 2] * 5]
   assert metrics.distance_to_constant(certain) == pytest.approx(np.log(3))
   assert metrics.distance_to_constant(np.full((4, 3), np.nan)) == 0
+  # A row that is not finite is left out, be it in part.
+  some = np.concatenate([certain, [[np.nan, 0.5, 0.5]]])
+  assert metrics.distance_to_constant(some) == pytest.approx(np.log(3))
 
 
 def test_distance_to_constant_is_the_least_over_all_constants():
@@ -223,6 +254,7 @@ def test_distances_between_predictions():
   assert metrics.activation_distance(p, p) == 0
   assert metrics.activation_distance(p, q) == 1  # half of them by 2
   assert metrics.agreement(p, q) == 0.5
+  assert metrics.agreement(p[:3], q[:3]) == pytest.approx(2 / 3)
   nan = np.full((4, 3), np.nan)
   assert metrics.activation_distance(nan, q) == 2
   assert metrics.agreement(nan, nan) == 0
