@@ -49,11 +49,32 @@ def test_verdicts(after, original, verdict, word):
   assert word in got.reason
 
 
+@pytest.mark.parametrize(
+  ("after", "original", "verdict", "word"),
+  [
+    (reading(histogram=[0.95, 0.05, 0]), LEARNED, "collapsed", "calls 95%"),
+    # It gives few of them by chance: nothing to be judged by.
+    (reading(forget=0.1), reading(forget=0.1), "weak", "still gives 10%"),
+    (reading(forget=0.25), reading(forget=0.5), "ok", "gives 25%"),
+  ],
+)
+def test_verdicts_at_the_thresholds(after, original, verdict, word):
+  got = health.diagnose(after, original, target=0.0, class_names=CLASSES)
+  assert got.verdict == verdict
+  assert word in got.reason
+
+
+def test_damage_is_more_than_is_tolerated_by_more_than_its_error():
+  damage = health.Damage(lost=0.75, error=0.25)
+  assert not damage.exceeds(0.5)
+  assert damage.exceeds(0.499)
+
+
 def test_reading_counts_nan_parameters_and_predictions():
   probabilities = targets.softmax(np.eye(3)[[0, 1, 2, 0]] * 5)
   probabilities[3] = np.nan
   label = np.array([0, 1, 2, 0])
-  params = {"w": np.array([1.0, np.inf])}
+  params = {"w": np.array([1.0, np.inf, 2.0])}
   got = health.take_reading(
     params, probabilities, label, probabilities[:2], label[:2]
   )
@@ -72,6 +93,22 @@ def test_a_predictor_of_nan_only_is_not_finite_rather_than_class_0():
   verdict = health.diagnose(got, right, 0.05, CLASSES)
   assert verdict.verdict == "non-finite"
   assert got.distance_to_constant == 0
+
+
+def test_a_reading_of_a_problem_is_of_its_validation_and_its_wrong_labels():
+  problem = SimpleNamespace(
+    sets=SimpleNamespace(
+      validation=np.array([0, 1, 2, 3]), forget=np.array([4, 5])
+    ),
+    true=np.array([0, 1, 2, 2, 0, 1]),
+    given=np.array([1, 1, 1, 1, 2, 2]),
+  )
+  said = np.eye(3)[[0, 1, 2, 0, 2, 1]]
+  got = health.read(problem, None, said[:4], said[4:])
+  assert got.nonfinite == 0
+  # One of two galaxies of the last class is missed.
+  np.testing.assert_allclose(got.credits, [1 / 3, 1 / 3, 1 / 6, 0])
+  assert got.forget_accuracy == 0.5
 
 
 @pytest.mark.parametrize(
@@ -151,6 +188,7 @@ def test_the_target_is_what_networks_show_that_never_saw_the_labels():
 @pytest.mark.fault("A14")
 def test_an_original_that_learned_little():
   assert "only 40%" in health.hardly_learned(reading(forget=0.4))
+  assert "only 50%" in health.hardly_learned(reading(forget=0.5))
   assert health.hardly_learned(reading(forget=0.6)) == ""
 
 
@@ -167,6 +205,8 @@ def test_where_there_is_nothing_to_unlearn(forget, least, words):
   said = health.nothing_to_unlearn(reading(forget=forget), 0.1, least)
   assert words in said
   assert bool(said) == bool(words)
+  # Exactly so much more often is enough.
+  assert not health.nothing_to_unlearn(reading(forget=0.75), 0.5, 0.25)
 
 
 PARAMS = {"w": jnp.full((10, 10), 0.05), "b": jnp.ones(4)}
@@ -199,12 +239,12 @@ def test_noise_report_leaves_out_what_gets_no_noise():
   assert report["noise_over_weight"] == pytest.approx(0.2)
 
 
-def _report(verdict, drop=0.5, after=0.1, error=0.0, **noise):
+def _report(verdict, drop=0.5, after=0.1, error=0.0, before=0.01, **noise):
   report = {
     "verdict": verdict,
     "balanced_accuracy_drop": drop,
     "balanced_accuracy_drop_error": error,
-    "forget_loss": {"before": 0.01, "after": after},
+    "forget_loss": {"before": before, "after": after},
   }
   if noise:
     report["noise"] = {
@@ -229,12 +269,23 @@ def _report(verdict, drop=0.5, after=0.1, error=0.0, **noise):
     (_report("collapsed"), ""),  # nothing is known
     (_report("collapsed", after=116.6), "without an upper bound"),
     (_report("weak", after=116.6), "117 nats"),
+    (_report("collapsed", drop=0.0, after=99.0), "99 nats"),
+    (_report("non-finite", drop=0.0, after=99.0), "99 nats"),
+    # Of a loss that is large, and ten times as large as before.
+    (_report("weak", after=5.0), ""),
+    (_report("weak", after=5.2), "from 0.01 to 5.2 nats"),
+    (_report("weak", before=2.0, after=20.0), ""),
+    (_report("weak", before=2.0, after=21.0), "from 2 to 21 nats"),
+    (_report("weak", after=None), ""),
     (_report("collapsed", noise_over_weight=2000), "2,000 times the weights"),
     (_report("collapsed", noise_over_weight=2000), "Fisher plays no part"),
+    (_report("collapsed", noise_over_weight=100.0), "noise is 100 times"),
+    (_report("collapsed", noise_over_weight=1.5), "Fisher plays no part"),
     (
-      _report("collapsed", noise_over_weight=2.0, effective_parameters=900.0),
+      _report("collapsed", noise_over_weight=1.5, effective_parameters=500.0),
       "nothing bounds it",
     ),
+    (_report("collapsed", noise_over_weight=1.0), "costs 5 nats"),
     (_report("collapsed", noise_over_weight=0.2), "costs 5 nats"),
     (
       _report("non-finite", noise_over_weight=0.2, measured_loss_change=None),
