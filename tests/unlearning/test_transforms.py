@@ -86,14 +86,20 @@ def test_forget_gradients_are_added_with_their_weight():
   _check(got, [3, 2], 2)
 
 
-def test_gradients_alternate_and_then_only_the_retain_gradient_is_left():
-  tx = transforms.alternate_gradients(ascent_steps=4)
+@pytest.mark.parametrize(
+  ("ascent_steps", "wanted"),
+  [(4, [1, -3, 1, -3, 1, 1]), (3, [1, -3, 1, 1, 1, 1]), (0, [1] * 6)],
+)
+def test_gradients_alternate_and_then_only_the_retain_gradient_is_left(
+  ascent_steps, wanted
+):
+  tx = transforms.alternate_gradients(ascent_steps)
   retain, forget = _tree([1, 0], 1), _tree([0, 2], 3)
   state, signs = None, []
   for _ in range(6):
     got, state = _update(tx, retain, state=state, forget_grads=forget)
     signs.append(float(got["b"][0]))
-  assert signs == [1, -3, 1, -3, 1, 1]
+  assert signs == wanted
 
 
 def test_surgery_takes_out_what_would_undo_the_retain_gradient():
@@ -136,17 +142,29 @@ def test_surgery_without_a_retain_gradient_changes_nothing():
   _check(got, [-1, -2], -3)
 
 
+def test_surgery_hands_on_what_its_chain_needs():
+  chain = optax.chain(
+    transforms.add_forget_gradients(1.0), transforms.project_to_ball(0.0)
+  )
+  tx = transforms.project_conflicts(chain, ascends=False)
+  got, _ = _update(
+    tx, _tree([1, 0], 0), forget_grads=_tree([0, 1], 0), reference_params=PARAMS
+  )
+  _check(got, [0, 0], 0)
+
+
 def test_l1_decay_is_the_gradient_of_the_norm_of_the_matrices():
   schedule = optax.linear_schedule(0.4, 0.0, 2)
   tx = transforms.add_l1_decay(schedule)
-  params = {"w": jnp.array([[3.0, -4.0]]), "b": jnp.array([1.0])}
+  params = {"w": jnp.array([[3.0, -4.0, 0.0]]), "b": jnp.array([1.0])}
   zeros = jax.tree.map(jnp.zeros_like, params)
   state, found = None, []
   for _ in range(3):
     got, state = _update(tx, zeros, params, state)
     found.append(np.asarray(got["w"][0]))
     np.testing.assert_array_equal(got["b"], 0)
-  np.testing.assert_allclose(found, [[0.4, -0.4], [0.2, -0.2], [0, 0]])
+  wanted = [[0.4, -0.4, 0], [0.2, -0.2, 0], [0, 0, 0]]
+  np.testing.assert_allclose(found, wanted)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +231,7 @@ def test_trust_region_shortens_only_long_updates():
 
 
 def test_freeze_pins_by_path():
-  tx = transforms.freeze(lambda path: path.startswith("a/"))
+  tx = transforms.freeze(lambda path: path == "a/w")
   params = {"a": {"w": jnp.ones(2)}, "b": {"w": jnp.ones(2)}}
   got, _ = tx.update(params, tx.init(params), params)
   np.testing.assert_array_equal(got["a"]["w"], 0)
@@ -242,6 +260,13 @@ def test_dampening_by_hand():
 
 def test_dampening_leaves_a_zero_fisher_and_an_infinite_threshold_alone():
   zeros = _tree([0, 0], 0)
+  got, _ = _update(
+    edits.dampen_by_fisher(1.0, 1.0),
+    zeros,
+    forget_fisher=zeros,
+    train_fisher=zeros,
+  )
+  _check(got, [0, 0], 0)
   for tx, forget in (
     (edits.dampen_by_fisher(1.0, 1.0), zeros),
     (edits.dampen_by_fisher(np.inf, 1.0), _tree([5, 5], 5)),
@@ -268,6 +293,21 @@ def test_percentile_dampens_the_share_that_its_formula_says():
   assert np.sum(np.asarray(got["w"]) < 0) == round(1e4 * np.log(11) / 100)
 
 
+def test_a_parameter_that_no_example_depends_on_has_no_ratio():
+  """The percentile is that of the others: with zeros it were 2.75."""
+  train, forget = _tree([0, 0, 0, 1, 1], 1), _tree([0, 0, 0, 3, 2], 4)
+  got, _ = _update(
+    # The third quartile of 3, 2 and 4.
+    edits.dampen_by_percentile(1.0, scale=25 / np.log(101)),
+    jax.tree.map(jnp.zeros_like, train),
+    jax.tree.map(jnp.ones_like, train),
+    forget_fisher=forget,
+    train_fisher=train,
+  )
+  np.testing.assert_array_equal(got["w"], 0)
+  np.testing.assert_allclose(got["b"], [1 / 4 - 1])
+
+
 def test_published_noise_is_that_of_the_publication():
   fisher = {"w": jnp.array([[0.0, 1e-8, 1.0]]), "b": jnp.array([0.0])}
   params = jax.tree.map(jnp.ones_like, fisher)
@@ -279,6 +319,10 @@ def test_published_noise_is_that_of_the_publication():
   )
   np.testing.assert_allclose(scale.sigma["b"], [100], rtol=1e-5)
   np.testing.assert_allclose(scale.effective_parameters, 1.5, rtol=1e-5)
+  # sigma^2 = alpha / (F + delta); sum F sigma^2 / 2 = alpha P_eff / 2.
+  np.testing.assert_allclose(scale.alpha, 1e-4, rtol=1e-5)
+  np.testing.assert_allclose(scale.predicted_loss, 1e-4 * 1.5 / 2, rtol=1e-5)
+  assert scale.capped == {"w": 0, "b": 0}
 
 
 def _fisher():
@@ -328,6 +372,8 @@ def test_cap_holds_where_the_fisher_vanishes():
   )
   np.testing.assert_allclose(scale.sigma["w"], 2.0, rtol=1e-6)
   np.testing.assert_allclose(scale.capped["w"], 1.0)
+  # As if one parameter counted: what none feels has no budget to divide.
+  np.testing.assert_allclose(scale.alpha, 2 * 0.05, rtol=1e-6)
 
 
 def test_injected_noise_has_the_scale_and_new_draws_each_time():
