@@ -317,8 +317,9 @@ def influence(scale=1.5, stabiliser=0.7, radius=0.03):
     fisher,
   )
   norm, size = np.sqrt(dot(step, step)), np.sqrt(dot(START, START))
-  assert norm > radius * size  # the step is shortened
-  return each(lambda w, s: w + s * radius * size / norm, START, step)
+  assert (norm > radius * size) == (radius < 1)  # whether it is shortened
+  shrink = min(1, radius * size / norm)
+  return each(lambda w, s: w + shrink * s, START, step)
 
 
 def cuts(scale=1.5):
@@ -392,6 +393,10 @@ FORMULAS = {
   "influence": (
     {"scale": 1.5, "stabiliser": 0.7, "radius": 0.03},
     influence,
+  ),
+  "influence without a limit": (
+    {"scale": 1.5, "stabiliser": 0.7, "radius": 9.0},
+    lambda: influence(radius=9.0),
   ),
 }
 

@@ -11,6 +11,7 @@ import optax
 import pytest
 
 from gzjax import models, sharding
+from gzjax.errors import SettingError
 from gzjax.objectives import losses
 from gzjax.pipeline import defaults
 from gzjax.training.step import init_state
@@ -224,9 +225,9 @@ def test_every_setting_is_a_config_key(name):
   assert section == table.default_settings(name)
 
 
-@pytest.mark.parametrize("name", ["cf_k", "eu_k"])
-def test_only_the_last_layers_move(name, one_device):
-  step, state, batch, extras = _start(name, one_device, k=2)
+@pytest.mark.parametrize(("name", "k"), [("cf_k", 2), ("eu_k", 1)])
+def test_only_the_last_layers_move(name, k, one_device):
+  step, state, batch, extras = _start(name, one_device, k=k)
   before = jax.device_get(state.params)
   state, _ = step(state, (batch, extras))
   moved = {
@@ -240,7 +241,7 @@ def test_only_the_last_layers_move(name, one_device):
       )
     )
   }
-  assert moved == set(models.depth_order(before)[-2:])
+  assert moved == set(models.depth_order(before)[-k:])
 
 
 def test_reinitialising_takes_the_last_layers_of_the_fresh_network():
@@ -375,6 +376,14 @@ def test_live_statistics_are_moved_by_what_is_to_be_kept(mesh):
     state.batch_stats,
     wanted,
   )
+
+
+def test_some_channels_are_shared_by_all_examples():
+  for share in (0.01, 1.0):
+    METHODS.check("etd", {"shared": share})
+  for share in (0.0, 1.5):
+    with pytest.raises(SettingError, match=r"from 0\.01 to 1"):
+      METHODS.check("etd", {"shared": share})
 
 
 def _mine(task, *, rate: float = 0.1):
