@@ -63,6 +63,23 @@ def test_early_learning_stays_finite_where_all_is_certain():
   assert np.isfinite(slope).all()
 
 
+@pytest.mark.parametrize("certain", [0, 1])
+def test_early_learning_keeps_each_probability_off_0_and_1(certain):
+  """As the authors' code: clipped, and what is kept of it sums to 1."""
+  logits = np.zeros((1, 3), np.float32)
+  logits[0, certain] = 300
+  before = np.array([[0.2, 0.5, 0.3]], np.float32)
+  batch = {"label": np.array([2]), "remembered": before}
+  objective = losses.early_learning(
+    lambda logits, batch: jnp.zeros(1), elr_weight=1.0, elr_memory=0.6
+  )
+  p = np.full((1, 3), 1e-4)
+  p[0, certain] = 1 - 1e-4
+  kept = 0.6 * before + 0.4 * p / p.sum()
+  wanted = np.log(1 - np.sum(kept * p, axis=1))
+  np.testing.assert_allclose(objective(logits, batch), wanted, rtol=1e-6)
+
+
 def test_weighted_takes_the_weight_of_the_label():
   weights = np.array([1.0, 5.0, 0.5])
   got = losses.weighted(losses.cross_entropy, weights)(LOGITS, BATCH)
@@ -78,6 +95,31 @@ def test_effective_weights_lie_between_none_and_balanced():
   np.testing.assert_allclose(steep, balanced / balanced.mean(), rtol=1e-3)
 
 
+def test_effective_weights_are_those_of_the_publication():
+  """Cui et al. (2019): one over the sum of beta^i, i below n; their beta."""
+  counts = np.array([3, 20, 1])
+  sums = np.array([sum(0.9999**i for i in range(n)) for n in counts])
+  wanted = 3 / sums / np.sum(1 / sums)
+  np.testing.assert_allclose(losses.effective_weights(counts), wanted)
+
+
+def test_losses_and_class_weights_have_names():
+  objective = losses.complement
+  found = losses.LOSSES.with_settings("cross_entropy", {})(objective)
+  assert found is objective
+  for name, function in (
+    ("focal", losses.focal),
+    ("early_learning", losses.early_learning),
+  ):
+    assert losses.LOSSES[name] is function
+  counts = np.array([6, 2])
+  assert losses.CLASS_WEIGHTS["none"](counts) is None
+  np.testing.assert_allclose(
+    losses.CLASS_WEIGHTS["balanced"](counts), [8 / 12, 8 / 4]
+  )
+  assert losses.CLASS_WEIGHTS["effective"] is losses.effective_weights
+
+
 @pytest.mark.oracle
 def test_balanced_weights_equal_scikit_learn():
   utils = pytest.importorskip("sklearn.utils")
@@ -88,7 +130,8 @@ def test_balanced_weights_equal_scikit_learn():
 
 
 @pytest.mark.parametrize(
-  ("valid", "wanted"), [([1, 1, 1], 2.0), ([1, 0, 1], 2.5), ([0, 0, 0], 0.0)]
+  ("valid", "wanted"),
+  [([1, 1, 1], 2.0), ([1, 0, 1], 2.5), ([0, 0, 1], 4.0), ([0, 0, 0], 0.0)],
 )
 def test_masked_mean(valid, wanted):
   got = losses.masked_mean(jnp.array([1.0, 1.0, 4.0]), jnp.array(valid, "f"))
@@ -144,11 +187,27 @@ def test_random_labels_are_other_classes_drawn_once_and_evenly():
   np.testing.assert_array_equal(objective(logits, shuffled), got[order])
 
 
-@pytest.mark.parametrize("temperature", [1.0, 4.0])
-def test_distillation_is_scipys_divergence(temperature):
+def test_redrawn_labels_are_any_class_evenly_and_anew_at_each_step():
+  n = 3000
+  logits = jnp.tile(jnp.array([[10.0, 5.0, 0.0]]), (n, 1))
+  batch = {"label": jnp.zeros(n, jnp.int32), "id": jnp.arange(n)}
+  objective = losses.random_label(jax.random.key(0), redraw=True)
+  drawn = []
+  for step in (0, 1):
+    loss = objective(logits, batch | {"step": jnp.full(n, step)})
+    drawn.append(np.rint(loss / 5).astype(int))  # losses of about 0, 5 and 10
+  error = (2 / 9 / n) ** 0.5
+  shares = np.bincount(drawn[0]) / n
+  np.testing.assert_allclose(shares, np.full(3, 1 / 3), atol=4 * error)
+  assert abs((drawn[0] != drawn[1]).mean() - 2 / 3) < 4 * error
+
+
+@pytest.mark.parametrize("given", [(), (4.0,)])
+def test_distillation_is_scipys_divergence(given):
+  (temperature,) = given or (1.0,)
   teacher = LOGITS[::-1].copy()
   batch = {"reference_logits": teacher}
-  got = losses.distillation("reference_logits", temperature)(LOGITS, batch)
+  got = losses.distillation("reference_logits", *given)(LOGITS, batch)
   p, q = (special.softmax(x / temperature, axis=1) for x in (teacher, LOGITS))
   wanted = temperature**2 * special.rel_entr(p, q).sum(axis=1)
   np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)
