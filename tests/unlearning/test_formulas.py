@@ -332,6 +332,9 @@ ADAM = {"learning_rate": RATE}
 FORMULAS = {
   "finetune": ({**ADAM}, finetune),
   "reinit_head": ({**ADAM, "k": 1}, finetune),
+  # The head is all that there is.
+  "cf_k": ({**ADAM, "k": 1}, finetune),
+  "eu_k": ({**ADAM, "k": 1}, finetune),
   "gradient_ascent": (
     {**ADAM, "max_norm": 0.05, "radius": 0.02},
     gradient_ascent,
