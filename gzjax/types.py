@@ -86,17 +86,32 @@ class UnlearnBatch(NamedTuple):
   forget: Batch
 
 
+class Spare(NamedTuple):
+  """Parameters beside those of the network, which learn with them and go.
+
+  The state of the chain keeps them as its field `spare`; their gradient comes
+  as the extra argument `spare_grads`.
+  """
+
+  # The network with them: it takes (params, spare) for params, and `example`
+  # i32[B], the entry of the batch that says which examples share them.
+  beside: Callable[[ApplyFn], Callable[..., tuple[jax.Array, PyTree]]]
+  cost: float  # of a pass with them, in passes of the network alone
+
+
 class Method(NamedTuple):
   """An unlearning method: one optax chain and the gradients that feed it.
 
   The updates that enter `transform` are the gradient of `retain_objective`
   (zeros where it is None). Where `forget_objective` is set, its gradient comes
   as the extra argument `forget_grads`. `extras` names the other arrays that
-  the chain asks for, see `unlearning.transforms`; and `reference_logits` where
-  the objectives ask for what the original network says of their batch.
+  the chain asks for, see `unlearning.transforms`; and
+  `retain_reference_logits` or `forget_reference_logits` where that objective
+  asks for what the original network says of its batch, `reference_logits`.
   """
 
   transform: optax.GradientTransformationExtraArgs
   retain_objective: Objective | None = None
   forget_objective: Objective | None = None
   extras: tuple[str, ...] = ()
+  spare: Spare | None = None  # of the retain objective alone

@@ -109,13 +109,24 @@ def tie(
   common = shared_channels(channels, shared)[None]
   if example is None:
     return image * jnp.where(common, 1, TIED).astype(image.dtype)[:, None, None]
+  on = common | own_channels(example, place, TIED, channels)
+  return image * on.astype(image.dtype)[:, None, None]
+
+
+def own_channels(
+  example: jax.Array, place: int, share: float, channels: int
+) -> jax.Array:
+  """Which channels are on for each example i32[B], bool[B,channels].
+
+  A `share` of them, drawn by its number and that of the layer, `place`: always
+  the same ones.
+  """
 
   def draw(number):
     key = jax.random.fold_in(jax.random.key(place), number)
-    return jax.random.bernoulli(key, TIED, (channels,))
+    return jax.random.bernoulli(key, share, (channels,))
 
-  on = common | jax.vmap(draw)(example)
-  return image * on.astype(image.dtype)[:, None, None]
+  return jax.vmap(draw)(example)
 
 
 def head(

@@ -35,7 +35,7 @@ def find(
   wanted = plan.build().extras
   extras: dict[str, PyTree] = {}
   cost = Cost()
-  if {"reference_params", "reference_logits"} & set(wanted):
+  if any("reference_" in name for name in wanted):
     extras["reference_params"] = original.params
   for key, rows in _pulling(problem).items():
     if key in wanted:

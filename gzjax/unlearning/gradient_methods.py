@@ -10,14 +10,18 @@ describe means what it means in the others.
 """
 
 from functools import partial
+from typing import Annotated
 
 import optax
 
+from gzjax.models import spare
 from gzjax.objectives import losses
-from gzjax.registry import AboveZero, NonNegative, Positive, Share
-from gzjax.types import Method, Objective
+from gzjax.registry import AboveZero, NonNegative, Positive, Range, Share
+from gzjax.types import Method, Objective, Spare
 from gzjax.unlearning import starts, transforms
 from gzjax.unlearning.table import Task
+
+_Channels = Annotated[float, Range(0.01, 1)]
 
 
 def _adam(learning_rate: float, task: Task) -> transforms.Transformation:
@@ -196,7 +200,7 @@ def npo(
   """
   forget = losses.preference(bound)
   method = _descend_both(task, learning_rate, forget_weight, forget, surgery)
-  return method._replace(extras=("reference_logits",))
+  return method._replace(extras=("forget_reference_logits",))
 
 
 def simnpo(
@@ -233,7 +237,7 @@ def delete(
   """
   forget = losses.without_label("reference_logits")
   method = _descend_both(task, learning_rate, forget_weight, forget, surgery)
-  return method._replace(extras=("reference_logits",))
+  return method._replace(extras=("forget_reference_logits",))
 
 
 def l1_sparse(
@@ -349,7 +353,8 @@ def scrub(
   retain = losses.combined(
     (ce_weight, losses.cross_entropy), (kl_weight, student)
   )
-  return Method(chain, retain, student, ("reference_logits",))
+  asked = "retain_reference_logits", "forget_reference_logits"
+  return Method(chain, retain, student, asked)
 
 
 def bad_teacher(
@@ -371,7 +376,9 @@ def bad_teacher(
     for name in ("reference_logits", "random_logits")
   )
   method = _descend_both(task, learning_rate, forget_weight, fool)
-  return method._replace(retain_objective=teacher, extras=("reference_logits",))
+  return method._replace(
+    retain_objective=teacher, extras=("retain_reference_logits",)
+  )
 
 
 def reinit_head(
@@ -425,6 +432,52 @@ def msg(
     optax.sgd(learning_rate, momentum=0.9),
   )
   return Method(chain, task.loss, extras=("saliency", "retain_saliency"))
+
+
+def rem(
+  task: Task,
+  *,
+  learning_rate: NonNegative = 5e-4,
+  forget_weight: NonNegative = 1.0,
+  bound: AboveZero = 1.0,
+  channels: _Channels = 0.25,
+  share: _Channels = 0.2,
+) -> Method:
+  """Learns all labels beside spare channels, which then go.
+
+  Redirection for erasing memory (REM, Schoepf et al. 2026): each convolution
+  gets spare channels, of which each galaxy of the training set has its own
+  `share`, and all known wrong labels have the same one. min L(p, spare) over
+  the whole training set + w NPO_f(p) by Adam, NPO as in `npo`, on the network
+  alone: what must be learned by heart, known or not, is drawn to the spare
+  channels, and these go. Theirs are read by all that follows, where these add
+  to what their own convolution says, and theirs takes NPO first until few wrong
+  labels are given. Cost: epochs over the training set with spare channels, both
+  batches and the original's forward passes. Fails where the epochs are too few
+  for the spare channels to learn what the network lets go.
+
+  Args:
+    task: see `Task`.
+    learning_rate: of Adam, at the start.
+    forget_weight: w.
+    bound: b of NPO.
+    channels: that are spare, over those of a convolution.
+    share: of the spare channels that a galaxy has.
+  """
+  chain = transforms.beside_spare(
+    optax.chain(
+      transforms.add_forget_gradients(forget_weight), _adam(learning_rate, task)
+    ),
+    _adam(learning_rate, task),
+    lambda params: spare.init(params, task.key, channels),
+  )
+  return Method(
+    chain,
+    task.loss,
+    losses.preference(bound),
+    ("forget_reference_logits",),
+    Spare(partial(spare.beside, on=share), 1 + channels),
+  )
 
 
 def cf_k(

@@ -106,6 +106,9 @@ for _name, _row in {
     _TRAINED,
     start=starts.reinitialise_least_telling,
   ),
+  "rem": Row(
+    gradients.rem, _STILL, _TRAINED, softmax_only=True, keeps_all=True
+  ),
   "cf_k": Row(gradients.cf_k, _STILL, _TRAINED),
   "eu_k": Row(gradients.eu_k, {"k": 0}, _TRAINED, start=starts.reinitialise),
   "ssd": Row(

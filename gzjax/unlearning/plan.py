@@ -10,7 +10,7 @@ import numpy as np
 from gzjax import models
 from gzjax.data import feed
 from gzjax.errors import SettingError
-from gzjax.problem import Problem
+from gzjax.problem import Problem, Rows
 from gzjax.types import Method, PyTree, UnlearnBatch
 from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 
@@ -58,7 +58,7 @@ def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
     problem.mended_objective,
     problem.target.class_logits,
   )
-  steps = _steps(problem, row.build(task, **own))
+  steps = _steps(problem, row, row.build(task, **own))
   task = task._replace(steps=max(steps * driver.epochs, 1))
   stride = -(-steps // max(driver.checks, 1))
   return Plan(row, driver, own, task, steps, stride)
@@ -78,10 +78,15 @@ def check_retain(problem: Problem, argument: str) -> None:
     )
 
 
-def _steps(problem: Problem, method: Method) -> int:
-  """Steps of an epoch: over the retain set if it is used, else the forget."""
+def _kept(problem: Problem, row: Row) -> Rows:
+  """What the batches to keep are of."""
+  return problem.sets.train if row.keeps_all else problem.sets.retain
+
+
+def _steps(problem: Problem, row: Row, method: Method) -> int:
+  """Steps of an epoch: over what is kept if it is used, else the forget."""
   if method.retain_objective is not None:
-    return len(problem.sets.retain) // problem.batch_size
+    return len(_kept(problem, row)) // problem.batch_size
   if method.forget_objective is not None:
     return -(-len(problem.sets.forget) // problem.batch_size)
   return 1
@@ -125,7 +130,16 @@ def batches(
 
   key = jax.random.fold_in(problem.key, stride)
   retain_key, forget_key = jax.random.split(key)
-  retain = stream(problem.sets.retain, problem.batch_size, retain_key, {})
+  alike = {"example": _alike(problem)} if method.spare else {}
+  kept = _kept(problem, plan.row)
+  retain = stream(kept, problem.batch_size, retain_key, alike)
   forget = stream(problem.sets.forget, forget_size, forget_key, forget_fields)
   for pair in zip(retain, forget, strict=True):
     yield UnlearnBatch(*pair), extras
+
+
+def _alike(problem: Problem) -> np.ndarray:
+  """A number of each galaxy, one for all of the forget set, i32[N]."""
+  number = np.arange(problem.size, dtype=np.int32)
+  number[problem.sets.forget] = problem.sets.forget[0]
+  return number

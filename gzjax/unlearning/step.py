@@ -17,7 +17,7 @@ def make_unlearn_step(
 
   `extras` holds the arrays that `method.extras` names; the gradient of the
   forget objective is added here. In each batch the objectives find its `step`,
-  i32[B], and, where the method names `reference_logits`, those of the
+  i32[B], and, where the method names them, the `reference_logits` of the
   `reference_params`. Outputs: the mean `retain_loss` and `forget_loss`, f32[],
   where the method has them, and the `gradients` that the step took, f32[], see
   `Cost`.
@@ -26,41 +26,53 @@ def make_unlearn_step(
   batch, and the retain batch moves the stored ones. Where there is none, the
   forget batch does, which writes the forget set into them.
   """
-  has_teacher = "reference_logits" in method.extras
 
-  def learn(objective, state, batch, extras):
+  def learn(name, state, batch, extras):
+    """Gradients like params, or like (params, spare) of the retain batch."""
+    function, cost = apply_fn, 1.0
+    if name == "retain" and method.spare is not None:
+      beside = method.spare.beside(apply_fn)
+      function = partial(beside, example=batch["example"])
+      both = state.params, state.opt_state.spare
+      state, cost = state._replace(params=both), method.spare.cost
     batch = {**batch, "step": jnp.full_like(batch["id"], state.step)}
-    if has_teacher:
+    if f"{name}_reference_logits" in method.extras:
       teacher = extras["reference_params"], state.batch_stats
       logits, _ = apply_fn(*teacher, batch["image"], train=False)
-      batch = {**batch, "reference_logits": logits}
+      batch, cost = {**batch, "reference_logits": logits}, cost + FORWARD
     grads, loss, _, batch_stats = gradient(
-      partial(apply_fn, train=live), objective, state, batch
+      partial(function, train=live),
+      getattr(method, f"{name}_objective"),
+      state,
+      batch,
     )
-    work = jnp.sum(batch["valid"]) * (1 + FORWARD * has_teacher)
-    return grads, loss, work, state._replace(batch_stats=batch_stats)
+    return grads, loss, jnp.sum(batch["valid"]) * cost, batch_stats
 
   def step(state, batch_and_extras):
     batch, extras = batch_and_extras
     outputs, work = {}, jnp.zeros(())
-    updates = jax.tree.map(jnp.zeros_like, state.params)
+    updates, batch_stats = jax.tree.map(jnp.zeros_like, state.params), None
     if method.retain_objective is not None:
-      updates, outputs["retain_loss"], work, state = learn(
-        method.retain_objective, state, batch.retain, extras
+      updates, outputs["retain_loss"], work, batch_stats = learn(
+        "retain", state, batch.retain, extras
       )
+    if method.spare is not None:
+      updates, spare_grads = updates
+      extras = {**extras, "spare_grads": spare_grads}
     if method.forget_objective is not None:
       forget_grads, outputs["forget_loss"], more, moved = learn(
-        method.forget_objective, state, batch.forget, extras
+        "forget", state, batch.forget, extras
       )
-      if method.retain_objective is None:
-        state = moved
+      batch_stats = moved if batch_stats is None else batch_stats
       work = work + more
       extras = {**extras, "forget_grads": forget_grads}
     updates, opt_state = method.transform.update(
       updates, state.opt_state, state.params, **extras
     )
     params = optax.apply_updates(state.params, updates)
-    state = TrainState(state.step + 1, params, state.batch_stats, opt_state)
+    if batch_stats is None:
+      batch_stats = state.batch_stats
+    state = TrainState(state.step + 1, params, batch_stats, opt_state)
     return state, {**outputs, "gradients": work}
 
   return jax.jit(step, donate_argnames="state")

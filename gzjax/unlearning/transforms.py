@@ -3,10 +3,12 @@
 The updates that enter a chain are the retain gradient. Other arrays come as
 keyword-only extra arguments from one vocabulary: `forget_grads`,
 `forget_fisher`, `retain_fisher`, `train_fisher`, `reference_params`,
-`forget_params`, `saliency`, `retain_saliency`. Fishers are means over examples,
-like params. A transformation names those it needs and drops the rest.
+`forget_params`, `saliency`, `retain_saliency`, `spare_grads`. Fishers are means
+over examples, like params. A transformation names those it needs and drops the
+rest.
 
-Their places in a chain; `project_conflicts` wraps any that has two gradients:
+Their places in a chain; `project_conflicts` wraps any that has two gradients,
+`beside_spare` any:
 
 1. gradients to descend: `contrast_gradients`, `add_forget_gradients`,
    `alternate_gradients`, `add_saliency`, `add_l1_decay`, `mask_by_saliency`,
@@ -19,6 +21,7 @@ Their places in a chain; `project_conflicts` wraps any that has two gradients:
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -180,6 +183,40 @@ def slow_but_for(
       lambda g, fast: jnp.where(fast, g, factor * g), updates, found
     )
     return updates, (count + 1, found)
+
+  return transformation(init_fn, update_fn)
+
+
+class SpareState(NamedTuple):
+  """Parameters beside those of the network, and both optimizers' states."""
+
+  inner: optax.OptState
+  spare: optax.Params
+  beside: optax.OptState
+
+
+def beside_spare(
+  inner: optax.GradientTransformation,
+  beside: optax.GradientTransformation,
+  make: Callable[[optax.Params], optax.Params],
+) -> Transformation:
+  """`inner`, and `beside` for spare parameters that the state keeps.
+
+  `make(params)` makes them; their gradient comes as `spare_grads`.
+  """
+  inner = optax.with_extra_args_support(inner)
+
+  def init_fn(params):
+    spare = make(params)
+    return SpareState(inner.init(params), spare, beside.init(spare))
+
+  def update_fn(updates, state, params=None, *, spare_grads, **extra_args):
+    updates, inner_state = inner.update(
+      updates, state.inner, params, **extra_args
+    )
+    moves, beside_state = beside.update(spare_grads, state.beside, state.spare)
+    spare = optax.apply_updates(state.spare, moves)
+    return updates, SpareState(inner_state, spare, beside_state)
 
   return transformation(init_fn, update_fn)
 

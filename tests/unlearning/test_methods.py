@@ -100,7 +100,9 @@ def _start(name, mesh, **changes):
     ),
     "train_fisher": jax.tree.map(lambda p: 1e-2 + p**2, params),
   }
-  wanted = {x.replace("_logits", "_params") for x in method.extras}
+  wanted = {
+    "reference_params" if "reference" in x else x for x in method.extras
+  }
   assert wanted <= set(arrays)  # the agreed vocabulary
   extras = {key: arrays[key] for key in wanted}
   extras["an_extra_that_no_method_expects"] = np.zeros((), np.float32)
@@ -111,8 +113,10 @@ def _start(name, mesh, **changes):
   forget["random_logits"] = rng.normal(size=(16, networks.CLASSES)).astype(
     np.float32
   )
+  retain = networks.batch(16)
+  retain["example"] = retain["id"]  # which spare channels they have
   batch = UnlearnBatch(
-    sharding.shard_batch(mesh, networks.batch(16)),
+    sharding.shard_batch(mesh, retain),
     sharding.shard_batch(mesh, forget),
   )
   return step, state, batch, extras
@@ -329,6 +333,9 @@ def test_directions(name, signs):
     ("gradient_ascent", 13),
     ("bounded_neggrad", 16 + 13),
     ("scrub", (16 + 13) * 4 / 3),
+    ("npo", 16 + 13 * 4 / 3),
+    ("bad_teacher", 16 * 4 / 3 + 13),
+    ("rem", 16 * 1.25 + 13 * 4 / 3),
     ("ssd", 0),
   ],
 )
