@@ -29,11 +29,6 @@ def get_config(variant: str = ""):
 
   config.unlearn.batch_size = 32
   config.unlearn.forget_batch_size = 8
-  config.unlearn.scrub.learning_rate = 5e-4
-  config.unlearn.negative_learning.epochs = 4
-  config.unlearn.bounded_neggrad.epochs = 4
-  config.unlearn.reinit_head.epochs = 5
-  config.unlearn.reinit_head.learning_rate = 1e-3
   config.evaluate.relearn_epochs = 20
   if variant == "tiny":
     config.data.galaxies = 200

@@ -46,9 +46,10 @@ class Driver(NamedTuple):
       accuracy lost; else the first that reaches the target or loses too much
       is the last, and of the latter the one before stands.
     search: trial values of the setting that the method searches; 0: none.
-    batch_stats: of BatchNorm while it learns: `stored`, `live` (those of the
-      batch, and the batches to keep move the stored ones) or `renewed` (stored,
-      and estimated anew on the retain set at the end).
+    batch_stats: of BatchNorm while it learns: `live` (those of the batch, and
+      the batches to keep move the stored ones), `stored` (what was forgotten on
+      them comes back when they are estimated anew, see docs/unlearning.md) or
+      `renewed` (stored, and estimated anew on the retain set at the end).
     fisher: estimator; "" is unlearn.fisher.estimator.
   """
 
@@ -57,7 +58,7 @@ class Driver(NamedTuple):
   max_damage: Share = 0.02
   rewind: bool = True
   search: Natural = 0
-  batch_stats: Literal["stored", "live", "renewed"] = "stored"
+  batch_stats: Literal["live", "stored", "renewed"] = "live"
   fisher: Literal["", "exact", "vmap", "signs", "batch_mean"] = ""
 
 

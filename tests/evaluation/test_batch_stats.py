@@ -87,6 +87,7 @@ def test_a_method_may_renew_them_at_its_end(
   problem, original, tmp_path, one_device
 ):
   how = {"epochs": 2, "name": "mine"}
+  how["batch_stats"] = "stored"
   stored = run(problem, METHODS["finetune"], original, **how)
   how["batch_stats"] = "renewed"
   wanted = run(problem, METHODS["finetune"], original, **how)
