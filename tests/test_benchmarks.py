@@ -4,13 +4,15 @@ import json
 import subprocess
 import sys
 
+from gzjax.configs import demo
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import audit, audit_trials, repair
+from benchmarks import audit, audit_trials, harm, repair, wrong_validation
 from gzjax import models
 from gzjax.audit import ranking
+from tests import problems
 from tests.command_line import ROOT
 from tests.problems import Net
 
@@ -172,3 +174,56 @@ def test_the_loop_is_judged_by_labels_that_were_hidden(tmp_path, capsys):
   (tmp_path / "run" / "evaluate" / "retrain.parquet").unlink()
   with pytest.raises(SystemExit, match="no retraining: unlearn with --retrain"):
     repair.main([files[0], f"--runs={tmp_path / 'run'}"])
+
+
+@pytest.fixture
+def tiny_recipe(monkeypatch):
+  """A recipe of seconds, for the benchmark of methods at their defaults."""
+  tiny = demo.get_config("tiny")
+  tiny.unlearn.methods = ("finetune", "gradient_ascent")
+  monkeypatch.setattr(harm, "RECIPES", {"sky_tiny": ("resnet_tiny", 8, 2)})
+  monkeypatch.setattr(harm.demo, "get_config", tiny.copy_and_resolve_references)
+  return ["--recipes=sky_tiny", "--noise=uniform", "--fractions=0.1"]
+
+
+@pytest.mark.slow
+def test_defaults_and_wrong_validation_labels_are_measured(
+  tiny_recipe, tmp_path, capsys
+):
+  folder, out = tmp_path / "harm", tmp_path / "out.csv"
+  harm.main([f"--folder={folder}", f"--out={out}", *tiny_recipe])
+  assert "largest" in capsys.readouterr().out
+  found = pd.read_csv(out).set_index("method")
+  assert {"original", "finetune", "gradient_ascent"} <= set(found.index)
+  assert found.loc["original", "lost"] == 0
+  moved = found["test_balanced_accuracy"]
+  np.testing.assert_allclose(found["lost"], moved["original"] - moved)
+
+  run = folder / "sky_tiny-uniform-0.1-0"
+  wrong_validation.main(
+    [f"--runs={run}", "--methods=finetune", "--draws=2", f"--out={out}"]
+  )
+  assert "original stands" in capsys.readouterr().out
+  found = pd.read_csv(out)
+  assert list(found["wrong"]) == [0, 0.1, 0.1]
+  # With right labels it ends as in the run itself.
+  board = pd.read_csv(run / "scoreboard.csv").set_index("method")
+  for name in ("test_balanced_accuracy", "corrected_accuracy"):
+    wanted = board.loc["finetune", name]
+    np.testing.assert_allclose(found[name][0], wanted)
+
+
+def test_a_share_of_the_validation_labels_goes_wrong_and_no_others():
+  problem = problems.make()
+  seen = wrong_validation.with_wrong_validation(problem, 0.3, 1)
+  changed = np.flatnonzero(seen.true != problem.true)
+  assert len(changed) == round(0.3 * len(problem.sets.validation))
+  assert set(changed) <= set(problem.sets.validation)
+  assert set(np.unique(seen.true)) <= {0, 1, 2}
+
+
+def test_real_galaxies_need_a_folder(tmp_path):
+  with pytest.raises(SystemExit, match="say where, with --real"):
+    harm.main([f"--folder={tmp_path}", "--recipes=real_resnet18"])
+  with pytest.raises(SystemExit, match="choose from sky_resnet18"):
+    harm.main([f"--folder={tmp_path}", "--recipes=other"])
