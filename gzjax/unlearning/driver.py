@@ -120,7 +120,7 @@ class _Run(NamedTuple):
     state, cost = fit(
       state,
       make_unlearn_step(
-        problem.apply_fn, method, live=driver.batch_stats == "live"
+        problem.apply_fn, method, live=driver.batch_stats != "stored"
       ),
       lambda stride: plans.batches(problem, plan, fields, arrays, stride),
       steps=plan.stride,

@@ -46,7 +46,7 @@ def _descend_both(
   return Method(chain, task.loss, forget_objective)
 
 
-def finetune(task: Task, *, learning_rate: NonNegative = 3e-4) -> Method:
+def finetune(task: Task, *, learning_rate: NonNegative = 1e-3) -> Method:
   """Goes on training on the retain set only: the baseline of all methods.
 
   min L_r by Adam. Cost: epochs over the retain set. Fails where the wrong
@@ -106,7 +106,7 @@ def published_gradient_ascent(
 def neggrad_plus(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   retain_weight: Share = 0.95,
   surgery: bool = False,
 ) -> Method:
@@ -128,7 +128,7 @@ def neggrad_plus(
 def bounded_neggrad(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   retain_weight: Share = 0.6,
   cap: NonNegative = 2.0,
   surgery: bool = True,
@@ -159,7 +159,7 @@ def bounded_neggrad(
 def negative_learning(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   surgery: bool = True,
 ) -> Method:
@@ -206,7 +206,7 @@ def npo(
 def simnpo(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   bound: AboveZero = 1.0,
   surgery: bool = False,
@@ -224,7 +224,7 @@ def simnpo(
 def delete(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   surgery: bool = False,
 ) -> Method:
@@ -266,7 +266,7 @@ def l1_sparse(
 def random_label(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   surgery: bool = False,
   redraw: bool = False,
@@ -292,7 +292,7 @@ def random_label(
 def salun(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   share: Share = 0.5,
   redraw: bool = False,
@@ -322,7 +322,7 @@ def salun(
 def scrub(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   ce_weight: NonNegative = 0.99,
   kl_weight: NonNegative = 0.1,
   temperature: AboveZero = 2.0,
@@ -360,7 +360,7 @@ def scrub(
 def bad_teacher(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   temperature: AboveZero = 1.0,
 ) -> Method:
@@ -382,7 +382,7 @@ def bad_teacher(
 
 
 def reinit_head(
-  task: Task, *, k: Positive = 1, learning_rate: NonNegative = 3e-4
+  task: Task, *, k: Positive = 1, learning_rate: NonNegative = 1e-3
 ) -> Method:
   """Forgets the last k layers (1: the head), then finetunes all of them.
 
@@ -437,7 +437,7 @@ def msg(
 def rem(
   task: Task,
   *,
-  learning_rate: NonNegative = 5e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   bound: AboveZero = 1.0,
   channels: _Channels = 0.25,
@@ -481,7 +481,7 @@ def rem(
 
 
 def cf_k(
-  task: Task, *, k: Positive = 2, learning_rate: NonNegative = 3e-4
+  task: Task, *, k: Positive = 2, learning_rate: NonNegative = 1e-3
 ) -> Method:
   """Finetunes the last k layers and freezes the others.
 
@@ -494,7 +494,7 @@ def cf_k(
 
 
 def eu_k(
-  task: Task, *, k: Positive = 2, learning_rate: NonNegative = 3e-4
+  task: Task, *, k: Positive = 2, learning_rate: NonNegative = 1e-3
 ) -> Method:
   """Trains the last k layers from scratch and freezes the others.
 
@@ -508,7 +508,7 @@ def eu_k(
 def relabel(
   task: Task,
   *,
-  learning_rate: NonNegative = 3e-4,
+  learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
 ) -> Method:
   """Goes on training with mended labels: the upper bound.

@@ -108,7 +108,12 @@ for _name, _row in {
     start=starts.reinitialise_least_telling,
   ),
   "rem": Row(
-    gradients.rem, _STILL, _TRAINED, softmax_only=True, keeps_all=True
+    gradients.rem,
+    _STILL,
+    # The statistics of the network without its spare channels are others.
+    _TRAINED._replace(batch_stats="renewed"),
+    softmax_only=True,
+    keeps_all=True,
   ),
   "cf_k": Row(gradients.cf_k, _STILL, _TRAINED),
   "eu_k": Row(gradients.eu_k, {"k": 0}, _TRAINED, start=starts.reinitialise),

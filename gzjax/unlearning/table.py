@@ -47,9 +47,9 @@ class Driver(NamedTuple):
       is the last, and of the latter the one before stands.
     search: trial values of the setting that the method searches; 0: none.
     batch_stats: of BatchNorm while it learns: `live` (those of the batch, and
-      the batches to keep move the stored ones), `stored` (what was forgotten on
-      them comes back when they are estimated anew, see docs/unlearning.md) or
-      `renewed` (stored, and estimated anew on the retain set at the end).
+      the batches to keep move the stored ones), `renewed` (the same, and at the
+      end they are estimated anew on the retain set) or `stored` (what was
+      forgotten on them comes back when they are, see docs/unlearning.md).
     fisher: estimator; "" is unlearn.fisher.estimator.
   """
 
@@ -58,7 +58,7 @@ class Driver(NamedTuple):
   max_damage: Share = 0.02
   rewind: bool = True
   search: Natural = 0
-  batch_stats: Literal["live", "stored", "renewed"] = "live"
+  batch_stats: Literal["live", "renewed", "stored"] = "live"
   fisher: Literal["", "exact", "vmap", "signs", "batch_mean"] = ""
 
 
