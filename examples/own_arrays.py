@@ -25,8 +25,10 @@ net = nn.Sequential(layers)
 problem = Problem.from_arrays(net, image, given, true_label=true)
 recipe = Recipe(epochs=30, batch_size=32, learning_rate=3e-3)
 networks = [train(problem, recipe=recipe)]
-# Two of the 90 galaxies of validation are as much as may be lost by default.
-how = {"retrain": {"recipe": recipe}, "scrub": {"max_damage": 0.1}, "ssd": {}}
-for name, settings in how.items():
-  networks.append(run(problem, METHODS[name], networks[0], **settings))
+for name, how in {
+  "retrain": {"recipe": recipe},
+  "simnpo": {},
+  "ssd": {},
+}.items():
+  networks.append(run(problem, METHODS[name], networks[0], **how))
 evaluation.show(evaluation.score(problem, networks), Console(width=160))
