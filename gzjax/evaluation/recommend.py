@@ -45,34 +45,21 @@ def recommend(
     rows: of the scoreboard, see `compare.score`.
     said: what the networks say of all galaxies, by name.
   """
-  validation = problem.sets.validation
   right = {
     name: metrics.predicted_class(found.probabilities) == problem.true
     for name, found in said.items()
   }
-  hits = {name: x[validation] for name, x in right.items()}
+  hits = {name: x[problem.sets.validation] for name, x in right.items()}
   by_role = {row["role"]: row for row in rows}
   original, retrain = by_role["original"], by_role.get("reference")
   target = _target(problem, said[original["method"]], retrain)
   learned = original["forget_accuracy"] - target > health.LEAST_LEARNED
-  start = hits[original["method"]]
-  tried = sum(row["role"] in ("method", "reference") for row in rows)
-
-  def qualifies(row):
-    own = hits[row["method"]]
-    if learned:
-      return not _is_better(start, own)
-    return _is_better(own, start, tried)
-
-  able = [
-    row
-    for row in rows
-    if row["role"] == "method" and row["verdict"] == "ok" and qualifies(row)
-    if not (row["health"] or {}).get("not_run")
-  ]
-  alike = _alike(problem, able, right)
+  able = _able(rows, hits, learned)
+  alike = _alike(
+    problem, [row for row in able if row["role"] == "method"], right
+  )
   best = min(alike, key=lambda row: row["gradients"], default=None)
-  if retrain and qualifies(retrain):
+  if retrain and any(row is retrain for row in able):
     others = hits[best["method"]] if best else None
     if others is None or _is_better(hits[retrain["method"]], others):
       best, alike = retrain, [retrain]
@@ -87,6 +74,31 @@ def recommend(
   shares = [np.mean(hits[row["method"]]) for row in (best, original)]
   words = _use(best, gives, *shares, alike=len(alike))
   return Recommendation(best["method"], words)
+
+
+def _able(
+  rows: Sequence[Mapping[str, Any]],
+  hits: Mapping[str, np.ndarray],
+  learned: bool,
+) -> list[Mapping[str, Any]]:
+  """The rows of methods and of retraining that qualify, see `recommend`.
+
+  By what they are right about on validation, bool[n]; `learned` says whether
+  the original had learned what was to be forgotten.
+  """
+  (start,) = (hits[x["method"]] for x in rows if x["role"] == "original")
+  tried = [row for row in rows if row["role"] in ("method", "reference")]
+
+  def qualifies(row):
+    ran = not (row["health"] or {}).get("not_run")
+    if row["role"] == "method" and not (row["verdict"] == "ok" and ran):
+      return False
+    own = hits[row["method"]]
+    if learned:
+      return not _is_better(start, own)
+    return _is_better(own, start, len(tried))
+
+  return [row for row in tried if qualifies(row)]
 
 
 def _alike(
