@@ -43,8 +43,8 @@ class Damage(NamedTuple):
   error: float
 
   def exceeds(self, tolerated: float) -> bool:
-    """Whether more was lost, by more than one standard error."""
-    return self.lost - self.error > tolerated
+    """Whether more was lost, and more than one standard error."""
+    return self.lost > max(tolerated, self.error)
 
 
 class Diagnosis(NamedTuple):
@@ -129,9 +129,9 @@ def diagnose(
 ) -> Diagnosis:
   """Judges a network against the one that it was made from.
 
-  The first of the rules below that holds decides; of those of balanced accuracy
-  by more than the standard error of the `damage`. The target is that of
-  `expected_forget_accuracy`.
+  The first of the rules below that holds decides; losses of balanced accuracy
+  count where they are larger than their error, see `damage`. The target is that
+  of `expected_forget_accuracy`.
   """
   chance = 1 / len(class_names)
   largest = int(after.histogram.argmax())
@@ -256,10 +256,10 @@ def ascent_verdict(
   """The stop rule of gradient ascent: "go on", "done" or "rewind".
 
   "rewind" (to the weights before) where the network is not finite or has lost
-  more than `max_damage` of balanced validation accuracy, by more than a
-  standard error (the one-standard-error rule of Breiman et al. 1984); "done"
-  where it gives the wrong labels no more often than `target`.
+  more than `max_damage` of balanced validation accuracy; "done" where it gives
+  the wrong labels no more often than `target`. It has no doubts in its favour:
+  to go on until it hurts is to look for the luckiest reading.
   """
-  if now.nonfinite or damage(now, original).exceeds(max_damage):
+  if now.nonfinite or damage(now, original).lost > max_damage:
     return "rewind"
   return "done" if now.forget_accuracy <= target else "go on"

@@ -33,12 +33,12 @@ def decide(plan: Plan, goal: Goal, now: health.Reading) -> str:
   driver = plan.driver
   if driver.max_damage >= 1:
     return "go on"
-  verdict = health.ascent_verdict(
-    now, goal.before, goal.target, driver.max_damage
-  )
   if not driver.rewind or now.nonfinite:
-    return verdict
-  return "hurt" if verdict == "rewind" else "go on"
+    return health.ascent_verdict(
+      now, goal.before, goal.target, driver.max_damage
+    )
+  damage = health.damage(now, goal.before)
+  return "hurt" if damage.exceeds(driver.max_damage) else "go on"
 
 
 def search(

@@ -38,9 +38,9 @@ class Driver(NamedTuple):
   Attributes:
     epochs: passes over the retain set, or the forget set if it needs only that.
     checks: readings of the vital signs in an epoch.
-    max_damage: balanced accuracy that may be lost: no reading with more, by
-      over a standard error, is a result, and if there is no other the original
-      is; 1: no rule.
+    max_damage: balanced accuracy that may be lost: no reading with more is a
+      result (with `rewind`, if it is more than a standard error, too), and if
+      there is no other the original is; 1: no rule.
     rewind: whether to take all steps and end at the reading that is nearest to
       the target and has lost least, by the sum of the distance and the balanced
       accuracy lost; else the first that reaches the target or loses too much
