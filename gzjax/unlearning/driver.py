@@ -15,11 +15,11 @@ from gzjax.progress import say
 from gzjax.training.loop import fit
 from gzjax.training.step import init_state
 from gzjax.training.store import Memory, Store
-from gzjax.types import Cost, PyTree, TrainState
+from gzjax.types import Cost, Method, PyTree, TrainState
 from gzjax.unlearning import diagnosis, extras
 from gzjax.unlearning import plan as plans
 from gzjax.unlearning.diagnosis import Goal
-from gzjax.unlearning.methods import Row
+from gzjax.unlearning.methods import Driver, Row
 from gzjax.unlearning.search import TAKEN_BACK, decide, search
 from gzjax.unlearning.step import make_unlearn_step
 
@@ -120,7 +120,7 @@ class _Run(NamedTuple):
     state, cost = fit(
       state,
       make_unlearn_step(
-        problem.apply_fn, method, live=driver.batch_stats != "stored"
+        problem.apply_fn, method, live=_is_live(method, driver)
       ),
       lambda stride: plans.batches(problem, plan, fields, arrays, stride),
       steps=plan.stride,
@@ -131,7 +131,8 @@ class _Run(NamedTuple):
       reading=diagnosis.reading_cost(problem),
     )
     network = self.kept(cost)
-    if driver.batch_stats == "renewed" and done <= plan.readings:
+    renews = driver.batch_stats == "renewed" and network.batch_stats
+    if renews and done <= plan.readings:
       network = self.renew(network, state)
     return network
 
@@ -200,6 +201,14 @@ class _Run(NamedTuple):
     if decision not in TAKEN_BACK:
       self.keep(number, state, cost, now)
     return decision in ("go on", "hurt")
+
+
+def _is_live(method: Method, driver: Driver) -> bool:
+  """Whether it learns on the BatchNorm statistics of its batches."""
+  keeps = method.retain_objective is not None
+  return driver.batch_stats == "live" or (
+    keeps and driver.batch_stats == "renewed"
+  )
 
 
 def forget_fields(problem: Problem) -> dict[str, np.ndarray]:

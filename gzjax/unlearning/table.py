@@ -47,9 +47,10 @@ class Driver(NamedTuple):
       is the last, and of the latter the one before stands.
     search: trial values of the setting that the method searches; 0: none.
     batch_stats: of BatchNorm while it learns: `live` (those of the batch, and
-      the batches to keep move the stored ones), `renewed` (the same, and at the
-      end they are estimated anew on the retain set) or `stored` (what was
-      forgotten on them comes back when they are, see docs/unlearning.md).
+      the batches to keep move the stored ones), `renewed` (live where there are
+      batches to keep, and estimated anew on the retain set at the end) or
+      `stored` (what was forgotten on them comes back when they are estimated
+      anew, see docs/unlearning.md).
     fisher: estimator; "" is unlearn.fisher.estimator.
   """
 
