@@ -25,10 +25,11 @@ net = nn.Sequential(layers)
 problem = Problem.from_arrays(net, image, given, true_label=true)
 recipe = Recipe(epochs=30, batch_size=32, learning_rate=3e-3)
 networks = [train(problem, recipe=recipe)]
-for name, how in {
+methods = {
   "retrain": {"recipe": recipe},
-  "simnpo": {},
+  "negative_learning": {"learning_rate": 3e-4},
   "ssd": {},
-}.items():
+}
+for name, how in methods.items():
   networks.append(run(problem, METHODS[name], networks[0], **how))
 evaluation.show(evaluation.score(problem, networks), Console(width=160))

@@ -33,11 +33,11 @@ FORGET = 2  # the column of the share of wrong labels that are given
 
 def test_own_arrays(rows):
   found = rows("own_arrays")
-  assert list(found) == ["original", "retrain", "simnpo", "ssd"]
+  assert list(found) == ["original", "retrain", "negative_learning", "ssd"]
   given = {name: float(row[FORGET]) for name, row in found.items()}
   assert given["original"] > 0.9
   assert given["retrain"] < 0.2
-  assert given["retrain"] <= given["simnpo"] < given["original"]
+  assert given["retrain"] <= given["negative_learning"] < given["original"]
 
 
 def test_own_method(rows):
