@@ -64,10 +64,19 @@ def test_verdicts_at_the_thresholds(after, original, verdict, word):
   assert word in got.reason
 
 
-def test_damage_is_more_than_is_tolerated_by_more_than_its_error():
-  damage = health.Damage(lost=0.75, error=0.25)
-  assert not damage.exceeds(0.5)
-  assert damage.exceeds(0.499)
+@pytest.mark.parametrize(
+  ("lost", "error", "exceeds"),
+  [
+    (0.75, 0.25, True),
+    (0.5, 0.25, False),
+    (0.75, 0.75, False),
+    (0.75, 0, True),
+  ],
+)
+def test_damage_is_more_than_is_tolerated_and_than_its_error(
+  lost, error, exceeds
+):
+  assert health.Damage(lost, error).exceeds(0.5) == exceeds
 
 
 def test_reading_counts_nan_parameters_and_predictions():
