@@ -7,9 +7,23 @@ Without augmentation the network memorises its wrong labels, which is what
 unlearning is about. The README has the table to expect and the time it takes.
 
 `demo.py:tiny` is the same in seconds, for tests: too small to learn much.
+`demo.py:stored` has methods on stored BatchNorm statistics beside the usual
+ones, see docs/unlearning.md.
 """
 
 from gzjax.pipeline import defaults
+
+# What the variant `stored` runs twice.
+TWICE = (
+  "finetune",
+  "negative_learning",
+  "neggrad_plus",
+  "simnpo",
+  "random_label",
+  "scrub",
+  "reinit_head",
+  "relabel",
+)
 
 
 def get_config(variant: str = ""):
@@ -54,6 +68,15 @@ def get_config(variant: str = ""):
     config.unlearn.fisher_forgetting.search = 3
     config.unlearn.finetune.epochs = 1
     config.evaluate.relearn_epochs = 2
+  elif variant == "stored":
+    for name in TWICE:
+      section = config.unlearn[name].copy_and_resolve_references()
+      section.batch_stats = "stored"
+      config.unlearn[f"{name}_stored"] = section
+    stored = tuple(f"{name}_stored" for name in TWICE)
+    config.unlearn.methods = ("retrain", *TWICE, *stored)
   elif variant:
-    raise ValueError(f"demo.py has no variant {variant!r}; use demo.py:tiny")
+    raise ValueError(
+      f"demo.py has no variant {variant!r}; use demo.py:tiny or demo.py:stored"
+    )
   return config

@@ -3,6 +3,7 @@
 import copy
 import math
 
+from gzjax.configs import demo
 import ml_collections
 import pytest
 
@@ -72,3 +73,18 @@ def test_nonsense_is_one_line_that_names_the_key(name):
 def test_keys_of_other_recipes_are_checked_too(section):
   said = _refused(section, {"learning_rate": math.nan})
   assert said.startswith(f"{section}.learning_rate is nan: give a number")
+
+
+def test_the_demo_beside_stored_statistics():
+  config = demo.get_config("stored")
+  checks.check_config(config)
+  twice = [x for x in config.unlearn.methods if x.endswith("_stored")]
+  assert len(twice) > 5
+  for name in twice:
+    stored, usual = (
+      config.unlearn[x].to_dict() for x in (name, name.removesuffix("_stored"))
+    )
+    assert stored == usual | {"batch_stats": "stored"}
+    assert stored != usual
+  with pytest.raises(ValueError, match="no variant 'other'"):
+    demo.get_config("other")
