@@ -37,6 +37,7 @@ def find(
   cost = Cost()
   if any("reference_" in name for name in wanted):
     extras["reference_params"] = original.params
+    extras["reference_batch_stats"] = original.batch_stats
   for key, rows in _pulling(problem).items():
     if key in wanted:
       extras[key], seconds = timed(

@@ -18,9 +18,9 @@ def make_unlearn_step(
   `extras` holds the arrays that `method.extras` names; the gradient of the
   forget objective is added here. In each batch the objectives find its `step`,
   i32[B], and, where the method names them, the `reference_logits` of the
-  `reference_params`. Outputs: the mean `retain_loss` and `forget_loss`, f32[],
-  where the method has them, and the `gradients` that the step took, f32[], see
-  `Cost`.
+  `reference_params` and `reference_batch_stats`. Outputs: the mean
+  `retain_loss` and `forget_loss`, f32[], where the method has them, and the
+  `gradients` that the step took, f32[], see `Cost`.
 
   The stored BatchNorm statistics are used and kept; or, `live`, those of each
   batch, and the retain batch moves the stored ones. Where there is none, the
@@ -37,7 +37,8 @@ def make_unlearn_step(
       state, cost = state._replace(params=both), method.spare.cost
     batch = {**batch, "step": jnp.full_like(batch["id"], state.step)}
     if f"{name}_reference_logits" in method.extras:
-      teacher = extras["reference_params"], state.batch_stats
+      # With its own statistics, whatever the student's are by now.
+      teacher = extras["reference_params"], extras["reference_batch_stats"]
       logits, _ = apply_fn(*teacher, batch["image"], train=False)
       batch, cost = {**batch, "reference_logits": logits}, cost + FORWARD
     grads, loss, _, batch_stats = gradient(

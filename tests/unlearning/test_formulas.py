@@ -426,6 +426,7 @@ def _stepped(name, settings, batch=None):
   step = make_unlearn_step(apply_fn, method)
   extras = {
     "reference_params": _tree(TEACHER),
+    "reference_batch_stats": {},
     "saliency": _tree(SALIENCY),
     "retain_saliency": _tree(TEACHER),
     "forget_params": _tree(TAUGHT),

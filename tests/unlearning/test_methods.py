@@ -90,6 +90,7 @@ def _start(name, mesh, **changes):
   state = sharding.replicate(mesh, init_state(params, stats, method.transform))
   arrays = {
     "reference_params": params,
+    "reference_batch_stats": stats,
     "forget_params": jax.tree.map(lambda p: 0.9 * p, params),
     **_pulls(params),
     "retain_fisher": jax.tree.map(lambda p: 1e-3 + p**2, params),
@@ -100,10 +101,11 @@ def _start(name, mesh, **changes):
     ),
     "train_fisher": jax.tree.map(lambda p: 1e-2 + p**2, params),
   }
-  wanted = {
-    "reference_params" if "reference" in x else x for x in method.extras
-  }
+  asked = {"reference" if "reference" in x else x for x in method.extras}
+  wanted = asked - {"reference"}
   assert wanted <= set(arrays)  # the agreed vocabulary
+  if "reference" in asked:
+    wanted |= {"reference_params", "reference_batch_stats"}
   extras = {key: arrays[key] for key in wanted}
   extras["an_extra_that_no_method_expects"] = np.zeros((), np.float32)
   extras = sharding.replicate(mesh, extras)
@@ -355,6 +357,18 @@ def test_the_step_teaches_only_where_the_original_is_known(one_device):
   # At the start student and teacher are one: no divergence.
   np.testing.assert_allclose(outputs["retain_loss"], 0, atol=1e-6)
   np.testing.assert_allclose(outputs["forget_loss"], 0, atol=1e-6)
+
+
+def test_the_teacher_keeps_its_own_statistics(one_device):
+  """Those of the student move while it learns."""
+  step, state, batch, extras = _start(
+    "scrub", one_device, kl_weight=1.0, ce_weight=0.0
+  )
+  moved = jax.tree.map(lambda x: x + 1, state.batch_stats)
+  state = state._replace(batch_stats=moved)
+  _, outputs = step(state, (batch, extras))
+  assert outputs["retain_loss"] > 1e-3
+  assert outputs["forget_loss"] > 1e-3
 
 
 def test_training_mode_moves_the_stored_statistics(mesh):
