@@ -104,7 +104,7 @@ def test_own_rows_have_their_keys_and_may_be_named(config):
   assert config.flips.steps == 1
   assert config.labels.least == 0.5
   assert config.unlearn.mine.method == "mine"
-  assert config.unlearn.mine.learning_rate == 3e-4
+  assert config.unlearn.mine.learning_rate == 1e-3
   config.model.neurons = 5
   checks.check_config(config)
   assert config.model.neurons == 5
