@@ -69,7 +69,7 @@ def run(
   if why:
     say(f"{name}: not run: {why}")
     arrays, besides = {}, {"not_run": why, "reason": f"not run: {why}"}
-    network = _Run(problem, name, plan, goal, store).kept(Cost())
+    network = _Run(problem, name, plan, goal, store).original()
   else:
     arrays, cost = extras.find(problem, plan, original, fisher_of)
     besides = {}
@@ -103,16 +103,12 @@ class _Run(NamedTuple):
     """Takes the method's steps, or those that a killed run left to do."""
     problem, plan, goal, store = self.problem, self.plan, self.goal, self.store
     method, driver = plan.build(), plan.driver
-    params, mesh = goal.original.params, problem.feed.mesh
+    params = goal.original.params
     if plan.row.start is not None:
       params = plan.row.start(
         params, problem.fresh[0], plan.task.layers, arrays, **plan.settings
       )
-    # The steps donate their state, so it gets buffers of its own.
-    state = sharding.replicate(
-      mesh, init_state(params, goal.original.batch_stats, method.transform)
-    )
-    state, earlier, done = store.resume(state, {})
+    state, earlier, done = store.resume(self.start(params), {})
     cost = earlier if done else cost
     fields = {} if method.forget_objective is None else forget_fields(problem)
     # A run killed after its last step must not take another one.
@@ -136,19 +132,29 @@ class _Run(NamedTuple):
       network = self.renew(network, state)
     return network
 
+  def start(self, params: PyTree) -> TrainState:
+    """The state before the first step, from these parameters."""
+    # The steps donate their state, so it gets buffers of its own.
+    return sharding.replicate(
+      self.problem.feed.mesh,
+      init_state(
+        params, self.goal.original.batch_stats, self.plan.build().transform
+      ),
+    )
+
+  def original(self) -> Network:
+    """The original as the result, without a step."""
+    self.store.resume(self.start(self.goal.original.params), {})
+    return self.kept(Cost())
+
   def kept(self, cost: Cost) -> Network:
     """The reading that stands; the original, if none does."""
     best = self.plan.driver.rewind
     found = self.store.networks(best=best)
     if found is None:
-      original = self.goal.original
-      state = sharding.replicate(
-        self.problem.feed.mesh,
-        init_state(
-          original.params, original.batch_stats, self.plan.build().transform
-        ),
+      self.keep(
+        0, self.start(self.goal.original.params), cost, self.goal.before
       )
-      self.keep(0, state, cost, self.goal.before)
       found = self.store.networks(best=best)
     assert found is not None
     return Network(self.name, *found, cost)

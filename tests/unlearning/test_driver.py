@@ -7,6 +7,7 @@ import pytest
 
 from gzjax.evaluation import health
 from gzjax.objectives import losses
+from gzjax.pipeline.checkpoint import FolderStore
 from gzjax.training import train
 from gzjax.training.store import Memory
 from gzjax.types import Cost, Method
@@ -178,6 +179,24 @@ def test_every_method_but_the_published_has_the_rule():
   for name, row in METHODS.items():
     wanted = 1.0 if name.startswith("published") else 0.02
     assert row.driver.max_damage == wanted, name
+
+
+def test_what_is_not_run_is_kept_in_a_folder_and_found_again(
+  problem, original, goal, tmp_path, one_device
+):
+  for _ in range(2):  # made, then found
+    with FolderStore(tmp_path, one_device) as store:
+      found = run(
+        problem,
+        METHODS["finetune"],
+        original,
+        goal=goal,
+        store=store,
+        least_learned=1.0,
+      )
+    assert "nothing to unlearn" in found.report["not_run"]
+    assert _same(found.params, original.params)
+    assert found.cost.gradients == 0
 
 
 @pytest.mark.parametrize("name", ["finetune", "reinit_head", "influence"])
