@@ -39,11 +39,18 @@ stops.watch(leave)
 print("begun", flush=True)
 """
 
+# Whoever started the tests may ignore them (nohup, a shell's background).
+HEEDED = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+
 
 def _stopped(busy, number, **how):
   """What a process leaves behind that gets a signal: line, code, seconds."""
   process = subprocess.Popen(
-    [sys.executable, "-W", "error", "-c", START + BUSY[busy]],
+    [sys.executable, "-W", "error", "-c", HEEDED + START + BUSY[busy]],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
