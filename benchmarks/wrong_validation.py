@@ -53,6 +53,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
       raise UserError(f"{folder} has no config.json: give folders of runs.")
     experiment = Experiment(found[0], Workdir(folder))
     problem, original = experiment.problem, experiment.network("original")
+    before = _balanced_accuracy(problem, original)
     how = {
       "fisher_of": unlearn.fisher_of(experiment),
       "least_learned": experiment.config.unlearn.least_learned,
@@ -71,27 +72,25 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
           "wrong": share,
           "draw": draw,
           "verdict": network.report["verdict"],
-          **_worth(problem, network, original),
+          "original_balanced_accuracy": before,
+          **_worth(problem, network),
         }
 
 
-def _worth(problem: Problem, network: Network, original: Network) -> dict:
-  test, wrong = problem.sets.test, problem.wrong
-  said, before, of_wrong = (
-    metrics.predicted_class(probabilities(problem, *asked))
-    for asked in ((network, test), (original, test), (network, wrong))
-  )
-  right, classes = problem.true, len(problem.target.classes)
+def _balanced_accuracy(problem: Problem, network: Network) -> float:
+  """On the test set."""
+  test, classes = problem.sets.test, len(problem.target.classes)
+  said = metrics.predicted_class(probabilities(problem, network, test))
+  return metrics.balanced_accuracy(problem.true[test], said, classes)
+
+
+def _worth(problem: Problem, network: Network) -> dict[str, Any]:
+  wrong, report = problem.wrong, network.report or {}
+  said = metrics.predicted_class(probabilities(problem, network, wrong))
   return {
-    "test_balanced_accuracy": metrics.balanced_accuracy(
-      right[test], said, classes
-    ),
-    "original_balanced_accuracy": metrics.balanced_accuracy(
-      right[test], before, classes
-    ),
-    "corrected_accuracy": metrics.accuracy(right[wrong], of_wrong),
-    "original_stands": network.params is original.params
-    or bool(network.report["moved_over_weights"] == 0),
+    "test_balanced_accuracy": _balanced_accuracy(problem, network),
+    "corrected_accuracy": metrics.accuracy(problem.true[wrong], said),
+    "original_stands": report["moved_over_weights"] == 0,
   }
 
 

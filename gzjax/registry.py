@@ -61,6 +61,7 @@ MANY = 10**9
 Positive = Annotated[int, Range(1, MANY)]
 Natural = Annotated[int, Range(0, MANY)]
 Share = Annotated[float, Range(0, 1)]
+SomeShare = Annotated[float, Range(0.01, 1)]
 # Such as a learning rate, and what is divided by.
 NonNegative = Annotated[float, Range(0, 1e9)]
 AboveZero = Annotated[float, Range(0, 1e9, above=True)]

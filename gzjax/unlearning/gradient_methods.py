@@ -10,18 +10,15 @@ describe means what it means in the others.
 """
 
 from functools import partial
-from typing import Annotated
 
 import optax
 
 from gzjax.models import spare
 from gzjax.objectives import losses
-from gzjax.registry import AboveZero, NonNegative, Positive, Range, Share
+from gzjax.registry import AboveZero, NonNegative, Positive, Share, SomeShare
 from gzjax.types import Method, Objective, Spare
 from gzjax.unlearning import starts, transforms
 from gzjax.unlearning.table import Task
-
-_Channels = Annotated[float, Range(0.01, 1)]
 
 
 def _adam(learning_rate: float, task: Task) -> transforms.Transformation:
@@ -440,8 +437,8 @@ def rem(
   learning_rate: NonNegative = 1e-3,
   forget_weight: NonNegative = 1.0,
   bound: AboveZero = 1.0,
-  channels: _Channels = 0.25,
-  share: _Channels = 0.2,
+  channels: SomeShare = 0.25,
+  share: SomeShare = 0.2,
 ) -> Method:
   """Learns all labels beside spare channels, which then go.
 
@@ -464,19 +461,19 @@ def rem(
     channels: that are spare, over those of a convolution.
     share: of the spare channels that a galaxy has.
   """
-  chain = transforms.beside_spare(
-    optax.chain(
-      transforms.add_forget_gradients(forget_weight), _adam(learning_rate, task)
-    ),
-    _adam(learning_rate, task),
-    lambda params: spare.init(params, task.key, channels),
+  alone = npo(
+    task,
+    learning_rate=learning_rate,
+    forget_weight=forget_weight,
+    bound=bound,
   )
-  return Method(
-    chain,
-    task.loss,
-    losses.preference(bound),
-    ("forget_reference_logits",),
-    Spare(partial(spare.beside, on=share), 1 + channels),
+  return alone._replace(
+    transform=transforms.beside_spare(
+      alone.transform,
+      _adam(learning_rate, task),
+      lambda params: spare.init(params, task.key, channels),
+    ),
+    spare=Spare(partial(spare.beside, on=share), 1 + channels),
   )
 
 

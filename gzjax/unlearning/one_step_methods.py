@@ -1,16 +1,13 @@
 """Methods of one step, most of them by the Fisher; see `gradient_methods`."""
 
 from functools import partial
-from typing import Annotated
 
 import optax
 
-from gzjax.registry import AboveZero, NonNegative, Positive, Range
+from gzjax.registry import AboveZero, NonNegative, Positive, SomeShare
 from gzjax.types import Method
 from gzjax.unlearning import edits, transforms
 from gzjax.unlearning.table import Task
-
-_Shared = Annotated[float, Range(0.01, 1)]
 
 
 def ssd(
@@ -114,7 +111,7 @@ def cuts(
 
 
 def etd(
-  task: Task, *, shared: _Shared = 0.2, scale: NonNegative = 1.0
+  task: Task, *, shared: SomeShare = 0.2, scale: NonNegative = 1.0
 ) -> Method:
   """Drops the channels in which single examples were learned by heart.
 
