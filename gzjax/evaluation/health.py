@@ -166,6 +166,18 @@ def diagnose(
   return Diagnosis("ok", gives)
 
 
+def worth(now: Reading, original: Reading, target: float) -> float:
+  """By which `rewind` ranks the readings of a method; more is better.
+
+  The balanced accuracy that was won, or less what was lost, less the distance
+  of the forget accuracy from the target. What was won has to count: the target
+  is known no better than the validation labels are right, and of two readings
+  near to it the one is to stand that does better.
+  """
+  distance = abs(now.forget_accuracy - target)
+  return -damage(now, original).lost - distance
+
+
 def worse(stored: Diagnosis, renewed: Diagnosis) -> Diagnosis:
   """Of a network as it is, and with renewed BatchNorm statistics."""
   if VERDICTS.index(renewed.verdict) <= VERDICTS.index(stored.verdict):

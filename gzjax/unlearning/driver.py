@@ -180,8 +180,7 @@ class _Run(NamedTuple):
   ) -> None:
     score = now.balanced_accuracy
     if self.plan.driver.rewind:
-      lost = health.damage(now, self.goal.before).lost
-      score = -abs(now.forget_accuracy - self.goal.target) - max(lost, 0)
+      score = health.worth(now, self.goal.before, self.goal.target)
     self.store.save(number, state, cost, score, {})
 
   def after_stride(

@@ -42,9 +42,9 @@ class Driver(NamedTuple):
       result (with `rewind`, if it is more than a standard error, too), and if
       there is no other the original is; 1: no rule.
     rewind: whether to take all steps and end at the reading that is nearest to
-      the target and has lost least, by the sum of the distance and the balanced
-      accuracy lost; else the first that reaches the target or loses too much
-      is the last, and of the latter the one before stands.
+      the target and does best, by the balanced accuracy won less the distance;
+      else the first that reaches the target or loses too much is the last, and
+      of the latter the one before stands.
     search: trial values of the setting that the method searches; 0: none.
     batch_stats: of BatchNorm while it learns: `live` (those of the batch, and
       the batches to keep move the stored ones), `renewed` (live where there are

@@ -136,6 +136,24 @@ def test_stop_rule(now, wanted):
 
 
 @pytest.mark.parametrize(
+  ("forget", "balanced", "wanted"),
+  [
+    (0.04, 0.9, 0.0),  # at the target, as good as the original
+    (0.10, 0.9, -0.06),
+    (0.01, 0.9, -0.03),
+    (0.04, 0.8, -0.1),
+    (0.01, 0.95, 0.02),  # what was won counts as much as what was lost
+  ],
+)
+def test_rewind_weighs_the_distance_against_balanced_accuracy(
+  forget, balanced, wanted
+):
+  now = reading(forget=forget, balanced=balanced)
+  original = reading(forget=0.9, balanced=0.9)
+  assert health.worth(now, original, 0.04) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
   ("galaxies", "verdict", "exceeds"),
   [(30, "ok", False), (3000, "weak", True)],
 )
