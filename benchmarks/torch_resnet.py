@@ -112,7 +112,7 @@ def to_flax(weights: dict[str, torch.Tensor], shapes):
 
   Args:
     weights: its `state_dict()`, or what else has a tensor for each name.
-    shapes: see `pretrained.from_torchvision`.
+    shapes: see `pretrained.from_torch`.
   """
   arrays = {k: v.detach().cpu().numpy() for k, v in weights.items()}
-  return pretrained.from_torchvision(arrays, shapes)
+  return pretrained.from_torch(arrays, shapes)

@@ -32,6 +32,13 @@ class Normalisation(NamedTuple):
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
+# By name; "unit" leaves pixels of 0 to 255 between 0 and 1.
+NORMALISATIONS = {
+  "imagenet": IMAGENET,
+  "unit": Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+
 def normalise(
   image: jax.Array, normalisation: Normalisation = IMAGENET
 ) -> jax.Array:

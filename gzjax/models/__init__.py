@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gzjax import sharding
+from gzjax.models import cnn, convnext
 from gzjax.models.cnn import CNN, SideBySide
+from gzjax.models.convnext import CONVNEXTS
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.layers import ConvForm
 from gzjax.models.resnet import RESNETS
@@ -20,7 +22,7 @@ from gzjax.registry import Range, Share, Table
 from gzjax.remembered import remembered
 from gzjax.types import ApplyFn, Batch, PyTree, TrainState
 
-MODELS = RESNETS | EFFICIENTNETS | {"cnn": CNN}
+MODELS = RESNETS | CONVNEXTS | EFFICIENTNETS | {"cnn": CNN}
 # Channels of a ResNet's first stage as published: a width of 1 of the others.
 _WIDTH = 64
 _Dtype = Literal["float32", "bfloat16"]
@@ -42,6 +44,7 @@ def _resnet(
   width: _Channels = _WIDTH,
   small_stem: bool = False,
   zero_gamma: bool = False,
+  grey: bool = False,
   dtype: _Dtype = "float32",
   head: Literal["pool", "flatten"] = "pool",
   dropout: _Dropout = -1.0,
@@ -59,6 +62,8 @@ def _resnet(
     small_stem: ResNets: one 3x3 convolution instead of 7x7 and pooling, for
       images of about 32 to 64 pixels.
     zero_gamma: ResNets: whether each block starts as the identity.
+    grey: ResNets, ConvNeXts: whether it gets the mean of the three channels, as
+      encoders do that were trained on grey images.
     dtype: of the computation; bfloat16 on GPUs and TPUs.
     head: ResNets: what it gets, the mean of the last map, or all of it.
     dropout: share before the head, and before the hidden layer of the cnn; -1:
@@ -74,6 +79,7 @@ def _resnet(
     width=width,
     small_stem=small_stem,
     zero_gamma=zero_gamma,
+    grey=grey,
     head=head,
     tied=tied,
     conv_form=conv_form,
@@ -94,6 +100,42 @@ def _efficientnet(
   del questions
   common = _common(outputs, dtype, dropout)
   return make(**common, width=width / _WIDTH, conv_form=conv_form)
+
+
+def _convnext(
+  make: Callable[..., nn.Module],
+  outputs: int,
+  questions: tuple[int, ...],
+  *,
+  width: _Channels = _WIDTH,
+  grey: bool = False,
+  stochastic_depth: Share = 0.1,
+  dtype: _Dtype = "float32",
+  dropout: _Dropout = -1.0,
+  conv_form: ConvForm = "auto",
+) -> nn.Module:
+  """A ConvNeXt; its other settings are those of `_resnet`.
+
+  Args:
+    make: of `CONVNEXTS`.
+    outputs: K, the number of logits.
+    questions: not needed.
+    width: see `_resnet`.
+    grey: see `_resnet`.
+    stochastic_depth: ConvNeXts: share of the examples for which a training step
+      leaves out the last block; less for those before, none for the first.
+    dtype: see `_resnet`, as the others.
+    dropout: -1: none.
+    conv_form: see `layers.conv2d`.
+  """
+  del questions
+  return make(
+    **_common(outputs, dtype, dropout),
+    width=width / _WIDTH,
+    grey=grey,
+    stochastic_depth=stochastic_depth,
+    conv_form=conv_form,
+  )
 
 
 def _cnn(
@@ -131,6 +173,7 @@ def _cnn(
 # (outputs, questions, **settings) -> linen module
 NETWORKS: Table[Callable[..., nn.Module]] = Table(
   {name: partial(_resnet, make) for name, make in RESNETS.items()}
+  | {name: partial(_convnext, make) for name, make in CONVNEXTS.items()}
   | {name: partial(_efficientnet, make) for name, make in EFFICIENTNETS.items()}
   | {"cnn": _cnn}
 )
@@ -150,6 +193,13 @@ def build(
   row = NETWORKS.pick("name", name)
   NETWORKS.check(name, settings)
   return row(outputs, questions, **settings)
+
+
+def smallest_image(name: str) -> int:
+  """Pixels along an edge that a network of `NETWORKS` needs at least."""
+  if name in CONVNEXTS:
+    return convnext.REDUCTION
+  return cnn.SMALLEST if name == "cnn" else 1
 
 
 @remembered

@@ -42,19 +42,22 @@ def conv(
   form: ConvForm,
   dtype: Any,
   groups: int = 1,
+  padding: int | None = None,
   use_bias: bool = False,
+  kernel_init: nn.initializers.Initializer = _kaiming_fan_out,
   name: str,
 ) -> nn.Conv:
-  """A square convolution with torch's padding, half the kernel on all sides."""
+  """A square convolution with explicit padding, usually half the kernel."""
+  padding = kernel // 2 if padding is None else padding
   return nn.Conv(
     channels,
     (kernel, kernel),
     (stride, stride),
-    padding=[(kernel // 2, kernel // 2)] * 2,
+    padding=[(padding, padding)] * 2,
     feature_group_count=groups,
     use_bias=use_bias,
     dtype=dtype,
-    kernel_init=_kaiming_fan_out,
+    kernel_init=kernel_init,
     conv_general_dilated=partial(conv2d, form=form),
     name=name,
   )
@@ -127,6 +130,11 @@ def own_channels(
     return jax.random.bernoulli(key, share, (channels,))
 
   return jax.vmap(draw)(example)
+
+
+def to_grey(image: jax.Array) -> jax.Array:
+  """The mean of the channels, f[B,H,W,C] -> f[B,H,W,1]."""
+  return jnp.mean(image, axis=-1, keepdims=True)
 
 
 def head(

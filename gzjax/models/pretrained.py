@@ -1,13 +1,16 @@
-"""torchvision's weights in our networks.
+"""Published weights in our networks.
 
 A file of weights is a state dict: tensors by the names of torchvision's
-modules. timm's ResNets have the same names; its EfficientNets have not.
+modules, or for ConvNeXts timm's. timm's ResNets, and so Zoobot's, have the
+names of torchvision's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+import itertools
 from pathlib import Path
 import re
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +21,18 @@ import safetensors.numpy
 
 from gzjax.errors import UserError
 from gzjax.models import torch_file
+from gzjax.models.convnext import CONVNEXTS
 from gzjax.models.efficientnet import EFFICIENTNETS
 from gzjax.models.resnet import RESNETS
 from gzjax.types import PyTree
 
-_CLASSIFIERS = ("fc.", "classifier.")
+# In names of weights: whose preprocessing they need, see `is_zoobots`.
+ZOOBOT = "zoobot:"
+_ZOOBOT_HUB = "hub:mwalmsley/zoobot-encoder-"
+_HUB = "hub:"
+# Files of a repository of the Hub, the better one first.
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
 _LEAVES = {
   "kernel": "weight",
   "scale": "weight",
@@ -50,6 +60,27 @@ _EFFICIENTNET = {
   "excite": "block.2.fc2",
   "head": "classifier.1",
 }
+_CONVNEXT = {
+  "stem_conv": "stem.0",
+  "stem_norm": "stem.1",
+  "head_norm": "head.norm",
+  "head": "head.fc",
+  "depthwise_conv": "conv_dw",
+  "norm": "norm",
+  "expand": "mlp.fc1",
+  "project": "mlp.fc2",
+}
+_DOWNSAMPLE = {"norm": "downsample.0", "conv": "downsample.1"}
+
+
+class _Family(NamedTuple):
+  """Networks whose files have names of one kind."""
+
+  models: Mapping[str, Callable]
+  stem: str  # the first tensor
+  classifier: str  # the module with the logits
+  name: Callable[..., str]  # (params, layer, *parts) -> module
+  options: tuple[str, ...]  # switches that change the tensors
 
 
 def load(
@@ -80,7 +111,7 @@ def load(
     name: tensor
     for name, tensor in read_tensors(path).items()
     if not name.endswith("num_batches_tracked")
-    and (keep_head or not name.startswith(_CLASSIFIERS))
+    and (keep_head or not _is_classifier(name))
   }
   fresh = {} if keep_head else {"head": params["head"]}
   variables = {
@@ -89,24 +120,45 @@ def load(
   }
   _check(path, tensors, variables)
   _check_finite(path, tensors)
-  loaded = from_torchvision(tensors, variables)
+  loaded = from_torch(tensors, variables)
   return {**loaded["params"], **fresh}, loaded["batch_stats"]
 
 
-def local_file(source: str | Path) -> Path:
-  """A path itself, or where `hub:owner/repo/file` of the Hugging Face Hub is.
+def is_zoobots(source: str | Path) -> bool:
+  """Whether weights are Zoobot's, who feeds pixels of 0 to 1 as they are.
 
-  It is fetched unless it was before; without a file it is `model.safetensors`.
+  (Though the files beside its weights name ImageNet's mean and deviation.)
+  """
+  return str(source).startswith((ZOOBOT, _ZOOBOT_HUB))
+
+
+def local_file(source: str | Path) -> Path:
+  """A path itself, or where a file of the Hugging Face Hub is.
+
+  Names of the Hub are `hub:owner/repo`, with or without `/file`, and
+  `zoobot:convnext_nano` and the like; `zoobot:PATH` is a file that somebody
+  fetched. Files are fetched unless they were before; without a name that is the
+  first of `_HUB_FILES` that there is.
 
   Raises:
     UserError: for a name of another form, without the package
       `huggingface_hub`, or if the file cannot be fetched.
   """
-  if not str(source).startswith("hub:"):
-    return Path(source).expanduser()
-  name = re.fullmatch(r"hub:([^/]+/[^/]+)(?:/(.+))?", str(source))
-  if not name:
+  name = str(source)
+  if name.startswith(ZOOBOT):
+    name = name.removeprefix(ZOOBOT)
+    if Path(name).suffix or "/" in name:
+      return Path(name).expanduser()
+    name = _ZOOBOT_HUB + name
+  if not name.startswith(_HUB):
+    return Path(name).expanduser()
+  parts = re.fullmatch(r"hub:([^/]+/[^/]+)(?:/(.+))?", name)
+  if not parts:
     raise UserError(f"{source}: write hub:owner/repo or hub:owner/repo/file.")
+  return _fetched(source, parts[1], (parts[2],) if parts[2] else _HUB_FILES)
+
+
+def _fetched(source: str | Path, repository: str, files: tuple) -> Path:
   try:
     import huggingface_hub  # pyrefly: ignore[missing-import], an extra
   except ImportError as error:
@@ -114,11 +166,12 @@ def local_file(source: str | Path) -> Path:
       f"{source}: needs the package huggingface_hub; "
       "pip install 'gzjax[hub]', or give a file."
     ) from error
+  file, *others = files
   try:
-    return Path(
-      huggingface_hub.hf_hub_download(name[1], name[2] or "model.safetensors")
-    )
+    return Path(huggingface_hub.hf_hub_download(repository, file))
   except (OSError, ValueError) as error:
+    if others:
+      return _fetched(source, repository, tuple(others))
     raise UserError(
       f"{source}: cannot be fetched ({error}); mend the name or the network, "
       "or give a file."
@@ -126,65 +179,78 @@ def local_file(source: str | Path) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-  """The tensors of a `.safetensors`, `.pth` or `.pt` file by their names.
+  """The tensors of a file by their names: safetensors, or what torch saved.
 
-  Nothing in the file is run, see `torch_file.read_tensors`.
+  Which one is told by the content, not by the name. Nothing in the file is run,
+  see `torch_file.read_tensors`.
 
   Returns:
-    Arrays in torch's layout, read-only; names without the "module." that
-    torch's DataParallel puts in front.
+    Arrays in torch's layout, read-only; names without what wrappers such as
+    torch's DataParallel put in front of all names of a network.
 
   Raises:
     UserError: for a file that is missing, damaged or of another kind.
   """
   if not path.is_file():
     raise UserError(f"{path}: no such file; mend the path of the weights.")
-  if path.suffix in (".pth", ".pt"):
-    tensors = torch_file.read_tensors(path)
-  elif path.suffix == ".safetensors":
-    try:
-      tensors = safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, TypeError) as error:
-      raise UserError(
-        f"{path}: damaged, or no safetensors file ({error}); download it again."
-      ) from error
-  else:
+  if torch_file.is_one(path):
+    return _unprefixed(torch_file.read_tensors(path))
+  try:
+    return _unprefixed(safetensors.numpy.load_file(path))
+  except (safetensors.SafetensorError, TypeError) as error:
     raise UserError(
-      f"{path}: not a weights file; choose a .safetensors, .pth or .pt file."
-    )
-  return {name.removeprefix("module."): t for name, t in tensors.items()}
+      f"{path}: damaged, or no weights: neither safetensors ({error}) nor what "
+      "torch.save writes; download it again, or choose another file."
+    ) from error
 
 
-def from_torchvision(
-  tensors: Mapping[str, np.ndarray], variables: PyTree
-) -> PyTree:
-  """Fresh arrays like the variables, from torchvision's names and layout.
+def _unprefixed(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Without the prefix of the first layer; without a head beside an encoder."""
+  stems = tuple(family.stem for family in _FAMILIES)
+  whole = re.compile(rf"(.*\.|)(?:{'|'.join(map(re.escape, stems))})")
+  prefixes = [m[1] for name in tensors if (m := whole.fullmatch(name))]
+  prefix = min(prefixes, key=len, default="")
+  return {
+    name.removeprefix(prefix): tensor
+    for name, tensor in tensors.items()
+    if name.startswith(prefix) or not name.startswith("head.")
+  }
+
+
+def from_torch(tensors: Mapping[str, np.ndarray], variables: PyTree) -> PyTree:
+  """Fresh arrays like the variables, from torch's names and layout.
 
   The variables are {"params": ...}, with "batch_stats" if wanted, arrays or
   `jax.ShapeDtypeStruct`s. Tensors of no variable are not looked at.
   """
   return jax.tree.map(
-    lambda name, like: jnp.array(_to_flax(tensors[name]), like.dtype),
-    torchvision_names(variables),
+    lambda name, like: jnp.array(
+      _to_flax(name, tensors[name]).reshape(like.shape), like.dtype
+    ),
+    torch_names(variables),
     variables,
   )
 
 
-def _to_flax(tensor):
-  """OIHW -> HWIO, and (outputs, inputs) -> (inputs, outputs)."""
+def _to_flax(name, tensor):
+  """OIHW -> HWIO, and (outputs, inputs) -> (inputs, outputs).
+
+  The dense layers of small ConvNeXts are convolutions of one pixel there.
+  """
+  if ".mlp." in name and tensor.ndim == 4:
+    tensor = tensor[:, :, 0, 0]
   axes = {4: (2, 3, 1, 0), 2: (1, 0)}.get(tensor.ndim)
   return tensor.transpose(axes) if axes else tensor
 
 
-def torchvision_names(variables: PyTree) -> PyTree:
-  """The name that torchvision has for each variable: see `from_torchvision`."""
+def torch_names(variables: PyTree) -> PyTree:
+  """The name that files have for each variable: see `from_torch`."""
   params = variables["params"]
-  efficient = "expand_conv" in params["stage1_block1"]
-  module_name = _efficientnet_name if efficient else _resnet_name
+  family = _family_of(params)
 
   def name(path, _):
     _, *module, leaf = (entry.key for entry in path)
-    return f"{module_name(params, *module)}.{_LEAVES[leaf]}"
+    return f"{family.name(params, *module)}.{_LEAVES.get(leaf, leaf)}"
 
   return jax.tree_util.tree_map_with_path(name, variables)
 
@@ -211,20 +277,51 @@ def _efficientnet_name(params, layer, part=None):
   return f"features.{stage}.{block - 1}.{place}"
 
 
+def _convnext_name(params, layer, part=None):
+  del params
+  if not layer.startswith("stage"):
+    return _CONVNEXT[layer]
+  stage, *block = _numbers(layer)
+  place = f"stages.{stage - 1}"
+  names = _DOWNSAMPLE
+  if block:
+    place, names = f"{place}.blocks.{block[0] - 1}", _CONVNEXT
+  return f"{place}.{names[part]}" if part else place  # gamma
+
+
 def _numbers(layer):
   return [int(digits) for digits in re.findall(r"\d+", layer)]
 
 
+_FAMILIES = (
+  _Family(RESNETS, "conv1.weight", "fc.", _resnet_name, ("small_stem", "grey")),
+  _Family(
+    EFFICIENTNETS, "features.0.0.weight", "classifier.", _efficientnet_name, ()
+  ),
+  _Family(CONVNEXTS, "stem.0.weight", "head.fc.", _convnext_name, ("grey",)),
+)
+
+
+def _family_of(params: PyTree) -> _Family:
+  block = params["stage1_block1"]
+  marks = ("conv1" in block, "expand_conv" in block, "gamma" in block)
+  return next(family for family, mark in zip(_FAMILIES, marks) if mark)
+
+
+def _is_classifier(name: str) -> bool:
+  return name.startswith(tuple(family.classifier for family in _FAMILIES))
+
+
 def _shapes(variables):
-  """By torchvision's names, in our layout."""
-  names = jax.tree.leaves(torchvision_names(variables))
+  """By torch's names, in our layout."""
+  names = jax.tree.leaves(torch_names(variables))
   shapes = [value.shape for value in jax.tree.leaves(variables)]
   return dict(zip(names, shapes, strict=True))
 
 
 def _check(path, tensors, variables):
   wanted = _shapes(variables)
-  found = {name: _to_flax(tensor).shape for name, tensor in tensors.items()}
+  found = {n: _to_flax(n, tensor).shape for n, tensor in tensors.items()}
   if found == wanted:
     return
   wrong = [
@@ -237,7 +334,10 @@ def _check(path, tensors, variables):
     ),
   ]
   some = ", ".join([*found][:3]) or "no tensor"
-  mend = f"It has {some}: choose weights of this model in torchvision's names."
+  mend = (
+    f"It has {some}: choose weights of this model in the names of torchvision "
+    "or timm."
+  )
   if likeness := _looks_like(found):
     mend = f"It looks like {likeness}: choose that model, or other weights."
   raise UserError(
@@ -260,17 +360,30 @@ def _check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 
 def _looks_like(found: Mapping[str, tuple[int, ...]]) -> str | None:
-  """The name of the model that has just these tensors, but for its head."""
+  """The settings of the model that has just these tensors, but for its head."""
   backbone = _without_classifier(found)
-  family = EFFICIENTNETS if "features.0.0.weight" in found else RESNETS
   image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-  for name, make in family.items():
-    init = partial(make(num_classes=1).init, train=False)
+  for name, make, options in _candidates(found):
+    init = partial(make(num_classes=1, **options).init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), image)
     if _without_classifier(_shapes(variables)) == backbone:
-      return name
+      settings = (f"model.{key}=True" for key, on in options.items() if on)
+      return " with ".join([name, *settings])
   return None
 
 
+def _candidates(
+  found: Mapping[str, tuple[int, ...]],
+) -> Iterator[tuple[str, Callable, dict[str, bool]]]:
+  """Networks whose first tensor has a name of the file, plain ones first."""
+  families = [f for f in _FAMILIES if f.stem in found]
+  for family in families:
+    switches = itertools.product((False, True), repeat=len(family.options))
+    for on in sorted(switches, key=sum):
+      options = dict(zip(family.options, on, strict=True))
+      for name, make in family.models.items():
+        yield name, make, options
+
+
 def _without_classifier(shapes):
-  return {k: v for k, v in shapes.items() if not k.startswith(_CLASSIFIERS)}
+  return {k: v for k, v in shapes.items() if not _is_classifier(k)}

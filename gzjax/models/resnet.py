@@ -67,6 +67,7 @@ class ResNet(nn.Module):
   # The last BatchNorm scale of each block starts at 0, so that the block starts
   # as the identity (Goyal et al. 2017), instead of at 1.
   zero_gamma: bool = False
+  grey: bool = False  # see `layers.to_grey`
   dropout: float = 0.0  # of the head's inputs, see `layers.dropout`
   # "pool" averages the last map, so that any size of image is right; "flatten"
   # gives the head all of it (H'*W'*C inputs, in this order).
@@ -86,7 +87,7 @@ class ResNet(nn.Module):
     norm = layers.norm(train, epsilon=1e-5, dtype=self.dtype)
     last_scale = nn.initializers.constant(0.0 if self.zero_gamma else 1.0)
 
-    x = image.astype(self.dtype)
+    x = (layers.to_grey(image) if self.grey else image).astype(self.dtype)
     stem = (3, 1) if self.small_stem else (7, 2)
     x = conv(self.width, *stem, name="stem_conv")(x)
     x = nn.relu(norm(name="stem_norm")(x))

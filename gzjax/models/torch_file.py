@@ -13,6 +13,7 @@ import io
 import math
 from pathlib import Path
 import pickle
+import re
 from typing import Any, NamedTuple
 import zipfile
 
@@ -27,18 +28,38 @@ _DTYPES = {
   "FloatStorage": np.dtype(np.float32),
   "DoubleStorage": np.dtype(np.float64),
   "LongStorage": np.dtype(np.int64),
+  "IntStorage": np.dtype(np.int32),
+  "ShortStorage": np.dtype(np.int16),
+  "CharStorage": np.dtype(np.int8),
+  "ByteStorage": np.dtype(np.uint8),
+  "BoolStorage": np.dtype(np.bool_),
 }
 # In checkpoints of trainings, beside epoch and optimizer.
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+# What checkpoints of trainings hold besides: settings, and states of optimizers
+# and schedules. They become `_Nothing`s; no code of theirs is looked for.
+_BESIDES = re.compile(
+  r"(argparse|omegaconf|lightning|pytorch_lightning|torch\.optim|numpy)\b.*"
+  r"|functools\.partial|pathlib\.\w+|collections\.defaultdict"
+  r"|(__builtin__|builtins)\.(set|frozenset|slice|complex|range|int|float|list"
+  r"|dict|str|bool|bytearray)|typing\.Any|torch\.(device|Size)"
+)
+_ZIP_START, _PICKLE_START = b"PK\x03\x04", b"\x80\x02"
 _LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def is_one(path: Path) -> bool:
+  """Whether a file begins as what torch saves does, whatever its name."""
+  with path.open("rb") as file:
+    return file.read(4).startswith((_ZIP_START, _PICKLE_START))
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
   """The tensors of a state dict that `torch.save` of 1.6 or later wrote.
 
   It may stand alone or under a key of `_WRAPPERS`, as checkpoints have it. The
-  arrays are of float16, bfloat16, float32, float64 or int64; tensors that share
-  a storage share it here.
+  arrays are of bfloat16 or a NumPy type; tensors that share a storage share it
+  here.
 
   Raises:
     UserError: for a file that is no such archive, is damaged, has no state
@@ -122,6 +143,21 @@ def _array(name: str, tensor: _Tensor) -> np.ndarray:
   )
 
 
+class _Nothing:
+  """Stands for an object that is not made: takes anything, keeps nothing."""
+
+  __slots__ = ()
+
+  def __new__(cls, *args: Any, **settings: Any) -> "_Nothing":
+    del args, settings
+    return super().__new__(cls)
+
+  def _drop(self, *args: Any) -> None:
+    del args
+
+  __setstate__ = __setitem__ = append = extend = add = _drop
+
+
 _ALLOWED = {
   "collections.OrderedDict": OrderedDict,
   "torch._utils._rebuild_tensor_v2": _Call(lambda *args: _Tensor(*args[:4])),
@@ -143,6 +179,8 @@ class _Unpickler(pickle.Unpickler):
     super().__init__(io.BytesIO(self._entry("data.pkl")))
 
   def find_class(self, module: str, name: str) -> Any:
+    if _BESIDES.fullmatch(f"{module}.{name}"):
+      return _Nothing
     try:
       return _ALLOWED[f"{module}.{name}"]
     except KeyError:

@@ -6,10 +6,9 @@ from typing import Any
 
 import ml_collections
 
-from gzjax import registry
+from gzjax import models, registry
 from gzjax.data import builders
 from gzjax.errors import UserError
-from gzjax.models import cnn
 from gzjax.morphology import noise
 from gzjax.objectives import kinds
 from gzjax.pipeline import defaults
@@ -112,17 +111,17 @@ def _check_unused(
 
 
 def _check_model(config: ml_collections.ConfigDict) -> None:
-  if config.model.name != "cnn":
-    return
-  if config.data.size < cnn.SMALLEST:
+  name, weights = config.model.name, config.model.weights
+  smallest = models.smallest_image(name)
+  if config.data.size < smallest:
     raise UserError(
-      f"data.size is {config.data.size}: model.name=cnn needs at least "
-      f"{cnn.SMALLEST}."
+      f"data.size is {config.data.size}: model.name={name} needs at least "
+      f"{smallest}."
     )
-  if config.model.weights:
+  if weights and name == "cnn":
     raise UserError(
-      f"model.weights is {config.model.weights!r}: there are none for "
-      "model.name=cnn; leave it out."
+      f"model.weights is {weights!r}: there are none for model.name=cnn; "
+      "leave it out."
     )
 
 

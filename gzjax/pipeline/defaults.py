@@ -109,9 +109,10 @@ KEYS = {
     Annotated[int, Range(1, _LARGEST)],
   ),
   "data.normalise": Key(
-    "imagenet",
-    "whose mean and deviation the input's channels get",
-    Literal["imagenet", "training"],
+    "weights",
+    "whose mean and deviation the input's channels get; weights: what the "
+    "pretrained ones want, and imagenet without any; unit: 0 and 1",
+    Literal["weights", "imagenet", "unit", "training"],
   ),
   "data.split": Key(
     (0.7, 0.15, 0.15), "shares of train, validation, test", splits.Shares
@@ -150,7 +151,8 @@ KEYS = {
   "model.name": Key("resnet34", "the network", table=models.NETWORKS),
   "model.weights": Key(
     "",
-    "pretrained, of torchvision: a .safetensors or .pth file, or hub:NAME",
+    "pretrained: a file of torch or safetensors, hub:OWNER/REPO, or Zoobot's: "
+    "zoobot:convnext_nano",
     str,
   ),
   "train.epochs": Key(20, "passes over the training set", Positive),

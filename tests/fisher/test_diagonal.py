@@ -200,6 +200,7 @@ _ODD_SIZES = [
   ("resnet34", 33, {}),
   ("resnet50", 39, {}),
   ("efficientnetv2_tiny", 37, {}),
+  ("convnext_nano", 35, {"layer_scale": 0.5}),
   ("cnn", 29, {}),
   ("cnn", 29, {"networks": (1, 2)}),
 ]

@@ -111,6 +111,23 @@ def test_result_is_like_a_fresh_network(tmp_path):
   assert {x.dtype for x in jax.tree.leaves(loaded)} == {jnp.dtype("f4")}
 
 
+@pytest.mark.parametrize(
+  "prefix", ["encoder.", "model.", "_orig_mod.", "module.backbone."]
+)
+def test_a_prefix_of_all_names_goes(tmp_path, prefix):
+  """And a head beside the encoder, as in Zoobot's checkpoints."""
+  plain = {k: v for k, v in _tensors().items() if not k.startswith("fc")}
+  tensors = {f"{prefix}{k}": v for k, v in plain.items()}
+  path = _save(tmp_path / "w.ckpt", tensors | {"head.1.bias": np.ones(4, "f")})
+  wanted = pretrained.load(_save(tmp_path / "p.pth", plain), *_fresh())
+  for got, one in zip(
+    jax.tree.leaves(pretrained.load(path, *_fresh())),
+    jax.tree.leaves(wanted),
+    strict=True,
+  ):
+    np.testing.assert_array_equal(got, one)
+
+
 def test_an_encoder_without_a_classifier_will_do(tmp_path):
   tensors = {k: v for k, v in _tensors().items() if not k.startswith("fc")}
   path = _save(tmp_path / "w.pth", tensors)
@@ -142,9 +159,11 @@ def test_a_missing_tensor_is_named(tmp_path):
 
 @pytest.mark.fault("D")
 def test_names_of_another_kind_are_told(tmp_path):
-  tensors = {f"encoder.{k}": v for k, v in _tensors().items()}
+  tensors = {
+    f"trunk.{k}".replace("conv1.", "c1."): v for k, v in _tensors().items()
+  }
   path = _save(tmp_path / "w.pth", tensors)
-  _refused(path, r"It has encoder\.conv1\.weight, encoder\.")
+  _refused(path, r"It has trunk\.c1\.weight, trunk\.")
 
 
 def test_a_tensor_without_a_place_is_named(tmp_path):
@@ -176,28 +195,46 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path, suffix, bad):
   _refused(path, r"bn1\.weight has NaN or infinite numbers")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnetv2_tiny"])
-def test_another_architecture_is_recognised(tmp_path, name):
-  model = models.MODELS[name](num_classes=10)
-  params, stats = jax.tree.map(
+def _random(name, **options):
+  """(params, batch_stats) of a network for ten classes."""
+  model = models.MODELS[name](num_classes=10, **options)
+  return jax.tree.map(
     lambda x: np.random.default_rng(0).normal(size=x.shape).astype("f"),
     jax.eval_shape(
       lambda key: models.init_variables(model, key, 32), jax.random.key(0)
     ),
   )
+
+
+def _as_torch(params, stats):
+  """The tensors of a file with these numbers."""
   variables = {"params": params, "batch_stats": stats}
-  tensors = {
-    name: np.asarray(value.T if value.ndim == 2 else value)
+  axes = {4: (3, 2, 0, 1), 2: (1, 0)}
+  return {
+    name: value.transpose(axes.get(value.ndim))
     for name, value in zip(
-      jax.tree.leaves(pretrained.torchvision_names(variables)),
+      jax.tree.leaves(pretrained.torch_names(variables)),
       jax.tree.leaves(variables),
       strict=True,
     )
   }
-  tensors = {
-    k: v.transpose(3, 2, 0, 1) if v.ndim == 4 else v for k, v in tensors.items()
-  }
+
+
+@pytest.mark.parametrize(
+  ("name", "option"), [("resnet18", "small_stem"), ("convnext_pico", "grey")]
+)
+def test_the_setting_that_would_fit_is_told(tmp_path, name, option):
+  tensors = _as_torch(*_random(name, **{option: True}))
   path = _save(tmp_path / "w.pth", tensors)
+  _refused(path, rf"looks like {name} with model\.{option}=True: choose")
+
+
+@pytest.mark.parametrize(
+  "name", ["resnet18", "efficientnetv2_tiny", "convnext_pico"]
+)
+def test_another_architecture_is_recognised(tmp_path, name):
+  params, stats = _random(name)
+  path = _save(tmp_path / "w.pth", _as_torch(params, stats))
   _refused(path, f"looks like {name}: choose that model")
   loaded = pretrained.load(path, params, stats, keep_head=True)
   for got, wanted in zip(
@@ -209,10 +246,9 @@ def test_another_architecture_is_recognised(tmp_path, name):
 @pytest.mark.parametrize(
   "name, content, match",
   [
-    ("w.safetensors", b"", "no safetensors file"),
-    ("w.safetensors", b"no weights at all", "no safetensors file"),
-    ("w.pth", b"no weights at all", "no weights"),
-    ("w.npz", b"PK", "choose a .safetensors"),
+    ("w.safetensors", b"", "no weights: neither safetensors"),
+    ("w.bin", b"no weights at all", "no weights: neither safetensors"),
+    ("w.npz", b"PK\3\4 and so on", "no weights that torch.save wrote"),
     ("w.pth", None, "no such file"),
   ],
 )
@@ -252,6 +288,30 @@ def test_hub_names_are_fetched(tmp_path, monkeypatch):
     ("timm/resnet34.a1_in1k", "model.safetensors"),
     ("mwalmsley/zoo", "models/best.pth"),
   ]
+
+
+def test_zoobots_names_are_of_the_hub_and_its_files_are_files(
+  tmp_path, monkeypatch
+):
+  """Older repositories have no safetensors yet."""
+  path = _save(tmp_path / "pytorch_model.bin", _tensors())
+  asked = []
+
+  def download(repo_id, filename):
+    asked.append(filename)
+    if filename == "model.safetensors":
+      raise FileNotFoundError("no such entry")
+    assert repo_id == "mwalmsley/zoobot-encoder-convnext_nano"
+    return str(path)
+
+  _hub(monkeypatch, download)
+  for source in ("zoobot:convnext_nano", f"zoobot:{path}"):
+    assert pretrained.local_file(source) == path
+    assert pretrained.is_zoobots(source)
+  assert asked == ["model.safetensors", "pytorch_model.bin"]
+  assert pretrained.is_zoobots("hub:mwalmsley/zoobot-encoder-convnext_base")
+  assert not pretrained.is_zoobots("hub:timm/convnext_nano.in12k")
+  assert not pretrained.is_zoobots(path)
 
 
 @pytest.mark.parametrize("name", ["hub:", "hub:timm", "hub:/a", "hub:a//b"])

@@ -25,7 +25,7 @@ def weights(tmp_path):
   params, batch_stats = models.init_variables(model, jax.random.key(7), 32)
   variables = {"params": params, "batch_stats": batch_stats}
   tensors = {}
-  names = jax.tree.leaves(pretrained.torchvision_names(variables))
+  names = jax.tree.leaves(pretrained.torch_names(variables))
   for name, value in zip(names, jax.tree.leaves(variables), strict=True):
     axes = {4: (3, 2, 0, 1), 2: (1, 0)}.get(value.ndim)
     array = np.asarray(value)

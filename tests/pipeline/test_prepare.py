@@ -265,9 +265,32 @@ def test_normalisation_of_the_training_set(tmp_path, path):
   np.testing.assert_allclose(
     batch["image"], (wanted[:8] - mean) / std, atol=1e-4
   )
-  imagenet, note = _prepare(tmp_path / "other", path)
-  assert note["normalisation"] == [list(x) for x in augment.IMAGENET]
-  assert imagenet.feed_of(imagenet.dataset.image, {}) is not None
+
+
+@pytest.mark.parametrize(
+  ("changes", "wanted"),
+  [
+    ({}, "imagenet"),
+    ({"model.weights": "resnet34.pth"}, "imagenet"),
+    # Whose file beside the weights names ImageNet's, and who never uses it.
+    ({"model.weights": "zoobot:convnext_nano"}, "unit"),
+    ({"data.normalise": "unit"}, "unit"),
+    (
+      {"model.weights": "zoobot:resnet18", "data.normalise": "imagenet"},
+      "imagenet",
+    ),
+  ],
+)
+def test_preprocessing_comes_with_the_weights(tmp_path, path, changes, wanted):
+  experiment, note = _prepare(tmp_path, path, **changes)
+  mean, std = augment.NORMALISATIONS[wanted]
+  assert note["normalisation"] == [list(mean), list(std)]
+  image = experiment.dataset.image
+  feed = experiment.feed_of(image, {})
+  (batch,) = feed.batches([(np.arange(8), np.ones(8, np.float32))])
+  np.testing.assert_allclose(
+    batch["image"], (image[:8] / 255 - mean) / std, atol=1e-4
+  )
 
 
 @pytest.mark.parametrize(

@@ -561,6 +561,10 @@ def test_what_is_not_discovered_stays_in_the_retain_set(folder):
       r"etd\.shared is 0\.2 and model\.tied is 0",
     ),
     ({**CNN, "data.size": 7}, "cnn needs at least 8"),
+    (
+      {"model.name": "convnext_nano", "data.size": 31},
+      "nano needs at least 32",
+    ),
     ({**CNN, "model.weights": "w.pth"}, "weights is 'w.pth'"),
     ({"discovery.shares": (0.5, 1.2)}, "discovery.shares"),
     ({"discovery.methods": ("nonsense",)}, "nonsense"),
