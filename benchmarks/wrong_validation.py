@@ -10,6 +10,10 @@ settings, with a share of the validation labels flipped (--wrong, one class into
 any other, drawn --draws times) and with none of them: printed is what the
 network that stands is worth on test rows, by right labels, and how often the
 original was put in its place.
+
+How often the labels to forget are to be given after all is estimated from the
+accuracy on validation; with --audited it is the number that right labels give,
+as an audit's networks, which never saw the labels, do not ask validation.
 """
 
 import argparse
@@ -54,6 +58,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     experiment = Experiment(found[0], Workdir(folder))
     problem, original = experiment.problem, experiment.network("original")
     before = _balanced_accuracy(problem, original)
+    right = diagnosis.make_goal(problem, original)
     how = {
       "fisher_of": unlearn.fisher_of(experiment),
       "least_learned": experiment.config.unlearn.least_learned,
@@ -62,6 +67,8 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
       share = options.wrong if draw else 0.0
       seen = with_wrong_validation(problem, share, draw)
       goal = diagnosis.make_goal(seen, original)
+      if options.audited:
+        goal = goal._replace(target=right.target)
       for name in options.methods:
         settings = experiment.config.unlearn[name].to_dict()
         row = experiment.row(settings.pop("method", name))
@@ -128,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   )
   parser.add_argument("--wrong", type=float, default=0.1)
   parser.add_argument("--draws", type=int, default=3)
+  parser.add_argument("--audited", action="store_true")
   parser.add_argument("--out", type=Path)
   options = parser.parse_args(arguments)
   try:

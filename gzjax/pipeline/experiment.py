@@ -285,10 +285,18 @@ class Experiment:
       columns,
       self.mesh,
       device_budget_bytes=self.config.data.device_budget_gib * 2**30,
-      normalisation=augment.Normalisation(
-        *map(tuple, self.prepared["normalisation"])
-      ),
+      normalisation=self._normalisation,
     )
+
+  @property
+  def _normalisation(self) -> augment.Normalisation:
+    kind = self.config.data.normalise
+    if kind == "training":
+      return augment.Normalisation(*map(tuple, self.prepared["normalisation"]))
+    if kind == "weights":
+      zoobots = pretrained.is_zoobots(self.config.model.weights)
+      kind = "unit" if zoobots else "imagenet"
+    return augment.NORMALISATIONS[kind]
 
   @property
   def problem(self) -> problems.Problem:

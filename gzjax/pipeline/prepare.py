@@ -11,7 +11,6 @@ import pandas as pd
 
 from gzjax.audit import evidence
 from gzjax.data import (
-  augment,
   bad_images,
   builders,
   dataset,
@@ -22,7 +21,6 @@ from gzjax.data.images import open_image
 from gzjax.errors import UserError, naming
 from gzjax.evaluation import vote_tables
 from gzjax.files import write_json, write_table, write_whole
-from gzjax.models import pretrained
 from gzjax.morphology import labels, noise, splits, trees, vote_statistics
 from gzjax.morphology.votes import Votes
 from gzjax.pipeline import labels_and_flips
@@ -64,7 +62,9 @@ def run(experiment: Experiment) -> None:
       "questions": _questions(data),
       # Of the votes that the network learns.
       "tree": trees.to_json(task.tree),
-      "normalisation": _normalisation(config, data.image, train),
+      "normalisation": pixels.channel_statistics(data.image, train)
+      if config.data.normalise == "training"
+      else None,
     },
   )
   if data.votes:
@@ -307,19 +307,6 @@ def _say_what_is_left(found: labels.Labels, left_out: dict[str, int]) -> None:
       say(f"left out {count:,}: {why}")
   counts = np.bincount(found.label[found.kept], minlength=len(found.classes))
   _say_counts(f"kept {len(found.kept):,} galaxies", found.classes, counts)
-
-
-def _normalisation(
-  config: ml_collections.ConfigDict, image: pixels.Images, train: np.ndarray
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """The mean and deviation of `data.normalise`."""
-  kind = config.data.normalise
-  if kind == "training":
-    return pixels.channel_statistics(image, train)
-  if kind == "weights":
-    zoobots = pretrained.is_zoobots(config.model.weights)
-    kind = "unit" if zoobots else "imagenet"
-  return augment.NORMALISATIONS[kind]
 
 
 def _say_counts(title, names, counts) -> None:
