@@ -106,7 +106,7 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
     fingerprint="/".join(info.full_name.split("/")[:-1]) or info.name,
     classes=classes,
     table=table[[name for name in table.columns if "/" not in name]],
-    votes=_votes(table, metadata.get("tree"), classes),
+    votes=_votes(table, _tree(metadata.get("tree"), classes)),
     left_out=dict(metadata.get("left_out", {})),
     notes=tuple(metadata.get("notes", ())),
     image=image,
@@ -250,19 +250,22 @@ def _frame(records: Iterable[dict[str, Any]], count: int) -> pd.DataFrame:
   return pd.DataFrame(columns)
 
 
-def _votes(
-  table: pd.DataFrame, tree_name: str | None, classes: tuple[str, ...]
-) -> Votes | None:
+def _tree(record: Any, classes: tuple[str, ...]) -> trees.Tree:
+  """The tree that a builder recorded, see `galaxy_builder`."""
+  if isinstance(record, str):
+    return campaigns.TREES[record]
+  if record:
+    return trees.from_json(record)
+  # One vote column for each class: a single question.
+  question = trees.Question("label", "Which class is it?", classes)
+  return trees.Tree(campaigns.OF_CLASSES, (question,))
+
+
+def _votes(table: pd.DataFrame, tree: trees.Tree) -> Votes | None:
   def vectors(name):
     columns = table.filter(regex=f"^{name}/")
     return None if columns.empty else columns.to_numpy(np.float64)
 
-  if tree_name:
-    tree = campaigns.TREES[tree_name]
-  else:
-    # One vote column for each class: a single question.
-    question = trees.Question("label", "Which class is it?", classes)
-    tree = trees.Tree("classes", (question,))
   debiased = vectors("debiased")
   for name in ("counts", "votes", "fractions"):
     if (found := vectors(name)) is not None:

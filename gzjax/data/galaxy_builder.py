@@ -24,6 +24,8 @@ import tensorflow_datasets as tfds
 from gzjax.data.downloads.archives import Files
 from gzjax.errors import UserError
 from gzjax.files import write_whole
+from gzjax.morphology import trees
+from gzjax.morphology.campaigns import TREES
 from gzjax.morphology.trees import Tree
 from gzjax.progress import progress, say
 
@@ -93,7 +95,7 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     return self.dataset_info_from_configs(
       features=tfds.features.FeaturesDict(features),
       metadata=tfds.core.MetadataDict(
-        tree=tree.name if tree else None, left_out={}, notes=[]
+        tree=_record(tree) if tree else None, left_out={}, notes=[]
       ),
       disable_shuffling=True,
     )
@@ -151,6 +153,11 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
     if done := len(shards) - len(missing):
       say(f"{folder}: {done} of {len(shards)} shards are there")
     return _Parts(folder, shards, missing)
+
+
+def _record(tree: Tree) -> Any:
+  """A tree of ours by its name; another one as it is."""
+  return tree.name if tree.name in TREES else trees.to_json(tree)
 
 
 def manual_dir(dl_manager: tfds.download.DownloadManager) -> Path:

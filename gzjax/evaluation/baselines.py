@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gzjax.data.pixels import Images
+from gzjax.evaluation import metrics
 from gzjax.morphology import trees
 from gzjax.problem import Network, Problem
 
@@ -12,8 +13,11 @@ CENTRE, CLUSTERS = 10, 6
 
 
 def mean_vector(fractions: np.ndarray) -> np.ndarray:
-  """The best constant prediction, f64[A]: the mean of fractions f[N,A]."""
-  return fractions.mean(axis=0, dtype=np.float64)
+  """The best constant prediction, f64[A]: the mean of fractions f[N,A].
+
+  Of those that are not NaN; 0 where all are.
+  """
+  return np.nan_to_num(metrics.known_mean(fractions.astype(np.float64)))
 
 
 def constant(problem: Problem, name: str) -> Network:

@@ -41,6 +41,8 @@ def flag(
     interval.
   """
   a = tree.index(answer or merger(tree) or "")
+  known = ~np.isnan(truth[:, a])
+  truth, predicted = truth[known], predicted[known]
   rivals = truth[:, tree.slices[tree.question_of[a]]]
   meanings = {
     "fraction": truth[:, a] >= meant_from,

@@ -4,7 +4,8 @@ Fractions are cumulative (shares of all volunteers, what the Kaggle challenge
 scores), shares are conditional (of those who were asked); both have the answers
 in the order of `Tree.answers` on the last axis. A prediction that is not finite
 counts as wrong: as 0 or 1, whichever is farther from the truth, or as outside
-of every interval.
+of every interval. A truth of NaN, of a campaign that never showed the galaxy,
+is not looked at.
 """
 
 from collections.abc import Mapping
@@ -22,14 +23,15 @@ def rmse(truth: np.ndarray, predicted: np.ndarray) -> float:
   The Kaggle challenge's score, of cumulative fractions f[N,A] and a prediction
   f[N,A], or f[A] for the same everywhere.
   """
-  return float(np.sqrt(np.mean(np.square(_errors(truth, predicted)))))
+  return float(np.sqrt(np.nanmean(np.square(_errors(truth, predicted)))))
 
 
 def rmse_interval(
   truth: np.ndarray, predicted: np.ndarray, seed: int = 0
 ) -> tuple[float, float]:
   """95% interval of `rmse`: a bootstrap over galaxies."""
-  squares = np.mean(_errors(truth, predicted) ** 2, axis=1)
+  squares = _errors(truth, predicted) ** 2
+  squares = np.nanmean(squares[~np.isnan(truth).all(axis=1)], axis=1)
   low, high = intervals.bootstrap_interval(squares, seed)
   return float(np.sqrt(low)), float(np.sqrt(high))
 
@@ -65,19 +67,22 @@ def answers(
 
 
 def _answer(truth, predicted, mean) -> dict[str, float]:
+  known = ~np.isnan(truth)
+  mean = np.broadcast_to(mean, truth.shape)[known]
+  truth, predicted = truth[known], predicted[known]
   squares = _errors(truth, predicted) ** 2
-  of_mean = rmse(truth, mean)
+  of_mean = np.sqrt(metrics.mean_or_nan((truth - mean) ** 2))
   zero, finite = truth == 0, np.isfinite(predicted)
   return {
-    "mean_voted": truth.mean(),
+    "mean_voted": metrics.mean_or_nan(truth),
     "mean_predicted": metrics.mean_or_nan(predicted[finite]),
-    "rmse": np.sqrt(squares.mean()),
+    "rmse": np.sqrt(metrics.mean_or_nan(squares)),
     "rmse_of_mean": of_mean,
-    "skill": 1 - metrics.ratio(squares.mean(), of_mean**2),
+    "skill": 1 - metrics.ratio(metrics.mean_or_nan(squares), of_mean**2),
     "correlation": _correlation(
       (truth - mean)[finite], (predicted - mean)[finite]
     ),
-    "zero_share": zero.mean(),
+    "zero_share": metrics.mean_or_nan(zero),
     "predicted_where_zero": metrics.mean_or_nan(predicted[zero & finite]),
     "rmse_where_zero": np.sqrt(metrics.mean_or_nan(squares[zero])),
     "rmse_elsewhere": np.sqrt(metrics.mean_or_nan(squares[~zero])),

@@ -68,10 +68,15 @@ def make(
         "debiased is True: these files hold no debiased fractions."
       )
     votes = votes._replace(shares=votes.debiased)
-  choice = scheme(votes, **settings)
+  try:
+    choice = scheme(votes, **settings)
+  except SettingError:
+    raise
+  except ValueError as error:
+    raise SettingError(f"kind is {kind!r}: {error}; choose question.") from None
   checks = {}
   if min_votes:
-    few = answered(votes, votes.tree.questions[0].name) < min_votes
+    few = answered(votes, votes.tree.questions[0].stem) < min_votes
     checks[f"fewer than {min_votes} volunteers"] = few
   checks[f"nobody answered {choice.needs}"] = choice.unanswered
   checks["uncertain: no class reaches its threshold"] = choice.label == LEFT_OUT
@@ -177,20 +182,29 @@ def majority_answer(
 
   Args:
     votes: on N galaxies.
-    question: of the tree; "": its first.
+    question: of the tree; "": its first; of several campaigns without the
+      campaign: whichever asked it.
     threshold: least share of the class, of those who answered.
     min_asked: least share of volunteers who are asked the question, such as
       those of Willett et al. (2013), Table 3.
   """
   tree = votes.tree
-  names = tuple(x.name for x in tree.questions)
-  question = question or names[0]
-  if question not in names:
-    raise SettingError(f"question is {question!r}: {choose(names)}.")
-  q = names.index(question)
-  shares = votes.shares[:, tree.slices[q]]
+  question = question or tree.questions[0].stem
+  try:
+    q = tree.question(question)
+  except ValueError:
+    names = tuple(x.name for x in tree.questions)
+    raise SettingError(f"question is {question!r}: {choose(names)}.") from None
+  shares, asked = votes.shares[:, tree.slices[q]], votes.asked[:, q]
+  # Of several campaigns, the one that asked about the galaxy.
+  for other in tree.alike(q) if question != tree.questions[q].name else ():
+    silent = np.all(np.isnan(shares), axis=1)
+    shares = np.where(
+      silent[:, None], votes.shares[:, tree.slices[other]], shares
+    )
+    asked = np.where(silent, votes.asked[:, other], asked)
   label = _largest(shares, threshold)
-  label[votes.asked[:, q] < min_asked] = LEFT_OUT
+  label[asked < min_asked] = LEFT_OUT
   unanswered = np.all(np.isnan(shares), axis=1)
   return Choice(class_names(tree, q), shares, label, unanswered, question)
 
@@ -296,7 +310,9 @@ def _leaf(votes: Votes) -> Choice:
   spiral, bar = disk & (arms == 0), largest("bar")
   no_bar = len(tree.questions[tree.question("bar")].answers) - 1
   # The question after "edge-on: yes" has two names.
-  edge_on = is_asked("bulge-shape" if "gz2" in tree.name else "edge-on-bulge")
+  names = [question.name for question in tree.questions]
+  gz2s = "bulge-shape"
+  edge_on = is_asked(gz2s if gz2s in names else "edge-on-bulge")
   rules = {
     "smooth_inbetween": smooth & (roundness == 1),
     "smooth_round": smooth & (roundness == 0),

@@ -6,10 +6,10 @@ the files of the Kaggle challenge. All functions take and return arrays of NumPy
 or JAX (traced ones, too), answers on the last axis as in `Tree.answers`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 from functools import cached_property
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -25,6 +25,28 @@ class Question(NamedTuple):
   text: str
   answers: tuple[str, ...]
   after: tuple[str, ...] = ()  # full names of answers; none: always asked
+  campaign: str = ""  # in the name, of trees of several campaigns
+
+  @property
+  def stem(self) -> str:
+    """The name without the campaign."""
+    return self.name.removesuffix(f"-{self.campaign}")
+
+
+def of_campaign(question: Question, campaign: str) -> Question:
+  """A question as tables call it that hold several campaigns."""
+  if not campaign:
+    return question
+
+  def spelled(name):
+    asked, _, answer = name.partition("_")
+    return f"{asked}-{campaign}" + (f"_{answer}" if answer else "")
+
+  return question._replace(
+    name=spelled(question.name),
+    after=tuple(map(spelled, question.after)),
+    campaign=campaign,
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +57,9 @@ class Tree:
   questions: tuple[Question, ...]
   # Stems of the answers' columns in the survey's own catalogue.
   stems: tuple[str, ...] = dataclasses.field(default=(), repr=False)
+  # What tables of Zoobot's put between a question and an answer, one for each
+  # campaign with these questions.
+  campaigns: tuple[str, ...] = ()
 
   @cached_property
   def answers(self) -> tuple[str, ...]:
@@ -89,8 +114,26 @@ class Tree:
     return self.answers.index(answer)
 
   def question(self, name: str) -> int:
-    """Index of a question by its name; ValueError if there is none."""
-    return [question.name for question in self.questions].index(name)
+    """Index of a question by its name; ValueError if there is none.
+
+    Without its campaign the name is that of the first of `alike`.
+    """
+    names = [question.name for question in self.questions]
+    stems = [question.stem for question in self.questions]
+    if name in names:
+      return names.index(name)
+    if name in stems:
+      return stems.index(name)
+    raise ValueError(f"the tree {self.name!r} has no question {name!r}")
+
+  def alike(self, question: int) -> tuple[int, ...]:
+    """Indices of a question and of those that other campaigns ask likewise."""
+    this = self.questions[question]
+    return tuple(
+      q
+      for q, other in enumerate(self.questions)
+      if other.stem == this.stem and len(other.answers) == len(this.answers)
+    )
 
   def kaggle_columns(self) -> tuple[str, ...]:
     """Class1.1, Class1.2, ..."""
@@ -143,13 +186,66 @@ def to_json(tree: Tree) -> dict[str, Any]:
   return {"name": tree.name, "questions": questions}
 
 
-def from_json(plain: dict[str, Any]) -> Tree:
-  """The tree of `to_json`."""
+def from_json(plain: Mapping[str, Any]) -> Tree:
+  """The tree of `to_json`, of `campaigns.json` or of a file of a user's own.
+
+  Of `after` the name of a question stands for all of its answers.
+
+  Raises:
+    ValueError: for data that are no tree.
+  """
+  entries = plain.get("questions")
+  if not isinstance(entries, list) or not entries:
+    raise ValueError("it has no list of questions")
+  answers: dict[str, tuple[str, ...]] = {}
+  for entry in entries:
+    name, given = (
+      entry.get(key) if isinstance(entry, Mapping) else None
+      for key in ("name", "answers")
+    )
+    if not (isinstance(name, str) and name and isinstance(given, list)):
+      raise ValueError(f"question {len(answers) + 1} lacks a name or answers")
+    if "_" in name:
+      raise ValueError(f"the question {name!r} has an underscore: use hyphens")
+    if name in answers or len(set(given)) < max(2, len(given)):
+      raise ValueError(
+        f"the question {name!r} is there twice, or has not two or more "
+        "different answers"
+      )
+    answers[name] = tuple(f"{name}_{answer}" for answer in given)
+  known = {answer for names in answers.values() for answer in names}
+
+  def full(question, after):
+    if after in answers:
+      return answers[after]
+    if after in known:
+      return (after,)
+    raise ValueError(
+      f"{question!r} is asked after {after!r}, which is neither an answer "
+      "(question_answer) nor a question"
+    )
+
   questions = tuple(
-    Question(q["name"], q["text"], tuple(q["answers"]), tuple(q["after"]))
-    for q in plain["questions"]
+    Question(
+      entry["name"],
+      entry.get("text") or f"{entry['name'].replace('-', ' ').capitalize()}?",
+      tuple(entry["answers"]),
+      tuple(
+        answer
+        for after in entry.get("after", ())
+        for answer in full(entry["name"], after)
+      ),
+      entry.get("campaign", ""),
+    )
+    for entry in entries
   )
-  return Tree(plain["name"], questions)
+  stems, campaigns = (tuple(plain.get(x, ())) for x in ("stems", "campaigns"))
+  tree = Tree(plain["name"], questions, stems, campaigns)
+  try:
+    _ = tree.order
+  except CycleError as error:
+    raise ValueError("its questions are asked after each other") from error
+  return tree
 
 
 def sums(tree: Tree, values: Array) -> Array:

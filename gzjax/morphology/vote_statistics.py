@@ -35,10 +35,14 @@ def compare_splits(
   parts = {label: values[split == k] for k, label in enumerate(SPLITS)}
   table = pd.DataFrame({"answer": list(names)})
   for label, part in parts.items():
-    table[f"mean_{label}"] = part.mean(axis=0)
+    table[f"mean_{label}"] = pd.DataFrame(part).mean()
   for label in SPLITS[1:]:
     test = scipy.stats.ks_2samp(
-      parts["train"], parts[label], method="asymp", axis=0
+      parts["train"],
+      parts[label],
+      method="asymp",
+      axis=0,
+      nan_policy="omit",
     )
     table[f"ks_{label}"], table[f"p_{label}"] = test.statistic, test.pvalue
   return table

@@ -19,8 +19,23 @@ class Votes(NamedTuple):
 
   @property
   def cumulative(self) -> np.ndarray:
-    """f64[N,A], shares of all volunteers; 0 where nobody was asked."""
-    return trees.joint(self.tree, np.nan_to_num(self.shares))
+    """f64[N,A], shares of all volunteers; 0 where nobody was asked.
+
+    Of several campaigns, NaN in those that never showed the galaxy.
+    """
+    known = trees.joint(self.tree, np.nan_to_num(self.shares))
+    return np.where(self._shown[:, self.tree.question_of], known, np.nan)
+
+  @property
+  def _shown(self) -> np.ndarray:
+    """bool[N,Q]: whether the campaign of a question showed the galaxy."""
+    campaigns = np.array([x.campaign for x in self.tree.questions])
+    shown = np.ones((len(self.shares), len(campaigns)), bool)
+    for campaign in set(campaigns.tolist()) - {""}:
+      own = campaigns == campaign
+      voted = np.isfinite(self.shares[:, own[self.tree.question_of]])
+      shown[:, own] = voted.any(axis=1, keepdims=True)
+    return shown
 
   @property
   def asked(self) -> np.ndarray:
@@ -77,6 +92,8 @@ def from_fractions(
 def answered(votes: Votes, question: str) -> np.ndarray:
   """How many volunteers answered a question about each galaxy, f64[N].
 
+  Of several campaigns, with its name without them, those of all.
+
   Raises:
     UserError: if the votes have no counts.
   """
@@ -85,5 +102,7 @@ def answered(votes: Votes, question: str) -> np.ndarray:
       "these files hold vote fractions without the number of volunteers: set "
       "min_votes to 0."
     )
-  part = votes.tree.slices[votes.tree.question(question)]
-  return votes.counts[:, part].sum(axis=1)
+  q = votes.tree.question(question)
+  own = question == votes.tree.questions[q].name
+  total = trees.sums(votes.tree, votes.counts)
+  return total[:, [q] if own else votes.tree.alike(q)].sum(axis=1)

@@ -33,7 +33,13 @@ class Kind(NamedTuple):
 
 
 def _shares_of_all(votes: Votes, tree: Tree, **_):
-  return votes.on(tree).cumulative, np.ones(len(votes.shares), bool)
+  fractions = votes.on(tree).cumulative
+  if np.isnan(fractions).any():
+    raise ValueError(
+      "galaxies of several campaigns have votes on some questions only: use "
+      "target.kind=counts, which learns from each what was asked"
+    )
+  return fractions, np.ones(len(votes.shares), bool)
 
 
 def _numbers(votes: Votes, tree: Tree, *, volunteers: int):

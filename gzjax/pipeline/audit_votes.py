@@ -74,8 +74,8 @@ def _class_counts(experiment: Experiment) -> np.ndarray | None:
   names = [labels.class_names(tree, i) for i in range(len(tree.questions))]
   able = [i for i, each in enumerate(names) if set(classes) <= set(each)]
   if chosen.kind == "question":
-    asked = chosen.question or tree.questions[0].name
-    able = [i for i in able if tree.questions[i].name == asked]
+    asked = tree.question(chosen.question or tree.questions[0].stem)
+    able = [i for i in able if i == asked]
   if len(able) != 1:
     return None
   first, answers = tree.slices[able[0]].start, names[able[0]]

@@ -140,7 +140,7 @@ class Experiment:
     split = np.asarray(SPLITS)[parts]
     inside = np.isin(split, names)
     if min_votes and whole.votes is not None:
-      first = whole.votes.tree.questions[0].name
+      first = whole.votes.tree.questions[0].stem
       inside &= answered(whole.votes, first) >= min_votes
     return whole.select(np.flatnonzero(inside)), split[inside]
 

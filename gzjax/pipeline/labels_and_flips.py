@@ -78,21 +78,22 @@ def task(
     nothing = np.zeros((size, 0), np.float32)
     return VoteTask(tree, places, nothing, np.ones(size, bool))
   voted = data.votes
-  if voted is None or voted.tree.name not in campaigns.TREES:
+  if voted is None or voted.tree.name == campaigns.OF_CLASSES:
     raise UserError(
       f"target.kind={config.target.kind} needs the votes on a decision tree, "
       "and this data set has none: name it with --config.data.tree=TREE, or "
       "use --config.target.kind=classes."
     )
   tree = _target_tree(config, voted.tree)
-  asked = config.labels.question or voted.tree.questions[0].name
-  learned = tuple(q.name for q in tree.questions)
-  if asked not in learned:
+  asked = config.labels.question or voted.tree.questions[0].stem
+  try:
+    question = tree.question(asked)
+  except ValueError:
+    learned = tuple(q.name for q in tree.questions)
     raise UserError(
       f"labels.question is {asked!r}, which target.kind={config.target.kind} "
       f"does not learn: {choose(learned)}."
-    )
-  question = tree.question(asked)
+    ) from None
   names = labels.class_names(tree, question)
   first = tree.slices[question].start
   own = kinds.TARGETS.take(config.target.kind, config.target)

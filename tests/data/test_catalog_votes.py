@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from gzjax.data import dataset
-from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
+from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog, read_rows
+from gzjax.data.galaxy_catalog.guess_labels import find_tree
 from gzjax.data.galaxy_catalog.votes import spellings
 from gzjax.morphology.campaigns import GZ2, GZ2_KAGGLE, GZD_5, TREES
 from tests.data.catalogs import (
@@ -117,6 +118,35 @@ def test_spellings_are_those_of_the_real_catalogues():
   }
 
 
+def test_a_tree_in_a_file_is_recorded_with_the_votes(tmp_path):
+  """Read without the file; another data set once the file is another."""
+  tree = tmp_path / "mine.yaml"
+  words = "questions:\n- {name: shape, answers: [round, odd]}\n"
+  tree.write_text(
+    words + "- {name: ring, answers: [yes, no], after: [shape]}\n"
+  )
+  names = ["shape_round", "shape_odd", "ring_yes", "ring_no"]
+  counts = np.random.default_rng(0).integers(1, 9, (6, 4))
+  path = write(tmp_path, names, counts)
+  columns = Columns(tree=str(tree))
+  builder = builder_of(path, columns)
+  folder = dataset.prepare(builder)
+  tree.write_text(words + "- {name: ring, answers: [yes, no]}\n")
+  votes = dataset.load(folder, crop=0, size=8).votes
+  assert votes.tree.name == "mine"
+  assert votes.tree.questions[1].after == ("shape_round", "shape_odd")
+  np.testing.assert_array_equal(votes.counts, counts)
+  assert builder_of(path, columns).data_dir != builder.data_dir
+
+
+@pytest.mark.parametrize("name", ["hubble", "hubble_v2", "jwst", "jwst_cosmos"])
+def test_the_campaign_is_guessed_of_those_with_the_same_suffix(tmp_path, name):
+  tree = TREES[name]
+  path = write(tmp_path, zoobot(tree, tree.campaigns[0]), walk(tree, 8))
+  rows = read_rows(path, Columns())
+  assert find_tree(rows).tree == name
+
+
 @pytest.mark.fault("A10")
 @pytest.mark.parametrize("form", ["counts", "fractions"])
 def test_campaigns_of_one_tree_are_merged(tmp_path, form):
@@ -137,7 +167,11 @@ def test_campaigns_of_one_tree_are_merged(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", ["conditional", "cumulative", "empty"])
-@pytest.mark.parametrize("tree", TREES.values(), ids=str)
+@pytest.mark.parametrize(
+  "tree",
+  [x for x in TREES.values() if len(x.questions) > 1],
+  ids=lambda x: x.name,
+)
 def test_fractions_become_cumulative(tmp_path, tree, form):
   counts = walk(tree, 8)
   values = {
@@ -246,7 +280,7 @@ def test_no_votes_at_all(tmp_path):
     "smooth-or-featured-gz2_smooth",
     "t01_smooth_or_features_a01_smooth_count",
     "Class1.1",
-    "another tree of gz2, gz2_kaggle",
+    "another tree: gz2, gz2_kaggle",
   ):
     assert name in message
 

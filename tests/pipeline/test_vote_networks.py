@@ -14,12 +14,15 @@ from gzjax.errors import UserError
 from gzjax.evaluation import scoreboard
 from gzjax.evaluation.votes import rmse
 from gzjax.models import make_predict_step
-from gzjax.morphology import noise, trees
+from gzjax.morphology import campaigns, noise, trees
 from gzjax.morphology.campaigns import GZ2
-from gzjax.pipeline import checks, stages
+from gzjax.morphology.votes import from_counts
+from gzjax.objectives import kinds
+from gzjax.pipeline import checks, defaults, stages
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.problem import predict
+from tests.data.catalogs import add_columns, write_catalog
 from tests.real_data import KAGGLE, needs_real
 
 COUNTS = {
@@ -319,3 +322,64 @@ def test_real_galaxies_are_learned_by_heart(
   assert len(found) == 80
   for part in GZ2.slices:
     np.testing.assert_allclose(shares[:, part].sum(axis=1), 1, atol=1e-5)
+
+
+def test_one_network_learns_what_several_campaigns_asked(tmp_path):
+  """Of each galaxy the questions of its own campaign, others are masked."""
+  tree = campaigns.find("gz2+euclid")
+  count, half = 96, 48
+  path, number = write_catalog(tmp_path, count), np.arange(count)
+  counts = np.zeros((count, len(tree.answers)), int)
+  for campaign, rows, answers in (
+    ("gz2", number < half, ("smooth", "featured-or-disk", "artifact")),
+    ("euclid", number >= half, ("smooth", "featured-or-disk", "problem")),
+  ):
+    for k, answer in enumerate(answers):
+      place = tree.index(f"smooth-or-featured-{campaign}_{answer}")
+      counts[:, place] = np.where(rows, np.where(number % 3 == k, 34, 3), 0)
+  add_columns(path, dict(zip(tree.answers, counts.T, strict=True)))
+  config = defaults.get_config()
+  config.update_from_flattened_dict(
+    {
+      **COUNTS,
+      "data.catalog": str(path),
+      "data.tree": "gz2+euclid",
+      "data.label_column": "",
+      "data.size": 16,
+      "model.name": "cnn",
+      "model.width": 16,
+      "train.batch_size": 16,
+      "unlearn.batch_size": 16,
+      "unlearn.forget_batch_size": 8,
+      "unlearn.least_learned": 0.0,
+      "unlearn.methods": ("retrain", "negative_learning"),
+    }
+  )
+  stages.run(config, tmp_path / "run", "all", data_dir=str(tmp_path / "tfds"))
+  experiment = Experiment(config, Workdir(tmp_path / "run"))
+  assert experiment.classes == ("smooth", "featured", "artifact")
+  assert len(experiment.split) == count
+  votes = experiment.dataset.votes
+  gz2 = np.array([x.campaign == "gz2" for x in tree.questions])
+  ours = gz2[tree.question_of]
+  known = np.isfinite(votes.cumulative)
+  assert (known[:half] == ours).all()
+  assert (known[half:] == ~ours).all()
+  # What it says is judged on what was asked alone.
+  table = pd.read_csv(tmp_path / "run" / "scoreboard.csv", index_col="method")
+  found = pd.read_parquet(tmp_path / "run" / "evaluate" / "original.parquet")
+  said = trees.joint(tree, found[list(tree.answers)].to_numpy(np.float64))
+  test = (experiment.split["split"] == "test").to_numpy()
+  error = (said - votes.cumulative)[test]
+  assert np.isnan(error).any()
+  wanted = np.sqrt(np.nanmean(error**2))
+  assert table.loc["original", "test_rmse"] == pytest.approx(wanted, rel=1e-5)
+  assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_fractions_of_several_campaigns_are_refused(tmp_path):
+  tree = campaigns.find("gz2+euclid")
+  counts = np.zeros((2, len(tree.answers)))
+  counts[0, 0] = counts[1, -1] = 9
+  with pytest.raises(ValueError, match=r"use target\.kind=counts"):
+    kinds.TARGETS["fractions"].learn(from_counts(tree, counts), tree)

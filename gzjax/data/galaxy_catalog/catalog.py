@@ -20,6 +20,7 @@ from gzjax.data.galaxy_catalog.images import read_image
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.data.galaxy_catalog.votes import read_columns, read_votes
 from gzjax.errors import SettingError, UserError
+from gzjax.morphology import campaigns
 
 
 class Columns(NamedTuple):
@@ -29,7 +30,7 @@ class Columns(NamedTuple):
   file: str = "file_loc"  # "": not needed by the pattern of the files
   label: str = "label"  # "": the class with the most votes, or none
   votes: tuple[str, ...] = ()  # one per class
-  tree: str = ""  # of `campaigns.TREES`: its votes are found by name
+  tree: str = ""  # see `campaigns.find`: its votes are found by name
   vote_form: str = "counts"  # of the tree's columns; or fractions
   crop: str = ""  # edge of the square to keep, pixels of the image file
   ra: str = ""  # degrees
@@ -177,7 +178,10 @@ def fingerprint(catalog: Catalog) -> str:
   them would take as long as recording them, and they may move together.
   """
   frame = catalog.frame.drop(columns="path")
-  known = (catalog.classes, catalog.tree, catalog.stretch, tuple(frame))
+  tree = campaigns.find(catalog.tree) if catalog.tree else None
+  # One in a file may change and keep its name.
+  own = tree.questions if tree and tree.name not in campaigns.TREES else ()
+  known = (catalog.classes, catalog.tree, catalog.stretch, tuple(frame), *own)
   digest = hashlib.sha256(repr(known).encode())
   for name in frame:
     digest.update(_bytes(frame[name]))

@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from gzjax.data import bad_images
 from gzjax.data.galaxy_builder import DEGREES, Galaxies, GalaxyBuilder
 from gzjax.data.galaxy_catalog.catalog import Catalog, fingerprint, reader
-from gzjax.morphology.campaigns import TREES
+from gzjax.morphology import campaigns
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -31,7 +31,8 @@ class Builder(GalaxyBuilder):
   }
 
   def _tree(self):
-    return TREES.get(self.builder_config.catalog.tree)
+    name = self.builder_config.catalog.tree
+    return campaigns.find(name) if name else None
 
   def _features(self) -> dict[str, Any]:
     catalog = self.builder_config.catalog

@@ -150,17 +150,17 @@ def find_tree(
     for name in names:
       there = columns_of(rows, name, form)
       if there[0]:
-        lost = there.count(None)
-        likely.append((lost - len(there), lost, name, form))
+        likely.append(TreeVotes(name, form, len(there) - there.count(None)))
   rows = _first(rows)
   reason = None
-  for found, _, name, form in sorted(likely, key=lambda x: x[:2]):
+  # Of two that have as many the first in the table: a part before the whole.
+  for found in sorted(likely, key=lambda x: -x.columns):
     try:
-      read_votes(rows, name, form)
+      read_votes(rows, found.tree, found.form)
     except UserError as error:
       reason = reason or error
     else:
-      return TreeVotes(name, form, -found)
+      return found
   if reason:
     raise reason
   return None

@@ -7,18 +7,10 @@ import numpy as np
 
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import SettingError, UserError
-from gzjax.morphology import trees
+from gzjax.morphology import campaigns, trees
 from gzjax.morphology.campaigns import TREES
 from gzjax.morphology.trees import Tree, column_key
-from gzjax.registry import choose
 
-# What Zoobot's tables put between a question and an answer.
-_CAMPAIGNS = {
-  "gz2": ("gz2",),
-  "gz2_kaggle": ("gz2",),
-  "gzd_5": ("dr5", "dr8"),
-  "gzd_1_2": ("dr12",),
-}
 # Endings of the columns; the plain names come last, because a table that has
 # several forms keeps them for its counts.
 _ENDINGS = {"counts": ("_count", ""), "fractions": ("_fraction", "")}
@@ -38,7 +30,7 @@ def read_votes(
       `spellings`, with the ending _count or _fraction or without. Of several
       campaigns with the same tree and questions, each row has the votes of the
       first that it has any of.
-    tree_name: a key of `campaigns.TREES`.
+    tree_name: see `campaigns.find`.
     form: counts or fractions. Fractions may be conditional or cumulative, see
       `trees`: their sums tell which. A question that is empty in a row was not
       asked.
@@ -53,11 +45,9 @@ def read_votes(
   Raises:
     UserError: naming the missing columns, or the first bad row.
   """
-  if tree_name not in TREES:
-    raise SettingError(f"tree is {tree_name!r}: {choose(TREES)}.")
   if form not in _ENDINGS:
     raise SettingError(f"vote_form is {form!r}: choose counts or fractions.")
-  tree = TREES[tree_name]
+  tree = campaigns.find(tree_name)
   spelled = _find(rows, tree, _ENDINGS[form])
   if not spelled:
     raise _no_votes(rows, tree, form)
@@ -87,7 +77,7 @@ def _no_votes(rows, tree, form) -> UserError:
   return UserError(
     f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
     f"{' or '.join(way[0] for way in ways)} and so on, set vote_form to the "
-    "other of counts and fractions, or choose another tree of "
+    "other of counts and fractions, or choose another tree: "
     f"{', '.join(TREES)}."
   )
 
@@ -99,7 +89,7 @@ def columns_of(
 
   Of several campaigns those of the first.
   """
-  tree = TREES[tree_name]
+  tree = campaigns.find(tree_name)
   ways = _spelled(rows, tree, _ENDINGS[form])
   return ways[0].columns if ways else [None] * len(tree.answers)
 
@@ -133,8 +123,8 @@ def spellings(tree: Tree, ending: str) -> list[tuple[str, ...]]:
   tables; for GZ2 the names of Hart et al. (2016) and of the Kaggle challenge.
   """
   ways = [tree.answers]
-  for campaign in _CAMPAIGNS[tree.name]:
-    ways.append(tuple(x.replace("_", f"-{campaign}_") for x in tree.answers))
+  for campaign in tree.campaigns:
+    ways.append(tuple(x.replace("_", f"-{campaign}_", 1) for x in tree.answers))
   if tree.stems:
     ways += [tree.stems, tree.kaggle_columns()]
   return [tuple(name + ending for name in way) for way in ways]
@@ -167,9 +157,9 @@ def _spelled(rows, tree, endings) -> list[_Way]:
       for names in spellings(tree, ending)
     ]
     fullest = min(ways, key=lambda way: way.columns.count(None))
-    campaigns = ways[1 : 1 + len(_CAMPAIGNS[tree.name])]
-    if fullest in campaigns:
-      return [x for x in campaigns if _missing(x) == _missing(fullest)]
+    sisters = ways[1 : 1 + len(tree.campaigns)]
+    if fullest in sisters:
+      return [x for x in sisters if _missing(x) == _missing(fullest)]
     if any(fullest.columns):
       return [fullest]
   return []
