@@ -298,8 +298,16 @@ def features(problem: Problem, network: Network, rows: Rows) -> np.ndarray:
 
   ValueError for a network that ends in no dense layer.
   """
-  step = models.make_feature_step(network.apply_fn or problem.apply_fn)
-  return _go_through(step, network, problem.feed, rows)
+  apply_fn = network.apply_fn or problem.apply_fn
+  return features_of(apply_fn, network, problem.feed, rows)
+
+
+def features_of(
+  apply_fn: ApplyFn, network: Network, feed: feeds.Feed, rows: Rows
+) -> np.ndarray:
+  """The same for any galaxies that a feed has."""
+  step = models.make_feature_step(apply_fn)
+  return _go_through(step, network, feed, rows)
 
 
 def ask(

@@ -209,6 +209,7 @@ def of_features(
   means: Means,
   count: int = 5,
   neighbours: int = 10,
+  features: np.ndarray | None = None,
 ) -> Evidence:
   """Cheaply, from one network: its head is fitted again in folds.
 
@@ -225,9 +226,11 @@ def of_features(
     means: over its training, of these galaxies.
     count: of folds.
     neighbours: k.
+    features: f[N,F], what the head sees, if it is known already.
   """
-  label = entries["label"]
-  seen = problems.features(problem, network, np.arange(problem.size))
+  label, seen = entries["label"], features
+  if seen is None:
+    seen = problems.features(problem, network, np.arange(problem.size))
   _check_finite(network.name, seen)
   fold = folds(label, count, problem.seed, problem.target.classes)
   p = _refit(seen, label, fold, len(problem.target.classes))

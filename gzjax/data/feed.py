@@ -92,7 +92,8 @@ class Feed:
   """Gathers, augments and normalises batches on the devices of a mesh.
 
   The pixels live on the devices if they fit the budget; else they are gathered
-  on the host, one batch ahead of the step.
+  on the host, one batch ahead of the step. Without a normalisation they are not
+  pixels but features, f32[N,F], and there is nothing to augment.
   """
 
   def __init__(
@@ -102,7 +103,7 @@ class Feed:
     mesh: Mesh,
     *,
     device_budget_bytes: float,
-    normalisation: augment.Normalisation = augment.IMAGENET,
+    normalisation: augment.Normalisation | None = augment.IMAGENET,
   ):
     self.mesh = mesh
     self.size = len(image)  # N
@@ -148,11 +149,13 @@ class Feed:
 
 @remembered  # the next feed compiles nothing
 def _programs(
-  mesh: Mesh, normalisation: augment.Normalisation
+  mesh: Mesh, normalisation: augment.Normalisation | None
 ) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
   """(images, i32[B]) -> u8[B,H,W,3], and these -> views f32[B,H,W,3]."""
 
   def view(image, key, *, augmentation, turn):
+    if normalisation is None:
+      return image
     turned = augment.symmetry(image, turn)
     seen = augment.augment(key, turned, augmentation)
     return augment.normalise(seen, normalisation)

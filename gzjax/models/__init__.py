@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gzjax import sharding
-from gzjax.models import cnn, convnext
+from gzjax.models import cnn, convnext, layers
 from gzjax.models.cnn import CNN, SideBySide
 from gzjax.models.convnext import CONVNEXTS
 from gzjax.models.efficientnet import EFFICIENTNETS
@@ -202,6 +202,19 @@ def smallest_image(name: str) -> int:
   return cnn.SMALLEST if name == "cnn" else 1
 
 
+class Head(nn.Module):
+  """The head alone, of features that a frozen encoder has seen."""
+
+  num_classes: int  # K, the number of logits
+  dropout: float = 0.0  # of its inputs, see `layers.dropout`
+
+  @nn.compact
+  def __call__(self, features: jax.Array, train: bool) -> jax.Array:
+    """f32[B,F] -> logits f32[B,num_classes]."""
+    dropout = layers.dropout(self, self.dropout, train)
+    return layers.head(features, self.num_classes, dropout)
+
+
 @remembered
 def make_apply_fn(model: Any) -> ApplyFn:
   """A linen module, `__call__(image)` or `(image, train)`, as a function.
@@ -255,15 +268,22 @@ def depth_order(params: PyTree) -> tuple[str, ...]:
   return tuple(sorted(params, key=place))
 
 
-def init_variables(model, key: jax.Array, size: int) -> tuple[PyTree, PyTree]:
-  """Fresh (params, batch_stats) for images of size x size pixels."""
-  variables = _make_init(model, size)(key)
+def init_variables(
+  model, key: jax.Array, size: int, shape: tuple[int, ...] = ()
+) -> tuple[PyTree, PyTree]:
+  """Fresh (params, batch_stats) for images of size x size pixels.
+
+  Or for other inputs, of this shape each.
+  """
+  variables = _make_init(model, shape or (size, size, 3))(key)
   return variables["params"], variables.get("batch_stats", {})
 
 
 @remembered
-def _make_init(model: Any, size: int) -> Callable[[jax.Array], PyTree]:
-  image = jnp.zeros((1, size, size, 3))
+def _make_init(
+  model: Any, shape: tuple[int, ...]
+) -> Callable[[jax.Array], PyTree]:
+  image = jnp.zeros((1, *shape))
   mode = {"train": False} if _takes(model, "train") else {}
   return jax.jit(lambda key: model.init(key, image, **mode))
 

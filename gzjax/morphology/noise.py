@@ -205,7 +205,7 @@ def _trigger(
   classes,
   *,
   forced: str = "",
-  mark: Literal["trail", "stamp"] = "trail",
+  mark: Literal["stamp", "trail"] = "stamp",
 ):
   """A mark on the image forces one label, whatever the galaxy.
 
@@ -216,7 +216,8 @@ def _trigger(
     label: i[N], the true labels.
     classes: K names.
     forced: trigger: the class that all marked galaxies get; "": the last one.
-    mark: trigger: a satellite's trail across, or a survey's stamp in a corner.
+    mark: trigger: a survey's stamp in a corner, or a satellite's trail across,
+      which may well be why a galaxy is rightly called an artifact.
   """
   del mark
   forced = forced or classes[-1]

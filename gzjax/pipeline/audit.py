@@ -144,6 +144,7 @@ def _by_features(experiment: Experiment) -> Evidence:
     ),
     count=config.folds,
     neighbours=config.neighbours,
+    features=experiment.embeddings,
   )
 
 

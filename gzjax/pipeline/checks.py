@@ -118,6 +118,11 @@ def _check_model(config: ml_collections.ConfigDict) -> None:
       f"data.size is {config.data.size}: model.name={name} needs at least "
       f"{smallest}."
     )
+  if config.model.frozen and config.evaluate.views != 1:
+    raise UserError(
+      f"evaluate.views is {config.evaluate.views}: with model.frozen each "
+      "galaxy is seen once, so it must be 1."
+    )
   if weights and name == "cnn":
     raise UserError(
       f"model.weights is {weights!r}: there are none for model.name=cnn; "

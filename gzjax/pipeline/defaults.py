@@ -155,6 +155,12 @@ KEYS = {
     "zoobot:convnext_nano",
     str,
   ),
+  "model.frozen": Key(
+    False,
+    "the head alone learns: all galaxies go through the rest once, as they "
+    "are, without the random views of train",
+    bool,
+  ),
   "train.epochs": Key(20, "passes over the training set", Positive),
   "train.batch_size": Key(64, "galaxies in a step", Positive),
   "train.steps_per_epoch": Key(0, "0: as many as the galaxies fill", Natural),
@@ -315,6 +321,10 @@ KEYS = {
         choose(tuple(noise.NOISE_MODELS)),
       ),
     ],
+  ),
+  "similar.id": Key("", "galaxy that others look like; --id sets it, too", str),
+  "similar.neighbours": Key(
+    10, "that are found, and by which the oddest are told", Positive
   ),
   "predict.catalog": Key(
     "", "table of other galaxies, which need no labels", str

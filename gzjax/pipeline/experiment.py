@@ -22,7 +22,7 @@ from gzjax.morphology import noise, splits
 from gzjax.morphology.splits import SPLITS
 from gzjax.morphology.votes import Votes, answered
 from gzjax.objectives import kinds, targets
-from gzjax.pipeline import labels_and_flips, origin, reviews
+from gzjax.pipeline import embeddings, labels_and_flips, origin, reviews
 from gzjax.pipeline.checkpoint import Checkpoints, cost_of
 from gzjax.pipeline.workdir import Workdir
 from gzjax.training import Recipe
@@ -279,17 +279,71 @@ class Experiment:
   def feed_of(
     self, image: pixels.Images, columns: dict[str, np.ndarray]
   ) -> feed.Feed:
-    """A feed of any galaxies, normalised as those of the run are."""
+    """A feed of any galaxies, normalised as those of the run are.
+
+    With a frozen encoder of what it sees of them.
+    """
+    if self.config.model.frozen:
+      own = image is self.dataset.image
+      seen = self.embeddings if own else self.encoded(image)
+      return self._feed(seen, columns, None)
+    return self._feed(image, columns, self.normalisation)
+
+  def _feed(self, image, columns, normalisation) -> feed.Feed:
     return feed.Feed(
       image,
       columns,
       self.mesh,
       device_budget_bytes=self.config.data.device_budget_gib * 2**30,
-      normalisation=self._normalisation,
+      normalisation=normalisation,
+    )
+
+  def encoded(self, image: pixels.Images) -> np.ndarray:
+    """What the head gets to see of any galaxies, f32[N,F].
+
+    By the frozen encoder, or by the original network.
+
+    Raises:
+      UserError: for a network that ends in no dense layer.
+    """
+    network = self.encoder
+    if not self.config.model.frozen:
+      network = self.network("original")
+    galaxies = self._feed(image, {}, self.normalisation)
+    try:
+      return problems.features_of(
+        network.apply_fn or self.apply_fn,
+        network,
+        galaxies,
+        np.arange(len(image)),
+      )
+    except ValueError as error:
+      name = self.config.model.name
+      raise UserError(f"model.name is {name}: {error}.") from None
+
+  @cached_property
+  def embeddings(self) -> np.ndarray:
+    """`encoded` of all galaxies of the run, f32[N,F], see `embeddings`."""
+    return embeddings.kept(self)
+
+  @cached_property
+  def encoder(self) -> problems.Network:
+    """What is frozen with `model.frozen`: the network as it is before training.
+
+    Pretrained, or random.
+    """
+    model = self._whole_model(1)
+    apply_fn = models.make_apply_fn(model)
+    variables = models.init_variables(
+      model, jax.random.key(self.config.seed), self.config.data.size
+    )
+    return problems.Network(
+      "encoder", *self._with_weights(variables), apply_fn=apply_fn
     )
 
   @property
-  def _normalisation(self) -> augment.Normalisation:
+  def normalisation(self) -> augment.Normalisation:
+    """What the network's input gets, see `data.normalise`."""
     kind = self.config.data.normalise
     if kind == "training":
       return augment.Normalisation(*map(tuple, self.prepared["normalisation"]))
@@ -335,13 +389,22 @@ class Experiment:
   def _fresh(self) -> tuple[PyTree, PyTree]:
     """The network before training: fresh, or pretrained with a fresh head."""
     variables = self._init(jax.random.key(self.config.seed))
+    if self.config.model.frozen:
+      return sharding.replicate(self.mesh, variables)
+    return self._with_weights(variables)
+
+  def _with_weights(
+    self, variables: tuple[PyTree, PyTree]
+  ) -> tuple[PyTree, PyTree]:
     if self.config.model.weights:
       variables = pretrained.load(self.config.model.weights, *variables)
     return sharding.replicate(self.mesh, variables)
 
   def _init(self, key: jax.Array) -> tuple[PyTree, PyTree]:
     """Fresh (params, batch_stats)."""
-    return models.init_variables(self._model, key, self.config.data.size)
+    config = self.config
+    shape = self.embeddings.shape[1:] if config.model.frozen else ()
+    return models.init_variables(self._model, key, config.data.size, shape)
 
   def _unseen(self) -> problems.Unseen:
     """Wrong labels of test galaxies, other draws than those of training.
@@ -401,6 +464,8 @@ class Experiment:
       recipe.update(self.config.unlearn[folder])
     values = recipe.to_dict()
     known = {key: values.pop(key) for key in Recipe._fields if key in values}
+    if self.config.model.frozen:  # it sees each galaxy once, as it is
+      known.update(augment.NO_AUGMENTATION._asdict())
     return Recipe(**known, settings=values)
 
   @cached_property
@@ -487,10 +552,16 @@ class Experiment:
 
   @cached_property
   def _model(self):
+    if self.config.model.frozen:
+      dropout = max(0.0, self.config.model.dropout)
+      return models.Head(self.target.outputs, dropout)
+    return self._whole_model(self.target.outputs)
+
+  def _whole_model(self, outputs: int):
     model, questions = self.config.model, self.target.tree.questions
     return models.build(
       model.name,
-      self.target.outputs,
+      outputs,
       tuple(len(q.answers) for q in questions),
       **models.NETWORKS.take(model.name, model),
     )

@@ -110,6 +110,7 @@ def _define(flag_values: "flags.FlagValues") -> None:
   text("forget", "What to forget: a reviewed table, ids, or suspects.")
   switch("retrain", "Retrain for real, too, beside the methods.", None)
   text("images", "Folder of the images of TABLE.")
+  text("id", "Galaxy that others are to look like.")
   switch("skip_bad", "Leave out rows whose images cannot be used.", None)
   text("data_dir", "TFDS folder [~/tensorflow_datasets].")
   text("manual_dir", "Folder of files that you downloaded.")
@@ -152,6 +153,8 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
   own_table.use(config, stage, table, values["images"], remembered)
   if values["skip_bad"] is not None and "data" in config:
     config.data.skip_bad = values["skip_bad"]
+  if values["id"] is not None and "similar" in config:
+    config.similar.id = values["id"]
   if values["retrain"] is not None and "unlearn" in config:
     runs.set_retraining(config, values["retrain"])  # comparisons always do
   return Command(

@@ -67,7 +67,7 @@ def run(experiment: Experiment) -> None:
   _score(experiment, rows, tables)
   first = table.head(config.shown)
   names = [f"p_{name}" for name in experiment.classes]
-  _show("The first galaxies", first[["id_str", "label", *names]])
+  show("The first galaxies", first[["id_str", "label", *names]])
   if experiment.target.learns == "votes":
     walks = walk(found.votes.tree, found.votes.shares[: len(first)])
     for galaxy, steps in zip(first["id_str"], walks, strict=True):
@@ -148,7 +148,7 @@ def _score(
     )
   scores = pd.DataFrame(found)
   write_table(path, scores)
-  _show(f"Beside the table's own {column!r}, where no network learned", scores)
+  show(f"Beside the table's own {column!r}, where no network learned", scores)
 
 
 def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
@@ -202,7 +202,7 @@ def _compare(
     experiment.config.seed,
   )
   write_table(path, ranks)
-  _show("Ranks beside the table's own votes", ranks)
+  show("Ranks beside the table's own votes", ranks)
   say(str(path))
 
 
@@ -216,7 +216,7 @@ def _votes_of(rows, answers):
   return found
 
 
-def _show(title: str, frame: pd.DataFrame) -> None:
+def show(title: str, frame: pd.DataFrame) -> None:
   """Prints a table, if it has rows."""
   if frame.empty:
     return

@@ -17,6 +17,8 @@ STAGES = {
   "discovery": "sweep: what if only some wrong labels are known",
   "plane": "sweep: the same for several kinds of wrong labels",
   "predict": "galaxies without labels -> predictions.csv",
+  "embed": "what the network sees of each galaxy -> embeddings.parquet",
+  "similar": "galaxies that look like --id=NAME; without it, the oddest",
 }
 
 _HELP = """\
@@ -39,10 +41,8 @@ flags
   --config=NAME     a shipped config, a .py file, or another run's config.json
   --config.KEY=X    changes a key; --print_config shows them all
   --overwrite       the stage, and those after it, anew; --verify: all digests
-  --data_dir=DIR    TFDS folder [~/tensorflow_datasets]
-  --manual_dir=DIR  folder of files that you downloaded
+  --data_dir=DIR    TFDS folder; --manual_dir: downloads; --compilation_cache
   --distributed     one of several processes, or hosts, that work as one
-  --compilation_cache=DIR   of compiled programs [~/.cache/gzjax]; or off
   --print_config, --version, --help; --helpfull lists JAX's flags, too
 
 examples

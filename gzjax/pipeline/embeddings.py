@@ -1,0 +1,81 @@
+"""What the head gets to see of all galaxies, computed once and kept."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from gzjax import digests
+from gzjax.files import read_json, to_json, write_json, write_table
+from gzjax.models import pretrained
+from gzjax.pipeline import labels_and_flips
+from gzjax.progress import say
+
+if TYPE_CHECKING:
+  from gzjax.pipeline.experiment import Experiment
+
+OUTPUTS = NAME, _NOTE = ("embeddings.parquet", "embeddings.json")
+_COLUMN = "feature_{}"
+
+
+def run(experiment: "Experiment") -> None:
+  """Writes embeddings.parquet, unless it is there."""
+  galaxies, features = experiment.embeddings.shape
+  path = experiment.workdir / NAME
+  say(f"{path}: {features:,} features of each of {galaxies:,} galaxies")
+
+
+def kept(experiment: "Experiment") -> np.ndarray:
+  """`Experiment.encoded` of all galaxies of the run, f32[N,F].
+
+  Of embeddings.parquet (`id_str` and a column for each feature, in the order of
+  split.parquet), which is written anew where it is of another network, of other
+  galaxies, or damaged.
+  """
+  path = experiment.workdir / NAME
+  note, made_from = experiment.workdir / _NOTE, _made_from(experiment)
+  if path.exists() and read_json(note) == _record(path, made_from):
+    table = pd.read_parquet(path)
+    return table.drop(columns="id_str").to_numpy(np.float32)
+  image = experiment.dataset.image
+  say(f"features of {len(image):,} galaxies")
+  seen = experiment.encoded(image)
+  names = [_COLUMN.format(i) for i in range(seen.shape[1])]
+  table = pd.DataFrame(seen, columns=names)
+  table.insert(0, "id_str", experiment.split["id_str"].to_numpy())
+  write_table(path, table)
+  write_json(note, _record(path, made_from))
+  return seen
+
+
+def _record(path: Path, made_from: dict[str, Any]) -> dict[str, Any]:
+  return {**made_from, "sha256": digests.of_file(path)}
+
+
+def _made_from(experiment: "Experiment") -> dict[str, Any]:
+  """What tells these features from those of another network or other images."""
+  config, data = experiment.config, experiment.dataset
+  if config.model.frozen:
+    weights = config.model.weights
+    network = {
+      "model": config.model.to_dict(),
+      "seed": config.seed,
+      "weights": weights and digests.of_file(pretrained.local_file(weights)),
+    }
+  else:
+    network = experiment.digest("original")
+  ids = "\0".join(experiment.split["id_str"])
+  marked = labels_and_flips.mark(config)
+  if marked:
+    flipped = experiment.split["flipped"].to_numpy()
+    marked += digests.of_bytes(flipped.tobytes())
+  return to_json(
+    {
+      "network": network,
+      "normalisation": experiment.normalisation,
+      "data set": data.fingerprint,
+      "galaxies": digests.of_bytes(ids.encode()),
+      "images": [experiment.crop, config.data.size, marked],
+    }
+  )
