@@ -326,6 +326,11 @@ KEYS = {
   "similar.neighbours": Key(
     10, "that are found, and by which the oddest are told", Positive
   ),
+  "predict.features": Key(
+    False,
+    "write what the head of the original sees of each galaxy, too",
+    bool,
+  ),
   "predict.catalog": Key(
     "", "table of other galaxies, which need no labels", str
   ),

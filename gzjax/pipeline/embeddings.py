@@ -36,17 +36,22 @@ def kept(experiment: "Experiment") -> np.ndarray:
   path = experiment.workdir / NAME
   note, made_from = experiment.workdir / _NOTE, _made_from(experiment)
   if path.exists() and read_json(note) == _record(path, made_from):
-    table = pd.read_parquet(path)
-    return table.drop(columns="id_str").to_numpy(np.float32)
+    features = pd.read_parquet(path).drop(columns="id_str")
+    return features.to_numpy(np.float32)
   image = experiment.dataset.image
   say(f"features of {len(image):,} galaxies")
   seen = experiment.encoded(image)
-  names = [_COLUMN.format(i) for i in range(seen.shape[1])]
-  table = pd.DataFrame(seen, columns=names)
-  table.insert(0, "id_str", experiment.split["id_str"].to_numpy())
-  write_table(path, table)
+  write_table(path, table(experiment.split["id_str"], seen))
   write_json(note, _record(path, made_from))
   return seen
+
+
+def table(ids: pd.Series, seen: np.ndarray) -> pd.DataFrame:
+  """`id_str` and a column for each of the features f32[N,F]."""
+  names = [_COLUMN.format(i) for i in range(seen.shape[1])]
+  found = pd.DataFrame(seen, columns=names)
+  found.insert(0, "id_str", ids.to_numpy())
+  return found
 
 
 def _record(path: Path, made_from: dict[str, Any]) -> dict[str, Any]:

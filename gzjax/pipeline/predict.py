@@ -1,31 +1,38 @@
 """predict: a table of galaxies without labels -> what a network says."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 from rich.table import Table
 from rich.text import Text
 
-from gzjax.data import builders, dataset
 from gzjax.data.galaxy_catalog import catalog, guess
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError, naming
-from gzjax.evaluation import metrics, questions, scoreboard
-from gzjax.files import read_json, write_table
+from gzjax.evaluation import metrics, questions, scoreboard, vote_tables
+from gzjax.files import read_json, write_table, write_whole
 from gzjax.morphology import trees
-from gzjax.morphology.votes import Predictions
 from gzjax.morphology.walks import walk, walk_lines
-from gzjax.pipeline import evaluate, prepare
+from gzjax.pipeline import embeddings, evaluate, predicted_parts, prepare
 from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 from gzjax.registry import choose
 
 _TABLES = ("predictions.parquet", "predictions.csv")
 _RANKS = "prediction_ranks.csv"
 _SCORES = "prediction_scores.csv"
-OUTPUTS = (*_TABLES, _RANKS, _SCORES, "predictions")
+_ZOOBOTS = "predictions_zoobot.csv"
+_EACH, _PARTS = "predictions", "predictions_parts"
+_FEATURES = "features"  # no name of a network
+OUTPUTS = (*_TABLES, _RANKS, _SCORES, _ZOOBOTS, _EACH, _PARTS)
 
 RECOMMENDED = "recommended"
 
@@ -33,58 +40,131 @@ RECOMMENDED = "recommended"
 def run(experiment: Experiment) -> None:
   """Writes predictions.parquet and .csv, and predictions/<method> of each row.
 
-  And prediction_scores.csv where the table has labels of galaxies that no
-  network was trained on; prediction_ranks.csv where the network speaks of votes
-  and the table has columns that are called like answers of its tree. Images are
-  cut out, reduced and normalised as those of the run, and turned as
-  `evaluate.views` says.
+  And predictions_zoobot.csv, with the columns that Zoobot's have;
+  prediction_scores.csv where the table has labels of galaxies that no network
+  was trained on; prediction_ranks.csv where the network speaks of votes and the
+  table has columns that are called like answers of its tree; with
+  `predict.features` predictions/features. Images are cut out, reduced and
+  normalised as those of the run, and turned as `evaluate.views` says.
   """
   config, place = experiment.config.predict, experiment.workdir
   names = _trained(experiment)
   chosen = _choose(experiment, names)
-  rows, data = _galaxies(experiment)
-  answers = experiment.ask(data.image, *map(experiment.network, names))
-  said = dict(zip(names, answers, strict=True))
-  tables = {
-    name: evaluate.predictions_table(
-      data.table["id_str"], experiment.target, found
-    ).rename(columns={"predicted": "label"})
-    for name, found in said.items()
-  }
-  for name, found in tables.items():
-    found.attrs["network"] = experiment.digest(name)
-  _write_each(place / "predictions", tables)
-  table, found = tables[chosen], said[chosen]
+  rows, found = _galaxies(experiment)
+  tables = (*names, *([_FEATURES] if config.features else ()))
+  with prepare.listing_bad_images(experiment):
+    parts = predicted_parts.make(
+      place / _PARTS,
+      found,
+      tables,
+      _asker(experiment, names),
+      size=experiment.config.data.size,
+      crop=_crop(experiment),
+      made_from=_made_from(experiment, names),
+    )
+  _join_each(place / _EACH, parts)
   for name in _TABLES:
-    write_table(place / name, table)
-  lost = int(table["label"].isna().sum())
+    source = place / _EACH / f"{chosen}{Path(name).suffix}"
+    write_whole(place / name, partial(shutil.copyfile, source))
+  shutil.rmtree(parts.folder)
+  label = _column(place, chosen, "label")
+  lost = int(label.isna().sum())
   say(
-    f"predicted {len(table):,} galaxies by {chosen}"
+    f"predicted {len(label):,} galaxies by {chosen}"
     + (f", of {lost:,} of which the network says no number" if lost else "")
-    + f": {place / _TABLES[0]} and .csv; every network's in "
-    f"{place / 'predictions'}"
+    + f": {place / _TABLES[0]} and .csv; every network's in {place / _EACH}"
   )
-  _score(experiment, rows, tables)
-  first = table.head(config.shown)
-  names = [f"p_{name}" for name in experiment.classes]
-  show("The first galaxies", first[["id_str", "label", *names]])
+  _score(experiment, rows, names)
+  _write_zoobots(experiment)
+  first = _first(place / _TABLES[0], config.shown)
+  columns = [f"p_{name}" for name in experiment.classes]
+  show("The first galaxies", first[["id_str", "label", *columns]])
   if experiment.target.learns == "votes":
-    walks = walk(found.votes.tree, found.votes.shares[: len(first)])
+    tree = experiment.target.tree
+    walks = walk(tree, vote_tables.predictions_of(tree, first).shares)
     for galaxy, steps in zip(first["id_str"], walks, strict=True):
       say("\n  ".join([f"galaxy {galaxy}", *walk_lines(steps)]))
-  _compare(experiment, rows, found.votes)
+  _compare(experiment, rows)
 
 
-def _write_each(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+def _asker(experiment: Experiment, names: Sequence[str]) -> predicted_parts.Ask:
+  """What the networks say of some galaxies, as tables."""
+  networks = [experiment.network(name) for name in names]
+  digests = [experiment.digest(name) for name in names]
+  wants_features = experiment.config.predict.features
+
+  def ask(ids, image):
+    tables = {}
+    answers = experiment.ask(image, *networks)
+    for name, digest, found in zip(names, digests, answers, strict=True):
+      table = evaluate.predictions_table(ids, experiment.target, found)
+      table = table.rename(columns={"predicted": "label"})
+      # Without a label in a whole part the column would be of no type.
+      table["label"] = table["label"].astype("string").astype(object)
+      table.attrs["network"] = digest
+      tables[name] = table
+    if wants_features:
+      seen = experiment.encoded(image)
+      tables[_FEATURES] = embeddings.table(ids, seen)
+    return tables
+
+  return ask
+
+
+def _made_from(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
+  """What tells these predictions from those of other networks."""
+  return {
+    "networks": {name: experiment.digest(name) for name in names},
+    "views": experiment.config.evaluate.views,
+    "normalisation": experiment.normalisation,
+  }
+
+
+def _join_each(folder: Path, parts: predicted_parts.Parts) -> None:
   """Writes <method>.parquet and .csv, and deletes those of other runs."""
   written = set()
-  for name, table in tables.items():
+  for name in parts.names:
     for ending in ("parquet", "csv"):
       path = folder / f"{name}.{ending}"
-      write_table(path, table)
+      predicted_parts.join(parts, name, path)
       written.add(path)
   for path in set(folder.iterdir()) - written:
     path.unlink()
+
+
+def _first(path: Path, count: int) -> pd.DataFrame:
+  """The first rows of a parquet file."""
+  with pyarrow.parquet.ParquetFile(path) as file:
+    return next(file.iter_batches(max(count, 1))).slice(0, count).to_pandas()
+
+
+def _column(place: Workdir, method: str, name: str) -> pd.Series:
+  """One column of what a network says of all galaxies."""
+  path = place / _EACH / f"{method}.parquet"
+  return pd.read_parquet(path, columns=[name])[name]
+
+
+def _write_zoobots(experiment: Experiment) -> None:
+  """The predictions as Zoobot writes its own: id_str and a column a label.
+
+  Of classes their probabilities; of votes the concentrations of the Dirichlet
+  laws, or of a network without those the shares.
+  """
+  place, target = experiment.workdir, experiment.target
+  if target.learns != "votes":
+    columns = {f"p_{name}": name for name in experiment.classes}
+  else:
+    law = "_concentration" if target.concentration else ""
+    columns = {f"{name}{law}": name for name in target.tree.answers}
+
+  def write(path):
+    with pyarrow.parquet.ParquetFile(place / _TABLES[0]) as file:
+      names = ["id_str", *columns]
+      for number, batch in enumerate(file.iter_batches(columns=names)):
+        table = batch.to_pandas()[names].rename(columns=columns)
+        table.to_csv(path, mode="a", header=number == 0, index=False)
+
+  write_whole(place / _ZOOBOTS, write)
 
 
 def _trained(experiment: Experiment) -> list[str]:
@@ -115,7 +195,7 @@ def _choose(experiment: Experiment, names: list[str]) -> str:
 
 
 def _score(
-  experiment: Experiment, rows: TableRows, tables: dict[str, pd.DataFrame]
+  experiment: Experiment, rows: TableRows, methods: Sequence[str]
 ) -> None:
   """How often each network says the table's own label, where it has some.
 
@@ -134,8 +214,9 @@ def _score(
   if not scored.any():
     return
   k, found = len(experiment.classes), []
-  for name, table in tables.items():
-    said = pd.Index(experiment.classes).get_indexer(pd.Index(table["label"]))
+  for name in methods:
+    given = _column(experiment.workdir, name, "label")
+    said = pd.Index(experiment.classes).get_indexer(pd.Index(given))
     of_scored = label[scored], said[scored]
     found.append(
       {
@@ -151,12 +232,10 @@ def _score(
   show(f"Beside the table's own {column!r}, where no network learned", scores)
 
 
-def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
-  """The rows of the table, and the galaxies in their order."""
+def _galaxies(experiment: Experiment) -> tuple[TableRows, catalog.Catalog]:
+  """The rows of the table, and where their images lie."""
   config, of_run = experiment.config.predict, experiment.config.data
   path, images = prepare.catalog_files(experiment, "predict")
-  as_in_the_run = config.crop < 0
-  crop = experiment.crop if as_in_the_run else config.crop
   with naming("data"):
     stretch = Stretch(
       of_run.fits_planes, of_run.fits_white, of_run.fits_softening
@@ -168,37 +247,51 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, dataset.Dataset]:
       file=where["file_column"],
       file_prefix=where["file_prefix"],
       file_pattern=where["file_pattern"],
-      crop=config.crop_column or (of_run.crop_column if as_in_the_run else ""),
+      crop=_crop_column(experiment),
     )
     rows = catalog.read_rows(path, columns)
     found = catalog.unlabelled(rows, images, columns, stretch)
   if of_run.skip_bad:
     found = catalog.without_bad_images(found)
-  folder = prepare.record(
-    experiment, builders.builder_of(found, path, experiment.data_dir)
-  )
-  data = dataset.load(
-    folder, crop=0 if columns.crop else crop, size=of_run.size
-  )
-  for note in data.notes:
+    rows = rows._replace(
+      table=rows.table.loc[found.frame.index], ids=rows.ids[found.frame.index]
+    )
+  for note in found.notes:
     say(f"note: {note}")
-  return rows, data
+  return rows, found
 
 
-def _compare(
-  experiment: Experiment, rows: TableRows, found: Predictions
-) -> None:
+def _crop_column(experiment: Experiment) -> str:
+  """Where each galaxy is cut out on its own; ""."""
+  config = experiment.config.predict
+  of_run = experiment.config.data.crop_column if config.crop < 0 else ""
+  return config.crop_column or of_run
+
+
+def _crop(experiment: Experiment) -> int:
+  """Edge of the central crop, pixels of the files; 0: whole, or cut before."""
+  crop = experiment.config.predict.crop
+  if _crop_column(experiment):
+    return 0
+  return experiment.crop if crop < 0 else crop
+
+
+def _compare(experiment: Experiment, rows: TableRows) -> None:
   """Ranks of the table's own votes beside those of the predicted shares."""
   path = experiment.workdir / _RANKS
   path.unlink(missing_ok=True)  # of another table
-  columns = _votes_of(rows, found.tree.answers)
+  if experiment.target.learns != "votes":
+    return
+  columns = _votes_of(rows, experiment.target.tree.answers)
   if not columns:
     return
-  places = [found.tree.index(answer) for answer in columns]
+  shares = pd.read_parquet(
+    experiment.workdir / _TABLES[0], columns=list(columns)
+  )
   ranks = questions.rank_correlations(
     list(columns),
     np.stack([rows.numbers(name) for name in columns.values()], axis=1),
-    found.shares[:, places],
+    shares.to_numpy(np.float64),
     experiment.config.seed,
   )
   write_table(path, ranks)

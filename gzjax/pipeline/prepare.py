@@ -1,5 +1,7 @@
 """prepare: files of galaxies -> data set, pixels, split.parquet."""
 
+from collections.abc import Iterator
+import contextlib
 import io
 import os
 from pathlib import Path
@@ -109,14 +111,18 @@ def find_again(experiment: Experiment) -> None:
 
 
 def record(experiment: Experiment, builder: Any) -> Path:
-  """Writes a data set unless it is there.
+  """Writes a data set unless it is there; see `listing_bad_images`."""
+  with listing_bad_images(experiment):
+    return dataset.prepare(builder, experiment.manual_dir)
 
-  UserError for bad images, of which a list is left in the workdir.
-  """
+
+@contextlib.contextmanager
+def listing_bad_images(experiment: Experiment) -> Iterator[None]:
+  """UserError for bad images, of which a list is left in the workdir."""
   path = experiment.workdir / "data" / "bad_images.csv"
   path.unlink(missing_ok=True)
   try:
-    return dataset.prepare(builder, experiment.manual_dir)
+    yield
   except bad_images.BadImagesError as error:
     write_table(path, pd.DataFrame(error.bad))
     raise UserError(

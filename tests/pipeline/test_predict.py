@@ -194,6 +194,34 @@ def _with_votes(folder, place):
   return truth
 
 
+def test_zoobots_columns(of_classes, of_votes):
+  """id_str and a column a label: probabilities, or the law's concentrations."""
+  for folder, changes in ((of_classes, {}), (of_votes, COUNTS)):
+    found = _predict(folder, **changes, **_own(folder))
+    path = folder / "run" / "predictions_zoobot.csv"
+    table = pd.read_csv(path, dtype={"id_str": str})
+    labels = GZ2.answers if changes else ("smooth", "featured", "artifact")
+    names = [f"{x}_concentration" if changes else f"p_{x}" for x in labels]
+    assert list(table.columns) == ["id_str", *labels]
+    assert list(table["id_str"]) == list(found["id_str"])
+    np.testing.assert_allclose(
+      table[list(labels)], found[names], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_features_of_other_galaxies(of_classes):
+  _predict(of_classes, **_own(of_classes), **{"predict.features": True})
+  folder = of_classes / "run"
+  found = pd.read_parquet(folder / "predictions" / "features.parquet")
+  own = pd.read_parquet(folder / "embeddings.parquet")  # the audit wrote it
+  both = own.merge(found, on="id_str", suffixes=("", "_again"))
+  assert len(both) == len(own)
+  names = [x for x in own if x != "id_str"]
+  np.testing.assert_allclose(
+    both[names], both[[f"{x}_again" for x in names]], rtol=1e-4, atol=1e-5
+  )
+
+
 def test_votes_of_the_table_are_compared_by_rank(of_votes, tmp_path, capsys):
   truth = _with_votes(of_votes, tmp_path)
   own = {**_own(of_votes), "predict.catalog": str(tmp_path / "own.csv")}
