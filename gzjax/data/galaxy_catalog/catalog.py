@@ -1,14 +1,13 @@
 """Reading and checking a catalogue of galaxies: a table and its images."""
 
 from collections.abc import Callable, Mapping, Sequence
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gzjax.data import bad_images
+from gzjax.data import bad_images, frames
 from gzjax.data.galaxy_catalog import (
   extras,
   fits_images,
@@ -156,44 +155,19 @@ def without_bad_images(catalog: Catalog) -> Catalog:
   Raises:
     UserError: if no row is left.
   """
-  rows = range(len(catalog.frame))
-  bad = np.array(
-    [x is not None for x in bad_images.find(reader(catalog), rows)]
-  )
-  if bad.all():
-    raise UserError("none of the images can be used: give others.")
+  count = len(catalog.frame)
+  bad = bad_images.which(reader(catalog), range(count), count)
   if not bad.any():
     return catalog
   return catalog._replace(
-    frame=catalog.frame[~bad],
-    left_out={"the image cannot be used": int(bad.sum())},
+    frame=catalog.frame[~bad], left_out={bad_images.REASON: int(bad.sum())}
   )
 
 
 def fingerprint(catalog: Catalog) -> str:
-  """Twelve hex digits that name all that is recorded.
-
-  Images are known by the names, the sizes and the times of their files: reading
-  them would take as long as recording them, and they may move together.
-  """
-  frame = catalog.frame.drop(columns="path")
-  known = (catalog.classes, catalog.tree, catalog.stretch, tuple(frame))
-  digest = hashlib.sha256(repr(known).encode())
-  for name in frame:
-    digest.update(_bytes(frame[name]))
-  stats = [Path(path).stat() for path in catalog.frame["path"]]
-  states = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
-  digest.update(np.asarray(states, np.int64).tobytes())
-  return digest.hexdigest()[:12]
-
-
-def _bytes(column):
-  """The exact content of a column of text, numbers or arrays."""
-  first = column.iloc[0]
-  if isinstance(first, str):
-    return "\0".join(column).encode()
-  values = np.stack(column) if isinstance(first, np.ndarray) else column
-  return np.asarray(values).tobytes()
+  """Twelve hex digits that name all that is recorded, see `frames`."""
+  known = (catalog.classes, catalog.tree, catalog.stretch)
+  return frames.fingerprint(known, catalog.frame, catalog.frame["path"])
 
 
 def _frame(rows, columns, images):
