@@ -93,7 +93,7 @@ def read_catalog(
   notes = _add_labels(frame, rows, columns, classes)
   if columns.given:
     words = "the column of given labels"
-    frame["given_label"] = _labels(rows, columns.given, words, classes)
+    frame["given_label"] = labels_of(rows, columns.given, words, classes)
   frame = frame.assign(**extras.places(rows, columns.ra, columns.dec))
   if columns.split:
     frame["split"] = extras.splits(rows, columns.split)
@@ -191,7 +191,7 @@ def _add_labels(frame, rows, columns, classes):
     frame["votes"] = list(values)
     frame["label"] = np.where(values.any(axis=1), values.argmax(axis=1), -1)
   if columns.label or not (columns.tree or columns.votes):
-    frame["label"] = _labels(rows, columns.label, "label_column", classes)
+    frame["label"] = labels_of(rows, columns.label, "label_column", classes)
   if "label" in frame and np.all(frame["label"] < 0):
     named = ", ".join(columns.votes) or columns.label
     raise UserError(
@@ -201,8 +201,15 @@ def _add_labels(frame, rows, columns, classes):
   return notes
 
 
-def _labels(rows, name, argument, classes):
-  """Indices of the classes, i64[N], -1 where the column is empty."""
+def labels_of(
+  rows: TableRows, name: str, argument: str, classes: Sequence[str]
+) -> np.ndarray:
+  """Indices of the classes, i64[N], -1 where the column is empty.
+
+  Raises:
+    UserError: naming the first row with a label that is none of the classes, or
+      the argument that names a column that is not there.
+  """
   tables.check_columns(rows.path, rows.table, [name], argument)
   codes = pd.Index(classes).get_indexer(pd.Index(rows.text(name)))
   rows.refuse(
