@@ -1,25 +1,11 @@
 """Class folders of images, as torchvision's ImageFolder has them."""
 
 import numpy as np
-from PIL import Image
 import pytest
 
 from gzjax.data import builders, dataset
 from gzjax.errors import UserError
-
-
-def write(folder, names, first=0):
-  """PNGs of 16 pixels in class folders: their paths and pixels."""
-  written = {}
-  for number, name in enumerate(names, first):
-    pixels = np.random.default_rng(number).integers(
-      0, 256, (16, 16, 3), np.uint8
-    )
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path, "PNG")
-    written[name] = pixels
-  return written
+from tests.data.galaxy_files import write_folders
 
 
 def load(tmp_path, path, **settings):
@@ -33,7 +19,7 @@ def load(tmp_path, path, **settings):
 def test_classes_ids_and_pixels(tmp_path):
   names = ["spiral/2.png", "spiral/10.png", "Disk/a.b.png", "Disk/in/c.png"]
   root = tmp_path / "set"
-  written = write(root, names)
+  written = write_folders(root, names)
   (root / "spiral" / "notes.txt").write_text("no image")
   (root / ".hidden").mkdir()
   found = load(tmp_path, root)
@@ -52,7 +38,7 @@ def test_classes_ids_and_pixels(tmp_path):
 def test_folders_of_parts(tmp_path, validation):
   root = tmp_path / "set"
   for part in filter(None, ("train", validation, "test")):
-    write(root, [f"{part}/{c}/{i}.jpg" for c in "ab" for i in range(5)])
+    write_folders(root, [f"{part}/{c}/{i}.jpg" for c in "ab" for i in range(5)])
   found = load(tmp_path, root)
   assert found.classes == ("a", "b")
   assert "train/a/0" in set(found.table["id_str"])
@@ -64,7 +50,7 @@ def test_folders_of_parts(tmp_path, validation):
 def test_parts_without_test_are_no_split(tmp_path):
   root = tmp_path / "set"
   for part in ("train", "val"):
-    write(root, [f"{part}/{c}/{i}.jpg" for c in "ab" for i in range(2)])
+    write_folders(root, [f"{part}/{c}/{i}.jpg" for c in "ab" for i in range(2)])
   found = load(tmp_path, root)
   assert "split" not in found.table
   assert "there is only train and validation" in found.notes[1]
@@ -79,7 +65,7 @@ def refusal(tmp_path, path, **settings):
 
 
 def test_a_class_folder_without_images(tmp_path):
-  write(tmp_path, ["set/a/1.png", "set/b/2.png"])
+  write_folders(tmp_path, ["set/a/1.png", "set/b/2.png"])
   (tmp_path / "set" / "c").mkdir()
   (tmp_path / "set" / "c" / "readme.md").write_text("")
   message = refusal(tmp_path, tmp_path / "set")
@@ -88,7 +74,7 @@ def test_a_class_folder_without_images(tmp_path):
 
 
 def test_one_class_or_none(tmp_path):
-  write(tmp_path, ["set/a/1.png"])
+  write_folders(tmp_path, ["set/a/1.png"])
   assert "set has 1 class folders" in refusal(tmp_path, tmp_path / "set")
   assert "a has 0 class folders" in refusal(tmp_path, tmp_path / "set" / "a")
   message = refusal(tmp_path, tmp_path / "nowhere")
@@ -96,13 +82,13 @@ def test_one_class_or_none(tmp_path):
 
 
 def test_images_that_are_called_alike(tmp_path):
-  write(tmp_path, ["set/a/1.png", "set/a/1.jpg", "set/b/1.png"])
+  write_folders(tmp_path, ["set/a/1.png", "set/a/1.jpg", "set/b/1.png"])
   message = refusal(tmp_path, tmp_path / "set")
   assert "set has a/1.jpg and a/1.png, which are called alike" in message
 
 
 def test_a_file_that_is_no_image(tmp_path):
-  write(tmp_path, ["set/a/1.png", "set/b/2.png", "set/b/3.png"])
+  write_folders(tmp_path, ["set/a/1.png", "set/b/2.png", "set/b/3.png"])
   path = tmp_path / "set" / "b" / "2.png"
   path.write_bytes(b"hello")
   message = refusal(tmp_path, tmp_path / "set")

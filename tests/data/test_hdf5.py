@@ -8,29 +8,9 @@ import pytest
 from gzjax.data import builders, dataset
 from gzjax.data.galaxy_files import hdf5
 from gzjax.errors import UserError
+from tests.data.galaxy_files import galaxy10, write_hdf5
 
-h5py = pytest.importorskip("h5py")
 GALAXY10, MNIST = hdf5.LAYOUTS["galaxy10_decals"], hdf5.LAYOUTS["galaxy_mnist"]
-
-
-def galaxy10(count: int = 150, size: int = 16) -> dict[str, np.ndarray]:
-  """What Galaxy10_DECals.h5 has, of fewer and smaller galaxies."""
-  rng = np.random.default_rng(0)
-  return {
-    "images": rng.integers(0, 256, (count, size, size, 3), np.uint8),
-    "ans": (np.arange(count) % 10).astype(np.uint8),
-    "ra": rng.uniform(0, 360, count),
-    "dec": rng.uniform(-90, 90, count),
-    "redshift": np.where(np.arange(count) % 5, 0.1, np.nan),
-    "pxscale": np.full(count, 0.262),
-  }
-
-
-def write(path, columns):
-  with h5py.File(path, "w") as file:
-    for name, values in columns.items():
-      file[name] = values
-  return path
 
 
 def load(tmp_path, path, name="galaxy10_decals", **settings):
@@ -41,7 +21,7 @@ def load(tmp_path, path, name="galaxy10_decals", **settings):
 
 def test_galaxy10(tmp_path):
   columns = galaxy10()
-  found = load(tmp_path, write(tmp_path / "Galaxy10_DECals.h5", columns))
+  found = load(tmp_path, write_hdf5(tmp_path / "Galaxy10_DECals.h5", columns))
   assert found.classes == GALAXY10.classes
   assert found.table["id_str"].tolist() == [str(i) for i in range(150)]
   np.testing.assert_array_equal(found.image, columns["images"])
@@ -58,7 +38,7 @@ def test_galaxy10(tmp_path):
 
 def test_images_and_labels_are_enough(tmp_path):
   columns = {name: galaxy10(3)[name] for name in ("images", "ans")}
-  found = load(tmp_path, write(tmp_path / "few.hdf5", columns))
+  found = load(tmp_path, write_hdf5(tmp_path / "few.hdf5", columns))
   assert [*found.table] == ["id_str", "label"]
 
 
@@ -74,8 +54,8 @@ def test_galaxy_mnist_of_two_files(tmp_path):
   folder = tmp_path / "galaxy_mnist"
   folder.mkdir()
   train, test = _mnist(100, 0), _mnist(20, 1)
-  write(folder / "train_dataset.hdf5", train)
-  write(folder / "test_dataset.hdf5", test)
+  write_hdf5(folder / "train_dataset.hdf5", train)
+  write_hdf5(folder / "test_dataset.hdf5", test)
   found = load(tmp_path, folder, "galaxy_mnist")
   assert found.classes == MNIST.classes
   assert found.table["id_str"].iloc[19] == "test_19"
@@ -91,7 +71,7 @@ def test_galaxy_mnist_of_two_files(tmp_path):
 
 
 def test_pixels_are_read_block_by_block(tmp_path):
-  path = write(tmp_path / "g.h5", galaxy10())
+  path = write_hdf5(tmp_path / "g.h5", galaxy10())
   galaxies = hdf5.read(path, "galaxy10_decals")
   rows = np.array([1, 63, 64, 149])
   items = [*galaxies.images.read(rows)]
@@ -111,7 +91,7 @@ def refusal(tmp_path, path, name="galaxy10_decals", **settings):
 def test_a_missing_key(tmp_path, key):
   columns = galaxy10(4)
   columns["other"] = columns.pop(key)
-  message = refusal(tmp_path, write(tmp_path / "g.h5", columns))
+  message = refusal(tmp_path, write_hdf5(tmp_path / "g.h5", columns))
   assert f"g.h5 has no key {key!r} (it has " in message
   assert "give a file with 'images' and 'ans'" in message
 
@@ -139,14 +119,14 @@ def test_a_missing_key(tmp_path, key):
 def test_another_type_or_shape(tmp_path, key, change, words):
   columns = galaxy10(4)
   columns[key] = change(columns[key])
-  message = refusal(tmp_path, write(tmp_path / "g.h5", columns))
+  message = refusal(tmp_path, write_hdf5(tmp_path / "g.h5", columns))
   assert f"g.h5: the key {key!r} is {words}" in message
 
 
 def test_labels_outside_the_classes(tmp_path):
   columns = galaxy10(4)
   columns["ans"][2] = 10
-  path = write(tmp_path / "g.h5", columns)
+  path = write_hdf5(tmp_path / "g.h5", columns)
   message = refusal(tmp_path, path)
   assert "g.h5: ans[2] is 10, none of the 10 classes, 0 to 9" in message
   names = tuple("abcdefghijk")
@@ -155,7 +135,7 @@ def test_labels_outside_the_classes(tmp_path):
 
 @pytest.mark.parametrize("how", ["truncated", "text"])
 def test_what_is_no_hdf5(tmp_path, how):
-  path = write(tmp_path / "g.h5", galaxy10())
+  path = write_hdf5(tmp_path / "g.h5", galaxy10())
   data = path.read_bytes()
   path.write_bytes(data[: len(data) // 2] if how == "truncated" else b"hello")
   message = refusal(tmp_path, path)
@@ -169,7 +149,7 @@ def test_no_file_in_a_folder(tmp_path):
 
 
 def test_without_h5py_the_extra_is_named(tmp_path, monkeypatch):
-  path = write(tmp_path / "g.h5", galaxy10(4))
+  path = write_hdf5(tmp_path / "g.h5", galaxy10(4))
   monkeypatch.setitem(sys.modules, "h5py", None)
   message = refusal(tmp_path, path)
   assert message.endswith("pip install 'gzjax[hdf5]'.")

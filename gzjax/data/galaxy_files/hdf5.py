@@ -74,16 +74,27 @@ def files_of(path: Path) -> list[Path]:
   return [file for file in files if file.suffix.lower() in ENDINGS]
 
 
-def layout_of(path: Path) -> str | None:
-  """The layout whose keys a file has; None for another file.
+def layout_of(path: Path) -> str:
+  """The layout whose keys a file has, a key of `LAYOUTS`.
 
-  UserError for what is no HDF5, and without h5py.
+  Raises:
+    UserError: for a file of another layout, what is no HDF5, and without h5py.
   """
   with _open(path) as file:
     for name, layout in LAYOUTS.items():
       if _IMAGES in file and layout.labels in file:
         return name
-  return None
+    keys = " or ".join(repr(layout.labels) for layout in LAYOUTS.values())
+    raise UserError(
+      f"{path} has the keys {', '.join(file) or 'none'}: give a file with "
+      f"{_IMAGES!r} and {keys}."
+    )
+
+
+def galaxies_in(path: Path) -> int:
+  """How many images a file has; UserError as of `layout_of`."""
+  with _open(path) as file:
+    return len(file[_IMAGES])
 
 
 def read(path: Path, name: str, classes: Sequence[str] = ()) -> Embedded:

@@ -69,13 +69,14 @@ def files_of(path: Path) -> list[Path]:
   return []
 
 
-def image_column(schema: pa.Schema) -> str | None:
-  """The column of encoded images: structs with `bytes`; `image` before others.
-
-  None if there is none.
-  """
-  found = [field.name for field in schema if _has_bytes(field.type)]
-  return "image" if "image" in found else next(iter(found), None)
+def is_shard(path: Path) -> bool:
+  """Whether a file has images inside, or is called as a shard, whole or not."""
+  if _SHARD.fullmatch(path.name):
+    return True
+  try:
+    return _image_column(pa.parquet.read_schema(path)) is not None
+  except (OSError, pa.ArrowException):
+    return False
 
 
 def read(
@@ -147,6 +148,15 @@ def open_file(path: Path) -> Generator[pa.parquet.ParquetFile]:
     ) from error
 
 
+def _image_column(schema: pa.Schema) -> str | None:
+  """The column of encoded images: structs with `bytes`; `image` before others.
+
+  None if there is none.
+  """
+  found = [field.name for field in schema if _has_bytes(field.type)]
+  return "image" if "image" in found else next(iter(found), None)
+
+
 def _has_bytes(kind: pa.DataType) -> bool:
   if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
     return False
@@ -158,7 +168,7 @@ def _shards(files: Sequence[Path]) -> list[Shard]:
   found, start = [], 0
   for path in files:
     with open_file(path) as file:
-      image = image_column(file.schema_arrow)
+      image = _image_column(file.schema_arrow)
       if image is None:
         raise UserError(
           f"{path} has no column of images, a struct with bytes (it has "
