@@ -7,7 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from gzjax.data import builders, dataset
-from gzjax.data.galaxy_files import parquet
+from gzjax.data.galaxy_files import parquet, shards
 from gzjax.errors import UserError
 from gzjax.morphology import campaigns
 from tests.data.galaxy_files import (
@@ -110,13 +110,13 @@ def test_images_are_read_piece_by_piece(tmp_path, monkeypatch):
   path = write_evo(tmp_path / "gz_evo", count=40)
   galaxies = parquet.read(path)
   asked = []
-  items = parquet._items
+  items = shards._items
 
   def spy(shard, wanted):
     asked.append(shard.path.name)
     return items(shard, wanted)
 
-  monkeypatch.setattr(parquet, "_items", spy)
+  monkeypatch.setattr(shards, "_items", spy)
   stream = iter(galaxies.images.read(np.arange(38, 160)))
   first = [next(stream) for _ in range(4)]
   assert [item.row for item in first] == [38, 39, 0, 1]
@@ -214,3 +214,13 @@ def test_votes_that_are_none(tmp_path):
   table.to_parquet(shard)
   message = refusal(tmp_path, path, tree="gzd_5")
   assert f"(id 5877{3:014}): column 'smooth-or-featured-dr5_smooth'" in message
+
+
+def test_rows_are_counted_whatever_index_pandas_had(tmp_path):
+  path = write_labels(tmp_path / "a.parquet", [0, 1, 0, 1])
+  table = pd.read_parquet(path)
+  table.index = [7, 3, 3, 0]
+  table.to_parquet(path)
+  found = load(tmp_path, path)
+  assert found.table["label"].tolist() == [0, 1, 0, 1]
+  np.testing.assert_array_equal(found.image[1], decoded(encoded(1)))

@@ -82,7 +82,7 @@ def read(root: Path) -> Catalog:
   )
   frame.insert(0, "id_str", [_id(file) for file in frame["file"]])
   _check_ids(root, frame)
-  split, notes = parts.split_of(frame.pop("split"))
+  split, notes = parts.split_of(list(frame.pop("split")))
   if split is not None:
     frame["split"] = split
   recognised = (

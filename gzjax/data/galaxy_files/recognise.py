@@ -6,7 +6,7 @@ from typing import NamedTuple
 from gzjax.data.galaxy_catalog import tables
 from gzjax.data.galaxy_catalog.guess_labels import MOST_CLASSES
 from gzjax.data.galaxy_catalog.usual_names import LABELS, by_rank
-from gzjax.data.galaxy_files import class_folders, hdf5, parquet
+from gzjax.data.galaxy_files import class_folders, hdf5, shards
 
 
 class Seen(NamedTuple):
@@ -28,7 +28,7 @@ def reader_of(path: Path) -> str | None:
   """
   if files := hdf5.files_of(path):
     return hdf5.layout_of(files[0])
-  if any(map(parquet.is_shard, parquet.files_of(path))):
+  if any(map(shards.is_shard, shards.files_of(path))):
     return "galaxy_zoo_parquet"
   return "image_folders" if _has_class_folders(path) else None
 
@@ -54,8 +54,8 @@ def look(path: Path) -> Seen | None:
 
 def _look_at_parquet(path: Path) -> Seen:
   count, columns = 0, []
-  for file in parquet.files_of(path):
-    with parquet.open_file(file) as opened:
+  for file in shards.files_of(path):
+    with shards.open_file(file) as opened:
       count += opened.metadata.num_rows
       columns = opened.schema_arrow.names
   labels = by_rank(columns, LABELS, only=True)
