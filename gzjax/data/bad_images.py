@@ -1,15 +1,19 @@
 """Images that cannot be used: all are found before anybody is told of one."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import contextlib
 from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from gzjax.errors import UserError
 from gzjax.progress import progress, say
 from gzjax.threads import bounded_map
 
+S = TypeVar("S")
 T = TypeVar("T")
 _SHOWN = 10
+REASON = "the image cannot be used"  # why a galaxy is left out
 
 
 class Bad(NamedTuple):
@@ -57,9 +61,9 @@ def naming(where: str, file: str, mend: str) -> Iterator[None]:
 
 
 def read_all(
-  read: Callable[[T], bytes], items: Collection[T]
-) -> Iterator[bytes]:
-  """Reads images in threads, in order.
+  read: Callable[[T], S], items: Iterable[T], count: int
+) -> Iterator[S]:
+  """Reads `count` images in threads, in order, the items as they are needed.
 
   After the first bad one the others are read, too, and not yielded.
 
@@ -78,15 +82,24 @@ def read_all(
   if len(errors) == 1:
     raise errors[0]
   if errors:
-    raise BadImagesError(errors, len(items))
+    raise BadImagesError(errors, count)
 
 
-def find(read: Callable[[T], bytes], items: Collection[T]) -> list[Bad | None]:
-  """For each image what is wrong with it, or None."""
+def which(
+  read: Callable[[T], bytes], items: Iterable[T], count: int
+) -> np.ndarray:
+  """Which of N images, `count`, cannot be used, bool[N].
+
+  Raises:
+    UserError: if that is all of them.
+  """
   looked = progress(
-    bounded_map(_or_error(read), items), len(items), "checking images"
+    bounded_map(_or_error(read), items), count, "checking images"
   )
-  return [x.bad if isinstance(x, BadImageError) else None for x in looked]
+  bad = np.array([isinstance(found, BadImageError) for found in looked])
+  if bad.all():
+    raise UserError("none of the images can be used: give others.")
+  return bad
 
 
 def _or_error(read):

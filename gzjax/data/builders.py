@@ -16,6 +16,13 @@ from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder as tabular
 from gzjax.data.galaxy_catalog import guess
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.guess import AUTO
+from gzjax.data.galaxy_files import (
+  class_folders,
+  embedded,
+  galaxy_files_dataset_builder,
+  hdf5,
+  parquet,
+)
 from gzjax.data.galaxy_synthetic import galaxy_synthetic_dataset_builder
 from gzjax.errors import UserError
 from gzjax.morphology import campaigns
@@ -27,10 +34,15 @@ def builder_of(
 ) -> tfds.core.DatasetBuilder:
   """The builder of a catalogue, named after its table at `path` and content."""
   config = tabular.GalaxyCatalogConfig(
-    name=f"{path.name.partition('.')[0]}-{catalogs.fingerprint(found)}",
+    name=f"{_stem(path)}-{catalogs.fingerprint(found)}",
     catalog=found,
   )
   return tabular.Builder(config=config, data_dir=data_dir)
+
+
+def _stem(path: Path) -> str:
+  """The name of a file or a folder up to its first point."""
+  return path.absolute().name.partition(".")[0]
 
 
 class Place(NamedTuple):
@@ -117,7 +129,8 @@ def _catalog(
 
   Args:
     place: see `Place`.
-    catalog: galaxy_catalog: the table, CSV or parquet.
+    catalog: the table, CSV or parquet; of galaxy_zoo_parquet, galaxy10_decals,
+      galaxy_mnist and image_folders the file or the folder.
     images: folder of the images; "" is the catalogue's own.
     id_column: of the galaxies' names; auto: found in the table.
     file_column: of the image files; auto: found; "": file_pattern needs none.
@@ -129,8 +142,8 @@ def _catalog(
       read.
     vote_columns: one per class; without a label column the most votes are the
       label.
-    tree: gz2, gz2_kaggle, gzd_5 or gzd_1_2: votes by name; of galaxy_synthetic
-      gz2 ("") or gzd_5.
+    tree: of a campaign (gz2, gzd_5, euclid, ...), several (gz2+euclid), or a
+      file (.yaml, .json): votes by name; of galaxy_synthetic gz2 ("") or gzd_5.
     vote_form: of the tree's columns: counts, fractions, or auto.
     crop_column: edge of each galaxy's square, pixels of the file.
     ra_column: right ascension, degrees; auto: by its usual names; "": not read.
@@ -142,8 +155,8 @@ def _catalog(
     fits_white: FITS images: the percentile that is white.
     fits_softening: FITS images: where the asinh stretch bends (Lupton et al.
       2004); larger ones show fainter light.
-    skip_bad: galaxy_catalog: leave out rows whose images cannot be used; else
-      they are listed, and nothing is done.
+    skip_bad: leave out rows whose images cannot be used; else they are listed,
+      and nothing is done.
   """
   path = Path(catalog)
   folder = Path(images) if images else path.parent
@@ -172,6 +185,65 @@ def _catalog(
   if skip_bad:
     found = catalogs.without_bad_images(found)
   return builder_of(found, path, place.data_dir)
+
+
+def _parquet(
+  place: Place,
+  *,
+  catalog: str = "",
+  id_column: str = AUTO,
+  label_column: str = AUTO,
+  tree: str = "",
+  classes: tuple[str, ...] = (),
+  skip_bad: bool = False,
+):
+  """Parquet files with their images inside, as Hugging Face has data sets.
+
+  Those of Galaxy Zoo, such as mwalmsley/gz_evo, and any other of images and
+  labels.
+  """
+  found = parquet.read(
+    Path(catalog),
+    id_column=id_column,
+    label_column=label_column,
+    tree=tree,
+    classes=tuple(classes),
+  )
+  if skip_bad:
+    found = embedded.without_bad_images(found)
+  return _builder_of_files(found, place)
+
+
+def _hdf5(
+  layout: str,
+  place: Place,
+  *,
+  catalog: str = "",
+  classes: tuple[str, ...] = (),
+):
+  """HDF5 files in one of `hdf5.LAYOUTS`."""
+  found = hdf5.read(Path(catalog), layout, tuple(classes))
+  return _builder_of_files(found, place)
+
+
+def _class_folders(place: Place, *, catalog: str = "", skip_bad: bool = False):
+  """A folder of class folders of images."""
+  path = Path(catalog)
+  found = class_folders.read(path)
+  if skip_bad:
+    found = catalogs.without_bad_images(found)
+  return builder_of(found, path, place.data_dir)
+
+
+def _builder_of_files(
+  found: embedded.Embedded, place: Place
+) -> tfds.core.DatasetBuilder:
+  config = galaxy_files_dataset_builder.GalaxyFilesConfig(
+    name=f"{_stem(found.path)}-{embedded.fingerprint(found)}", galaxies=found
+  )
+  return galaxy_files_dataset_builder.Builder(
+    config=config, data_dir=place.data_dir
+  )
 
 
 def _synthetic(
@@ -213,6 +285,9 @@ READERS: Table[Callable[..., tfds.core.DatasetBuilder]] = Table(
       for name in ("volunteers_5", "volunteers_1_and_2")
     },
     "galaxy_catalog": _catalog,
+    "galaxy_zoo_parquet": _parquet,
+    **{name: partial(_hdf5, name) for name in hdf5.LAYOUTS},
+    "image_folders": _class_folders,
     "galaxy_synthetic": _synthetic,
   }
 )

@@ -9,6 +9,7 @@ import dataclasses
 import importlib.resources
 import json
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -94,6 +95,11 @@ def find(name: str) -> trees.Tree:
     f"tree is {name!r}: {choose(TREES)}, several such as gz2{JOINT}euclid, or "
     "a file of your own (.json, .yaml)."
   )
+
+
+def known_by(name: str) -> tuple[Any, ...]:
+  """What tells a tree from another: one in a file may change, not its name."""
+  return (name,) if name in ("", *TREES) else (name, *find(name).questions)
 
 
 def _joint(name: str, parts: Sequence[trees.Tree]) -> trees.Tree:

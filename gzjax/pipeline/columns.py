@@ -13,24 +13,12 @@ from gzjax.data import builders
 from gzjax.data.galaxy_catalog import guess, image_files
 from gzjax.errors import naming
 from gzjax.files import read_json, to_json, write_json
-from gzjax.pipeline import checks, config_files, own_table, prepare
+from gzjax.pipeline import checks, own_table, prepare
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.progress import say
 
 _WIDTH = 100  # characters, where there is no terminal
-# Fewer galaxies than this do not teach the usual network in its usual time: a
-# small one in small batches, and more passes.
-_FEW = 2000
-_FOR_FEW = {
-  "model.name": "resnet18",
-  "model.width": 16,
-  "train.epochs": 40,
-  "train.batch_size": 16,
-  "train.learning_rate": 2e-3,
-  "unlearn.batch_size": 16,
-  "unlearn.forget_batch_size": 8,
-}
 
 
 def find(experiment: Experiment) -> None:
@@ -55,12 +43,11 @@ def find(experiment: Experiment) -> None:
     with naming("data"):
       found = guess.guess(path, images, settings)
     _show(path, found)
-    _fit(config, found.galaxies)
+    own_table.fit(config, found.galaxies)
     by_tree = data.label_column == guess.AUTO and not found.classes
     data.update(found.settings)
-    if by_tree and config.labels.kind == "column":
-      config.labels.kind = "question"
-      say("there is no column of labels: votes make them, labels.kind=question")
+    if by_tree:
+      own_table.label_by_votes(config)
   write_json(
     note_path,
     {
@@ -69,21 +56,6 @@ def find(experiment: Experiment) -> None:
       "table": _digest(path),
       "images": image_files.state(images),
     },
-  )
-
-
-def _fit(config: ml_collections.ConfigDict, galaxies: int) -> None:
-  """Trains on few galaxies as suits them, unless somebody said how."""
-  usual = config_files.load(own_table.CONFIG)
-  said = any(checks.get(config, x) != checks.get(usual, x) for x in _FOR_FEW)
-  if said or galaxies >= _FEW:
-    return
-  config.update_from_flattened_dict(_FOR_FEW)
-  say(
-    f"{galaxies:,} galaxies are few: a small network, "
-    f"{config.model.name} of width {config.model.width}, "
-    f"{config.train.epochs} passes in batches of {config.train.batch_size}; "
-    "--config.model.name=NAME and so on say otherwise"
   )
 
 
@@ -124,7 +96,7 @@ def _settings(config: ml_collections.ConfigDict) -> dict[str, Any]:
   names = [
     f"data.{name}" for name in builders.READERS.settings(own_table.READER)
   ]
-  keys = [*names, "labels.kind", *_FOR_FEW]
+  keys = [*names, "labels.kind", *own_table.FOR_FEW]
   return {key: to_json(checks.get(config, key)) for key in keys}
 
 

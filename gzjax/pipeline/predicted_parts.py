@@ -114,7 +114,7 @@ def _squares(
   """The galaxies of some rows, u8[S,S,3] each; see `bad_images.read_all`."""
   read = catalogs.reader(catalog)
   square = partial(to_square, crop=crop, size=size)
-  found = bad_images.read_all(lambda row: square(read(row)), rows)
+  found = bad_images.read_all(lambda row: square(read(row)), rows, len(rows))
   yield from progress(found, len(rows), "predicting")
 
 

@@ -351,7 +351,9 @@ def _builder(experiment: Experiment):
   settings = builders.READERS.take(data.builder, data)
   if "catalog" in settings:
     path, images = catalog_files(experiment, "data")
-    settings |= {"catalog": str(path), "images": str(images)}
+    settings["catalog"] = str(path)
+    if "images" in settings:
+      settings["images"] = str(images)
   place = builders.Place(
     experiment.data_dir,
     experiment.manual_dir,

@@ -33,8 +33,8 @@ stages
 flags
   --workdir=DIR     folder of the run; it remembers its config: to go on, or to
                     run a later stage, this flag is enough
-  TABLE             of your galaxies (CSV, parquet, FITS, VOTable): its columns
-                    are found, and the stages that STAGE needs are run, too
+  TABLE             of galaxies (CSV, parquet, FITS, VOTable; or class folders,
+                    HDF5), whose columns are found; runs what STAGE needs, too
   --images=DIR      folder of its images; --skip_bad: not of those that are bad
   --forget=FILE     what a person found wrong: reviewed.csv, a list of ids, or
                     suspects (of the audit); --[no]retrain: for real, too

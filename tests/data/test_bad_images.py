@@ -35,7 +35,7 @@ def _read(bad):
 def test_every_bad_image_is_found(bad, words):
   good = []
   with pytest.raises(UserError, match=words) as caught:
-    good.extend(bad_images.read_all(_read(bad), range(99)))
+    good.extend(bad_images.read_all(_read(bad), range(99), 99))
   assert good == [bytes([i]) for i in range(min(bad))]
   if len(bad) > 1:
     assert [one.file for one in caught.value.bad] == [
@@ -44,10 +44,10 @@ def test_every_bad_image_is_found(bad, words):
 
 
 def test_good_images_come_in_order():
-  found = bad_images.read_all(_read(set()), range(200))
+  found = bad_images.read_all(_read(set()), range(200), 200)
   assert [*found] == [bytes([i]) for i in range(200)]
 
 
 def test_what_is_wrong_is_said_of_each():
-  found = bad_images.find(_read({1, 4}), range(6))
-  assert np.flatnonzero([x is not None for x in found]).tolist() == [1, 4]
+  found = bad_images.which(_read({1, 4}), range(6), 6)
+  assert np.flatnonzero(found).tolist() == [1, 4]

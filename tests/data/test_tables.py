@@ -33,6 +33,71 @@ def test_text_is_read_as_it_was_written(tmp_path, name, separator, encoding):
   pd.testing.assert_frame_equal(tables.read_table(path), TABLE)
 
 
+_ECSV = """\
+# %ECSV 1.0
+# ---
+{delimiter}# datatype:
+# - {{name: id_str, datatype: int64}}
+# - {{name: label, datatype: string}}
+# - {{name: ra, unit: deg, datatype: float64}}
+# meta: !!omap
+# - {{made: 'by hand, at night'}}
+# schema: astropy-2.0
+"""
+
+
+@pytest.mark.parametrize(
+  ("before", "separator"),
+  [
+    (_ECSV.format(delimiter=""), " "),
+    (_ECSV.format(delimiter="# delimiter: ','\n"), ","),
+    ("#Table1\n", ","),
+    ("# made by me\n# on Monday, at night\n\n", ";"),
+    ("#", ","),
+    ("# of 2021\n# ", "\t"),
+    ("\n\n", ","),
+  ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["t.csv", "t.ecsv", "t.csv.gz"])
+def test_lines_before_the_names(tmp_path, name, encoding, before, separator):
+  rows = [
+    ["id_str", "label", "ra"],
+    ["007", '"smooth, round"', "1.5"],
+    ["587722981741363294", '""', "2"],
+  ]
+  text = before + "".join(separator.join(row) + "\n" for row in rows)
+  data, path = text.encode(encoding), tmp_path / name
+  path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+  found = tables.read_table(path)
+  assert [*found] == rows[0]
+  assert found.to_numpy().tolist() == [
+    ["007", "smooth, round", "1.5"],
+    ["587722981741363294", "", "2"],
+  ]
+
+
+def test_ecsv_as_astropy_writes_it(tmp_path):
+  path = tmp_path / "t.ecsv"
+  known = {"id_str": np.array([587722981741363294, 7]), "label": ["a b", "c"]}
+  Table(known, meta={"by": "me, today"}).write(path)
+  assert tables.is_table(path)
+  found = tables.read_table(path)
+  assert found["id_str"].tolist() == ["587722981741363294", "7"]
+  assert found["label"].tolist() == ["a b", "c"]
+
+
+def test_blanks_around_names_and_cells(tmp_path):
+  text = 'object id , "my label", ra \n 17 , "smooth, round" , 1.5 \n'
+  path = _csv(tmp_path / "t", text)
+  found = tables.read_table(path)
+  assert [*found] == ["object id", "my label", "ra"]
+  rows = tables.TableRows(path, found, tables.ids_of(path, found, "object id"))
+  assert rows.ids.tolist() == ["17"]
+  assert rows.text("my label").tolist() == ["smooth, round"]
+  assert rows.numbers("ra").tolist() == [1.5]
+
+
 def _csv(path, text):
   path = path.with_suffix(".csv")
   path.write_text(text)

@@ -101,7 +101,8 @@ class Images:
     Raises:
       UserError: naming those that are no whole images, by their ids.
     """
-    return bad_images.read_all(self._read, [*zip(stems, ids, strict=True)])
+    wanted = [*zip(stems, ids, strict=True)]
+    return bad_images.read_all(self._read, wanted, len(wanted))
 
   def _read(self, stem_and_id):
     stem, id_str = stem_and_id

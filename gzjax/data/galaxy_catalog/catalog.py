@@ -1,14 +1,13 @@
 """Reading and checking a catalogue of galaxies: a table and its images."""
 
 from collections.abc import Callable, Mapping, Sequence
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from gzjax.data import bad_images
+from gzjax.data import bad_images, frames
 from gzjax.data.galaxy_catalog import (
   extras,
   fits_images,
@@ -95,7 +94,7 @@ def read_catalog(
   notes = _add_labels(frame, rows, columns, classes)
   if columns.given:
     words = "the column of given labels"
-    frame["given_label"] = _labels(rows, columns.given, words, classes)
+    frame["given_label"] = labels_of(rows, columns.given, words, classes)
   frame = frame.assign(**extras.places(rows, columns.ra, columns.dec))
   if columns.split:
     frame["split"] = extras.splits(rows, columns.split)
@@ -157,47 +156,20 @@ def without_bad_images(catalog: Catalog) -> Catalog:
   Raises:
     UserError: if no row is left.
   """
-  rows = range(len(catalog.frame))
-  bad = np.array(
-    [x is not None for x in bad_images.find(reader(catalog), rows)]
-  )
-  if bad.all():
-    raise UserError("none of the images can be used: give others.")
+  count = len(catalog.frame)
+  bad = bad_images.which(reader(catalog), range(count), count)
   if not bad.any():
     return catalog
   return catalog._replace(
-    frame=catalog.frame[~bad],
-    left_out={"the image cannot be used": int(bad.sum())},
+    frame=catalog.frame[~bad], left_out={bad_images.REASON: int(bad.sum())}
   )
 
 
 def fingerprint(catalog: Catalog) -> str:
-  """Twelve hex digits that name all that is recorded.
-
-  Images are known by the names, the sizes and the times of their files: reading
-  them would take as long as recording them, and they may move together.
-  """
-  frame = catalog.frame.drop(columns="path")
-  tree = campaigns.find(catalog.tree) if catalog.tree else None
-  # One in a file may change and keep its name.
-  own = tree.questions if tree and tree.name not in campaigns.TREES else ()
-  known = (catalog.classes, catalog.tree, catalog.stretch, tuple(frame), *own)
-  digest = hashlib.sha256(repr(known).encode())
-  for name in frame:
-    digest.update(_bytes(frame[name]))
-  stats = [Path(path).stat() for path in catalog.frame["path"]]
-  states = [(stat.st_size, stat.st_mtime_ns) for stat in stats]
-  digest.update(np.asarray(states, np.int64).tobytes())
-  return digest.hexdigest()[:12]
-
-
-def _bytes(column):
-  """The exact content of a column of text, numbers or arrays."""
-  first = column.iloc[0]
-  if isinstance(first, str):
-    return "\0".join(column).encode()
-  values = np.stack(column) if isinstance(first, np.ndarray) else column
-  return np.asarray(values).tobytes()
+  """Twelve hex digits that name all that is recorded, see `frames`."""
+  tree, *questions = campaigns.known_by(catalog.tree)
+  known = (catalog.classes, tree, catalog.stretch, *questions)
+  return frames.fingerprint(known, catalog.frame, catalog.frame["path"])
 
 
 def _frame(rows, columns, images):
@@ -221,7 +193,7 @@ def _add_labels(frame, rows, columns, classes):
     frame["votes"] = list(values)
     frame["label"] = np.where(values.any(axis=1), values.argmax(axis=1), -1)
   if columns.label or not (columns.tree or columns.votes):
-    frame["label"] = _labels(rows, columns.label, "label_column", classes)
+    frame["label"] = labels_of(rows, columns.label, "label_column", classes)
   if "label" in frame and np.all(frame["label"] < 0):
     named = ", ".join(columns.votes) or columns.label
     raise UserError(
@@ -231,8 +203,15 @@ def _add_labels(frame, rows, columns, classes):
   return notes
 
 
-def _labels(rows, name, argument, classes):
-  """Indices of the classes, i64[N], -1 where the column is empty."""
+def labels_of(
+  rows: TableRows, name: str, argument: str, classes: Sequence[str]
+) -> np.ndarray:
+  """Indices of the classes, i64[N], -1 where the column is empty.
+
+  Raises:
+    UserError: naming the first row with a label that is none of the classes, or
+      the argument that names a column that is not there.
+  """
   tables.check_columns(rows.path, rows.table, [name], argument)
   codes = pd.Index(classes).get_indexer(pd.Index(rows.text(name)))
   rows.refuse(

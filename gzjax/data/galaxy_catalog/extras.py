@@ -9,7 +9,7 @@ from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import UserError
 from gzjax.morphology.splits import SPLITS
 
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
   **dict.fromkeys(("train", "training"), "train"),
   **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
   **dict.fromkeys(("test", "testing"), "test"),
@@ -47,7 +47,7 @@ def splits(rows: TableRows, name: str) -> pd.Series:
     UserError: naming the first row with another value, or the missing split.
   """
   rows.refuse_empty(name)
-  split = rows.text(name).str.lower().map(_SPLIT_NAMES)
+  split = rows.text(name).str.lower().map(SPLIT_NAMES)
   rows.refuse(
     split.isna().to_numpy(bool),
     lambda i: f"{rows.cell(name, i)}, none of {', '.join(SPLITS)}",

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from gzjax.data import bad_images
-from gzjax.data.galaxy_builder import DEGREES, Galaxies, GalaxyBuilder
+from gzjax.data import bad_images, frames
+from gzjax.data.galaxy_builder import Galaxies, GalaxyBuilder
 from gzjax.data.galaxy_catalog.catalog import Catalog, fingerprint, reader
 from gzjax.morphology import campaigns
 
@@ -36,37 +36,17 @@ class Builder(GalaxyBuilder):
 
   def _features(self) -> dict[str, Any]:
     catalog = self.builder_config.catalog
-    return {name: _feature(catalog, name) for name in _recorded(catalog.frame)}
+    return frames.features(catalog.frame, catalog.classes)
 
   def _galaxies(self, dl_manager, files) -> Galaxies:
     del dl_manager, files
     catalog = self.builder_config.catalog
     frame, read = catalog.frame, reader(catalog)
     return Galaxies(
-      columns={
-        name: np.stack(frame[name].to_numpy())
-        for name in ("id_str", *_recorded(frame))
-      },
-      images=lambda rows: bad_images.read_all(read, rows.tolist()),
+      columns=frames.columns(frame),
+      images=lambda rows: bad_images.read_all(read, rows.tolist(), len(rows)),
       sizes=np.array([Path(path).stat().st_size for path in frame["path"]]),
       source=fingerprint(catalog),
       left_out=catalog.left_out,
       notes=catalog.notes,
     )
-
-
-def _recorded(frame):
-  """Columns of the frame that become features as they are."""
-  return [name for name in frame if name not in ("id_str", "path", "crop")]
-
-
-def _feature(catalog, name):
-  if name in ("label", "given_label"):
-    return tfds.features.ClassLabel(names=list(catalog.classes))
-  if name in ("file", "split"):
-    return tfds.features.Text()
-  if name in ("ra", "dec"):
-    return DEGREES
-  return tfds.features.Tensor(
-    shape=catalog.frame[name].iloc[0].shape, dtype=np.float32
-  )

@@ -7,6 +7,7 @@ from functools import partial
 import gzip
 import os
 from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ from gzjax.errors import SettingError, UserError
 
 FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
 _VOTABLE = (".vot", ".xml", ".votable", ".vot.gz", ".xml.gz", ".votable.gz")
-_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
+_CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".ecsv")
 # What a message shows.
 _LONGEST_CELL = 40  # characters
 _MOST_NAMES = 20  # of columns
 _SEPARATORS = ",;\t|"
+_SKYSERVER = re.compile(r"#Table\d+\s*$")  # its first line
 _BLOCK = 1 << 20  # bytes
 _CELL_BYTES = 8
 # As 5.877229817361e+17 and 587722981736120347.0; 1e5 may well be a name.
@@ -40,9 +42,9 @@ def read_table(path: Path) -> pd.DataFrame:
 
   .parquet; .fits, .fit (first table; its columns of several numbers a row are
   left out); .vot, .votable, .xml (first table); anything else is CSV, divided
-  by commas, semicolons or tabs. FITS, VOTable and CSV may be gzipped. Columns
-  of a CSV file are text; others have their own type in native byte order,
-  masked cells are missing.
+  by commas, semicolons, tabs or bars, or ECSV; lines of comments (#) may come
+  first. FITS, VOTable and CSV may be gzipped. Columns of a CSV file are text;
+  others have their own type in native byte order, masked cells are missing.
 
   Raises:
     UserError: naming the file if it is missing, empty or not such a table.
@@ -115,26 +117,63 @@ def _check_size(size: int) -> None:
 
 def _read_csv(path):
   encoding = _encoding(path)
+  comments, separator = _layout(path, encoding)
   # Everything as text: ids of 18 digits must never become floats. The names as
   # rows: pandas renames what is there twice.
-  read = partial(
-    pd.read_csv,
+  found = pd.read_csv(
     path,
+    sep=separator,
+    skiprows=comments,
+    skipinitialspace=True,
     dtype=str,
     keep_default_na=False,
     header=None,
     encoding=encoding,
   )
-  heading = read(nrows=1, sep="\0", quoting=csv.QUOTE_NONE).iloc[0, 0]
-  found = read(sep=max(_SEPARATORS, key=str(heading).count))
+  first, *others = found.iloc[0]
   table = found.iloc[1:].reset_index(drop=True)
-  return table.set_axis([*found.iloc[0]], axis=1)
+  return table.set_axis([first.removeprefix("#"), *others], axis=1)
+
+
+def _layout(path: Path, encoding: str) -> tuple[int, str]:
+  """How many lines of comments come first, and what divides the columns.
+
+  Comments begin with #; the last of them has the names if it is divided as the
+  line after it is. ECSV says by what it is divided, and else it is by blanks.
+  """
+  comments, line = [], ""
+  with _opener(path)(path, "rt", encoding=encoding) as file:
+    for line in file:
+      if line.strip() and not line.startswith("#"):
+        break
+      comments.append(line)
+  if comments and "%ECSV" in comments[0]:
+    said = re.search(r"^# delimiter: '?([,;|\t])", "".join(comments), re.M)
+    return len(comments), said[1] if said else " "
+  last = comments[-1] if comments else ""
+  if last.startswith("#") and not _SKYSERVER.match(last):
+    separator = _separator(last)
+    if _cells(last, separator) == _cells(line, separator):
+      return len(comments) - 1, separator
+  return len(comments), _separator(line)
+
+
+def _cells(line: str, separator: str) -> int:
+  """How many columns a line has."""
+  return len(next(csv.reader([line], delimiter=separator)))
+
+
+def _separator(line: str) -> str:
+  return max(_SEPARATORS, key=line.count)
+
+
+def _opener(path: Path) -> Callable:
+  return gzip.open if path.suffix.lower() == ".gz" else open
 
 
 def _encoding(path: Path) -> str:
   """That of a text file; what is no Unicode is Windows' western European."""
-  open_file = gzip.open if path.suffix.lower() == ".gz" else open
-  with open_file(path, "rb") as file:
+  with _opener(path)(path, "rb") as file:
     start = file.read(2)
     if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
       return "utf-16"

@@ -20,7 +20,7 @@ LABELS = (
   *("label", "labels", "class", "class_name", "classification", "given_label"),
   *("morphology", "morph", "morph_type", "morphological_type", "gz_class"),
   *("gz2class", "gz2_class", "galaxy_type", "galaxy_class", "type", "kind"),
-  *("category", "target", "y"),
+  *("category", "target", "y", "summary"),
 )
 SPLITS = ("split", "subset", "set", "partition", "fold")
 RA = ("ra", "ra_deg", "raj2000", "_raj2000", "alpha_j2000", "ra_icrs")

@@ -1,0 +1,1 @@
+"""Galaxies as data sets are shared: parquet shards, HDF5, class folders."""
