@@ -37,7 +37,10 @@ except ImportError:
   torch = None
 
 _MODEL = flags.DEFINE_enum(
-  "model", "resnet34", ["resnet18", "resnet34", "resnet50"], "Network."
+  "model",
+  "resnet34",
+  ["resnet18", "resnet34", "resnet50", "convnext_pico", "convnext_nano"],
+  "Network; ConvNeXts need timm.",
 )
 _SIZE = flags.DEFINE_integer("size", 64, "Pixels.")
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images.")
@@ -94,7 +97,7 @@ def _problem(mesh) -> _Problem:
   )
   network = None
   if torch is not None:
-    network = torch_resnet.random_network(_MODEL.value, num_classes=3, seed=0)
+    network = torch_resnet.peer(_MODEL.value, num_classes=3, seed=0)
     variables = torch_resnet.to_flax(network.state_dict(), variables)
   batch = {
     "image": rng.normal(size=(count, size, size, 3)).astype(np.float32),

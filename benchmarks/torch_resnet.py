@@ -7,6 +7,7 @@ torchvision has no CPU build in some package indexes.
 import torch
 from torch import nn
 
+from benchmarks import timm_networks
 from gzjax.models import pretrained
 
 
@@ -96,6 +97,13 @@ def random_network(name: str, num_classes: int, seed: int) -> TorchResNet:
   return with_uneven_norms(TorchResNet(name, num_classes))
 
 
+def peer(name: str, num_classes: int, seed: int) -> nn.Module:
+  """The peer of any of our networks, with random weights."""
+  if name.startswith("convnext"):
+    return timm_networks.random_network(name, seed, num_classes=num_classes)
+  return random_network(name, num_classes, seed)
+
+
 def with_uneven_norms(network: nn.Module) -> nn.Module:
   """The network, its BatchNorm parameters and statistics made random."""
   for module in network.modules():
@@ -108,7 +116,7 @@ def with_uneven_norms(network: nn.Module) -> nn.Module:
 
 
 def to_flax(weights: dict[str, torch.Tensor], shapes):
-  """The variables of our ResNet with the weights of a `TorchResNet`.
+  """The variables of our network with the weights of its `peer`.
 
   Args:
     weights: its `state_dict()`, or what else has a tensor for each name.

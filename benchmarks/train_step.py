@@ -1,6 +1,7 @@
 """Images per second of one training step: ours beside PyTorch eager.
 
     python -m benchmarks.train_step --size=64 --batch_size=32
+    python -m benchmarks.train_step --model=convnext_nano --predict
 
 Both start from the same weights, see the same batch and run interleaved in one
 process. First the gate: the losses of the first steps must agree, else the
@@ -26,7 +27,10 @@ from gzjax.training import optim
 from gzjax.training.step import init_state, make_train_step
 
 _MODEL = flags.DEFINE_enum(
-  "model", "resnet34", ["resnet18", "resnet34", "resnet50"], "Network."
+  "model",
+  "resnet34",
+  ["resnet18", "resnet34", "resnet50", "convnext_pico", "convnext_nano"],
+  "Network; ConvNeXts need timm.",
 )
 _SIZE = flags.DEFINE_integer("size", 64, "Pixels.")
 _BATCH = flags.DEFINE_integer("batch_size", 32, "Images in a step.")
@@ -34,6 +38,7 @@ _ROUNDS = flags.DEFINE_integer("rounds", 9, "Alternations of the two.")
 _STEPS = flags.DEFINE_integer("steps", 3, "Steps in a round.")
 _BF16 = flags.DEFINE_bool("bf16", False, "Compute in bfloat16.")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the result.")
+_PREDICT = flags.DEFINE_bool("predict", False, "Predict, not train.")
 _NATIVE = flags.DEFINE_bool("native", False, "Also time plain nn.Conv.")
 
 _LEARNING_RATE = 1e-4
@@ -42,7 +47,7 @@ _GATE_STEPS = 3
 
 def _peer(image, label, device):
   """(network, step) in PyTorch; the step returns the loss."""
-  network = torch_resnet.random_network(_MODEL.value, num_classes=3, seed=0)
+  network = torch_resnet.peer(_MODEL.value, num_classes=3, seed=0)
   start = {k: v.clone() for k, v in network.state_dict().items()}
   network = network.to(device, memory_format=torch.channels_last).train()
   optimizer = torch.optim.SGD(
@@ -51,6 +56,12 @@ def _peer(image, label, device):
   image = torch.tensor(image).permute(0, 3, 1, 2).to(device)
   image = image.contiguous(memory_format=torch.channels_last)
   label = torch.tensor(label, dtype=torch.long).to(device)
+
+  @torch.inference_mode()
+  def predict():
+    with torch.autocast(device, torch.bfloat16, enabled=_BF16.value):
+      logits = network(image)
+    return torch.nn.functional.cross_entropy(logits.float(), label)
 
   def step():
     optimizer.zero_grad(set_to_none=True)
@@ -61,7 +72,9 @@ def _peer(image, label, device):
     optimizer.step()
     return loss.detach()
 
-  return start, step
+  if _PREDICT.value:
+    network.eval()
+  return start, predict if _PREDICT.value else step
 
 
 def _ours(start, batch, conv_form):
@@ -80,6 +93,8 @@ def _ours(start, batch, conv_form):
   tx = optim.OPTIMIZERS["sgd"](
     optax.constant_schedule(_LEARNING_RATE), weight_decay=0.0
   )
+  if _PREDICT.value:
+    return _our_prediction(models.make_apply_fn(model), variables, batch)
   state = init_state(variables["params"], variables["batch_stats"], tx)
   step = make_train_step(models.make_apply_fn(model), losses.cross_entropy, tx)
 
@@ -89,6 +104,19 @@ def _ours(start, batch, conv_form):
     return outputs["loss"]
 
   return run
+
+
+def _our_prediction(apply_fn, variables, batch):
+  """The loss of what the network says, as the peer's; nothing is learned."""
+
+  @jax.jit
+  def predict(variables, batch):
+    logits, _ = apply_fn(
+      variables["params"], variables["batch_stats"], batch["image"], train=False
+    )
+    return jnp.mean(losses.cross_entropy(logits, batch))
+
+  return lambda: predict(variables, batch)
 
 
 def _round(step):
@@ -133,6 +161,7 @@ def main(arguments):
   seconds = {name: values / _STEPS.value for name, values in rounds.items()}
   result = {
     "model": _MODEL.value,
+    "what": "predict" if _PREDICT.value else "train step",
     "size": size,
     "batch_size": count,
     "device": jax.devices()[0].device_kind,

@@ -27,6 +27,8 @@ _BILINEAR = ("conv_general_dilated", "dot_general")
 # Operations that hold a function to look into. (Rematerialisation is dropped:
 # it changes memory, not numbers.)
 _CALLS = ("jit", "pjit", "closed_call", "remat2", "checkpoint")
+# Those with a backward pass of their own, which squares would have no use for.
+_CUSTOM_CALLS = ("custom_vjp_call", "custom_jvp_call")
 
 
 Estimator = Literal["exact", "vmap"]
@@ -165,8 +167,8 @@ class _Interpreter:
     name = eqn.primitive.name
     if not kernels:
       return _bind(eqn, *inputs)
-    if name in _CALLS:
-      inner = eqn.params["jaxpr"]
+    if name in (*_CALLS, *_CUSTOM_CALLS):
+      inner = eqn.params["call_jaxpr" if name in _CUSTOM_CALLS else "jaxpr"]
       # remat holds a jaxpr without constants.
       return self.run(
         getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), inputs

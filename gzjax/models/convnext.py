@@ -38,8 +38,10 @@ class Block(nn.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     channels = x.shape[-1]
     y = self.conv(channels, 7, groups=channels, name="depthwise_conv")(x)
-    y = self.dense(4 * channels, name="expand")(self.norm(name="norm")(y))
-    y = self.dense(channels, name="project")(nn.gelu(y, approximate=False))
+    # XLA:CPU is slow to sum over the positions of a map in several axes.
+    y = self.norm(name="norm")(y).reshape(-1, channels)
+    y = layers.gelu(self.dense(4 * channels, name="expand")(y))
+    y = self.dense(channels, name="project")(y).reshape(x.shape)
     start = nn.initializers.constant(self.layer_scale)
     gamma = self.param("gamma", start, (channels,)).astype(y.dtype)
     y = y * jnp.expand_dims(gamma, (0, 1, 2))
