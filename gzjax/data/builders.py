@@ -117,6 +117,7 @@ def _catalog(
   dec_column: str = AUTO,
   split_column: str = AUTO,
   classes: tuple[str, ...] = (),
+  fits_extensions: tuple[str, ...] = (),
   fits_planes: str = "rgb",
   fits_white: Annotated[float, Range(0, 100, above=True)] = 99.7,
   fits_softening: AboveZero = 10.0,
@@ -151,7 +152,10 @@ def _catalog(
     split_column: train, validation, test; auto: found; "": drawn.
     classes: the names in the label column, in the order of the classes; (): all
       that are there.
-    fits_planes: FITS images: which plane is which colour.
+    fits_extensions: FITS images: names or numbers of the HDUs with the image,
+      or with a plane each; (): the first image.
+    fits_planes: FITS images: the colour of each plane; - is not shown, so that
+      bgr- is for g, r, i and z.
     fits_white: FITS images: the percentile that is white.
     fits_softening: FITS images: where the asinh stretch bends (Lupton et al.
       2004); larger ones show fainter light.
@@ -178,7 +182,9 @@ def _catalog(
   if guess.is_needed(settings):
     settings = guess.guess(path, folder, settings).settings
   columns = catalogs.columns_from(settings, place.given)
-  stretch = Stretch(fits_planes, fits_white, fits_softening)
+  stretch = Stretch(
+    fits_planes, fits_white, fits_softening, tuple(fits_extensions)
+  )
   found = catalogs.read_catalog(
     path, folder, columns, settings["classes"], stretch
   )

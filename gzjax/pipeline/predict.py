@@ -238,7 +238,10 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, catalog.Catalog]:
   path, images = prepare.catalog_files(experiment, "predict")
   with naming("data"):
     stretch = Stretch(
-      of_run.fits_planes, of_run.fits_white, of_run.fits_softening
+      of_run.fits_planes,
+      of_run.fits_white,
+      of_run.fits_softening,
+      tuple(of_run.fits_extensions),
     )
   with naming("predict"):
     where = guess.find_images(path, images, config, of_run)

@@ -44,6 +44,33 @@ def _write(path, data, **header):
   return path
 
 
+def test_bands_and_extensions_are_chosen(tmp_path):
+  """g, r, i and z in one cube, and a band in each HDU."""
+  flux = _sky((3, 24, 30))
+  wanted = read_fits_image(_write(tmp_path / "rgb.fits", flux), DEFAULT)
+  red, green, blue = flux
+  cube = np.stack([blue, green, red, 5 * red])
+  four = _write(tmp_path / "griz.fits", cube)
+  found = read_fits_image(four, Stretch(planes="bgr-"))
+  np.testing.assert_array_equal(found, wanted)
+  with pytest.raises(UserError, match="the colours of its planes"):
+    read_fits_image(four, DEFAULT)
+  path = tmp_path / "bands.fits"
+  units = [fits.ImageHDU(x, name=n) for x, n in zip(cube, "GRIZ", strict=True)]
+  fits.HDUList([fits.PrimaryHDU(), *units]).writeto(path)
+  for names in (("I", "r", "G"), ("3", "2", "1")):
+    found = read_fits_image(path, Stretch(extensions=names))
+    np.testing.assert_array_equal(found, wanted)
+  one = read_fits_image(path, Stretch(extensions=("R",)))
+  np.testing.assert_array_equal(
+    one, read_fits_image(_write(tmp_path / "r.fits", green), DEFAULT)
+  )
+  with pytest.raises(UserError, match=r"no image in each of I, R, Y \(it has"):
+    read_fits_image(path, Stretch(extensions=("I", "R", "Y")))
+  with pytest.raises(SettingError, match="fits_extensions is"):
+    Stretch(extensions=("I", "R"))
+
+
 def _write_table(path, table):
   """Writes as TOPCAT does: big-endian FITS, or VOTable, perhaps gzipped."""
   plain = path.with_suffix("") if path.suffix == ".gz" else path

@@ -1,6 +1,6 @@
 """FITS images to pictures of 8 bits, by astropy, which only some files need."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 import contextlib
 import dataclasses
 import importlib
@@ -25,15 +25,24 @@ class Stretch:
       catalogue.
   """
 
-  planes: str = "rgb"  # the colours of three planes, in their order
+  # The colour of each plane in their order; "-" is a plane that is not shown.
+  planes: str = "rgb"
   white: float = 99.7  # percentile of the flux that becomes white
   softening: float = 10.0  # Q: larger ones show fainter light
+  # Names or numbers of the HDUs with the image, or with a plane each; (): the
+  # first image of the file.
+  extensions: tuple[str, ...] = ()
 
   def __post_init__(self):
-    if sorted(self.planes) != sorted("rgb"):
+    if sorted(self.planes.replace("-", "")) != sorted("rgb"):
       raise SettingError(
-        f"fits_planes is {self.planes!r}: give the colours of the three planes "
-        "in their order, such as 'rgb' or 'bgr'."
+        f"fits_planes is {self.planes!r}: give the colour of each plane in "
+        "their order, such as 'rgb', or 'bgr-' of the bands g, r, i and z."
+      )
+    if len(self.extensions) not in (0, 1, len(self.planes)):
+      raise SettingError(
+        f"fits_extensions is {self.extensions}: name one, or one for each of "
+        f"the {len(self.planes)} planes of fits_planes."
       )
     if not 0 < self.white <= 100:
       raise SettingError(
@@ -68,25 +77,35 @@ def astropy(module: str, path: Path) -> Any:
 
 
 def read_fits_image(path: Path, stretch: Stretch) -> np.ndarray:
-  """Reads the first image of a FITS file; see `asinh_rgb`.
+  """Reads the image of a FITS file; see `asinh_rgb`.
 
-  It has one plane (grey) or three; plane axis first in NumPy's order, so
-  NAXIS3 = 3. Of the result, u8[H,W,3], the first row is the top, FITS's last.
+  It has one plane (grey) or those of the stretch, which may lie in an HDU each;
+  plane axis first in NumPy's order, so NAXIS3 is their number. Of the result,
+  u8[H,W,3], the first row is the top, FITS's last.
 
   Raises:
     UserError: without the image, if it has another shape or only NaN.
   """
-  with first_image(path) as unit:
+  with images(path, stretch.extensions) as units:
     # Cubes of radio surveys have axes of length 1.
-    flux = np.squeeze(unit.data.astype(np.float64))
+    parts = [np.squeeze(unit.data.astype(np.float64)) for unit in units]
+  shapes = {part.shape for part in parts}
+  if len(shapes) > 1:
+    raise UserError(
+      f"{path} holds planes of shapes {' and '.join(map(str, shapes))}: give "
+      "planes of one size."
+    )
+  flux = parts[0] if len(parts) == 1 else np.stack(parts)
+  count = len(stretch.planes)
   if flux.ndim == 2:
     flux = flux[None]
-  elif flux.ndim == 3 and len(flux) == 3:
+  elif flux.ndim == 3 and len(flux) == count:
     flux = flux[[stretch.planes.index(colour) for colour in "rgb"]]
   else:
     raise UserError(
       f"{path} holds an image of shape {flux.shape}: give one plane (height, "
-      "width) or three (3, height, width)."
+      f"width) or {count} ({count}, height, width), or the colours of its "
+      "planes as fits_planes."
     )
   if not np.isfinite(flux).any(axis=(1, 2)).all():
     raise UserError(
@@ -122,23 +141,34 @@ def asinh_rgb(flux: np.ndarray, stretch: Stretch) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def first_image(path: Path) -> Generator[Any]:
-  """Opens the first image of a FITS file: its header and, if asked for, data.
+def images(path: Path, extensions: Sequence[str] = ()) -> Generator[list[Any]]:
+  """Opens images of a FITS file: their headers and, if asked for, data.
+
+  Of the HDUs with these names or numbers (from 0 on); (): the first image.
 
   Raises:
-    UserError: if it holds no image.
+    UserError: if it holds no image, or no such HDU.
   """
   fits = astropy("io.fits", path)
   with path.open("rb") as file, fits.open(file, memmap=False) as units:
-    found = next((unit for unit in units if unit.is_image and unit.shape), None)
-    if found is None:
+    shown = [unit for unit in units if unit.is_image and unit.shape]
+    if not shown:
       raise UserError(
         f"{path} holds no image: give a FITS file with an image or take the "
         "row out of the catalogue."
       )
-    if math.prod(found.shape) > 3 * MOST_PIXELS:
+    by_name = {str(number): unit for number, unit in enumerate(units)}
+    by_name |= {unit.name: unit for unit in units if unit.name}
+    found = [by_name.get(name.upper()) for name in extensions] or shown[:1]
+    if not all(unit in shown for unit in found):
       raise UserError(
-        f"{path} has a header of {' x '.join(map(str, found.shape))} pixels: "
+        f"{path} has no image in each of {', '.join(extensions)} (it has "
+        f"{', '.join(by_name)}): name others as fits_extensions."
+      )
+    size = max((unit.shape for unit in found), key=math.prod)
+    if math.prod(size) > 5 * MOST_PIXELS:
+      raise UserError(
+        f"{path} has a header of {' x '.join(map(str, size))} pixels: "
         "cut the galaxies out, or take the row out of the catalogue."
       )
     yield found

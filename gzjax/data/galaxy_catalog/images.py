@@ -56,7 +56,7 @@ def shorter_side(row: int, id_str: str, file: str) -> int:
   path = Path(file)
   with _named(row, id_str, file):
     if fits_images.is_fits(path):
-      with fits_images.first_image(path) as unit:
+      with fits_images.images(path) as (unit,):
         return min(unit.shape[-2:])
     with open_image(path) as image:
       return min(image.size)
