@@ -22,6 +22,8 @@ SHAPES = [
   (5, 6, None, 3, 1, 1),
   (6, 4, None, 3, 2, 1),
   (3, 5, None, 5, 1, 2),
+  (9, 3, None, 7, 1, 3),
+  (11, 4, None, 3, 2, 1),
 ]
 
 
@@ -111,3 +113,17 @@ def test_max_pool_is_flaxs_and_has_its_gradients(size):
     jax.grad(loss, argnums=1)(layers.max_pool, image),
     jax.grad(loss, argnums=1)(wanted, image),
   )
+
+
+def test_gelu_is_exact_and_so_is_its_derivative():
+  x = jnp.linspace(-6, 6, 101)
+  np.testing.assert_allclose(
+    layers.gelu(x), nn.gelu(x, approximate=False), rtol=1e-6, atol=1e-6
+  )
+  got, wanted = (
+    jax.vmap(jax.grad(f))(x)
+    for f in (layers.gelu, lambda x: nn.gelu(x, approximate=False))
+  )
+  np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+  half = layers.gelu(x.astype(jnp.bfloat16))
+  assert half.dtype == jnp.bfloat16
