@@ -39,7 +39,6 @@ def get_config(variant: str = ""):
     config.train.select = "best"
     return config
   config.model.frozen = True
-  config.model.stochastic_depth = 0.0
   config.train.epochs = 50
   config.train.learning_rate = 1e-3
   config.unlearn.least_learned = 0.0
