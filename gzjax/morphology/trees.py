@@ -195,7 +195,7 @@ def from_json(plain: Mapping[str, Any]) -> Tree:
     ValueError: for data that are no tree.
   """
   entries = plain.get("questions")
-  if not isinstance(entries, list) or not entries:
+  if not isinstance(entries, list | tuple) or not entries:
     raise ValueError("it has no list of questions")
   answers: dict[str, tuple[str, ...]] = {}
   for entry in entries:
@@ -203,7 +203,7 @@ def from_json(plain: Mapping[str, Any]) -> Tree:
       entry.get(key) if isinstance(entry, Mapping) else None
       for key in ("name", "answers")
     )
-    if not (isinstance(name, str) and name and isinstance(given, list)):
+    if not (isinstance(name, str) and name and isinstance(given, list | tuple)):
       raise ValueError(f"question {len(answers) + 1} lacks a name or answers")
     if "_" in name:
       raise ValueError(f"the question {name!r} has an underscore: use hyphens")

@@ -306,9 +306,8 @@ class Experiment:
     Raises:
       UserError: for a network that ends in no dense layer.
     """
-    network = self.encoder
-    if not self.config.model.frozen:
-      network = self.network("original")
+    is_frozen = self.config.model.frozen
+    network = self.encoder if is_frozen else self.network("original")
     galaxies = self._feed(image, {}, self.normalisation)
     try:
       return problems.features_of(
@@ -332,7 +331,7 @@ class Experiment:
 
     Pretrained, or random.
     """
-    model = self._whole_model(1)
+    model = self._whole_model(1, ())
     apply_fn = models.make_apply_fn(model)
     variables = models.init_variables(
       model, jax.random.key(self.config.seed), self.config.data.size
@@ -555,13 +554,12 @@ class Experiment:
     if self.config.model.frozen:
       dropout = max(0.0, self.config.model.dropout)
       return models.Head(self.target.outputs, dropout)
-    return self._whole_model(self.target.outputs)
-
-  def _whole_model(self, outputs: int):
-    model, questions = self.config.model, self.target.tree.questions
-    return models.build(
-      model.name,
-      outputs,
-      tuple(len(q.answers) for q in questions),
-      **models.NETWORKS.take(model.name, model),
+    questions = self.target.tree.questions
+    return self._whole_model(
+      self.target.outputs, tuple(len(q.answers) for q in questions)
     )
+
+  def _whole_model(self, outputs: int, questions: tuple[int, ...]):
+    model = self.config.model
+    settings = models.NETWORKS.take(model.name, model)
+    return models.build(model.name, outputs, questions, **settings)
