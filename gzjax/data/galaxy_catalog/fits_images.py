@@ -159,12 +159,13 @@ def images(path: Path, extensions: Sequence[str] = ()) -> Generator[list[Any]]:
       )
     by_name = {str(number): unit for number, unit in enumerate(units)}
     by_name |= {unit.name: unit for unit in units if unit.name}
-    found = [by_name.get(name.upper()) for name in extensions] or shown[:1]
-    if not all(unit in shown for unit in found):
+    names = [name.upper() for name in extensions]
+    if not all(by_name.get(name) in shown for name in names):
       raise UserError(
         f"{path} has no image in each of {', '.join(extensions)} (it has "
         f"{', '.join(by_name)}): name others as fits_extensions."
       )
+    found = [by_name[name] for name in names] or shown[:1]
     size = max((unit.shape for unit in found), key=math.prod)
     if math.prod(size) > 5 * MOST_PIXELS:
       raise UserError(
