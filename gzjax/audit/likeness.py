@@ -17,35 +17,26 @@ def most_alike(features: np.ndarray, row: int, k: int = 10) -> Alike:
 
   Without the row itself; at most N - 1.
   """
-  unit = _unit(features)
-  cosine = unit @ unit[row]
+  from sklearn.metrics import pairwise  # slow to import
+
+  features = np.asarray(features, np.float64)
+  (cosine,) = pairwise.cosine_similarity(features[[row]], features)
   cosine[row] = -np.inf
-  index = np.argsort(-cosine, kind="stable")[: min(k, len(unit) - 1)]
+  index = np.argsort(-cosine, kind="stable")[: min(k, len(features) - 1)]
   return Alike(index, cosine[index])
 
 
-def oddity(features: np.ndarray, k: int = 10, chunk: int = 2048) -> np.ndarray:
+def oddity(features: np.ndarray, k: int = 10) -> np.ndarray:
   """How unlike its k nearest each galaxy is, f64[N], 0 to 2.
 
   One less the mean cosine of the features f[N,F] with those of the k most alike
   (the outlier score of Ramaswamy et al. 2000 in its mean form, Angiulli &
-  Pizzuti 2002, with the cosine for the distance). `chunk` rows are compared at
-  once.
+  Pizzuti 2002, with the cosine for the distance).
   """
-  unit = _unit(features).astype(np.float32)
-  k = min(k, len(unit) - 1)
-  found = np.empty(len(unit))
-  for start in range(0, len(unit), chunk):
-    cosine = unit[start : start + chunk] @ unit.T
-    own = np.arange(len(cosine))
-    cosine[own, start + own] = -np.inf
-    nearest = np.partition(cosine, -k, axis=1)[:, -k:]
-    found[start : start + chunk] = 1 - nearest.mean(axis=1, dtype=np.float64)
-  return found
+  from sklearn import neighbors  # slow to import
 
-
-def _unit(features: np.ndarray) -> np.ndarray:
-  """Rows of length 1, f64[N,F]; of zeros they stay."""
-  x = np.asarray(features, np.float64)
-  length = np.linalg.norm(x, axis=1, keepdims=True)
-  return x / np.where(length > 0, length, 1)
+  search = neighbors.NearestNeighbors(
+    n_neighbors=min(k, len(features) - 1), metric="cosine", algorithm="brute"
+  )
+  distance, _ = search.fit(features).kneighbors()
+  return distance.mean(axis=1, dtype=np.float64)

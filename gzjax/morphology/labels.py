@@ -191,13 +191,13 @@ def majority_answer(
   tree = votes.tree
   question = question or tree.questions[0].stem
   try:
-    q = tree.question(question)
+    q, *others = tree.meant(question)
   except ValueError:
     names = tuple(x.name for x in tree.questions)
     raise SettingError(f"question is {question!r}: {choose(names)}.") from None
   shares, asked = votes.shares[:, tree.slices[q]], votes.asked[:, q]
   # Of several campaigns, the one that asked about the galaxy.
-  for other in tree.alike(q) if question != tree.questions[q].name else ():
+  for other in others:
     silent = np.all(np.isnan(shares), axis=1)
     shares = np.where(
       silent[:, None], votes.shares[:, tree.slices[other]], shares

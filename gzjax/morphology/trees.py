@@ -135,6 +135,15 @@ class Tree:
       if other.stem == this.stem and len(other.answers) == len(this.answers)
     )
 
+  def meant(self, name: str) -> tuple[int, ...]:
+    """Indices of the questions of a name; ValueError if there is none.
+
+    Of one with its campaign itself; without it of all that are `alike`.
+    """
+    first = self.question(name)
+    own = name == self.questions[first].name
+    return (first,) if own else self.alike(first)
+
   def kaggle_columns(self) -> tuple[str, ...]:
     """Class1.1, Class1.2, ..."""
     return tuple(

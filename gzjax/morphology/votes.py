@@ -102,7 +102,5 @@ def answered(votes: Votes, question: str) -> np.ndarray:
       "these files hold vote fractions without the number of volunteers: set "
       "min_votes to 0."
     )
-  q = votes.tree.question(question)
-  own = question == votes.tree.questions[q].name
   total = trees.sums(votes.tree, votes.counts)
-  return total[:, [q] if own else votes.tree.alike(q)].sum(axis=1)
+  return total[:, votes.tree.meant(question)].sum(axis=1)

@@ -301,13 +301,10 @@ class Experiment:
   def encoded(self, image: pixels.Images) -> np.ndarray:
     """What the head gets to see of any galaxies, f32[N,F].
 
-    By the frozen encoder, or by the original network.
-
     Raises:
       UserError: for a network that ends in no dense layer.
     """
-    is_frozen = self.config.model.frozen
-    network = self.encoder if is_frozen else self.network("original")
+    network = self.encoder
     galaxies = self._feed(image, {}, self.normalisation)
     try:
       return problems.features_of(
@@ -327,10 +324,12 @@ class Experiment:
 
   @cached_property
   def encoder(self) -> problems.Network:
-    """What is frozen with `model.frozen`: the network as it is before training.
+    """The network whose features are `encoded`: the original.
 
-    Pretrained, or random.
+    With `model.frozen` as it is before training: pretrained, or random.
     """
+    if not self.config.model.frozen:
+      return self.network("original")
     model = self._whole_model(1, ())
     apply_fn = models.make_apply_fn(model)
     variables = models.init_variables(

@@ -1,10 +1,9 @@
 """predict: a table of galaxies without labels -> what a network says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 import shutil
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,15 +51,20 @@ def run(experiment: Experiment) -> None:
   chosen = _choose(experiment, names)
   rows, found = _galaxies(experiment)
   tables = (*names, *([_FEATURES] if config.features else ()))
+  digests = {name: experiment.digest(name) for name in names}
   with prepare.listing_bad_images(experiment):
     parts = predicted_parts.make(
       place / _PARTS,
       found,
       tables,
-      _asker(experiment, names),
+      _asker(experiment, digests),
       size=experiment.config.data.size,
       crop=_crop(experiment),
-      made_from=_made_from(experiment, names),
+      made_from={
+        "networks": digests,
+        "views": experiment.config.evaluate.views,
+        "normalisation": experiment.normalisation,
+      },
     )
   _join_each(place / _EACH, parts)
   for name in _TABLES:
@@ -87,16 +91,17 @@ def run(experiment: Experiment) -> None:
   _compare(experiment, rows)
 
 
-def _asker(experiment: Experiment, names: Sequence[str]) -> predicted_parts.Ask:
-  """What the networks say of some galaxies, as tables."""
-  networks = [experiment.network(name) for name in names]
-  digests = [experiment.digest(name) for name in names]
+def _asker(
+  experiment: Experiment, digests: Mapping[str, str]
+) -> predicted_parts.Ask:
+  """What the networks of these digests say of some galaxies, as tables."""
+  networks = [experiment.network(name) for name in digests]
   wants_features = experiment.config.predict.features
 
   def ask(ids, image):
     tables = {}
     answers = experiment.ask(image, *networks)
-    for name, digest, found in zip(names, digests, answers, strict=True):
+    for (name, digest), found in zip(digests.items(), answers, strict=True):
       table = evaluate.predictions_table(ids, experiment.target, found)
       table = table.rename(columns={"predicted": "label"})
       # Without a label in a whole part the column would be of no type.
@@ -109,15 +114,6 @@ def _asker(experiment: Experiment, names: Sequence[str]) -> predicted_parts.Ask:
     return tables
 
   return ask
-
-
-def _made_from(experiment: Experiment, names: Sequence[str]) -> dict[str, Any]:
-  """What tells these predictions from those of other networks."""
-  return {
-    "networks": {name: experiment.digest(name) for name in names},
-    "views": experiment.config.evaluate.views,
-    "normalisation": experiment.normalisation,
-  }
 
 
 def _join_each(folder: Path, parts: predicted_parts.Parts) -> None:

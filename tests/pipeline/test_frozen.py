@@ -4,14 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs import demo, finetune
+from configs import finetune
 from gzjax import models
 from gzjax.data import feed
 from gzjax.errors import UserError
-from gzjax.pipeline import checks, embeddings, similar, stages
+from gzjax.pipeline import checks, embeddings, similar
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.problem import features
+from tests.pipeline import tiny_runs
 
 FROZEN = {
   "model.frozen": True,
@@ -27,14 +28,12 @@ FROZEN = {
 
 
 def _config(**changes):
-  config = demo.get_config("tiny")
-  config.update_from_flattened_dict({**FROZEN, **changes})
-  return config
+  return tiny_runs.config(FROZEN, changes)
 
 
 def _run(folder, stage="all", **changes):
   config = _config(**changes)
-  stages.run(config, folder / "run", stage, data_dir=str(folder / "tfds"))
+  tiny_runs.run(folder, config, stage)
   return Experiment(config, Workdir(folder / "run"))
 
 

@@ -11,15 +11,14 @@ import pytest
 from scipy import stats
 import tensorflow_datasets as tfds
 
-from configs import demo
 from gzjax import models
 from gzjax.errors import UserError
 from gzjax.files import read_json
 from gzjax.morphology.campaigns import GZ2
-from gzjax.pipeline import stages
 from gzjax.pipeline.experiment import Experiment
 from tests.command_line import launch, tiny
 from tests.data.catalogs import add_columns, edit, write_catalog
+from tests.pipeline import tiny_runs
 from tests.real_data import DECALS, needs_real
 
 TINY = {
@@ -42,10 +41,7 @@ STAGES = ("prepare", "train", "audit", "unlearn", "evaluate")
 
 
 def _run(folder, *names, **changes):
-  config = demo.get_config("tiny")
-  config.update_from_flattened_dict({**TINY, **changes})
-  for name in names:
-    stages.run(config, str(folder / "run"), name, data_dir=str(folder / "tfds"))
+  tiny_runs.run(folder, tiny_runs.config(TINY, changes), *names)
 
 
 def _finished(folder, sky, **changes):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from configs import demo, gz2_votes
+from configs import gz2_votes
 from gzjax.data import augment, feed
 from gzjax.errors import UserError
 from gzjax.evaluation import scoreboard
@@ -23,6 +23,7 @@ from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from gzjax.problem import predict
 from tests.data.catalogs import add_columns, write_catalog
+from tests.pipeline import tiny_runs
 from tests.real_data import KAGGLE, needs_real
 
 COUNTS = {
@@ -40,14 +41,12 @@ COUNTS = {
 
 
 def _config(**changes):
-  config = demo.get_config("tiny")
-  config.update_from_flattened_dict({**COUNTS, **changes})
-  return config
+  return tiny_runs.config(COUNTS, changes)
 
 
 def _run(folder, stage="all", **changes):
   config = _config(**changes)
-  stages.run(config, str(folder / "run"), stage, data_dir=str(folder / "tfds"))
+  tiny_runs.run(folder, config, stage)
   return config
 
 

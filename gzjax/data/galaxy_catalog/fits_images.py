@@ -13,6 +13,7 @@ import numpy as np
 from gzjax.data.images import MOST_PIXELS
 from gzjax.errors import SettingError, UserError
 
+_MOST_PLANES = 5  # of an image with as many pixels as any may have
 _ENDINGS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
 
 
@@ -167,7 +168,7 @@ def images(path: Path, extensions: Sequence[str] = ()) -> Generator[list[Any]]:
       )
     found = [by_name[name] for name in names] or shown[:1]
     size = max((unit.shape for unit in found), key=math.prod)
-    if math.prod(size) > 5 * MOST_PIXELS:
+    if math.prod(size) > _MOST_PLANES * MOST_PIXELS:
       raise UserError(
         f"{path} has a header of {' x '.join(map(str, size))} pixels: "
         "cut the galaxies out, or take the row out of the catalogue."
