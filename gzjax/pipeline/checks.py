@@ -16,7 +16,12 @@ from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
 
 # What trainings other than that of the original change of its recipe.
-RECIPES = ("unlearn.retrain", "unlearn.elr", "audit.train")
+RECIPES = (
+  "unlearn.retrain",
+  "unlearn.elr",
+  "unlearn.retrain_elr",
+  "audit.train",
+)
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:

@@ -270,6 +270,11 @@ KEYS = {
     "keys of train may be changed for it, too",
     Literal["early_learning"],
   ),
+  "unlearn.retrain_elr.loss": Key(
+    "early_learning",
+    "of the row retrain_elr, the same without the wrong labels that are known",
+    Literal["early_learning"],
+  ),
   "evaluate.views": Key(
     1,
     "of each galaxy, whose logits are averaged: quarter turns, and their "

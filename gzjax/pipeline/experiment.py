@@ -446,10 +446,11 @@ class Experiment:
   @property
   def largest_batch(self) -> int:
     """Galaxies of the retain set that a step takes, at most."""
+    rows = {name: self.row(name) for name in self.config.unlearn.methods}
     retraining = (
       self.recipe(name).batch_size
-      for name in self.config.unlearn.methods
-      if self.row(name).role == "reference"
+      for name, row in rows.items()
+      if row.make and not row.keeps_all
     )
     return max((self.config.unlearn.batch_size, *retraining))
 
@@ -478,8 +479,8 @@ class Experiment:
 
   def learned_by(self, name: str) -> problems.Rows:
     """Training galaxies that a network learns which is trained from scratch."""
-    is_reference = self.row(name).role == "reference"
-    return self.sets.retain if is_reference else self.sets.train
+    keeps_all = self.row(name).keeps_all
+    return self.sets.train if keeps_all else self.sets.retain
 
   def place(self, name: str) -> Path:
     """Where the results about a network lie."""

@@ -30,7 +30,7 @@ def of(experiment: "Experiment", name: str) -> dict[str, Any]:
   columns = experiment.problem.columns
   if row.make:
     learned = galaxies(experiment, experiment.learned_by(name), columns.given)
-    known = "retain set" if row.role == "reference" else "training set"
+    known = "training set" if row.keeps_all else "retain set"
     return {known: learned, "recipe": _recipe(experiment, name)}
   unlearn = experiment.config.unlearn.to_dict()
   keys = ("batch_size", "forget_batch_size", name)

@@ -28,6 +28,7 @@ SHARED = (
   "suggestions",
   "retrain",
   "elr",
+  "retrain_elr",
 )
 
 

@@ -4,6 +4,7 @@ The constant answer, the original network, real retraining and the unlearning
 methods.
 """
 
+from functools import partial
 from typing import Any
 
 import optax
@@ -51,12 +52,12 @@ def _retrain(problem: Problem, original: Network, **how: Any):
   return train(problem, problem.sets.retain, role="reference", **how)
 
 
-def _resist(problem: Problem, original: Network, **how: Any):
-  """Trains from scratch on all labels, by a loss that resists wrong ones."""
+def _resist(problem: Problem, original: Network, *, learns: str, **how: Any):
+  """Trains from scratch, by a loss that resists wrong labels."""
   del original
   usual = Recipe(batch_size=problem.batch_size, loss="early_learning")
   how.setdefault("recipe", usual)
-  return train(problem, role="method", **how)
+  return train(problem, getattr(problem.sets, learns), role="method", **how)
 
 
 def _largest_ratio(task: Task, driver: Driver) -> float:
@@ -76,7 +77,9 @@ _UNGUARDED = Driver(max_damage=1.0, rewind=False)
 
 for _name, _row in {
   "constant": Row(_no_steps, {}, make=_constant, role="baseline"),
-  "original": Row(_no_steps, {}, make=_original, role="original"),
+  "original": Row(
+    _no_steps, {}, make=_original, role="original", keeps_all=True
+  ),
   "retrain": Row(_no_steps, {}, make=_retrain, role="reference"),
   "finetune": Row(gradients.finetune, _STILL, _TRAINED),
   "gradient_ascent": Row(
@@ -152,7 +155,16 @@ for _name, _row in {
     strength=Strength("budget", lambda task, driver: 1e-8),
     noise=edits.fisher_noise_scale,
   ),
-  "elr": Row(_no_steps, {}, make=_resist, softmax_only=True),
+  "elr": Row(
+    _no_steps,
+    {},
+    make=partial(_resist, learns="train"),
+    softmax_only=True,
+    keeps_all=True,
+  ),
+  "retrain_elr": Row(
+    _no_steps, {}, make=partial(_resist, learns="retain"), softmax_only=True
+  ),
   "relabel": Row(gradients.relabel, _STILL, _TRAINED),
   "published_gradient_ascent": Row(
     gradients.published_gradient_ascent,

@@ -92,7 +92,7 @@ class Row(NamedTuple):
   noise: Callable[..., edits.NoiseScale] | None = None
   # Whether it reads all logits as those of one softmax.
   softmax_only: bool = False
-  # Whether what it keeps is the whole training set, wrong labels and all.
+  # Whether what it learns is the whole training set, wrong labels and all.
   keeps_all: bool = False
   # Whether it needs a network with `model.tied`, as large as its `shared`.
   needs_ties: bool = False

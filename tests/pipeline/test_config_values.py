@@ -39,7 +39,12 @@ def _keys():
 
 KEYS = _keys()
 # Sections of keys of train, which are checked one by one.
-RECIPES = ("audit.train", "unlearn.elr", "unlearn.retrain")
+RECIPES = (
+  "audit.train",
+  "unlearn.elr",
+  "unlearn.retrain",
+  "unlearn.retrain_elr",
+)
 
 
 USUAL = defaults.get_config().to_dict()

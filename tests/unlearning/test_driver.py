@@ -173,6 +173,10 @@ def test_a_training_that_resists_learns_all_labels(problem, original):
   assert _same(found.params, same.params)
   plain = train(problem, recipe=recipe)
   assert not _same(found.params, plain.params)
+  without = run(problem, METHODS["retrain_elr"], original, recipe=resists)
+  assert (without.name, without.role) == ("retrain_elr", "method")
+  same = train(problem, problem.sets.retain, recipe=resists)
+  assert _same(without.params, same.params)
 
 
 def test_every_method_but_the_published_has_the_rule():
