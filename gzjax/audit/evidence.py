@@ -34,6 +34,7 @@ class Evidence(NamedTuple):
   in_sample: Means  # of those that did
   neighbours: np.ndarray  # i64[N,k], rows with the same look, nearest first
   disagreement: np.ndarray  # f64[N], share of them with another label
+  oddity: np.ndarray  # f64[N], how unlike them it is, 0 to 2
   influence: np.ndarray  # f64[N], see `suspicion.self_influence`
   # On the questions of the target, of those that did not; None: nobody knows.
   votes: Predictions | None
@@ -50,6 +51,7 @@ class Fold(NamedTuple):
   concentration: np.ndarray  # f64[n,A], likewise; f64[n,0] where it has none
   neighbours: np.ndarray  # i64[n,k], rows of galaxies that it learned
   disagreement: np.ndarray  # f64[n]
+  oddity: np.ndarray  # f64[n]
   influence: np.ndarray  # f64[n]
   # Means over epochs, of all N galaxies; NaN of those that were in no batch.
   loss: np.ndarray
@@ -147,6 +149,7 @@ def ask_fold(
     nothing if concentration is None else concentration,
     rows[near.index],
     near.share,
+    near.oddity,
     suspicion.self_influence(said.probabilities, label[held_out], seen),
     *_means(dynamics, np.arange(problem.size)),
   )
@@ -191,6 +194,7 @@ def of_folds(found: Iterable[Fold], tree: Tree) -> Evidence:
     Means(*in_sample),
     joined("neighbours"),
     joined("disagreement"),
+    joined("oddity"),
     joined("influence"),
     Predictions(
       tree,
@@ -248,6 +252,7 @@ def of_features(
     Means(*(_spread(x, learned, problem.size) for x in means)),
     near.index,
     near.share,
+    near.oddity,
     suspicion.self_influence(p, label, seen),
     None,
   )

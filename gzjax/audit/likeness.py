@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from gzjax.audit import suspicion
+
 
 class Alike(NamedTuple):
   """The k galaxies that look most like one; the likest first."""
@@ -29,14 +31,8 @@ def most_alike(features: np.ndarray, row: int, k: int = 10) -> Alike:
 def oddity(features: np.ndarray, k: int = 10) -> np.ndarray:
   """How unlike its k nearest each galaxy is, f64[N], 0 to 2.
 
-  One less the mean cosine of the features f[N,F] with those of the k most alike
-  (the outlier score of Ramaswamy et al. 2000 in its mean form, Angiulli &
-  Pizzuti 2002, with the cosine for the distance).
+  See `suspicion.neighbours`; features f[N,F].
   """
-  from sklearn import neighbors  # slow to import
-
-  search = neighbors.NearestNeighbors(
-    n_neighbors=min(k, len(features) - 1), metric="cosine", algorithm="brute"
-  )
-  distance, _ = search.fit(features).kneighbors()
-  return distance.mean(axis=1, dtype=np.float64)
+  nothing = np.zeros(len(features))
+  k = min(k, len(features) - 1)
+  return suspicion.neighbours(features, nothing, k=k).oddity

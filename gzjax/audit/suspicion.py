@@ -26,6 +26,7 @@ class Neighbours(NamedTuple):
 
   index: np.ndarray  # i64[N,k], rows of the reference, the nearest first
   share: np.ndarray  # f64[N], of them with another label
+  oddity: np.ndarray  # f64[N], mean of one less the cosine, 0 to 2
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
@@ -117,7 +118,9 @@ def neighbours(
   """The nearest of a reference, and how many of them have another label.
 
   The search is exact, by the cosine of the features, and needs little memory.
-  A row of zeros is as far from all others.
+  A row of zeros is as far from all others. The distance from the nearest tells
+  what is like nothing else (the outlier score of Ramaswamy et al. 2000 in its
+  mean form, Angiulli & Pizzuti 2002).
 
   Args:
     features: f[N,F], of the N examples.
@@ -148,8 +151,10 @@ def neighbours(
   # Of unit vectors, the nearest by the Euclidean distance.
   search = neighbors.NearestNeighbors(n_neighbors=k, algorithm="brute")
   search.fit(preprocessing.normalize(among))
-  _, found = search.kneighbors(None if same else preprocessing.normalize(x))
-  return Neighbours(found, np.mean(known[found] != labels[:, None], axis=1))
+  far, found = search.kneighbors(None if same else preprocessing.normalize(x))
+  share = np.mean(known[found] != labels[:, None], axis=1)
+  # Of unit vectors |a - b|^2 = 2 (1 - cos).
+  return Neighbours(found, share, np.mean(far**2 / 2, axis=1, dtype=np.float64))
 
 
 def self_influence(

@@ -71,6 +71,7 @@ def _by_folds(experiment: Experiment) -> Evidence:
   names = ("folds", "train", "neighbours")
   settings = to_json({name: config.to_dict()[name] for name in names})
   everything = np.arange(problem.size)
+  settings["kept"] = list(Fold._fields)
   settings["galaxies"] = origin.galaxies(experiment, everything, entries)
   found = []
   places = experiment.workdir / "audit" / "folds"
@@ -179,6 +180,7 @@ def _scores(
       "training_mean_loss": found.in_sample.loss,
       "area_under_margin": found.in_sample.margin,
       "neighbours": found.disagreement,
+      "oddity": found.oddity,
       "self_influence": found.influence,
       "label_score": ranked.label_score,
       "probability_wrong": ranked.probability_wrong,

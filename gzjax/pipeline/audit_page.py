@@ -37,6 +37,9 @@ def write(
     if name in data.table:
       shown = shown.assign(**{name: data.table[name].to_numpy()[rows]})
   given = experiment.split["train_label"]
+  # Networks differ in their features: odd among those that one of them judges.
+  odder = pd.Series(found.oddity).groupby(found.fold).rank(pct=True)
+  shown = shown.assign(odder=odder.to_numpy()[rows])
 
   def neighbours(id_str):
     return [

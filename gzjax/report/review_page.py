@@ -33,6 +33,7 @@ _WORDS = (
   (33, "may be wrong"),
   (0, "probably right"),
 )
+_ODD = 0.95  # share of galaxies that are less odd, from which on it is said
 _MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 _SURVEY = (
   "https://www.legacysurvey.org/viewer"
@@ -65,8 +66,9 @@ def write(
     path: of the page.
     table: the first rows of suspects.csv, worst first, text or numbers. The
       page exports these columns, verdict, corrected_label and note as the
-      person left them; ra and dec (degrees, missing where unknown) are for
-      links to the sky and not exported.
+      person left them; ra and dec (degrees, missing where unknown), for links
+      to the sky, and odder (0 to 1, the share of galaxies that are less odd)
+      are not exported.
     run: name of the audit; the browser keeps the review under it.
     classes: K names, in the order of their keys 1 to 9.
     total: labels of the whole catalogue.
@@ -111,6 +113,14 @@ def probability_words(probability: Any) -> str:
   return f"{words} ({shown}%)"
 
 
+def oddity_words(odder: Any) -> str:
+  """Of the share of galaxies, 0 to 1, that are less odd; "" if few are not."""
+  value = _number(odder)
+  if not value >= _ODD:
+    return ""
+  return f"like no other: odder than {min(99, int(100 * value))}% of galaxies"
+
+
 def survey_link(ra: Any, dec: Any) -> str | None:
   """The Legacy Survey's viewer at a place in degrees; None if there is none."""
   ra, dec = _number(ra), _number(dec)
@@ -139,7 +149,7 @@ def _galaxies(table, image, neighbours) -> dict[str, Any]:
   def picture(encoded: bytes, name: str) -> int:
     return index.setdefault(_data_uri(encoded, name), len(index))
 
-  exported = table.drop(columns=["ra", "dec"], errors="ignore")
+  exported = table.drop(columns=["ra", "dec", "odder"], errors="ignore")
   exported = exported.map(lambda value: str(cells.or_else(value, "")))
   unknown = [None] * len(table)
   galaxies = [
@@ -147,16 +157,18 @@ def _galaxies(table, image, neighbours) -> dict[str, Any]:
       "picture": picture(image(name), name),
       "words": probability_words(probability),
       "survey": survey_link(ra, dec),
+      "odd": oddity_words(odder),
       "neighbours": [
         [other.id_str, other.given_label, picture(other.image, other.id_str)]
         for other in neighbours(name)
       ],
     }
-    for name, probability, ra, dec in zip(
+    for name, probability, ra, dec, odder in zip(
       exported["id_str"],
       table["probability_wrong"],
       table.get("ra", unknown),
       table.get("dec", unknown),
+      table.get("odder", unknown),
     )
   ]
   return {

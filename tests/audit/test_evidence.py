@@ -115,8 +115,7 @@ def _fake(rows, n, seed, law=False):
     rng.dirichlet(np.ones(3), m),
     rng.random((m, 3)) + 1 if law else np.zeros((m, 0)),
     rng.integers(n, size=(m, 2)),
-    rng.random(m),
-    rng.random(m),
+    *rng.random((3, m)),
     rng.random(n),
     rng.normal(size=n),
     rng.dirichlet(np.ones(3), n),
@@ -136,7 +135,8 @@ def test_folds_together_are_as_in_a_loop(law):
     own, at = found[number], parts[number].index(row)
     others = [fold for i, fold in enumerate(found) if i != number]
     assert together.fold[row] == number
-    for name in ("probabilities", "neighbours", "disagreement", "influence"):
+    names = "probabilities neighbours disagreement oddity influence".split()
+    for name in names:
       np.testing.assert_array_equal(
         getattr(together, name)[row], getattr(own, name)[at]
       )

@@ -39,6 +39,7 @@ def _problem(seed=0, n=900, wrong=0.1):
     in_sample=means(said(2)),
     neighbours=np.zeros((n, 10), int),
     disagreement=rng.binomial(10, miss) / 10,
+    oddity=np.zeros(n),
     influence=np.sum((p - np.eye(K)[label]) ** 2, axis=1) * 5,
     votes=None,
   )

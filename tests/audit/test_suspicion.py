@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import spatial
 from sklearn import metrics
 
 from gzjax.audit import suspicion
@@ -155,6 +156,19 @@ def test_neighbours_are_those_of_all_distances(kind):
     others = [labels[j] != label for j in own.index[i]]
     assert own.share[i] == sum(others) / 7
     np.testing.assert_allclose(found.share[i], np.mean(known != label))
+
+
+def test_what_is_far_from_its_neighbours_is_odd():
+  rng = np.random.default_rng(0)
+  x, among = rng.normal(size=(50, 6)), rng.normal(size=(30, 6))
+  own = suspicion.neighbours(x, np.zeros(50), k=7)
+  other = suspicion.neighbours(x, np.zeros(50), among, np.zeros(30), k=4)
+  for found, where in ((own, x), (other, among)):
+    for i, near in enumerate(found.index):
+      expected = [spatial.distance.cosine(x[i], where[j]) for j in near]
+      np.testing.assert_allclose(found.oddity[i], np.mean(expected))
+  flat = suspicion.neighbours(np.eye(6)[:4], np.zeros(4), k=2)
+  np.testing.assert_allclose(flat.oddity, 1)
 
 
 def test_an_example_is_no_neighbour_of_itself_even_if_there_are_twins():

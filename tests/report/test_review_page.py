@@ -46,6 +46,7 @@ def suspects():
       "note": ["", "", "", "", 'old, "note"', ""],
       "ra": [185.25, np.nan, 361, 10, 10, None],
       "dec": [-3.5, 10, 10, np.nan, 91, None],
+      "odder": [1.0, 0.955, 0.95, 0.949, np.nan, None],
     }
   )
 
@@ -101,10 +102,18 @@ def read(path):
 def test_every_cell_arrives_as_text_and_places_stay_behind(tmp_path):
   table = suspects()
   _, data = read(write(tmp_path / "audit" / "review.html", table))
-  assert data["columns"] == [x for x in table if x not in ("ra", "dec")]
+  kept_back = ("ra", "dec", "odder")
+  assert data["columns"] == [x for x in table if x not in kept_back]
   kept = table[data["columns"]].astype(str)
   assert data["rows"] == kept.to_numpy().tolist()
   assert data["classes"] == CLASSES
+
+
+def test_the_oddest_are_said_to_be_like_no_other(tmp_path):
+  _, data = read(write(tmp_path / "review.html"))
+  said = [galaxy["odd"] for galaxy in data["galaxies"]]
+  words = "like no other: odder than {}% of galaxies"
+  assert said == [words.format(x) for x in (99, 95, 95)] + [""] * 3
 
 
 def test_missing_cells_are_empty(tmp_path):
