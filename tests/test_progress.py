@@ -26,9 +26,7 @@ def written(monkeypatch):
 def _clock(monkeypatch, seconds):
   """Each item takes so many seconds."""
   ticks = itertools.count()
-  monkeypatch.setattr(
-    progress.time, "monotonic", lambda: seconds * next(ticks)
-  )
+  monkeypatch.setattr(progress.time, "monotonic", lambda: seconds * next(ticks))
 
 
 def test_a_pipe_gets_a_line_now_and_then(written, monkeypatch):

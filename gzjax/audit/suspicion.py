@@ -154,7 +154,8 @@ def neighbours(
   far, found = search.kneighbors(None if same else preprocessing.normalize(x))
   share = np.mean(known[found] != labels[:, None], axis=1)
   # Of unit vectors |a - b|^2 = 2 (1 - cos).
-  return Neighbours(found, share, np.mean(far**2 / 2, axis=1, dtype=np.float64))
+  oddity = np.asarray(np.mean(far**2 / 2, axis=1, dtype=np.float64))
+  return Neighbours(found, share, oddity)
 
 
 def self_influence(

@@ -154,16 +154,27 @@ def dot_rule(
   return rule
 
 
+# Of a convolution of NHWC images and a HWIO kernel.
+_USUAL: dict[str, Any] = {
+  "dimension_numbers": ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
+  "lhs_dilation": (1, 1),
+  "rhs_dilation": (1, 1),
+  "feature_group_count": 1,
+  "batch_group_count": 1,
+}
+
+
 def conv_rule(
   params: dict[str, Any], kernel_shape: tuple[int, ...]
 ) -> SquareRule | None:
   """The rule of a convolution; None unless of NHWC images and HWIO kernel.
 
-  `params` are those of the primitive `lax.conv_general_dilated_p`.
+  `params` are those of the primitive `lax.conv_general_dilated_p`, or some of
+  them; the others are as usual.
   """
-  layout = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+  params = _USUAL | params
   if (
-    tuple(params["dimension_numbers"]) != layout
+    tuple(params["dimension_numbers"]) != _USUAL["dimension_numbers"]
     or params["lhs_dilation"] != (1, 1)
     or params["batch_group_count"] != 1
     or min(map(min, params["padding"])) < 0

@@ -23,7 +23,8 @@ _LAYOUT = ("copy", "reshape", "squeeze", "transpose")
 # Operations on single entries: the gradients of one example have at most the
 # size of its activations.
 _ELEMENTWISE = ("add", "sub", "mul", "div", "max", "min", "broadcast_in_dim")
-_BILINEAR = ("conv_general_dilated", "dot_general")
+_CONVOLUTIONS = ("conv_general_dilated", "conv_output")  # see models/onednn.py
+_BILINEAR = (*_CONVOLUTIONS, "dot_general")
 # Operations that hold a function to look into. (Rematerialisation is dropped:
 # it changes memory, not numbers.)
 _CALLS = ("jit", "pjit", "closed_call", "remat2", "checkpoint")

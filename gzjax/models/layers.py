@@ -16,7 +16,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-ConvForm = Literal["auto", "native", "dot"]
+from gzjax.models import onednn
+
+ConvForm = Literal["auto", "native", "dot", "onednn"]
 
 # Largest number of output positions for which XLA:CPU is faster with the dot
 # form: the best of 4, 9, 16 and 64 in a ResNet34 training step at 64 pixels.
@@ -168,6 +170,76 @@ def max_pool(image: jax.Array) -> jax.Array:
   return reduce(jnp.maximum, shifted(image, (2, 2), (2, 2), ((0, 0), (0, 0))))
 
 
+@jax.custom_vjp
+def max_pool_of_three(image: jax.Array) -> jax.Array:
+  """The largest of 3x3 pixels, every other one: the pooling of ResNets.
+
+  f[B,H,W,C] -> f[B,(H+1)//2,(W+1)//2,C]; beyond the edge nothing is larger. The
+  first of pixels that tie gets the gradient, as of `nn.max_pool`. XLA:CPU takes
+  a sixth of a ResNet34's step for the gradient of that one.
+  """
+  return _largest_of_three(image)[0]
+
+
+def _largest_of_three(image):
+  """The largest, and which of the 9 pixels it is, u8."""
+  views = _views_of_three(image, -jnp.inf)
+  largest, which = views[0], jnp.zeros(views[0].shape, jnp.uint8)
+  for number, view in enumerate(views[1:], 1):
+    which = jnp.where(view > largest, jnp.uint8(number), which)
+    largest = jnp.maximum(largest, view)
+  return largest, which
+
+
+def _views_of_three(image, beyond):
+  sides = ((0, 0), (1, 1), (1, 1), (0, 0))
+  padded = jnp.pad(image, sides, constant_values=beyond)
+  return shifted(padded, (3, 3), (2, 2), ((0, 0), (0, 0)))
+
+
+def _largest_of_three_forward(image):
+  largest, which = _largest_of_three(image)
+  return largest, (which, image.shape[1:3])
+
+
+def _largest_of_three_backward(residuals, delta):
+  """Of each pixel: from the one, two or four windows that it lies in."""
+  which, (height, width) = residuals
+  after = ((0, 0), (0, 1), (0, 1), (0, 0))
+  # No window has a tenth pixel.
+  which = jnp.pad(which, after, constant_values=9)
+  delta = jnp.pad(delta, after)
+  rows, columns = (size - 1 for size in delta.shape[1:3])
+
+  def of_windows(number, down, right):
+    """Cotangents where windows, so far down and right, chose the pixel."""
+    window = slice(down, down + rows), slice(right, right + columns)
+    return jnp.where(which[:, *window] == number, delta[:, *window], 0)
+
+  # A window's middle row is an even one of the image, its last an odd one,
+  # which is the first of the next window, too; likewise its columns.
+  places = (((1, 0),), ((2, 0), (0, 1)))
+  parts = [
+    reduce(
+      jnp.add,
+      [
+        of_windows(3 * i + j, down, right)
+        for i, down in rows_of
+        for j, right in columns_of
+      ],
+    )
+    for rows_of in places
+    for columns_of in places
+  ]
+  even, odd = (jnp.stack(pair, axis=3) for pair in (parts[:2], parts[2:]))
+  both = jnp.stack((even, odd), axis=2)
+  whole = both.reshape(len(delta), 2 * rows, 2 * columns, delta.shape[-1])
+  return (whole[:, :height, :width],)
+
+
+max_pool_of_three.defvjp(_largest_of_three_forward, _largest_of_three_backward)
+
+
 def conv2d(
   lhs: jax.Array,
   rhs: jax.Array,
@@ -182,9 +254,11 @@ def conv2d(
   f[B,H,W,C] and f[h,w,C/groups,K] -> f[B,H',W',K]. The form "native" is XLA's
   convolution. "dot" copies the patches and takes one matrix product, or of a
   depthwise convolution the weighted sum of shifted images; it is what
-  per-example gradients under `vmap` want, too. "auto" is native, but on CPUs
-  dot for maps of few positions, for kernels of one pixel and for depthwise
-  ones. `kwargs` are what `nn.Conv` passes on: dilations, groups, precision.
+  per-example gradients under `vmap` want, too. "onednn" is that of
+  `models/onednn.py`, float32 on a CPU. "auto" is native, but on CPUs dot for
+  maps of few positions, for kernels of one pixel and for depthwise ones, and
+  else, where it is installed and the CPU is one device, onednn. `kwargs` are
+  what `nn.Conv` passes on: dilations, groups, precision.
   """
   groups = kwargs.get("feature_group_count", 1)
   depthwise = 1 < groups == rhs.shape[-1] and rhs.shape[2] == 1
@@ -194,12 +268,15 @@ def conv2d(
     for d in kwargs.get(side) or (1,)
   )
   pixels = rhs.shape[:2]
+  float32 = lhs.dtype == rhs.dtype == jnp.float32
   if form == "auto":
     size = _output_size(lhs, pixels, window_strides, padding)
     few = math.prod(size) <= CPU_DOT_POSITIONS
     slow = few or pixels == (1, 1) or depthwise
-    form = "dot" if slow and jax.default_backend() == "cpu" else "native"
-  if form == "native" or not plain:
+    form = _usual_form(slow) if plain else "native"
+  if form == "onednn" and plain and groups == 1 and float32:
+    return onednn.conv(lhs, rhs, window_strides, padding)
+  if form != "dot" or not plain:
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **kwargs)
   if depthwise:
     return _depthwise(lhs, rhs, tuple(window_strides), tuple(padding))
@@ -208,6 +285,17 @@ def conv2d(
     rhs.reshape(-1, rhs.shape[-1]),
     precision=kwargs.get("precision"),
   )
+
+
+def _usual_form(slow: bool) -> ConvForm:
+  """Of a plain convolution, which XLA:CPU is slow at or is not."""
+  if jax.default_backend() != "cpu":
+    return "native"
+  if slow:
+    return "dot"
+  # XLA cannot split a call among devices.
+  is_alone = jax.device_count() == 1
+  return "onednn" if is_alone and onednn.is_available() else "native"
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

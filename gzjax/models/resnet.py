@@ -92,7 +92,7 @@ class ResNet(nn.Module):
     x = conv(self.width, *stem, name="stem_conv")(x)
     x = nn.relu(norm(name="stem_norm")(x))
     if not self.small_stem:
-      x = nn.max_pool(x, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
+      x = layers.max_pool_of_three(x)
     for stage, blocks in enumerate(self.stage_sizes):
       if self.tied and stage in TIED_STAGES:  # the one before, from 1
         x = layers.tie(x, self.tied, example, stage)

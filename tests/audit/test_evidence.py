@@ -135,8 +135,9 @@ def test_folds_together_are_as_in_a_loop(law):
     own, at = found[number], parts[number].index(row)
     others = [fold for i, fold in enumerate(found) if i != number]
     assert together.fold[row] == number
-    names = "probabilities neighbours disagreement oddity influence".split()
-    for name in names:
+    for name in (
+      *("probabilities", "neighbours", "disagreement", "oddity", "influence"),
+    ):
       np.testing.assert_array_equal(
         getattr(together, name)[row], getattr(own, name)[at]
       )

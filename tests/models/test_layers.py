@@ -115,6 +115,27 @@ def test_max_pool_is_flaxs_and_has_its_gradients(size):
   )
 
 
+@pytest.mark.parametrize("size", [(8, 6), (7, 9), (1, 1), (2, 5)])
+@pytest.mark.parametrize("ties", [False, True])
+def test_max_pool_of_three_is_flaxs_and_has_its_gradients(size, ties):
+  rng = np.random.default_rng(0)
+  image = rng.normal(size=(3, *size, 4))
+  if ties:
+    image = np.maximum(np.rint(image), 0)
+
+  def wanted(image):
+    return nn.max_pool(image, (3, 3), (2, 2), padding=[(1, 1), (1, 1)])
+
+  image = jnp.asarray(image, jnp.float32)
+  expected, of_expected = jax.vjp(wanted, image)
+  found, of_found = jax.vjp(layers.max_pool_of_three, image)
+  np.testing.assert_array_equal(found, expected)
+  delta = jnp.asarray(rng.normal(size=expected.shape), jnp.float32)
+  np.testing.assert_allclose(
+    of_found(delta)[0], of_expected(delta)[0], atol=1e-6
+  )
+
+
 def test_gelu_is_exact_and_so_is_its_derivative():
   x = jnp.linspace(-6, 6, 101)
   np.testing.assert_allclose(

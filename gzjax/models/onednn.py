@@ -1,0 +1,243 @@
+"""Convolutions of oneDNN for XLA:CPU, an optional extra that is built in place.
+
+XLA:CPU needs about twice as long as oneDNN for the gradients of kernels. With
+`pip install 'gzjax[cpu]'` and a C++ compiler there are three primitives, each
+of which makes one of image, kernel and output of the other two, and is linear
+in both. Their gradients are each other; under `vmap` a batched image is a
+larger batch, and all else goes one by one.
+"""
+
+from collections.abc import Sequence
+import ctypes
+import functools
+from functools import partial
+import hashlib
+from importlib import metadata
+import os
+from pathlib import Path
+import platform
+import shutil
+import subprocess
+import tempfile
+from typing import Any
+
+import jax
+from jax import lax
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+import jax.numpy as jnp
+import numpy as np
+
+from gzjax.progress import say
+
+_SOURCE = Path(__file__).with_suffix(".cc")
+_LIBRARY = "onednn-cpu-gomp", "libdnnl.so.3"
+_HEADERS = "onednn-devel-cpu-gomp", "oneapi/dnnl/dnnl.hpp"
+_TARGETS = {
+  "gzjax_conv_output": "GzjaxConvOutput",
+  "gzjax_conv_image": "GzjaxConvImage",
+  "gzjax_conv_kernel": "GzjaxConvKernel",
+}
+_OPTIONS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
+
+OUTPUT = Primitive("conv_output")  # (image, kernel)
+IMAGE = Primitive("conv_image")  # (output's cotangent, kernel)
+KERNEL = Primitive("conv_kernel")  # (image, output's cotangent)
+
+
+@functools.cache
+def is_available() -> bool:
+  """Whether they can be used: builds them, the first time on this machine."""
+  try:
+    library, headers = (_file(*what) for what in (_LIBRARY, _HEADERS))
+  except metadata.PackageNotFoundError:
+    return False
+  if platform.system() != "Linux" or platform.machine() != "x86_64":
+    return False
+  compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++")
+  if compiler is None:
+    say("gzjax[cpu] needs a C++ compiler, such as g++: it is not used")
+    return False
+  try:
+    built = _build(compiler, library, headers.parents[2])
+    loaded = ctypes.CDLL(str(built))
+  except (OSError, subprocess.CalledProcessError) as error:
+    what = getattr(error, "stderr", None) or str(error)
+    say(f"gzjax[cpu] cannot be built and is not used: {what.strip()[-500:]}")
+    return False
+  for target, symbol in _TARGETS.items():
+    handler = jax.ffi.pycapsule(getattr(loaded, symbol))
+    jax.ffi.register_ffi_target(target, handler, platform="cpu")
+  return True
+
+
+def _file(package: str, ending: str) -> Path:
+  """A file of an installed package; PackageNotFoundError without it."""
+  for file in metadata.files(package) or ():
+    if str(file).endswith(ending):
+      return Path(str(file.locate())).resolve()
+  raise metadata.PackageNotFoundError(package)
+
+
+def _build(compiler: str, library: Path, include: Path) -> Path:
+  """The library of the handlers, from the user's cache or made there now."""
+  digest = hashlib.sha256(_SOURCE.read_bytes())
+  for part in (jax.__version__, compiler, library, *_OPTIONS):
+    digest.update(str(part).encode())
+  caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+  built = caches / "gzjax" / "native" / f"{digest.hexdigest()[:16]}.so"
+  if built.exists():
+    return built
+  built.parent.mkdir(parents=True, exist_ok=True)
+  say("building convolutions for this machine, once")
+  # Another process may be at it, too: the last one to be whole stays.
+  with tempfile.TemporaryDirectory(dir=built.parent) as folder:
+    made = Path(folder) / built.name
+    command = [
+      *(
+        compiler,
+        *_OPTIONS,
+        f"-I{include}",
+        f"-isystem{jax.ffi.include_dir()}",
+      ),
+      *(str(_SOURCE), "-o", str(made), str(library)),
+      f"-Wl,-rpath,{library.parent}",
+    ]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    made.replace(built)
+  return built
+
+
+def conv(
+  image: jax.Array,
+  kernel: jax.Array,
+  strides: Sequence[int],
+  padding: Sequence[tuple[int, int]],
+) -> jax.Array:
+  """A convolution, f32[B,H,W,C] and f32[h,w,C,K] -> f32[B,H',W',K].
+
+  See `is_available`. The parameters of `OUTPUT` are called as those of
+  `lax.conv_general_dilated_p`.
+  """
+  return OUTPUT.bind(
+    image,
+    kernel,
+    window_strides=tuple(strides),
+    padding=tuple(map(tuple, padding)),
+  )
+
+
+def _size(image, kernel, window_strides, padding):
+  return tuple(
+    (n + sum(pad) - k) // stride + 1
+    for n, k, stride, pad in zip(
+      image[1:3], kernel[:2], window_strides, padding, strict=True
+    )
+  )
+
+
+def _output_shape(image, kernel, *, window_strides, padding):
+  size = _size(image.shape, kernel.shape, window_strides, padding)
+  return image.update(shape=(image.shape[0], *size, kernel.shape[3]))
+
+
+def _image_shape(output, kernel, *, size, **params):
+  del params
+  return output.update(shape=(output.shape[0], *size, kernel.shape[2]))
+
+
+def _kernel_shape(image, output, *, size, **params):
+  del params
+  return image.update(shape=(*size, image.shape[3], output.shape[3]))
+
+
+def _call(target: str, shape_of: Any, *operands: jax.Array, **params: Any):
+  """The handler's call."""
+  found = shape_of(*map(jax.typeof, operands), **params)
+  result = jax.ShapeDtypeStruct(found.shape, found.dtype)
+  before = [pad[0] for pad in params["padding"]]
+  return jax.ffi.ffi_call(target, result)(
+    *operands,
+    strides=np.asarray(params["window_strides"], np.int64),
+    padding=np.asarray(before, np.int64),
+  )
+
+
+def _to_output(image, kernel, params):
+  return OUTPUT.bind(image, kernel, **_common(params))
+
+
+def _to_image(output, kernel, like, params):
+  size = like.aval.shape[1:3]
+  return IMAGE.bind(output, kernel, size=size, **_common(params))
+
+
+def _to_kernel(image, output, like, params):
+  size = like.aval.shape[:2]
+  return KERNEL.bind(image, output, size=size, **_common(params))
+
+
+def _common(params):
+  return {name: params[name] for name in ("window_strides", "padding")}
+
+
+# Of a cotangent c and both operands, one of which is known by its shape alone:
+# the cotangents of the first and of the second one.
+_TRANSPOSED = {
+  OUTPUT: (
+    lambda c, x, k, **params: _to_image(c, k, x, params),
+    lambda c, x, k, **params: _to_kernel(x, c, k, params),
+  ),
+  IMAGE: (
+    lambda c, y, k, **params: _to_output(c, k, params),
+    lambda c, y, k, **params: _to_kernel(c, y, k, params),
+  ),
+  KERNEL: (
+    lambda c, x, y, **params: _to_image(y, c, x, params),
+    lambda c, x, y, **params: _to_output(x, c, params),
+  ),
+}
+
+
+def _batched(primitive, operands, axes, **params):
+  """Of a batch of batches: one large one, where the kernel is the same."""
+  operands = [
+    x if axis is None else jnp.moveaxis(x, axis, 0)
+    for x, axis in zip(operands, axes, strict=True)
+  ]
+  if primitive is not KERNEL and axes[1] is None:
+    batch, kernel = operands
+    flat = batch.reshape(-1, *batch.shape[2:])
+    found = primitive.bind(flat, kernel, **params)
+    return found.reshape(*batch.shape[:2], *found.shape[1:]), 0
+
+  def one(batched):
+    rest = iter(batched)
+    return primitive.bind(
+      *(
+        x if axis is None else next(rest)
+        for x, axis in zip(operands, axes, strict=True)
+      ),
+      **params,
+    )
+
+  several = zip(operands, axes, strict=True)
+  return lax.map(one, [x for x, axis in several if axis is not None]), 0
+
+
+def _define(primitive, target, shape_of):
+  def eager(*operands, **params):
+    return jax.jit(partial(primitive.bind, **params))(*operands)
+
+  primitive.def_impl(eager)
+  primitive.def_abstract_eval(shape_of)
+  ad.defbilinear(primitive, *_TRANSPOSED[primitive])
+  batching.primitive_batchers[primitive] = partial(_batched, primitive)
+  call = partial(_call, target, shape_of)
+  lowered = mlir.lower_fun(call, multiple_results=False)
+  mlir.register_lowering(primitive, lowered, platform="cpu")
+
+
+_define(OUTPUT, "gzjax_conv_output", _output_shape)
+_define(IMAGE, "gzjax_conv_image", _image_shape)
+_define(KERNEL, "gzjax_conv_kernel", _kernel_shape)

@@ -1,0 +1,147 @@
+"""Convolutions of oneDNN beside XLA's, and what is done without them."""
+
+from importlib import metadata
+import shutil
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gzjax import fisher
+from gzjax.models import onednn
+from gzjax.objectives import losses
+from tests import networks
+
+# (image, kernel, strides, padding): few channels and many, pieces of a batch
+# that are not alike, channels that fill no block, edges that differ.
+CASES = [
+  ((4, 9, 8, 3), (3, 3, 3, 64), (1, 1), ((1, 1), (1, 1))),
+  ((3, 16, 16, 64), (3, 3, 64, 128), (2, 2), ((1, 1), (1, 1))),
+  ((5, 12, 10, 16), (7, 7, 16, 48), (2, 1), ((3, 2), (3, 3))),
+  ((1, 8, 8, 130), (3, 3, 130, 5), (1, 1), ((0, 0), (1, 1))),
+  ((2, 8, 8, 64), (3, 3, 64, 200), (1, 1), ((1, 1), (1, 1))),
+]
+
+
+def _native(image, kernel, strides, padding):
+  return lax.conv_general_dilated(
+    image,
+    kernel,
+    strides,
+    padding,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+def _some(*shapes):
+  rng = np.random.default_rng(0)
+  return [jnp.asarray(rng.normal(size=s), jnp.float32) for s in shapes]
+
+
+def _assert_equal(found, expected, share=1e-4):
+  for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+    assert x.shape == y.shape
+    np.testing.assert_allclose(x, y, atol=share * float(jnp.max(jnp.abs(y))))
+
+
+@pytest.fixture(scope="module")
+def built():
+  """Skips where the extra or a compiler is missing."""
+  for name in ("onednn-cpu-gomp", "onednn-devel-cpu-gomp"):
+    try:
+      metadata.version(name)
+    except metadata.PackageNotFoundError:
+      pytest.skip("needs pip install 'gzjax[cpu]'")
+  if not (shutil.which("c++") or shutil.which("g++")):
+    pytest.skip("needs a C++ compiler")
+  assert onednn.is_available()
+
+
+def _value(conv, strides, padding):
+  return lambda x, k: jnp.sum(jnp.sin(conv(x, k, strides, padding)))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("image", "kernel", "strides", "padding"), CASES)
+def test_it_equals_xlas(built, image, kernel, strides, padding):
+  x, k = _some(image, kernel)
+  ours, theirs = (_value(f, strides, padding) for f in (onednn.conv, _native))
+
+  def derivatives(f):
+    gradient = jax.grad(f, (0, 1))
+    return f(x, k), gradient(x, k), jax.jvp(gradient, (x, k), (x, k))
+
+  found, expected = (
+    jax.jit(derivatives, static_argnums=0)(f) for f in (ours, theirs)
+  )
+  _assert_equal(found, expected)
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(("image", "kernel", "strides", "padding"), CASES)
+def test_batches_of_all_of_it(built, image, kernel, strides, padding):
+  x, k = _some((3, *image), kernel)
+  several = jnp.stack([k, 2 * k, -k])
+
+  def ways(conv):
+    f = _value(conv, strides, padding)
+    return (
+      jax.vmap(lambda x: conv(x, k, strides, padding), 0, 1)(x),
+      jax.vmap(lambda k: conv(x[0], k, strides, padding), 0, 1)(several),
+      jax.vmap(lambda x, k: conv(x, k, strides, padding))(x, several),
+      jax.vmap(jax.grad(f, (0, 1)), (0, None))(x, k),
+      jax.vmap(jax.grad(f, (0, 1)))(x, several),
+    )
+
+  _assert_equal(
+    *(jax.jit(ways, static_argnums=0)(f) for f in (onednn.conv, _native))
+  )
+
+
+@pytest.mark.oracle
+def test_a_network_and_its_fisher_are_the_same(built, one_device):
+  found, expected = (
+    _logits_and_fisher(form, one_device) for form in ("onednn", "native")
+  )
+  _assert_equal(found, expected)
+
+
+def _logits_and_fisher(form, mesh):
+  apply_fn, params, stats = networks.tiny(conv_form=form)
+  rng = np.random.default_rng(0)
+  count, size = 6, 16
+  batch = {
+    "image": jnp.asarray(rng.normal(size=(count, size, size, 3)), jnp.float32),
+    "label": jnp.asarray(rng.integers(3, size=count), jnp.int32),
+    "valid": jnp.ones(count),
+    "id": jnp.arange(count),
+  }
+  logits, _ = apply_fn(params, stats, batch["image"], train=False)
+
+  def loss(params, example):
+    one = {key: x[None] for key, x in example.items()}
+    logits, _ = apply_fn(params, stats, one["image"], train=False)
+    return losses.cross_entropy(logits, one)[0]
+
+  return logits, jax.jit(fisher.square_grad(loss))(params, batch)
+
+
+@pytest.mark.oracle
+def test_what_cannot_be_built_is_said_and_left(
+  built, monkeypatch, tmp_path, capsys
+):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  monkeypatch.setenv("CXX", "false")
+  assert not onednn.is_available.__wrapped__()
+  assert "cannot be built and is not used" in capsys.readouterr().err
+  assert [*tmp_path.rglob("*.so")] == []
+
+
+def test_without_the_extra_it_is_not_there(monkeypatch):
+  def missing(name):
+    raise metadata.PackageNotFoundError(name)
+
+  monkeypatch.setattr(metadata, "files", missing)
+  assert not onednn.is_available.__wrapped__()
