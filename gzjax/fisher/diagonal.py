@@ -156,7 +156,7 @@ def _accumulated(
   )
   seen = 0
   for batch in progress(batches, total, "Fisher information"):
-    batch = _complete(batch, mesh, seen)
+    batch = complete(batch, mesh, seen)
     seen += len(batch["valid"])
     sums = accumulate(sums, *rest, sharding.shard_batch(mesh, batch))
     jax.block_until_ready(sums.count)
@@ -252,7 +252,7 @@ def make_sums(
   )
 
 
-def _complete(batch: Batch, mesh: Mesh, seen: int) -> dict[str, Any]:
+def complete(batch: Batch, mesh: Mesh, seen: int) -> dict[str, Any]:
   """The batch with `valid` and `id`, padded so that the devices share it."""
   count = len(batch["image"])
   full = {
@@ -288,7 +288,8 @@ def make_accumulate(
     def add_chunk(sums, chunk):
       keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chunk["id"])
       new = add(network, cotangents, spec, params, chunk, keys)
-      return jax.tree.map(lambda s, x: s + x[None], sums, new), None
+      with jax.named_scope("sums"):
+        return jax.tree.map(lambda s, x: s + x[None], sums, new), None
 
     count = len(batch["valid"])
     size = min(microbatch or count, count)

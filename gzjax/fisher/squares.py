@@ -114,8 +114,11 @@ def squaring(
 
   def backward(residuals, delta):
     x, kernel, one = residuals
-    (gradient,) = jax.vjp(lambda x: operation(x, kernel), x)[1](delta)
-    return gradient, squares(x, kernel, delta, one), jnp.zeros_like(one)
+    with jax.named_scope("input_gradient"):
+      (gradient,) = jax.vjp(lambda x: operation(x, kernel), x)[1](delta)
+    with jax.named_scope("weight_gradient"):
+      total = squares(x, kernel, delta, one)
+    return gradient, total, jnp.zeros_like(one)
 
   squared = jax.custom_vjp(lambda x, kernel, one: operation(x, kernel))
   squared.defvjp(

@@ -159,7 +159,9 @@ class _Interpreter:
       return atom.val if isinstance(atom, core.Literal) else values[atom]
 
     for eqn in jaxpr.eqns:
-      outputs = self._evaluate(eqn, [read(atom) for atom in eqn.invars])
+      # The layer's name, which profiles tell its time by.
+      with jax.named_scope(str(eqn.source_info.name_stack)):
+        outputs = self._evaluate(eqn, [read(atom) for atom in eqn.invars])
       values |= zip(eqn.outvars, outputs, strict=True)
     return [read(atom) for atom in jaxpr.outvars]
 

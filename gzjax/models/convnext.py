@@ -117,7 +117,7 @@ class ConvNeXt(nn.Module):
         block = Block(conv, norm, dense, self.layer_scale, rate, name=name)
         x = block(x, train)
         number += 1
-    x = norm(name="head_norm")(jnp.mean(x, axis=(1, 2)))
+    x = norm(name="head_norm")(layers.mean_pool(x))
     dropout = layers.dropout(self, self.dropout, train)
     return layers.head(x, self.num_classes, dropout)
 

@@ -98,7 +98,7 @@ class EfficientNet(nn.Module):
         row = row._replace(stride=1)
         number += 1
     x = conv(scaled(self.last_channels), 1, name="head_conv")(x)
-    x = jnp.mean(nn.silu(norm(name="head_norm")(x)), axis=(1, 2))
+    x = layers.mean_pool(nn.silu(norm(name="head_norm")(x)))
     dropout = layers.dropout(self, self.dropout, train)
     return layers.head(x, self.num_classes, dropout)
 

@@ -160,6 +160,7 @@ def dense(
   )(features)
 
 
+@jax.named_scope("max_pool")
 def max_pool(image: jax.Array) -> jax.Array:
   """The largest of each 2x2 pixels: f[B,H,W,C] -> f[B,H//2,W//2,C].
 
@@ -181,6 +182,7 @@ def max_pool_of_three(image: jax.Array) -> jax.Array:
   return _largest_of_three(image)[0]
 
 
+@jax.named_scope("pool")
 def _largest_of_three(image):
   """The largest, and which of the 9 pixels it is, u8."""
   views = _views_of_three(image, -jnp.inf)
@@ -202,6 +204,7 @@ def _largest_of_three_forward(image):
   return largest, (which, image.shape[1:3])
 
 
+@jax.named_scope("pool")
 def _largest_of_three_backward(residuals, delta):
   """Of each pixel: from the one, two or four windows that it lies in."""
   which, (height, width) = residuals
@@ -238,6 +241,12 @@ def _largest_of_three_backward(residuals, delta):
 
 
 max_pool_of_three.defvjp(_largest_of_three_forward, _largest_of_three_backward)
+
+
+@jax.named_scope("pool")
+def mean_pool(image: jax.Array) -> jax.Array:
+  """The mean of all pixels, f[B,H,W,C] -> f[B,C]."""
+  return jnp.mean(image, axis=(1, 2))
 
 
 def conv2d(
@@ -307,24 +316,37 @@ def _depthwise(image, kernel, strides, padding):
 
 
 def _depthwise_backward(strides, padding, residuals, delta):
-  """Cotangents of image and kernel.
+  """Cotangents of image and kernel."""
+  image, kernel = residuals
+  return (
+    _gradient_of_image(image, kernel, delta, strides, padding),
+    _gradient_of_kernel(image, kernel, delta, strides, padding),
+  )
+
+
+@jax.named_scope("input_gradient")
+def _gradient_of_image(image, kernel, delta, strides, padding):
+  if strides == (1, 1):
+    # Full correlation with the kernel turned round.
+    rest = [
+      tuple(n - 1 - pad for pad in sides)
+      for n, sides in zip(kernel.shape[:2], padding, strict=True)
+    ]
+    return _depthwise(delta, kernel[::-1, ::-1], strides, tuple(rest))
+  plain = partial(_depthwise.fun, strides=strides, padding=padding)
+  (of_image,) = jax.vjp(lambda x: plain(x, kernel), image)[1](delta)
+  return of_image
+
+
+@jax.named_scope("weight_gradient")
+def _gradient_of_kernel(image, kernel, delta, strides, padding):
+  """The cotangent of the kernel.
 
   XLA:CPU would pad the image anew for each pixel of the kernel, all of them in
   one program (10 times as long for 7x7 over 32 images of 16x16x80): here the
   pixels take turns, unless the map is tiny.
   """
-  image, kernel = residuals
   pixels, channels = kernel.shape[:2], kernel.shape[-1]
-  if strides == (1, 1):
-    # Full correlation with the kernel turned round.
-    rest = [
-      tuple(n - 1 - pad for pad in sides)
-      for n, sides in zip(pixels, padding, strict=True)
-    ]
-    of_image = _depthwise(delta, kernel[::-1, ::-1], strides, tuple(rest))
-  else:
-    plain = partial(_depthwise.fun, strides=strides, padding=padding)
-    (of_image,) = jax.vjp(lambda x: plain(x, kernel), image)[1](delta)
   size = delta.shape[1:3]
 
   def of_pixel(view):
@@ -345,7 +367,7 @@ def _depthwise_backward(strides, padding, residuals, delta):
       return None, of_pixel(view[:, :: strides[0], :: strides[1]])
 
     _, of_kernel = lax.scan(next_pixel, None, jnp.arange(math.prod(pixels)))
-  return of_image, of_kernel.reshape(kernel.shape).astype(kernel.dtype)
+  return of_kernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
 _depthwise.defvjp(

@@ -107,7 +107,7 @@ class ResNet(nn.Module):
           name=f"stage{stage + 1}_block{index + 1}",
         )(x)
     if self.head == "pool":
-      x = jnp.mean(x, axis=(1, 2))
+      x = layers.mean_pool(x)
     dropout = layers.dropout(self, self.dropout, train)
     return layers.head(x.reshape(len(x), -1), self.num_classes, dropout)
 

@@ -21,7 +21,7 @@ from gzjax.registry import choose
 from gzjax.training import optim
 from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import fit
-from gzjax.training.step import init_state, make_train_step
+from gzjax.training.step import Step, init_state, make_train_step
 from gzjax.training.store import Memory, Store
 from gzjax.types import FORWARD, Batch, Cost, Objective, PyTree, TrainState
 
@@ -63,6 +63,43 @@ class Recipe(NamedTuple):
     return Augmentation(self.rotation, self.flip, self.zoom, self.shift)
 
 
+class Plan(NamedTuple):
+  """A recipe on galaxies: its step and what that goes through."""
+
+  tx: optax.GradientTransformation
+  step: Step
+  batches: Callable[[int], Iterator[Batch]]  # of an epoch
+  steps: int  # in an epoch
+  rates: optim.Rates
+
+  def start(self, problem: Problem) -> TrainState:
+    """The state before the first step, of the problem's fresh network."""
+    state = init_state(*problem.fresh, self.tx)
+    return sharding.replicate(problem.feed.mesh, state)
+
+
+def make_plan(
+  problem: Problem, rows: Rows, recipe: Recipe, entries: Entries
+) -> Plan:
+  """The plan of a recipe; for its arguments see `train`.
+
+  The entries have what the loss asks for, `remembered` too.
+  """
+  label = entries["label"][rows]
+  rows_of = partial(_rows, recipe, rows, label, problem.seed)
+  steps = len(rows_of(epoch=0))
+  rates = _rates(recipe, steps)
+  tx = _optimizer(recipe, rates, steps, models.depth_order(problem.fresh[0]))
+  step = make_train_step(
+    problem.apply_fn,
+    _objective(problem, recipe, label),
+    tx,
+    summary=problem.target.summary,
+  )
+  batches = partial(_batches, problem, recipe, entries, rows_of)
+  return Plan(tx, step, batches, steps, rates)
+
+
 def train(
   problem: Problem,
   rows: Rows | None = None,
@@ -99,32 +136,22 @@ def train(
   entries = problem.columns.given if entries is None else entries
   store = store or Memory()
   dynamics = dynamics or Dynamics(problem, entries)
-  memory = _memory(recipe)
-  if memory is not None:
-    dynamics.remember(memory)
+  own_memory = memory(recipe)
+  if own_memory is not None:
+    dynamics.remember(own_memory)
     entries = {**entries, "remembered": dynamics.arrays["remembered"]}
-  label = entries["label"][rows]
-  rows_of = partial(_rows, recipe, rows, label, problem.seed)
-  steps = len(rows_of(epoch=0))
-  rates = _rates(recipe, steps)
-  tx = _optimizer(recipe, rates, steps, models.depth_order(problem.fresh[0]))
-  watch = _Watch(problem, name, recipe, rates, validate, store, dynamics)
-  state = sharding.replicate(problem.feed.mesh, init_state(*problem.fresh, tx))
-  state, cost, done = store.resume(state, dynamics.arrays)
+  plan = make_plan(problem, rows, recipe, entries)
+  watch = _Watch(problem, name, recipe, plan.rates, validate, store, dynamics)
+  state, cost, done = store.resume(plan.start(problem), dynamics.arrays)
   # The row before the first step; it also compiles the prediction.
   scores = watch.measure(state)
   if not done and scores:
     store.log(0, 0, "validation", **scores)
   _, cost = fit(
     state,
-    make_train_step(
-      problem.apply_fn,
-      _objective(problem, recipe, label),
-      tx,
-      summary=problem.target.summary,
-    ),
-    partial(_batches, problem, recipe, entries, rows_of),
-    steps=steps,
+    plan.step,
+    plan.batches,
+    steps=plan.steps,
     epochs=range(done, recipe.epochs),
     title=name,
     after_epoch=watch.after_epoch,
@@ -136,7 +163,7 @@ def train(
   return Network(name, *kept, cost, role)
 
 
-def _memory(recipe: Recipe) -> float | None:
+def memory(recipe: Recipe) -> float | None:
   """The memory of a loss that looks at what was said before; None: no such."""
   own = losses.LOSSES.settings(recipe.loss)
   return (

@@ -65,10 +65,11 @@ def make_train_step(
     grads, loss, logits, batch_stats = gradient(
       partial(apply_fn, train=True, **own), objective, state, batch, summary
     )
-    updates, opt_state = tx.update(
-      grads, state.opt_state, state.params, value=loss
-    )
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):
+      updates, opt_state = tx.update(
+        grads, state.opt_state, state.params, value=loss
+      )
+      params = optax.apply_updates(state.params, updates)
     outputs = {
       **{"loss": loss, "logits": logits, "id": batch["id"]},
       "gradients": jnp.sum(batch["valid"]),
@@ -95,8 +96,9 @@ def gradient(
 
   def loss_fn(params):
     logits, batch_stats = apply_fn(params, state.batch_stats, batch["image"])
-    mean = losses.masked_mean(objective(logits, batch), batch["valid"])
-    return summary(mean), (logits, batch_stats)
+    with jax.named_scope("loss"):
+      mean = losses.masked_mean(objective(logits, batch), batch["valid"])
+      return summary(mean), (logits, batch_stats)
 
   (loss, (logits, batch_stats)), grads = jax.value_and_grad(
     loss_fn, has_aux=True

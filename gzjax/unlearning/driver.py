@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gzjax import sharding
 from gzjax.evaluation import batch_stats, health
 from gzjax.problem import Network, Problem, predict
 from gzjax.progress import say
 from gzjax.training.loop import fit
-from gzjax.training.step import init_state
 from gzjax.training.store import Memory, Store
 from gzjax.types import Cost, Method, PyTree, TrainState
 from gzjax.unlearning import diagnosis, extras
@@ -115,9 +113,7 @@ class _Run(NamedTuple):
     stopped = done and decide(plan, goal, self.read(state)) == "done"
     state, cost = fit(
       state,
-      make_unlearn_step(
-        problem.apply_fn, method, live=_is_live(method, driver)
-      ),
+      make_unlearn_step(problem.apply_fn, method, live=is_live(method, driver)),
       lambda stride: plans.batches(problem, plan, fields, arrays, stride),
       steps=plan.stride,
       epochs=range(done, done if stopped else plan.readings),
@@ -134,13 +130,8 @@ class _Run(NamedTuple):
 
   def start(self, params: PyTree) -> TrainState:
     """The state before the first step, from these parameters."""
-    # The steps donate their state, so it gets buffers of its own.
-    return sharding.replicate(
-      self.problem.feed.mesh,
-      init_state(
-        params, self.goal.original.batch_stats, self.plan.build().transform
-      ),
-    )
+    batch_stats = self.goal.original.batch_stats
+    return plans.start(self.problem, self.plan, params, batch_stats)
 
   def original(self) -> Network:
     """The original as the result, without a step."""
@@ -208,7 +199,7 @@ class _Run(NamedTuple):
     return decision in ("go on", "hurt")
 
 
-def _is_live(method: Method, driver: Driver) -> bool:
+def is_live(method: Method, driver: Driver) -> bool:
   """Whether it learns on the BatchNorm statistics of its batches."""
   keeps = method.retain_objective is not None
   return driver.batch_stats == "live" or (

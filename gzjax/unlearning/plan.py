@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from gzjax import models
+from gzjax import models, sharding
 from gzjax.data import feed
 from gzjax.errors import SettingError
 from gzjax.problem import Problem, Rows
-from gzjax.types import Method, PyTree, UnlearnBatch
+from gzjax.training.step import init_state
+from gzjax.types import Method, PyTree, TrainState, UnlearnBatch
 from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 
 
@@ -62,6 +63,15 @@ def make_plan(problem: Problem, row: Row, settings: Mapping[str, Any]) -> Plan:
   task = task._replace(steps=max(steps * driver.epochs, 1))
   stride = -(-steps // max(driver.checks, 1))
   return Plan(row, driver, own, task, steps, stride)
+
+
+def start(
+  problem: Problem, plan: Plan, params: PyTree, batch_stats: PyTree
+) -> TrainState:
+  """The state before the first step, from these parameters."""
+  # The steps donate their state, so it gets buffers of its own.
+  state = init_state(params, batch_stats, plan.build().transform)
+  return sharding.replicate(problem.feed.mesh, state)
 
 
 def check_retain(problem: Problem, argument: str) -> None:

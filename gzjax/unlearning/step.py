@@ -67,10 +67,11 @@ def make_unlearn_step(
       batch_stats = moved if batch_stats is None else batch_stats
       work = work + more
       extras = {**extras, "forget_grads": forget_grads}
-    updates, opt_state = method.transform.update(
-      updates, state.opt_state, state.params, **extras
-    )
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):
+      updates, opt_state = method.transform.update(
+        updates, state.opt_state, state.params, **extras
+      )
+      params = optax.apply_updates(state.params, updates)
     if batch_stats is None:
       batch_stats = state.batch_stats
     state = TrainState(state.step + 1, params, batch_stats, opt_state)
