@@ -38,6 +38,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   _check_split(config)
   for names in (config.unlearn.methods, config.discovery.methods):
     _check_methods(config, names)
+  _check_profiled(config)
   for recipe in recipes:
     balanced_to, batch_size = recipe["balanced_to"], recipe["batch_size"]
     if balanced_to and balanced_to < batch_size:
@@ -67,6 +68,21 @@ def _check_values(config: ml_collections.ConfigDict) -> None:
         )
       allowed = keys[f"train.{name}"].annotation
       registry.check(f"{section}.{name}", value, allowed)
+
+
+def _check_profiled(config: ml_collections.ConfigDict) -> None:
+  """Finds what has no steps of its own to profile."""
+  usual = ("train", "fisher")
+  for name in config.profile.what:
+    section: Any = config.unlearn.get(name, {})
+    is_section = isinstance(section, ml_collections.ConfigDict)
+    method = str(section.get("method", name)) if is_section else ""
+    row = METHODS.get(method)
+    if name not in usual and (row is None or row.make):
+      steps = (name for name, row in METHODS.items() if not row.make)
+      raise UserError(
+        f"profile.what names {name!r}: {registry.choose((*usual, *steps))}."
+      )
 
 
 def _check_methods(

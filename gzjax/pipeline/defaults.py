@@ -361,6 +361,15 @@ KEYS = {
     "recommended", "the network: that of the verification, or a row", str
   ),
   "predict.shown": Key(8, "galaxies that are printed", Natural),
+  "profile.what": Key(
+    ("train",),
+    "whose steps are profiled, in the stage profile, not part of all: train, "
+    "fisher, or methods by their rows",
+    Names,
+  ),
+  "profile.steps": Key(
+    10, "that are timed, and so many again that are traced", Positive
+  ),
   "report.gallery": Key(24, "galaxies shown for each method", Natural),
 }
 

@@ -15,6 +15,7 @@ from gzjax.pipeline import (
   evaluate,
   predict,
   prepare,
+  profile,
   similar,
   sweeps,
   train,
@@ -39,6 +40,8 @@ class Stage(NamedTuple):
   # Whether it puts the run to use on files that the run does not watch: done
   # whenever it is asked for, and no part of what the run tells about itself.
   applies: bool = False
+  # Whether the stages that it needs are run before it, where they are missing.
+  brings: bool = False
 
 
 def _report(experiment: Experiment) -> None:
@@ -136,6 +139,16 @@ STAGES = {
     derived=True,
     in_all=False,
     applies=True,
+  ),
+  "profile": Stage(
+    profile.run,
+    ("profile",),
+    (profile.FOLDER,),
+    ("prepare",),
+    derived=True,
+    in_all=False,
+    applies=True,
+    brings=True,
   ),
 }
 

@@ -143,7 +143,7 @@ def _run_one(
     with undo(place):
       if overwrite:
         anew.set_aside(place, config, asked)
-      if with_needed:
+      if with_needed or (stage != "all" and STAGES[stage].brings):
         asked = [*_needed(make(), asked), *asked]
       _run_stages(make, stage, asked, bool(is_late), sources)
 

@@ -19,11 +19,11 @@ STAGES = {
   "predict": "galaxies without labels -> predictions.csv",
   "embed": "what the network sees of each galaxy -> embeddings.parquet",
   "similar": "galaxies that look like --id=NAME; without it, the oddest",
+  "profile": "where the time of a step goes -> profile/, see docs/profiling.md",
 }
 
 _HELP = """\
 gzjax finds wrong labels of galaxies and unlearns them.
-
 usage: gzjax [STAGE] [TABLE] --workdir=DIR [--images=DIR]
              [--config=NAME[:VARIANT]] [--config.KEY=X]
 
