@@ -15,6 +15,9 @@ from gzjax.remembered import remembered
 from gzjax.threads import bounded_map
 from gzjax.types import Batch
 
+# What traces call the work of a thread that gathers pixels on the host.
+GATHER = "gzjax gather"
+
 # One batch's rows: indices into the data set i32[B], valid f32[B].
 BatchRows = tuple[np.ndarray, np.ndarray]
 
@@ -144,7 +147,8 @@ class Feed:
     if self.on_device:
       where = sharding.shard_batch(self.mesh, index)
       return self._gather_on_device(self._image, where)
-    return sharding.shard_batch(self.mesh, self._image[index])
+    with jax.profiler.TraceAnnotation(GATHER):
+      return sharding.shard_batch(self.mesh, self._image[index])
 
 
 @remembered  # the next feed compiles nothing

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+import pandas as pd
 
+from gzjax.files import write_table
 from gzjax.profiling import operations, traces, work
 from gzjax.profiling.ceilings import Ceilings
 from gzjax.profiling.programs import Program
@@ -77,7 +79,10 @@ class Profile(NamedTuple):
 
 
 def profile(program: Program, folder: Path, steps: int) -> Profile:
-  """Runs a program for a while; its trace goes into a folder.
+  """Runs a program for a while; what it is found by goes into a folder.
+
+  That is the trace, `program.txt` as XLA prints what it compiled, and
+  `operations.csv`, the dearest operation first.
 
   As in `training.loop.fit` the next batch is asked for while a step runs, and
   no step runs ahead of another by more than one. The trace is for TensorBoard,
@@ -101,7 +106,10 @@ def _profile(program: Program, folder: Path, steps: int) -> Profile:
   with jax.profiler.trace(str(folder), profiler_options=options):
     _, traced_seconds = _steps(program, run, state, steps)
   busy = traces.busy(traces.read(folder))
-  named = attribute(busy, run.as_text())
+  text = run.as_text()
+  named = attribute(busy, text)
+  (folder / "program.txt").write_text(text)
+  write_table(folder / "operations.csv", _table(busy, text, steps))
   memory = run.memory_analysis()
   return Profile(
     steps,
@@ -171,7 +179,7 @@ def attribute(busy: traces.Busy, text: str) -> Named:
   Other programs make the batches: they are the feed, as is the time in which
   nothing runs but a batch is asked for. What the text does not have is "other".
   """
-  module = text.split(maxsplit=2)[1].rstrip(",")
+  module = _module(text)
   known = operations.operations(text)
   seconds = dict.fromkeys(operations.KINDS, 0.0)
   seconds |= {"feed": busy.idle_feed, "host": busy.idle}
@@ -192,3 +200,27 @@ def attribute(busy: traces.Busy, text: str) -> Named:
     if label.program == module and label.operation in known
   )
   return Named(seconds, mixed, traffic)
+
+
+def _module(text: str) -> str:
+  """What traces call a program."""
+  return text.split(maxsplit=2)[1].rstrip(",")
+
+
+def _table(busy: traces.Busy, text: str, steps: int) -> pd.DataFrame:
+  """What each operation took, and what it is for; of all programs."""
+  module, known = _module(text), operations.operations(text)
+  found = []
+  for label, seconds in sorted(busy.seconds.items(), key=lambda x: -x[1]):
+    one = known.get(label.operation) if label.program == module else None
+    found.append(
+      {
+        "program": label.program,
+        "operation": label.operation,
+        "ms": 1e3 * seconds / steps,
+        "runs": busy.runs.get(label, 0) / steps,
+        "kinds": " ".join(one.kinds) if one else "",
+        "from": one.op_name if one else "",
+      }
+    )
+  return pd.DataFrame(found)

@@ -52,6 +52,7 @@ _PRODUCT_CALLS = re.compile(r"conv|gemm|matmul", re.IGNORECASE)
 _EXCHANGES = re.compile(r"all-|reduce-scatter|collective|send|recv")
 # Operations that are made of others, which the trace shows one by one.
 _CONTAINERS = ("while", "conditional")
+_WINDOWS = ("reduce-window", "select-and-scatter")
 _POOLS = ("max_pool", "avg_pool", "pool", "reduce_window", "select_and_scatter")
 
 
@@ -82,6 +83,7 @@ class Operation(NamedTuple):
   kinds: Mapping[str, float]  # shares of its time, that sum to 1; of `KINDS`
   mixed: bool  # whether it fuses work of several kinds
   bytes: float  # that it reads and writes, caches left out of account
+  op_name: str = ""  # where it comes from
 
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
@@ -142,7 +144,8 @@ def operations(text: str) -> dict[str, Operation]:
         weights, mixed = _weights(program, kernels, line, line.op_name)
         whole = sum(weights.values())
         kinds = {kind: x / whole for kind, x in weights.items()}
-        found[line.name] = Operation(kinds, mixed, _traffic(program, line))
+        traffic = _traffic(program, line)
+        found[line.name] = Operation(kinds, mixed, traffic, line.op_name)
   return found
 
 
@@ -221,7 +224,8 @@ def _kind(program: Program, layers, line: Instruction, op_name: str) -> str:
   for scope in ("optimizer", "loss", "sums"):
     if scope in words:
       return scope
-  if any(word.startswith(_POOLS) for word in words):
+  # The windows of a gradient have no name any more.
+  if line.opcode in _WINDOWS or any(word.startswith(_POOLS) for word in words):
     return "pooling"
   if line.opcode in _MOVES:
     return "movement"

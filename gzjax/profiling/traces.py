@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import jax
 
+from gzjax.data.feed import GATHER
+
 # Names of what the profiled process says of itself.
 STEP = "gzjax step"  # a step, on the thread that makes it
 FEED = "gzjax feed"  # that thread asks for the next batch
-GATHER = "gzjax gather"  # a thread of the host makes a batch
 
 _PUT_UP = "ThreadpoolListener::Record"
 _BEGINS = "ThreadpoolListener::StartRegion"

@@ -6,12 +6,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 
 from gzjax import fisher
+from gzjax.data import feed
 from gzjax.models import layers
 from gzjax.problem import Problem
-from gzjax.profiling import measure, operations, programs
+from gzjax.profiling import measure, operations, programs, traces
 from gzjax.profiling.ceilings import Ceilings
 from gzjax.training import Recipe
 from gzjax.unlearning import METHODS
@@ -84,6 +86,14 @@ def test_a_training_step(problem, tmp_path):
   assert found.memory.peak >= found.memory.arguments > 0
   assert min(found.bytes, found.compile_seconds, found.step_seconds) > 0
   assert list((tmp_path / "trace").rglob("*.trace.json.gz"))
+  table = pd.read_csv(tmp_path / "trace" / "operations.csv")
+  assert table["ms"].is_monotonic_decreasing
+  ours = table[table["program"] == "jit_step"]
+  assert ours["runs"].max() == problem.feed.mesh.size  # on each device once
+  whole = sum(found.seconds.values()) * 1e3
+  assert 0 < table["ms"].sum() < whole
+  text = (tmp_path / "trace" / "program.txt").read_text()
+  assert set(ours["operation"]) <= set(operations.operations(text))
   jax.tree.map(np.testing.assert_array_equal, before, problem.fresh)
 
 
@@ -106,6 +116,18 @@ def test_a_fisher(problem, tmp_path):
   for kind in ("forward", "weight_gradient", "sums"):
     assert found.shares[kind] > 0, kind
   assert found.shares["optimizer"] == 0
+
+
+def test_pixels_that_the_host_gathers_are_the_feeds(problem, tmp_path):
+  away = feed.Feed(
+    np.zeros((120, SIZE, SIZE, 3), np.uint8),
+    problem.columns.given,
+    problem.feed.mesh,
+    device_budget_bytes=0,
+  )
+  _profile(problem._replace(feed=away), "train", tmp_path)
+  names = [event.name for event in traces.read(tmp_path)]
+  assert names.count(feed.GATHER) >= 3
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ def _only(text, name):
     ("f32[4,8,8,16] add(%map, %map) a/jvp(Net)/stem_norm/add", "normalisation"),
     ("f32[4,8,8,16] maximum(%map, %map) a/jvp(Net)/max_pool/max", "pooling"),
     ("f32[4] reduce(%map) a/jvp(Net)/pool/reduce_sum", "pooling"),
+    ("f32[4,4,4,16] reduce-window(%map)", "pooling"),
     ("f32[4,8,8,16] maximum(%map, %map) a/jvp(Net)/jit(relu)", "elementwise"),
     ("f32[4] exponential(%map) a/jvp(loss)/exp", "loss"),
     ("f32[3,3,3,16] multiply(%kernel) a/optimizer/mul", "optimizer"),

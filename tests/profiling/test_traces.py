@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from gzjax.data.feed import GATHER
 from gzjax.profiling import measure, operations, traces
 from gzjax.profiling.traces import Event, Label
 from tests.profiling.texts import program
@@ -96,7 +97,7 @@ def test_time_in_which_nothing_runs_but_a_batch_is_asked_for_is_the_feeds():
     STEP,
     Event(0, traces.FEED, 10, 50),
     _op(1, "gather", 20, 10, "jit_view"),
-    Event(2, traces.GATHER, 40, 5),
+    Event(2, GATHER, 40, 5),
     _op(1, "found", 60, 30),
     _op(1, "unknown", 90, 6),
   ]
