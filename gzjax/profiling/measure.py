@@ -220,7 +220,7 @@ def _table(busy: traces.Busy, text: str, steps: int) -> pd.DataFrame:
         "ms": 1e3 * seconds / steps,
         "runs": busy.runs.get(label, 0) / steps,
         "kinds": " ".join(one.kinds) if one else "",
-        "from": one.op_name if one else "",
+        "from": one.origin if one else "",
       }
     )
   return pd.DataFrame(found)

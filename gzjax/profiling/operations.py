@@ -83,7 +83,7 @@ class Operation(NamedTuple):
   kinds: Mapping[str, float]  # shares of its time, that sum to 1; of `KINDS`
   mixed: bool  # whether it fuses work of several kinds
   bytes: float  # that it reads and writes, caches left out of account
-  op_name: str = ""  # where it comes from
+  origin: str  # the `op_name`, of a fusion without one that of its first part
 
 
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
@@ -145,8 +145,16 @@ def operations(text: str) -> dict[str, Operation]:
         whole = sum(weights.values())
         kinds = {kind: x / whole for kind, x in weights.items()}
         traffic = _traffic(program, line)
-        found[line.name] = Operation(kinds, mixed, traffic, line.op_name)
+        origin = _origin(program, line)
+        found[line.name] = Operation(kinds, mixed, traffic, origin)
   return found
+
+
+def _origin(program: Program, line: Instruction) -> str:
+  if line.op_name or line.calls not in program.computations:
+    return line.op_name
+  parts = (name for _, name in _inside(program, line, ""))
+  return next(filter(None, parts), "")
 
 
 class _Layer(NamedTuple):

@@ -60,16 +60,17 @@ def test_the_kind_of_an_instruction(line, kind):
 
 def test_a_fusion_of_several_kinds_is_split_by_elements():
   text = program(
-    "f32[4,8,8,16] fusion(%map), calls=%fused a/jvp(Net)/jit(relu)",
+    "f32[4,8,8,16] fusion(%map), calls=%fused",
     fused=[
       "%p = f32[4,8,8,16] parameter(0)",
       "%wide = f32[4,8,8,16] broadcast(%p)",
       '%a = f32[4,8,8,16] add(%p, %p), metadata={op_name="jvp(N)/norm1/add"}',
       '%b = f32[4,8,8,16] add(%a, %p), metadata={op_name="jvp(N)/norm1/add"}',
-      "ROOT %c = f32[4,8,8,16] maximum(%b, %p)",
+      'ROOT %c = f32[4,8,8,16] maximum(%b, %p), metadata={op_name="jvp(N)/m"}',
     ],
   )
   found = operations.operations(text)["found"]
+  assert found.origin == "jvp(N)/norm1/add"
   assert found.kinds == {"normalisation": 2 / 3, "elementwise": 1 / 3}
   assert found.mixed
 
