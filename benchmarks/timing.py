@@ -13,15 +13,21 @@ _STATUS = Path("/proc/self/status")
 
 
 def interleaved(
-  runs: Mapping[str, Callable[[], object]], rounds: int
+  runs: Mapping[str, Callable[[], object]],
+  rounds: int,
+  most_seconds: float = float("inf"),
 ) -> dict[str, np.ndarray]:
   """Seconds of each run in each round; every other round goes backwards.
 
   Only ratios of one round's numbers mean something: machines that are shared
-  change their speed from minute to minute.
+  change their speed from minute to minute. No round starts once so many seconds
+  have gone, but for the first two.
   """
   seconds = {name: [] for name in runs}
+  first = time.perf_counter()
   for turn in range(rounds):
+    if turn >= 2 and time.perf_counter() - first > most_seconds:
+      break
     for name in list(runs) if turn % 2 == 0 else list(runs)[::-1]:
       start = time.perf_counter()
       runs[name]()

@@ -98,8 +98,9 @@ def backpack(network):
   return squares
 
 
+LOOP = "PyTorch, one by one"
 WAYS = {
-  "PyTorch, one by one": loop,
+  LOOP: loop,
   "torch.func vmap(grad)": functional,
   "Opacus": opacus,
   "BackPACK": backpack,

@@ -1,4 +1,4 @@
-"""ResNet 18, 34 and 50 in PyTorch, laid out and named as torchvision's.
+"""ResNets in PyTorch, laid out and named as torchvision's.
 
 The peer of the benchmarks and the oracle of the tests. Written out because
 torchvision has no CPU build in some package indexes.
@@ -65,6 +65,7 @@ class TorchResNet(nn.Module):
   def __init__(self, name="resnet34", num_classes=3, width=64):
     super().__init__()
     sizes = {
+      "resnet_tiny": (1, 1),
       "resnet18": (2, 2, 2, 2),
       "resnet34": (3, 4, 6, 3),
       "resnet50": (3, 4, 6, 3),
@@ -72,7 +73,7 @@ class TorchResNet(nn.Module):
     bottleneck = name == "resnet50"
     self.conv1, self.bn1 = _conv_norm(3, width, 7, 2)
     self.maxpool = nn.MaxPool2d(3, 2, 1)
-    inputs = width
+    inputs, self.stages = width, len(sizes)
     for stage, blocks in enumerate(sizes):
       channels = width * 2**stage
       layers = []
@@ -86,22 +87,27 @@ class TorchResNet(nn.Module):
 
   def forward(self, x):
     x = self.maxpool(torch.relu(self.bn1(self.conv1(x))))
-    for stage in range(1, 5):
+    for stage in range(1, self.stages + 1):
       x = getattr(self, f"layer{stage}")(x)
     return self.fc(x.mean((2, 3)))
 
 
-def random_network(name: str, num_classes: int, seed: int) -> TorchResNet:
+def random_network(
+  name: str, num_classes: int, seed: int, width: int = 64
+) -> TorchResNet:
   """A network with uneven BatchNorm parameters and statistics."""
   torch.manual_seed(seed)
-  return with_uneven_norms(TorchResNet(name, num_classes))
+  return with_uneven_norms(TorchResNet(name, num_classes, width))
 
 
-def peer(name: str, num_classes: int, seed: int) -> nn.Module:
-  """The peer of any of our networks, with random weights."""
+def peer(name: str, num_classes: int, seed: int, width: int = 64) -> nn.Module:
+  """The peer of any of our networks, with random weights.
+
+  The width is that of a ResNet's first stage.
+  """
   if name.startswith("convnext"):
     return timm_networks.random_network(name, seed, num_classes=num_classes)
-  return random_network(name, num_classes, seed)
+  return random_network(name, num_classes, seed, width)
 
 
 def with_uneven_norms(network: nn.Module) -> nn.Module:

@@ -41,7 +41,7 @@ def test_fisher_benchmark_runs_on_a_bare_machine(tmp_path):
     [
       sys.executable, "-c", program,
       "--model=resnet18", "--size=16", "--batch_size=2", "--rounds=1",
-      "--at_once=2", f"--output={result}",
+      "--at_once=2", f"--out={result}",
     ],
     cwd=ROOT,
     capture_output=True,
