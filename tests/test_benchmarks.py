@@ -1,16 +1,28 @@
-"""The benchmark that has to run on a bare machine, and that of the audit."""
+"""Benchmarks that run on a bare machine, their gates and ends; the audit's."""
 
 import json
 import subprocess
 import sys
+import time
 
 from gzjax.configs import demo
+import jax
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import audit, audit_trials, harm, repair, wrong_validation
-from gzjax import models
+from benchmarks import (
+  accelerator,
+  audit,
+  audit_trials,
+  epoch_ways,
+  harm,
+  repair,
+  ways,
+  wrong_validation,
+)
+from benchmarks.ways import Way
+from gzjax import models, sharding
 from gzjax.audit import ranking
 from tests import problems
 from tests.command_line import ROOT
@@ -53,6 +65,113 @@ def test_fisher_benchmark_runs_on_a_bare_machine(tmp_path):
   ways = json.loads(result.read_text())["ways"]
   assert ways["exact"]["error"] < 1e-5
   assert ways["train step"]["images_per_second"] > 0
+
+
+# Neither data sets nor configs; PyTorch is left out or is there.
+_NO_DATA = ("tensorflow_datasets", "tensorflow", "ml_collections", "pandas")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "peers", [False, pytest.param(True, marks=pytest.mark.oracle)]
+)
+def test_the_accelerator_script_passes_at_toy_size(tmp_path, peers):
+  missing = _NO_DATA if peers else (*_NO_DATA, "torch")
+  program = (
+    "import runpy, sys; "
+    f"sys.modules.update(dict.fromkeys({missing!r})); "
+    "runpy.run_module('benchmarks.accelerator', run_name='__main__')"
+  )
+  out = tmp_path / "toy.json"
+  done = subprocess.run(
+    [sys.executable, "-c", program, "--toy", f"--out={out}",
+     "--budget_seconds=1e9"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-2000:]
+  found = json.loads(out.read_text())
+  assert found["left_out"] == []
+  tables = {table["name"]: table["rows"] for table in found["measurements"]}
+  kinds = {name.split(":")[0] for name in tables}
+  assert kinds == {
+    "train step", "exact Fisher", "steps", "Fisher of 20 galaxies", "epochs",
+    "predict",
+  }  # fmt: skip
+  rows = [row for table in tables.values() for row in table]
+  for row in rows:
+    assert row["images_per_second"] > 0, row
+  ways = {row["way"] for row in rows}
+  assert ("PyTorch eager" in ways) == peers
+  assert found["machine"]["jax"] and found["machine"]["device"]
+  page = out.with_suffix(".md").read_text()
+  assert all(name in page for name in tables)
+  assert ("| torch | " in page) == peers
+
+
+def _bench():
+  return accelerator.Bench(accelerator.TOY, None, "eager", peers=False)
+
+
+def test_what_fails_its_gate_has_no_speed():
+  found = {
+    "right": Way(lambda: time.sleep(0.01), images=1),
+    "wrong": Way(lambda: None, images=1),
+    "nan": Way(lambda: None, images=1),
+    "absent": "no compiler here",
+  }
+  errors = {"right": 1e-6, "wrong": 1.0, "nan": float("nan")}
+  rows = accelerator._compare(_bench(), found, errors, 1e-3)
+  assert 0 < rows[0]["images_per_second"] <= 100
+  assert rows[0]["times"] == [1, 1, 1]
+  for row in rows[1:3]:
+    assert "failed its gate" in row["note"]
+  assert rows[3] == {"way": "absent", "note": "no compiler here"}
+  assert not any("seconds" in row for row in rows[1:])
+  table = accelerator._table({"name": "which is right", "rows": rows})
+  assert "time / right" in table and "no compiler here" in table
+
+
+def test_what_does_not_fit_the_budget_is_named(monkeypatch, capsys):
+  now, kept = [0.0], []
+
+  def measure(seconds):
+    now[0] += seconds
+    return [{"way": "gzjax", "images_per_second": 1.0}]
+
+  # Twice as long as guessed: 60 seconds are then 120, of which 100 are left.
+  monkeypatch.setattr(accelerator.time, "perf_counter", lambda: now[0])
+  monkeypatch.setattr(
+    accelerator,
+    "measurements",
+    lambda bench: [
+      accelerator.Measurement(name, needs, lambda takes=takes: measure(takes))
+      for name, needs, takes in (("a", 50, 100), ("b", 60, 0), ("c", 40, 80))
+    ],
+  )
+  found = accelerator.run(_bench(), 200, lambda found: kept.append(str(found)))
+  assert [table["name"] for table in found["measurements"]] == ["a", "c"]
+  assert found["left_out"] == ["b"]
+  assert "'c'" not in kept[0] and "'c'" in kept[1]
+  assert "* b\n" in accelerator.to_markdown(found)
+  assert "| gzjax | 1.0 |" in capsys.readouterr().out
+
+
+def test_loops_scans_and_fishers_of_a_set_agree():
+  size = accelerator.TOY
+  setting = size.setting(16, bf16=False)
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  problem = ways.make_problem(setting, mesh)
+  galaxies = epoch_ways.make_galaxies(20, 16, setting.batch)
+  # The padding of the last batch counts nothing.
+  scan = epoch_ways.fisher_scan(problem, galaxies, mesh).result()
+  loop = epoch_ways.fisher_loop(problem, galaxies, mesh).result()
+  assert float(scan[0]) == 20
+  assert ways.tree_error(scan, loop) < 1e-5
+  halved = jax.tree.map(lambda x: x / 2, loop)
+  assert ways.tree_error(scan, halved) > 0.9 < ways.means_error(scan, halved)
 
 
 @pytest.fixture
