@@ -25,18 +25,16 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 import importlib.util
 from pathlib import Path
-import sys
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from benchmarks import audit_trials, audit_votes
+from benchmarks import audit_trials, audit_votes, report
 from benchmarks.audit_trials import CLASSES, Galaxies, Heard, How
 from gzjax.audit import how_many, ranking
 from gzjax.audit.evidence import Evidence
-from gzjax.errors import UserError
 from gzjax.files import write_table
 from gzjax.morphology import noise
 from gzjax.progress import say
@@ -194,16 +192,14 @@ def show(table: pd.DataFrame, console: Console) -> None:
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = report.parser(__doc__, "all numbers")
 
   def add(name, default, words, parse=str):
     parser.add_argument(f"--{name}", type=parse, default=default, help=words)
 
   add("folder", Path("runs/audit"), "keeps what networks say", Path)
   add("galaxies", 2000, "of each sky; 0: no sky", int)
-  add("seeds", [0, 1, 2], "separated by commas", _numbers)
+  add("seeds", [0, 1, 2], "separated by commas", report.numbers)
   add("noise", NOISE, ", ".join(NOISE), partial(_names, NOISE))
   add("real", None, "folder of real galaxies", Path)
   add("fraction", 0.1, "of the labels is made wrong", float)
@@ -211,7 +207,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
   ways = audit_votes.LEARNED
   words = f"with --votes: {', '.join(ways)}"
   add("learned", ways, words, partial(_names, ways))
-  add("out", None, "CSV file for all numbers", Path)
   for name, default in How()._asdict().items():
     if name != "views":
       add(name, default, "of the networks", type(default))
@@ -225,10 +220,6 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
   return options
 
 
-def _numbers(text: str) -> list[int]:
-  return [int(number) for number in text.split(",")]
-
-
 def _names(choices: Sequence[str], text: str) -> list[str]:
   found = text.split(",")
   if not set(found) <= set(choices):
@@ -236,39 +227,40 @@ def _names(choices: Sequence[str], text: str) -> list[str]:
   return found
 
 
+def _measure_all(options: argparse.Namespace) -> pd.DataFrame:
+  """All trials of one kind, or those of votes."""
+  audit_trials.check_folder(
+    options.folder,
+    {
+      "how": options.how._asdict(),
+      "galaxies": options.galaxies,
+      "fraction": options.fraction,
+    },
+  )
+  if options.votes:
+    return pd.concat(
+      [audit_votes.measured(seed, options) for seed in options.seeds]
+    )
+  return pd.concat(
+    [
+      measured(trial, kind, options)
+      for trial in _trials(options)
+      for kind in options.kinds
+    ]
+  )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
   """Trains, counts, prints and writes."""
   options = _options(arguments)
   console = Console()
-  try:
-    audit_trials.check_folder(
-      options.folder,
-      {
-        "how": options.how._asdict(),
-        "galaxies": options.galaxies,
-        "fraction": options.fraction,
-      },
-    )
-    if options.votes:
-      table = pd.concat(
-        [audit_votes.measured(seed, options) for seed in options.seeds]
-      )
-      audit_votes.show(table, console)
-    else:
-      table = pd.concat(
-        [
-          measured(trial, kind, options)
-          for trial in _trials(options)
-          for kind in options.kinds
-        ]
-      )
-      show(table, console)
-  except UserError as error:
-    sys.exit(f"error: {error}")
-  for _, made in table[["revision", "device"]].drop_duplicates().iterrows():
-    console.print(f"revision {made['revision']}, device {made['device']}")
-  if options.out:
-    write_table(options.out, table)
+
+  def show_all(table):
+    (audit_votes.show if options.votes else show)(table, console)
+    for _, made in table[["revision", "device"]].drop_duplicates().iterrows():
+      console.print(f"revision {made['revision']}, device {made['device']}")
+
+  report.end(partial(_measure_all, options), show_all, options.out)
 
 
 if __name__ == "__main__":

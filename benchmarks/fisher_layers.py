@@ -6,18 +6,17 @@ Each layer of a ResNet34 at 64 pixels, beside the ordinary weight gradient: what
 the numbers in `gzjax.fisher.squares.STRATEGIES` were chosen by.
 """
 
+import argparse
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from absl import app, flags
 import jax
 from jax import lax
 import numpy as np
 
-from benchmarks import timing
+from benchmarks import report, timing
 from gzjax.fisher import squares
-
-_BATCH = flags.DEFINE_integer("batch_size", 32, "Images.")
-_ROUNDS = flags.DEFINE_integer("rounds", 15, "Alternations of all.")
 
 _GIB = 2**30
 # One gradient at a time; all at once; products of pairs of positions.
@@ -39,7 +38,7 @@ _LAYERS = {
 }
 
 
-def _ways(edge, inputs, outputs, kernel, stride, padding):
+def _ways(batch, edge, inputs, outputs, kernel, stride, padding):
   """Compiled functions without arguments; all sums of squares are compared."""
   rng = np.random.default_rng(0)
   shape = kernel, kernel, inputs, outputs
@@ -55,9 +54,9 @@ def _ways(edge, inputs, outputs, kernel, stride, padding):
     "batch_group_count": 1,
   }
   convolve = partial(lax.conv_general_dilated, **params)
-  images = rng.normal(size=(_BATCH.value, edge, edge, inputs)).astype("f")
+  images = rng.normal(size=(batch, edge, edge, inputs)).astype("f")
   positions = (edge + 2 * padding - kernel) // stride + 1
-  delta = rng.normal(size=(_BATCH.value, positions, positions, outputs))
+  delta = rng.normal(size=(batch, positions, positions, outputs))
   arguments = jax.device_put((images, delta.astype("f")))
 
   def weight_gradient(images, delta):
@@ -86,20 +85,36 @@ def _ways(edge, inputs, outputs, kernel, stride, padding):
   return ways
 
 
-def main(arguments):
-  """Compares, times and prints."""
-  del arguments
-  names = ["weight gradient", *_STRATEGIES]
-  print(f"| milliseconds, {_BATCH.value} images | {' | '.join(names)} |")
-  print("|---" * (len(names) + 1) + "|")
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+  """Milliseconds of each round, by layer and strategy."""
+  layers = {}
   for layer, shape in _LAYERS.items():
-    seconds = timing.interleaved(_ways(*shape), _ROUNDS.value)
-    cells = [
-      f"{1e3 * np.median(seconds[n]):.1f}" if n in seconds else ""
-      for n in names
-    ]
-    print(f"| {layer} | {' | '.join(cells)} |", flush=True)
+    seconds = timing.interleaved(
+      _ways(options.batch_size, *shape), options.rounds
+    )
+    layers[layer] = {name: 1e3 * values for name, values in seconds.items()}
+  return {"batch_size": options.batch_size, "milliseconds": layers}
+
+
+def show(result: dict[str, Any]) -> None:
+  """Prints the medians."""
+  names = ["weight gradient", *_STRATEGIES]
+  rows = []
+  for layer, found in result["milliseconds"].items():
+    cells = [f"{np.median(found[n]):.1f}" if n in found else "" for n in names]
+    rows.append([layer, *cells])
+  title = f"milliseconds, {result['batch_size']} images"
+  print(report.markdown([title, *names], rows))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Compares, times, prints and writes."""
+  parser = report.parser(__doc__, "the result, .json")
+  parser.add_argument("--batch_size", type=int, default=32, help="images")
+  parser.add_argument("--rounds", type=int, default=15)
+  options = parser.parse_args(arguments)
+  report.end(partial(measure, options), show, options.out)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

@@ -14,9 +14,9 @@ unlearn. A run that was killed goes on.
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 import itertools
 from pathlib import Path
-import sys
 
 from gzjax.configs import catalog, demo
 import ml_collections
@@ -24,8 +24,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import report
 from gzjax.errors import UserError
-from gzjax.files import read_json, write_table
+from gzjax.files import read_json
 from gzjax.pipeline import stages
 from gzjax.progress import say
 
@@ -73,7 +74,18 @@ def config_of(
 
 
 def measure(options: argparse.Namespace) -> pd.DataFrame:
-  """A row for each run and network."""
+  """A row for each run and network.
+
+  Raises:
+    UserError: for a recipe that there is not, or that lacks its galaxies.
+  """
+  unknown = set(options.recipes) - set(RECIPES)
+  if unknown:
+    raise UserError(
+      f"--recipes has {', '.join(unknown)}: choose from {', '.join(RECIPES)}."
+    )
+  if not options.real and any(x.startswith("real") for x in options.recipes):
+    raise UserError("--recipes has real galaxies: say where, with --real.")
   tables = []
   for recipe, kind, fraction, seed in itertools.product(
     options.recipes, options.noise, options.fractions, options.seeds
@@ -130,9 +142,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
   """Runs what is asked for, prints it and writes --out."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = report.parser(__doc__, "a row for each run and network")
   parser.add_argument("--folder", type=Path, required=True)
   parser.add_argument("--real", type=Path)
   parser.add_argument("--recipes", type=_names, default=tuple(RECIPES))
@@ -146,22 +156,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     "--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0,)
   )
   parser.add_argument("--methods", type=_names)
-  parser.add_argument("--out", type=Path)
   options = parser.parse_args(arguments)
-  try:
-    unknown = set(options.recipes) - set(RECIPES)
-    if unknown:
-      raise UserError(
-        f"--recipes has {', '.join(unknown)}: choose from {', '.join(RECIPES)}."
-      )
-    if not options.real and any(x.startswith("real") for x in options.recipes):
-      raise UserError("--recipes has real galaxies: say where, with --real.")
-    table = measure(options)
-  except UserError as error:
-    sys.exit(f"error: {error}")
-  show(table, Console())
-  if options.out:
-    write_table(options.out, table)
+  report.end(
+    partial(measure, options), partial(show, console=Console()), options.out
+  )
 
 
 if __name__ == "__main__":

@@ -8,13 +8,17 @@ only the ratios mean something.
 """
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import jax
 import numpy as np
 import optax
 
-from benchmarks import timing
+from benchmarks import report, timing
 from gzjax import models
+from gzjax.errors import UserError
 from gzjax.morphology import campaigns
 from gzjax.objectives import targets
 from gzjax.training.step import init_state, make_train_step
@@ -22,14 +26,8 @@ from gzjax.training.step import init_state, make_train_step
 _STEPS = 5  # at once, so that the clock's own time does not count
 
 
-def main() -> None:
-  """Times and prints."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--size", type=int, default=64, help="pixels")
-  parser.add_argument("--batch_size", type=int, default=32)
-  parser.add_argument("--width", type=float, default=0.5)
-  parser.add_argument("--rounds", type=int, default=15)
-  options = parser.parse_args()
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+  """Seconds of each round, after the gate."""
   tree = campaigns.hierarchy(campaigns.GZD_5)
   sizes = tuple(len(question.answers) for question in tree.questions)
   batch = _batch(options.batch_size, options.size, sum(sizes))
@@ -38,16 +36,60 @@ def main() -> None:
     model = models.MODELS["cnn"](
       num_classes=sum(sizes), width=options.width, networks=networks
     )
+    if networks:
+      _gate(model, batch, options)
     runs |= _runs(name, model, tree, batch, options.size)
   for run in runs.values():
     run()  # compiles
   seconds = timing.interleaved(runs, options.rounds)
-  for what in ("training step", "prediction"):
-    ratio = seconds[f"{what}, five"] / seconds[f"{what}, shared"]
+  ratios = {
+    what: seconds[f"{what}, five"] / seconds[f"{what}, shared"]
+    for what in ("training step", "prediction")
+  }
+  settings = {k: getattr(options, k) for k in ("size", "batch_size", "width")}
+  return {**settings, "five_over_shared": ratios, "seconds": seconds}
+
+
+def _gate(model, batch, options) -> None:
+  """Each of the five says what it says without the others.
+
+  Raises:
+    UserError: if one does not.
+  """
+  variables = models.init_variables(model, jax.random.key(0), options.size)
+  said = models.make_apply_fn(model)(*variables, batch["image"], train=False)[0]
+  start = 0
+  for i, count in enumerate(model.networks):
+    alone = models.MODELS["cnn"](num_classes=count, width=options.width)
+    own = {name: layer[f"net{i}"] for name, layer in variables[0].items()}
+    logits, _ = models.make_apply_fn(alone)(
+      own, {}, batch["image"], train=False
+    )
+    part = said[:, start : start + count]
+    start += count
+    if not np.allclose(part, logits, atol=1e-4):
+      raise UserError(f"network {i} differs among the five: no speed.")
+  print("each of the five answers as it does alone: yes")
+
+
+def show(found: dict[str, Any]) -> None:
+  """Prints the ratios."""
+  for what, ratio in found["five_over_shared"].items():
     print(
       f"{what}: five networks take {np.median(ratio):.2f} x the time of the "
       f"shared one (rounds: {ratio.min():.2f} to {ratio.max():.2f})"
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Gates, times, prints and writes."""
+  parser = report.parser(__doc__, "the result, .json")
+  parser.add_argument("--size", type=int, default=64, help="pixels")
+  parser.add_argument("--batch_size", type=int, default=32)
+  parser.add_argument("--width", type=float, default=0.5)
+  parser.add_argument("--rounds", type=int, default=15)
+  options = parser.parse_args(arguments)
+  report.end(partial(measure, options), show, options.out)
 
 
 def _batch(count, size, answers):

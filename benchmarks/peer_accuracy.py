@@ -8,30 +8,26 @@ random views, the same optimiser and schedule, and prints both test rows with
 95% intervals. Needs the `bench` extra.
 """
 
+import argparse
+from collections.abc import Sequence
+from functools import partial
 import json
 import math
 from pathlib import Path
 import time
+from typing import Any
 
-from absl import app, flags
 import jax
 import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks import report
 from benchmarks.torch_resnet import TorchResNet
 from gzjax import sharding
 from gzjax.data import augment, feed
 from gzjax.evaluation import intervals, metrics
 from gzjax.training import optim
-
-_WORKDIR = flags.DEFINE_string(
-  "workdir", None, "A finished run.", required=True
-)
-_SETS = flags.DEFINE_enum(
-  "train_on", "train", ["train", "retain"],
-  "All training labels (row `original`) or the right ones (row `retrain`).",
-)  # fmt: skip
 
 
 def _optimizer(network, train, steps):
@@ -65,10 +61,9 @@ def _to_torch(batch, device):
   return image.to(device, memory_format=torch.channels_last)
 
 
-def main(arguments):
-  """Trains the peer and prints both rows."""
-  del arguments
-  workdir = Path(_WORKDIR.value)
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+  """Trains the peer; the scores of both."""
+  workdir = options.workdir
   config = json.loads((workdir / "config.json").read_text())["config"]
   train, data = config["train"], config["data"]
   split = pd.read_parquet(workdir / "split.parquet")
@@ -84,7 +79,7 @@ def main(arguments):
   true = index.get_indexer(split["true_label"])
   test = np.flatnonzero(split["split"] == "test")
   chosen = split["split"] == "train"
-  if _SETS.value == "retain":
+  if options.train_on == "retain":
     chosen = split["set"] == "retain"
   members = np.flatnonzero(chosen)
 
@@ -133,31 +128,65 @@ def main(arguments):
       found = network(_to_torch(batch, device)).cpu().numpy()
       logits.append(found[np.asarray(batch["valid"]) > 0])
   predicted = metrics.predicted_class(np.concatenate(logits))
-  name = "original" if _SETS.value == "train" else "retrain"
+  name = "original" if options.train_on == "train" else "retrain"
   ours = pd.read_parquet(workdir / "evaluate" / f"{name}.parquet")
   found = {
     "pytorch": predicted,
     f"gzjax {name}": index.get_indexer(ours["predicted"])[test],
   }
+  return {
+    "seconds": seconds,
+    "galaxies": len(test),
+    "scores": {
+      name: _scores(true[test], values, len(classes))
+      for name, values in found.items()
+    },
+  }
+
+
+def _scores(true, predicted, classes) -> dict[str, Any]:
+  accuracy = metrics.accuracy(true, predicted)
+  count = len(true)
+  return {
+    "accuracy": accuracy,
+    "interval": intervals.wilson_interval(accuracy * count, count),
+    "balanced_accuracy": metrics.balanced_accuracy(true, predicted, classes),
+    "macro_f1": metrics.macro_f1(true, predicted, classes),
+  }
+
+
+def show(found: dict[str, Any]) -> None:
+  """Prints both rows."""
   print(
-    f"PyTorch trained for {seconds:.0f} s; test set of {len(test)} galaxies"
+    f"PyTorch trained for {found['seconds']:.0f} s; test set of "
+    f"{found['galaxies']} galaxies"
   )
   print(f"{'':16} accuracy (95% interval)    balanced  macro-F1")
-  for name, values in found.items():
-    k = len(classes)
-    accuracy = metrics.accuracy(true[test], values)
-    low, high = intervals.wilson_interval(accuracy * len(test), len(test))
+  for name, own in found["scores"].items():
+    low, high = own["interval"]
     print(
-      f"{name:16} {accuracy:.3f} ({low:.3f} to {high:.3f})       "
-      f"{metrics.balanced_accuracy(true[test], values, k):.3f}     "
-      f"{metrics.macro_f1(true[test], values, k):.3f}"
+      f"{name:16} {own['accuracy']:.3f} ({low:.3f} to {high:.3f})       "
+      f"{own['balanced_accuracy']:.3f}     {own['macro_f1']:.3f}"
     )
-  worse = intervals.wilson_interval(
-    metrics.accuracy(true[test], predicted) * len(test), len(test)
-  )[0]
-  verdict = "no" if accuracy >= worse else "yes"
-  print(f"ours worse beyond the interval: {verdict}")
+  peer, ours = found["scores"].values()
+  worse = "no" if ours["accuracy"] >= peer["interval"][0] else "yes"
+  print(f"ours worse beyond the interval: {worse}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Trains, prints and writes."""
+  parser = report.parser(__doc__, "the scores, .json")
+  add = parser.add_argument
+  add("--workdir", type=Path, required=True, help="a finished run")
+  add(
+    "--train_on",
+    default="train",
+    choices=["train", "retain"],
+    help="all training labels (row `original`) or the right ones (`retrain`)",
+  )
+  options = parser.parse_args(arguments)
+  report.end(partial(measure, options), show, options.out)
 
 
 if __name__ == "__main__":
-  app.run(main)
+  main()

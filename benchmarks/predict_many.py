@@ -11,15 +11,20 @@ predictions of both must be equal, byte for byte.
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
+
+from benchmarks import report
+from gzjax.errors import UserError
 
 _SIZE = 24
 _CLASSES = ("dark", "middle", "bright")
@@ -87,7 +92,7 @@ def predict(
         process.wait()
       time.sleep(_NAP)
     if attempt == kills and process.returncode:
-      sys.exit(f"error: predict ended with {process.returncode}")
+      raise UserError(f"predict ended with {process.returncode}")
   return time.perf_counter() - start, peak
 
 
@@ -109,25 +114,20 @@ def _peak_of(pid: int) -> float:
   return int(lines[0].split()[1]) / 1024 if lines else 0.0
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-  """Writes, trains, predicts, kills and compares."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  parser.add_argument("--folder", type=Path, required=True)
-  parser.add_argument(
-    "--galaxies",
-    type=lambda text: [*map(int, text.split(","))],
-    default=[10_000, 100_000],
-  )
-  parser.add_argument("--kills", type=int, default=2)
-  options = parser.parse_args(arguments)
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+  """Writes, trains, predicts, kills and compares.
+
+  Raises:
+    UserError: if what was killed on the way predicts something else.
+  """
   folder = options.folder.absolute()
   counts = sorted(options.galaxies)
   tables = {count: write_galaxies(folder, count) for count in counts}
   run, images = train(folder, tables[counts[0]]), folder / "images"
+  rows = []
   for count, table in tables.items():
     seconds, peak = predict(run, table, images)
+    rows.append({"galaxies": count, "seconds": seconds, "peak_mib": peak})
     print(
       f"{count:,} galaxies: {seconds:.0f} s, {count / seconds:,.0f} a second, "
       f"peak {peak:,.0f} MiB",
@@ -136,10 +136,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
   result = run / "predictions.parquet"
   whole = result.read_bytes()
   predict(run, tables[counts[-1]], images, kills=options.kills)
-  same = result.read_bytes() == whole
-  print(f"killed {options.kills} times: {'equal' if same else 'NOT EQUAL'}")
-  if not same:
-    sys.exit(1)
+  if result.read_bytes() != whole:
+    raise UserError(f"killed {options.kills} times: NOT EQUAL")
+  return {"kills": options.kills, "rows": rows}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Measures, prints and writes."""
+  parser = report.parser(__doc__, "the result, .json")
+  parser.add_argument("--folder", type=Path, required=True)
+  parser.add_argument(
+    "--galaxies", type=report.numbers, default=[10_000, 100_000]
+  )
+  parser.add_argument("--kills", type=int, default=2)
+  options = parser.parse_args(arguments)
+
+  def show(found):
+    print(f"killed {found['kills']} times: equal")
+
+  report.end(partial(measure, options), show, options.out)
 
 
 if __name__ == "__main__":

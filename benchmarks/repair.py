@@ -23,14 +23,14 @@ wrong before count as right ones.
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Column, Table
 
-from benchmarks import audit_trials
+from benchmarks import audit_trials, report
 from gzjax.data.galaxy_catalog import tables
 from gzjax.errors import UserError
 from gzjax.evaluation import intervals
@@ -179,26 +179,35 @@ def _in_words(cell: object) -> str:
   return f"{cell:.3f}" if isinstance(cell, float) else str(cell)
 
 
-def judge(options: argparse.Namespace) -> None:
-  """Prints what the audit found and what each method is worth."""
-  console = Console()
+def judge(options: argparse.Namespace) -> dict[str, Any]:
+  """What the audit estimated and found, and what each method is worth."""
   truth = read_text_table(options.truth).set_index("id_str")
   run = options.runs[0]
-  summary = read_json(run / "audit" / "summary.json")
-  console.print(
-    f"estimated {summary['wrong']:.0f} ({summary['wrong_low']:.0f} to "
-    f"{summary['wrong_high']:.0f}) wrong labels"
-  )
-  show(console, "found", of_audit(run, truth))
+  found: dict[str, Any] = {
+    "estimated": read_json(run / "audit" / "summary.json"),
+    "found": of_audit(run, truth),
+  }
   if (run / "evaluate").exists():
-    found = of_methods(options.runs, truth)
-    show(console, "held-out galaxies, right labels", found)
+    table = of_methods(options.runs, truth)
+    found["held-out galaxies, right labels"] = table
+  return found
+
+
+def show_all(found: dict[str, Any]) -> None:
+  """Prints what `judge` says."""
+  console = Console()
+  for title, table in found.items():
+    if title == "estimated":
+      console.print(
+        f"estimated {table['wrong']:.0f} ({table['wrong_low']:.0f} to "
+        f"{table['wrong_high']:.0f}) wrong labels"
+      )
+    else:
+      show(console, title, table)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = report.parser(__doc__, "both tables of --runs, .json")
   add = parser.add_argument
   add("--truth", type=Path, required=True, help="CSV file of right labels")
   add("--plant", type=Path, help="a table; make labels of it wrong")
@@ -219,13 +228,13 @@ def _paths(text: str) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> None:
   """Plants, or judges."""
   options = _options(arguments)
-  try:
+
+  def measure():
     if options.plant:
       write_planted(options)
-    if options.runs:
-      judge(options)
-  except UserError as error:
-    sys.exit(f"error: {error}")
+    return judge(options) if options.runs else {}
+
+  report.end(measure, show_all, options.out)
 
 
 if __name__ == "__main__":

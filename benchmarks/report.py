@@ -45,14 +45,13 @@ def write(out: Path, found: Any) -> None:
 
   JSON says what machine and revision it is of.
   """
-  is_table = hasattr(found, "to_dict")
-  if is_table and out.suffix != ".json":
+  if _is_table(found) and out.suffix != ".json":
     write_table(out, found)
     return
   if out.suffix != ".json":
     raise UserError(f"--out={out} must end with .json.")
-  if is_table:
-    found = {"rows": found.to_dict("records")}
+  if _is_table(found):
+    found = {"rows": found}
   write_json(out, plain({"machine": machine(), **found}))
 
 
@@ -99,7 +98,9 @@ def numbers(text: str) -> list[int]:
 
 
 def plain(value: Any) -> Any:
-  """Without arrays and numbers of NumPy's, which JSON does not have."""
+  """Without arrays, numbers of NumPy's and tables, which JSON does not have."""
+  if _is_table(value):
+    return plain(value.to_dict("records"))
   if isinstance(value, Mapping):
     return {str(key): plain(item) for key, item in value.items()}
   if isinstance(value, list | tuple):
@@ -107,6 +108,11 @@ def plain(value: Any) -> Any:
   if isinstance(value, np.ndarray | np.generic):
     return plain(value.tolist())
   return value
+
+
+def _is_table(value: Any) -> bool:
+  """Of pandas, which is not imported for those that need none."""
+  return hasattr(value, "to_parquet")
 
 
 def _cell(value: Any) -> str:

@@ -18,7 +18,6 @@ per galaxy, beside that of one law for all galaxies and of the true laws.
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-import sys
 import zipfile
 
 from absl import app, flags
@@ -28,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import special
 
+from benchmarks import report
 from gzjax.data.images import to_square
 from gzjax.errors import UserError
 from gzjax.evaluation import baselines, dirichlet, vote_tables
@@ -262,7 +262,7 @@ def _define_flags():
   flags.DEFINE_string(
     "images", None, "Folder or zip of its JPEGs; default: beside the truth."
   )
-  flags.DEFINE_string("out", None, "CSV file for the numbers.")
+  flags.DEFINE_string("out", None, "File for the numbers: .csv or .json.")
 
 
 def main(arguments):
@@ -270,17 +270,16 @@ def main(arguments):
   del arguments
   values = flags.FLAGS
   truth = Path(values.truth).expanduser()
-  try:
-    table = compare(
+
+  def measure():
+    return compare(
       _read_truth(truth),
       [Path(name).expanduser() for name in values.workdirs],
       _find_pictures(values.images, truth),
     )
-  except UserError as error:
-    sys.exit(f"error: {error}")
-  show(table, Console())
-  if values.out:
-    table.to_csv(values.out, index=False)
+
+  out = Path(values.out) if values.out else None
+  report.end(measure, partial(show, console=Console()), out)
 
 
 if __name__ == "__main__":

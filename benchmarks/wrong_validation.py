@@ -18,8 +18,8 @@ as an audit's networks, which never saw the labels, do not ask validation.
 
 import argparse
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-import sys
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import report
 from gzjax.errors import UserError
 from gzjax.evaluation import metrics
-from gzjax.files import write_table
 from gzjax.pipeline import remembered, unlearn
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
@@ -120,9 +120,7 @@ def show(table: pd.DataFrame, console: Console) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
   """Runs what is asked for, prints it and writes --out."""
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
+  parser = report.parser(__doc__, "a row for each run, method and draw")
   parser.add_argument(
     "--runs",
     type=lambda text: [Path(part) for part in text.split(",")],
@@ -136,15 +134,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
   parser.add_argument("--wrong", type=float, default=0.1)
   parser.add_argument("--draws", type=int, default=3)
   parser.add_argument("--audited", action="store_true")
-  parser.add_argument("--out", type=Path)
   options = parser.parse_args(arguments)
-  try:
-    table = pd.DataFrame(measure(options))
-  except UserError as error:
-    sys.exit(f"error: {error}")
-  show(table, Console())
-  if options.out:
-    write_table(options.out, table)
+  report.end(
+    lambda: pd.DataFrame(measure(options)),
+    partial(show, console=Console()),
+    options.out,
+  )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from benchmarks import (
   epoch_ways,
   harm,
   repair,
+  report,
+  timing,
   ways,
   wrong_validation,
 )
@@ -109,6 +111,47 @@ def test_the_accelerator_script_passes_at_toy_size(tmp_path, peers):
   page = out.with_suffix(".md").read_text()
   assert all(name in page for name in tables)
   assert ("| torch | " in page) == peers
+
+
+MAINS = [
+  path
+  for path in sorted((ROOT / "benchmarks").glob("*.py"))
+  if "def main(" in path.read_text()
+]
+
+
+@pytest.mark.parametrize("path", MAINS, ids=lambda path: path.stem)
+def test_benchmarks_end_alike(path):
+  text = path.read_text()
+  assert "report.end(" in text
+  assert "report.parser(__doc__" in text or '"out", None' in text
+  assert "--output" not in text
+
+
+def test_results_are_written_by_their_suffix(tmp_path, capsys):
+  table = pd.DataFrame({"way": ["a"], "seconds": [np.float32(0.5)]})
+  for name in ("table.csv", "table.parquet", "table.json"):
+    report.end(lambda: table, lambda found: print(len(found)), tmp_path / name)
+  assert capsys.readouterr().out == "1\n1\n1\n"
+  assert pd.read_csv(tmp_path / "table.csv")["seconds"][0] == 0.5
+  assert len(pd.read_parquet(tmp_path / "table.parquet")) == 1
+  found = json.loads((tmp_path / "table.json").read_text())
+  assert found["rows"] == [{"way": "a", "seconds": 0.5}]
+  assert {"device", "jax", "revision", "date"} <= found["machine"].keys()
+  nested = {"tables": {"x": table}, "rounds": np.arange(2), "bad": np.nan}
+  report.write(tmp_path / "nested.json", nested)
+  found = json.loads((tmp_path / "nested.json").read_text())
+  assert found["tables"]["x"] == [{"way": "a", "seconds": 0.5}]
+  assert found["rounds"] == [0, 1] and found["bad"] is None
+  with pytest.raises(SystemExit, match=r"error: .*x\.txt must end with \.json"):
+    report.end(dict, print, tmp_path / "x.txt")
+
+
+def test_rounds_end_when_their_time_is_spent():
+  runs = {"a": lambda: time.sleep(0.02), "b": lambda: None}
+  assert len(timing.interleaved(runs, 50, 0.05)["b"]) == 3
+  assert len(timing.interleaved(runs, 50, 0.0)["a"]) == 2
+  assert len(timing.interleaved(runs, 4)["a"]) == 4
 
 
 def _bench():
