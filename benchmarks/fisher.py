@@ -38,7 +38,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
   mesh = sharding.make_mesh(jax.devices()[:1])
   network = None if torch_ways is None else torch_ways.make_network(setting)
   problem = ways.make_problem(setting, mesh, network)
-  found = dict(_ways(problem, mesh, options))
+  left_out: dict[str, str] = {}
+  found = dict(_ways(problem, mesh, options, left_out))
   rows = _gate(problem, found)
   seconds = timing.interleaved(
     {name: way.run for name, way in found.items()}, options.rounds
@@ -53,14 +54,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     **{"model": setting.model, "size": setting.size},
     **{"batch_size": setting.batch, "dtype": str(np.dtype(setting.dtype))},
     "versions": torch_ways.versions() if torch_ways else {},
-    "ways": rows,
+    **{"ways": rows, "left_out": left_out},
   }
 
 
 def _ways(
-  problem: Problem, mesh: Any, options: argparse.Namespace
+  problem: Problem,
+  mesh: Any,
+  options: argparse.Namespace,
+  left_out: dict[str, str],
 ) -> Iterator[tuple[str, Way]]:
-  """All ways by name."""
+  """All ways by name; `left_out` gets those that cannot be, and why."""
   fisher = partial(ways.fisher, problem, mesh)
   yield "train step", ways.train_step(problem)
   yield "gradient pass", ways.gradient(problem)
@@ -81,21 +85,23 @@ def _ways(
       _best(lambda n, build=build: build(microbatch=n), name, problem, options),
     )
   if torch_ways is not None and options.peers:
-    yield from _peers(problem, options)
+    yield from _peers(problem, options, left_out)
 
 
 def _peers(
-  problem: Problem, options: argparse.Namespace
+  problem: Problem, options: argparse.Namespace, left_out: dict[str, str]
 ) -> Iterator[tuple[str, Way]]:
-  """PyTorch's ways, those that are installed."""
+  """PyTorch's ways; says of others why they are not among them."""
   for name in torch_fisher.WAYS:
     build = partial(torch_ways.fisher, name, problem)
-    if not torch_ways.installed(name):
-      print(f"{name}: not installed")
-    elif name == torch_fisher.LOOP:
-      yield name, build()
+    alone = name == torch_fisher.LOOP
+    try:
+      way = build() if alone else _best(build, name, problem, options)
+    except Exception as error:  # each library has its own for a layer
+      left_out[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+      print(f"{name} is left out: {left_out[name]}", flush=True)
     else:
-      yield name, _best(build, name, problem, options)
+      yield name, way
 
 
 def _best(

@@ -8,7 +8,6 @@ of algorithms (`cudnn.benchmark`), TF32 for float32 products
 from collections.abc import Callable
 import copy
 import importlib.metadata
-import importlib.util
 import time
 from typing import Any
 
@@ -25,9 +24,7 @@ from benchmarks.ways import (
   Way,
 )
 
-# Modules of the ways of `torch_fisher` that are libraries of their own.
-_LIBRARIES = {"Opacus": "opacus", "BackPACK": "backpack"}
-_PACKAGES = {"Opacus": "opacus", "BackPACK": "backpack-for-pytorch"}
+_PEERS = ("opacus", "backpack-for-pytorch", "timm")
 
 
 def device() -> str:
@@ -160,16 +157,10 @@ def fisher(name: str, problem: Problem, at_once: int = 0) -> Way:
   return Way(run, count, result, 1 if name == torch_fisher.LOOP else at_once)
 
 
-def installed(name: str) -> bool:
-  """Whether a way of `torch_fisher.WAYS` has its library here."""
-  library = _LIBRARIES.get(name)
-  return library is None or importlib.util.find_spec(library) is not None
-
-
 def versions() -> dict[str, str]:
   """Of PyTorch and what is built on it, where it is installed."""
   found = {"torch": torch.__version__}
-  for package in (*_PACKAGES.values(), "timm"):
+  for package in _PEERS:
     try:
       found[package] = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -45,10 +45,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
   }
   for name, seconds in rounds.items():
     ratios = rounds["pytorch"] / seconds
+    gain = seconds / rounds["gzjax"]
     result[name] = {
       "images_per_second": found[name].images / float(np.median(seconds)),
       "ratio": float(np.median(ratios)),
       "rounds_10_to_90": np.percentile(ratios, [10, 90]).tolist(),
+      "gzjax_is_faster_by": np.percentile(gain, [50, 10, 90]).tolist(),
     }
   return result
 
@@ -85,7 +87,10 @@ def _gate(setting, found) -> dict[str, Any]:
     if not error <= tolerance:
       raise UserError(f"{name} differs from PyTorch by {error:.1e}: no speed.")
   print(f"equal within {tolerance:g}: yes", flush=True)
-  return {"losses": losses, "tolerance": tolerance}
+  errors = {
+    name: ways.losses_error(x, losses["pytorch"]) for name, x in losses.items()
+  }
+  return {"losses": losses, "errors": errors, "tolerance": tolerance}
 
 
 def _what(options) -> str:

@@ -17,6 +17,7 @@ from benchmarks import (
   audit_trials,
   epoch_ways,
   harm,
+  peers,
   repair,
   report,
   timing,
@@ -126,6 +127,8 @@ def test_benchmarks_end_alike(path):
   assert "report.end(" in text
   assert "report.parser(__doc__" in text or '"out", None' in text
   assert "--output" not in text
+  page = (ROOT / "benchmarks" / "README.md").read_text()
+  assert f"`benchmarks.{path.stem}`" in page
 
 
 def test_results_are_written_by_their_suffix(tmp_path, capsys):
@@ -389,3 +392,35 @@ def test_real_galaxies_need_a_folder(tmp_path):
     harm.main([f"--folder={tmp_path}", "--recipes=real_resnet18"])
   with pytest.raises(SystemExit, match="choose from sky_resnet18"):
     harm.main([f"--folder={tmp_path}", "--recipes=other"])
+
+
+def test_the_table_of_peers_says_what_failed(monkeypatch, tmp_path, capsys):
+  one = {"images_per_second": 2.0, "gzjax_is_faster_by": [1.5, 1.0, 2.0]}
+  way = {
+    **{"images_per_second": 3.0, "exact_is_faster_by": [2.5, 2.0, 3.0]},
+    **{"temporary_mb": 7.0, "error": 1e-6},
+  }
+  answers = {
+    "train step": {
+      **{"losses": {"pytorch": [1.0], "gzjax": [1.0]}, "versions": {}},
+      **{"errors": {"pytorch": 0.0, "gzjax": 1e-5}},
+      **{"pytorch": one, "gzjax": one},
+    },
+    "predict": {"failed": "ImportError: no timm"},
+    "exact Fisher": {
+      "ways": {"train step": way, "exact": way, "Opacus": way},
+      **{"versions": {"opacus": "1"}, "left_out": {"BackPACK": "no layer"}},
+    },
+  }
+  monkeypatch.setattr(peers, "_child", lambda what, *_: answers[what])
+  out = tmp_path / "peers.json"
+  peers.main([f"--out={out}", "--networks=resnet18"])
+  rows = json.loads(out.read_text())["rows"]
+  assert [row["way"] for row in rows] == [
+    "gzjax", "pytorch", "", "exact", "Opacus", "BackPACK",
+  ]  # fmt: skip
+  text = capsys.readouterr().out
+  for words in ("no timm", "no layer", "2.50 (2.00 to 3.00)", "1.50 (1.00"):
+    assert words in text
+  with pytest.raises(SystemExit, match="--networks has vgg: choose from"):
+    peers.main(["--networks=vgg"])
