@@ -205,6 +205,27 @@ def test_what_does_not_fit_the_budget_is_named(monkeypatch, capsys):
   assert "| gzjax | 1.0 |" in capsys.readouterr().out
 
 
+def test_a_measurement_that_fails_does_not_take_the_others_with_it(monkeypatch):
+  def fail():
+    raise MemoryError("no room\nfor it")
+
+  def measure():
+    return [{"way": "gzjax", "images_per_second": 1.0}]
+
+  monkeypatch.setattr(
+    accelerator,
+    "measurements",
+    lambda bench: [
+      accelerator.Measurement("a", 1, fail),
+      accelerator.Measurement("b", 1, measure),
+    ],
+  )
+  found = accelerator.run(_bench(), 1e9, lambda found: None)
+  a, b = found["measurements"]
+  assert a["rows"] == [{"way": "all", "note": "MemoryError: no room"}]
+  assert b["rows"] == measure()
+
+
 def test_loops_scans_and_fishers_of_a_set_agree():
   size = accelerator.TOY
   setting = size.setting(16, bf16=False)
