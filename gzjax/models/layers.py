@@ -17,12 +17,14 @@ from jax import lax
 import jax.numpy as jnp
 
 from gzjax.models import onednn
+from gzjax.models.batch_norm import BatchNorm
 
 ConvForm = Literal["auto", "native", "dot", "onednn"]
 
-# Largest number of output positions for which XLA:CPU is faster with the dot
-# form: the best of 4, 9, 16 and 64 in a ResNet34 training step at 64 pixels.
-CPU_DOT_POSITIONS = 16
+# Largest number of output positions for which a CPU is faster with the dot form
+# than XLA (the best of 4, 9, 16 and 64 in a ResNet34 training step at 64 pixels)
+# and than oneDNN (of 4, 16 and 49 in its convolutions alone).
+CPU_DOT_POSITIONS, ONEDNN_DOT_POSITIONS = 16, 4
 
 TIED = 0.1  # share of the examples that have a channel that is tied to them
 
@@ -67,14 +69,10 @@ def conv(
 
 def norm(
   train: bool, *, epsilon: float, dtype: Any
-) -> Callable[..., nn.BatchNorm]:
-  """BatchNorm of all our networks: momentum 0.9, which torch calls 0.1."""
+) -> Callable[..., BatchNorm]:
+  """BatchNorm of all our networks."""
   return partial(
-    nn.BatchNorm,
-    use_running_average=not train,
-    momentum=0.9,
-    epsilon=epsilon,
-    dtype=dtype,
+    BatchNorm, use_running_average=not train, epsilon=epsilon, dtype=dtype
   )
 
 
@@ -184,19 +182,36 @@ def max_pool_of_three(image: jax.Array) -> jax.Array:
 
 @jax.named_scope("pool")
 def _largest_of_three(image):
-  """The largest, and which of the 9 pixels it is, u8."""
-  views = _views_of_three(image, -jnp.inf)
-  largest, which = views[0], jnp.zeros(views[0].shape, jnp.uint8)
-  for number, view in enumerate(views[1:], 1):
-    which = jnp.where(view > largest, jnp.uint8(number), which)
-    largest = jnp.maximum(largest, view)
-  return largest, which
+  """The largest, and which of the 9 pixels it is, u8: the first if some tie."""
+  in_row, column = _first_largest(image, 2)
+  largest, row = _first_largest(in_row, 1)
+  columns = _three(column, 1, 0)
+  chosen = jnp.where(row == 1, columns[1], columns[0])
+  chosen = jnp.where(row == 2, columns[2], chosen)
+  return largest, 3 * row + chosen
 
 
-def _views_of_three(image, beyond):
-  sides = ((0, 0), (1, 1), (1, 1), (0, 0))
-  padded = jnp.pad(image, sides, constant_values=beyond)
-  return shifted(padded, (3, 3), (2, 2), ((0, 0), (0, 0)))
+def _first_largest(image, axis):
+  """The largest of three along an axis, every other one, and which it is."""
+  largest, middle, last = _three(image, axis, -jnp.inf)
+  which = (middle > largest).astype(jnp.uint8)
+  largest = jnp.maximum(largest, middle)
+  which = jnp.where(last > largest, jnp.uint8(2), which)
+  return jnp.maximum(largest, last), which
+
+
+def _three(image, axis, beyond):
+  """What lies before, at and after the even places of an axis."""
+  size = image.shape[axis]
+  even = lax.slice_in_dim(image, 0, size, 2, axis)
+  odd = lax.slice_in_dim(image, 1, size, 2, axis)
+  shape = list(image.shape)
+  shape[axis] = 1
+  edge = jnp.full(shape, beyond, image.dtype)
+  around = jnp.concatenate([edge, odd, edge], axis)
+  count = even.shape[axis]
+  before = lax.slice_in_dim(around, 0, count, 1, axis)
+  return before, even, lax.slice_in_dim(around, 1, count + 1, 1, axis)
 
 
 def _largest_of_three_forward(image):
@@ -280,9 +295,8 @@ def conv2d(
   float32 = lhs.dtype == rhs.dtype == jnp.float32
   if form == "auto":
     size = _output_size(lhs, pixels, window_strides, padding)
-    few = math.prod(size) <= CPU_DOT_POSITIONS
-    slow = few or pixels == (1, 1) or depthwise
-    form = _usual_form(slow) if plain else "native"
+    positions = 0 if pixels == (1, 1) or depthwise else math.prod(size)
+    form = _usual_form(positions, float32) if plain else "native"
   if form == "onednn" and plain and groups == 1 and float32:
     return onednn.conv(lhs, rhs, window_strides, padding)
   if form != "dot" or not plain:
@@ -296,15 +310,15 @@ def conv2d(
   )
 
 
-def _usual_form(slow: bool) -> ConvForm:
-  """Of a plain convolution, which XLA:CPU is slow at or is not."""
+def _usual_form(positions: int, float32: bool) -> ConvForm:
+  """Of a plain convolution with so many output positions."""
   if jax.default_backend() != "cpu":
     return "native"
-  if slow:
-    return "dot"
   # XLA cannot split a call among devices.
   is_alone = jax.device_count() == 1
-  return "onednn" if is_alone and onednn.is_available() else "native"
+  if float32 and is_alone and onednn.is_available():
+    return "dot" if positions <= ONEDNN_DOT_POSITIONS else "onednn"
+  return "dot" if positions <= CPU_DOT_POSITIONS else "native"
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -49,6 +49,8 @@ _SLICES = ("slice", "dynamic-slice", "gather")
 _PRODUCTS = ("convolution", "dot")
 # Custom calls that are products: of cuDNN, cuBLAS, oneDNN.
 _PRODUCT_CALLS = re.compile(r"conv|gemm|matmul", re.IGNORECASE)
+_INPUT_GRADIENTS = re.compile("convBackwardInput|conv_image")
+_WEIGHT_GRADIENTS = re.compile("convBackwardFilter|conv_kernel")
 _EXCHANGES = re.compile(r"all-|reduce-scatter|collective|send|recv")
 # Operations that are made of others, which the trace shows one by one.
 _CONTAINERS = ("while", "conditional")
@@ -279,9 +281,9 @@ def _pass(
   for scope in ("input_gradient", "weight_gradient"):
     if scope in words:
       return scope
-  if "convBackwardInput" in line.target:
+  if _INPUT_GRADIENTS.search(line.target):
     return "input_gradient"
-  if "convBackwardFilter" in line.target:
+  if _WEIGHT_GRADIENTS.search(line.target):
     return "weight_gradient"
   if "transpose(" not in op_name:
     return "forward"

@@ -12,6 +12,15 @@ from jax.extend import core
 import numpy as np
 
 
+# Primitive of models/onednn.py -> where image, kernel and output stand among
+# both operands and the result.
+_ONEDNN = {
+  "conv_output": (0, 1, 2),
+  "conv_image": (2, 1, 0),
+  "conv_kernel": (0, 2, 1),
+}
+
+
 def product_flops(jaxpr: core.Jaxpr) -> float:
   """Floating-point operations of all products of a program, 2 for each pair.
 
@@ -30,6 +39,8 @@ def _of_equation(eqn: core.JaxprEqn) -> float:
     return _of_dot(eqn)
   if name == "conv_general_dilated":
     return _of_convolution(eqn)
+  if name in _ONEDNN:
+    return _of_onednn(eqn)
   inner = [product_flops(jaxpr) for jaxpr in _jaxprs(eqn.params)]
   if name == "cond":
     return max(inner)
@@ -73,6 +84,17 @@ def _of_convolution(eqn: core.JaxprEqn) -> float:
   # For each of the outputs the kernel has the inputs of its group.
   batch_and_channels = result[out[0]] * result[out[1]] * right[rhs[1]]
   return 2.0 * batch_and_channels * math.prod(pairs)
+
+
+def _of_onednn(eqn: core.JaxprEqn) -> float:
+  """Of NHWC images and HWIO kernels."""
+  shapes = _shapes(eqn)
+  image, kernel, output = (shapes[i] for i in _ONEDNN[eqn.primitive.name])
+  params = {"rhs_dilation": (1, 1), "lhs_dilation": (1, 1), **eqn.params}
+  pairs = [
+    _pairs(image[1 + d], kernel[d], output[1 + d], params, d) for d in (0, 1)
+  ]
+  return 2.0 * output[0] * output[3] * kernel[2] * math.prod(pairs)
 
 
 def _pairs(inputs: int, kernel: int, outputs: int, params, axis: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gzjax import sharding
+from gzjax.models import onednn
 from gzjax.profiling import ceilings, work
 
 
@@ -57,6 +58,15 @@ def test_a_convolution_and_its_gradients_count_the_same(
   assert _flops(function, x, weights) == by_hand
   y, pullback = jax.vjp(function, x, weights)
   assert _flops(pullback, jnp.ones_like(y)) == 2 * by_hand
+
+  def of_onednn(x, weights):
+    return onednn.conv(x, weights, (stride, stride), [padding] * 2)
+
+  def both_gradients(x, weights):
+    return jax.grad(lambda *args: of_onednn(*args).sum(), (0, 1))(x, weights)
+
+  assert _flops(of_onednn, x, weights) == by_hand
+  assert _flops(both_gradients, x, weights) == 3 * by_hand
 
 
 def test_groups():
