@@ -24,6 +24,8 @@ from benchmarks.ways import Problem, Setting, Way
 from gzjax import sharding
 from gzjax.errors import UserError
 
+NEEDED = ("train step", "exact")  # which all are compared with
+
 try:
   from benchmarks import torch_fisher, torch_ways
 except ImportError:
@@ -39,7 +41,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
   network = None if torch_ways is None else torch_ways.make_network(setting)
   problem = ways.make_problem(setting, mesh, network)
   left_out: dict[str, str] = {}
-  found = dict(_ways(problem, mesh, options, left_out))
+  found = {
+    name: build()
+    for name, build in _ways(problem, mesh, options)
+    if name in (options.ways or [name])
+  }
+  if torch_ways is not None and options.peers and not options.ways:
+    found |= _peers(problem, options, left_out)
   rows = _gate(problem, found)
   seconds = timing.interleaved(
     {name: way.run for name, way in found.items()}, options.rounds
@@ -59,20 +67,17 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ways(
-  problem: Problem,
-  mesh: Any,
-  options: argparse.Namespace,
-  left_out: dict[str, str],
-) -> Iterator[tuple[str, Way]]:
-  """All ways by name; `left_out` gets those that cannot be, and why."""
+  problem: Problem, mesh: Any, options: argparse.Namespace
+) -> Iterator[tuple[str, Callable[[], Way]]]:
+  """Ours by name."""
   fisher = partial(ways.fisher, problem, mesh)
-  yield "train step", ways.train_step(problem)
-  yield "gradient pass", ways.gradient(problem)
-  yield "exact", fisher()
-  yield 'exact, kind="true"', fisher(kind="true")
-  yield "signs", fisher(estimator="signs")
-  yield "signs with error", fisher(estimator="signs", with_error=True)
-  yield "one by one", ways.one_by_one(problem)
+  yield "train step", partial(ways.train_step, problem)
+  yield "gradient pass", partial(ways.gradient, problem)
+  yield "exact", fisher
+  yield 'exact, kind="true"', partial(fisher, kind="true")
+  yield "signs", partial(fisher, estimator="signs")
+  yield "signs with error", partial(fisher, estimator="signs", with_error=True)
+  yield "one by one", partial(ways.one_by_one, problem)
   for name, estimator, form in (
     ("exact, dots only", "exact", "dot"),
     ("vmap", "vmap", "auto"),
@@ -80,18 +85,14 @@ def _ways(
     ("vmap, plain nn.Conv", "vmap", "native"),
   ):
     build = partial(fisher, form, estimator=estimator)
-    yield (
-      name,
-      _best(lambda n, build=build: build(microbatch=n), name, problem, options),
-    )
-  if torch_ways is not None and options.peers:
-    yield from _peers(problem, options, left_out)
+    at_once = lambda n, build=build: build(microbatch=n)  # noqa: E731
+    yield name, partial(_best, at_once, name, problem, options)
 
 
 def _peers(
   problem: Problem, options: argparse.Namespace, left_out: dict[str, str]
 ) -> Iterator[tuple[str, Way]]:
-  """PyTorch's ways; says of others why they are not among them."""
+  """PyTorch's ways; `left_out` gets those that cannot be, and why."""
   for name in torch_fisher.WAYS:
     build = partial(torch_ways.fisher, name, problem)
     alone = name == torch_fisher.LOOP
@@ -182,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
   add("--at_once", type=report.numbers, default=[1, 4, 16],
       help="numbers of examples at once to choose from")  # fmt: skip
   add("--bf16", action="store_true", help="compute in bfloat16 (ours)")
+  add("--ways", type=lambda text: [*NEEDED, *text.split(",")],
+      help="only these besides train step and exact; no peers")  # fmt: skip
   add("--nopeers", dest="peers", action="store_false",
       help="leave the PyTorch ways out")  # fmt: skip
   options = parser.parse_args(arguments)

@@ -20,7 +20,7 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from gzjax.models import layers
+from gzjax.models import layers, onednn
 
 # (x, kernel) -> y, linear in each.
 Bilinear = Callable[[jax.Array, jax.Array], jax.Array]
@@ -185,6 +185,9 @@ def conv_rule(
     return None
 
   def rule(x, delta):
+    if _is_onednns(params, x, delta):
+      strides, padding = params["window_strides"], params["padding"]
+      return onednn.sum_of_squares(x, delta, kernel_shape, strides, padding)
     delta = delta.reshape(len(delta), -1, delta.shape[-1])
 
     def rows(images):
@@ -203,6 +206,18 @@ def conv_rule(
     return total.reshape(kernel_shape)
 
   return rule
+
+
+def _is_onednns(params, x, delta):
+  """Whether oneDNN is the fastest at the squares of a convolution."""
+  positions = math.prod(delta.shape[1:-1])
+  strategy = STRATEGIES.get(jax.default_backend(), STRATEGIES["accelerator"])
+  if positions <= strategy.pair_positions:
+    return False
+  if params["feature_group_count"] != 1 or params["rhs_dilation"] != (1, 1):
+    return False
+  float32 = x.dtype == delta.dtype == jnp.float32
+  return layers.usual_form(positions, float32) == "onednn"
 
 
 def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):

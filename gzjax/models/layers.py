@@ -21,9 +21,9 @@ from gzjax.models.batch_norm import BatchNorm
 
 ConvForm = Literal["auto", "native", "dot", "onednn"]
 
-# Largest number of output positions for which a CPU is faster with the dot form
-# than XLA (the best of 4, 9, 16 and 64 in a ResNet34 training step at 64 pixels)
-# and than oneDNN (of 4, 16 and 49 in its convolutions alone).
+# Largest number of output positions for which the dot form is faster on a CPU
+# than XLA (the best of 4, 9, 16, 64 in a ResNet34 training step at 64 pixels)
+# and than oneDNN (of 4, 16, 49 in its convolutions alone).
 CPU_DOT_POSITIONS, ONEDNN_DOT_POSITIONS = 16, 4
 
 TIED = 0.1  # share of the examples that have a channel that is tied to them
@@ -296,7 +296,7 @@ def conv2d(
   if form == "auto":
     size = _output_size(lhs, pixels, window_strides, padding)
     positions = 0 if pixels == (1, 1) or depthwise else math.prod(size)
-    form = _usual_form(positions, float32) if plain else "native"
+    form = usual_form(positions, float32) if plain else "native"
   if form == "onednn" and plain and groups == 1 and float32:
     return onednn.conv(lhs, rhs, window_strides, padding)
   if form != "dot" or not plain:
@@ -310,7 +310,7 @@ def conv2d(
   )
 
 
-def _usual_form(positions: int, float32: bool) -> ConvForm:
+def usual_form(positions: int, float32: bool) -> ConvForm:
   """Of a plain convolution with so many output positions."""
   if jax.default_backend() != "cpu":
     return "native"

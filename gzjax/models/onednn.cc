@@ -38,6 +38,9 @@ using Sizes = ffi::Span<const int64_t>;
 constexpr auto kFloat = memory::data_type::f32;
 constexpr int64_t kBlock = 16;  // floats of a register, channels of a block
 
+// Of a piece of a gradient that is squared; the best of 2^17 to 2^20.
+constexpr int64_t kSquaredBytes = 1 << 19;
+
 // ------------------------------------------------------------------- threads
 
 // Of this thread only, and only while oneDNN runs.
@@ -108,7 +111,7 @@ int Pieces(int64_t threads, int64_t most) {
 }
 
 // Memory of this thread that is kept for the next call, one for each use.
-enum Use { kScratch, kCopy, kKernel, kUses };
+enum Use { kScratch, kCopy, kKernel, kSum, kUses };
 
 float* Kept(Use use, size_t bytes) {
   thread_local std::array<std::vector<float>, kUses> kept;
@@ -287,33 +290,50 @@ void ByBatch(Wanted wanted, ffi::ThreadPool& pool, const Shape& whole,
   });
 }
 
-// The cotangent of the kernel: a piece of the output channels on each thread.
-void ByChannels(ffi::ThreadPool& pool, const Shape& whole, const float* image,
-                const float* output, float* kernel) {
-  int pieces = Pieces(pool.num_threads(), whole.k / kBlock);
+// The cotangent of the kernel, a piece of the output channels on each thread; or
+// the sum over examples of its square, an example having whole.n images.
+void ByChannels(ffi::ThreadPool& pool, const Shape& whole, int64_t examples,
+                bool squares, const float* image, const float* output,
+                float* kernel) {
+  int64_t blocks = whole.k / kBlock;
+  int64_t wanted = pool.num_threads();
+  if (squares) {  // a gradient that is squared should be in the cache still
+    int64_t bytes = whole.kh * whole.kw * whole.c * whole.k * sizeof(float);
+    wanted = std::max(wanted, bytes / kSquaredBytes);
+  }
+  int pieces = Pieces(wanted, blocks);
   int64_t rows = whole.n * whole.oh * whole.ow;
+  int64_t pixels = whole.n * whole.h * whole.w * whole.c;
   ParallelFor(pool, pieces, [&](int i) {
     auto [begin, size] = ChannelPiece(whole.k, pieces, i);
     Shape s = whole;
     s.k = size;
     auto program = Get(Wanted::kKernel, s);
-    const float* own = output;
-    if (pieces > 1) {
-      float* copy = Kept(kCopy, rows * size * sizeof(float));
-      for (int64_t row = 0; row < rows; ++row)
-        std::memcpy(copy + row * size, output + row * whole.k + begin,
-                    size * sizeof(float));
-      own = copy;
-    }
+    auto* copy = Kept(kCopy, rows * size * sizeof(float));
     auto* scratch = Kept(kScratch, program->scratch.get_size());
     auto* blocked = Kept(kKernel, program->blocked.get_size());
-    Execute(program->convolution,
-            {{DNNL_ARG_SRC, At(s.Image(), image)},
-             {DNNL_ARG_DIFF_DST, At(s.Output(), own)},
-             {DNNL_ARG_DIFF_WEIGHTS, At(program->blocked, blocked)},
-             {DNNL_ARG_SCRATCHPAD, At(program->scratch, scratch)}});
+    size_t entries = program->blocked.get_size() / sizeof(float);
+    auto* total = squares ? Kept(kSum, program->blocked.get_size()) : blocked;
+    if (squares) std::fill(total, total + entries, 0.0f);
+    for (int64_t example = 0; example < examples; ++example) {
+      const float* own = output + example * rows * whole.k;
+      if (pieces > 1) {
+        for (int64_t row = 0; row < rows; ++row)
+          std::memcpy(copy + row * size, own + row * whole.k + begin,
+                      size * sizeof(float));
+        own = copy;
+      }
+      Execute(program->convolution,
+              {{DNNL_ARG_SRC, At(s.Image(), image + example * pixels)},
+               {DNNL_ARG_DIFF_DST, At(s.Output(), own)},
+               {DNNL_ARG_DIFF_WEIGHTS, At(program->blocked, blocked)},
+               {DNNL_ARG_SCRATCHPAD, At(program->scratch, scratch)}});
+      if (squares)
+        for (size_t entry = 0; entry < entries; ++entry)
+          total[entry] += blocked[entry] * blocked[entry];
+    }
     auto& part = program->reorders[0];
-    Execute(part.reorder, {{DNNL_ARG_FROM, At(part.from, blocked)},
+    Execute(part.reorder, {{DNNL_ARG_FROM, At(part.from, total)},
                            {DNNL_ARG_TO, At(part.to, kernel + begin)}});
   });
 }
@@ -352,23 +372,37 @@ ffi::Error Kernel(ffi::ThreadPool pool, F32 image, F32 output, F32Result kernel,
   return Guarded([&] {
     auto s = ShapeOf(image.dimensions(), kernel->dimensions(),
                      output.dimensions(), strides, padding);
-    ByChannels(pool, s, image.typed_data(), output.typed_data(),
+    ByChannels(pool, s, 1, false, image.typed_data(), output.typed_data(),
+               kernel->typed_data());
+  });
+}
+
+// Images and outputs of several examples, one after the other.
+ffi::Error Squares(ffi::ThreadPool pool, F32 image, F32 output,
+                   F32Result kernel, Sizes strides, Sizes padding,
+                   int64_t examples) {
+  return Guarded([&] {
+    auto s = ShapeOf(image.dimensions(), kernel->dimensions(),
+                     output.dimensions(), strides, padding);
+    s.n /= examples;
+    ByChannels(pool, s, examples, true, image.typed_data(), output.typed_data(),
                kernel->typed_data());
   });
 }
 
 }  // namespace
 
-#define GZJAX_HANDLER(name, function)                           \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, function,                 \
-                                ffi::Ffi::Bind()                \
-                                    .Ctx<ffi::ThreadPool>()     \
-                                    .Arg<F32>()                 \
-                                    .Arg<F32>()                 \
-                                    .Ret<F32>()                 \
-                                    .Attr<Sizes>("strides")     \
-                                    .Attr<Sizes>("padding"))
+#define GZJAX_BINDING               \
+  ffi::Ffi::Bind()                  \
+      .Ctx<ffi::ThreadPool>()       \
+      .Arg<F32>()                   \
+      .Arg<F32>()                   \
+      .Ret<F32>()                   \
+      .Attr<Sizes>("strides")       \
+      .Attr<Sizes>("padding")
 
-GZJAX_HANDLER(GzjaxConvOutput, Output);
-GZJAX_HANDLER(GzjaxConvImage, Image);
-GZJAX_HANDLER(GzjaxConvKernel, Kernel);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvOutput, Output, GZJAX_BINDING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvImage, Image, GZJAX_BINDING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvKernel, Kernel, GZJAX_BINDING);
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvSquares, Squares,
+                              GZJAX_BINDING.Attr<int64_t>("examples"));

@@ -37,8 +37,9 @@ _TARGETS = {
   "gzjax_conv_output": "GzjaxConvOutput",
   "gzjax_conv_image": "GzjaxConvImage",
   "gzjax_conv_kernel": "GzjaxConvKernel",
+  "gzjax_conv_squares": "GzjaxConvSquares",
 }
-_OPTIONS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
+_OPTIONS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
 
 OUTPUT = Primitive("conv_output")  # (image, kernel)
 IMAGE = Primitive("conv_image")  # (output's cotangent, kernel)
@@ -127,6 +128,32 @@ def conv(
   )
 
 
+def sum_of_squares(
+  image: jax.Array,
+  output: jax.Array,
+  kernel_shape: Sequence[int],
+  strides: Sequence[int],
+  padding: Sequence[tuple[int, int]],
+) -> jax.Array:
+  """The squared cotangents of a kernel, of N examples, added.
+
+  f32[N,B,H,W,C] and output's cotangent f32[N,B,H',W',K] -> f32[h,w,C,K].
+  """
+  result = jax.ShapeDtypeStruct(tuple(kernel_shape), jnp.float32)
+  return jax.ffi.ffi_call("gzjax_conv_squares", result)(
+    *(x.reshape(-1, *x.shape[2:]) for x in (image, output)),
+    **_attributes(strides, padding),
+    examples=np.int64(len(image)),
+  )
+
+
+def _attributes(strides, padding):
+  return {
+    "strides": np.asarray(strides, np.int64),
+    "padding": np.asarray([before for before, _ in padding], np.int64),
+  }
+
+
 def _size(image, kernel, window_strides, padding):
   return tuple(
     (n + sum(pad) - k) // stride + 1
@@ -155,11 +182,8 @@ def _call(target: str, shape_of: Any, *operands: jax.Array, **params: Any):
   """The handler's call."""
   found = shape_of(*map(jax.typeof, operands), **params)
   result = jax.ShapeDtypeStruct(found.shape, found.dtype)
-  before = [pad[0] for pad in params["padding"]]
   return jax.ffi.ffi_call(target, result)(
-    *operands,
-    strides=np.asarray(params["window_strides"], np.int64),
-    padding=np.asarray(before, np.int64),
+    *operands, **_attributes(params["window_strides"], params["padding"])
   )
 
 

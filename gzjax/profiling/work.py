@@ -11,7 +11,6 @@ from typing import Any
 from jax.extend import core
 import numpy as np
 
-
 # Primitive of models/onednn.py -> where image, kernel and output stand among
 # both operands and the result.
 _ONEDNN = {
