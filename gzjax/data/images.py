@@ -7,6 +7,8 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from gzjax import stand_ins
+
 # Of other formats Pillow may start programs: Ghostscript, for PostScript.
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 # A header may declare any size: memory is taken before a pixel is read.
@@ -24,7 +26,8 @@ def open_image(source: Path | IO[bytes]) -> Image.Image:
   try:
     image = Image.open(source, formats=FORMATS)
   except Image.UnidentifiedImageError as error:
-    raise ValueError(f"it is none of {', '.join(FORMATS)}") from error
+    words = _stand_in(source) or f"it is none of {', '.join(FORMATS)}"
+    raise ValueError(words) from error
   except Image.DecompressionBombError as error:
     raise ValueError(str(error)) from error
   width, height = image.size
@@ -35,6 +38,13 @@ def open_image(source: Path | IO[bytes]) -> Image.Image:
       f"{MOST_PIXELS:,} in all"
     )
   return image
+
+
+def _stand_in(source: Path | IO[bytes]) -> str:
+  if isinstance(source, Path):
+    return stand_ins.told(source)
+  source.seek(0)
+  return stand_ins.told_by(source.read())
 
 
 def check_bytes(size: int) -> None:

@@ -19,19 +19,14 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from gzjax import stand_ins
 from gzjax.errors import UserError
 from gzjax.models import torch_file
 from gzjax.models.convnext import CONVNEXTS
 from gzjax.models.efficientnet import EFFICIENTNETS
+from gzjax.models.hub import local_file
 from gzjax.models.resnet import RESNETS
 from gzjax.types import PyTree
-
-# In names of weights: whose preprocessing they need, see `is_zoobots`.
-ZOOBOT = "zoobot:"
-_ZOOBOT_HUB = "hub:mwalmsley/zoobot-encoder-"
-_HUB = "hub:"
-# Files of a repository of the Hub, the better one first.
-_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 _LEAVES = {
   "kernel": "weight",
@@ -83,6 +78,21 @@ class _Family(NamedTuple):
   options: tuple[str, ...]  # switches that change the tensors
 
 
+class Weights(NamedTuple):
+  """The tensors of a file, in torch's layout, by the names of a family."""
+
+  path: Path
+  tensors: dict[str, np.ndarray]
+  wrappers: tuple[str, ...] = ()  # keys of the file in which they stood
+  prefix: str = ""  # that all names had
+  # Of the file: a classifier, maybe of another package, see `_unprefixed`.
+  head: tuple[str, ...] = ()
+
+  def name(self, tensor: str) -> str:
+    """What the file calls a tensor."""
+    return f"{self.prefix}{tensor}"
+
+
 def load(
   source: str | Path,
   params: PyTree,
@@ -93,7 +103,7 @@ def load(
   """A network with the weights of a file.
 
   Args:
-    source: see `local_file` and `read_tensors`.
+    source: see `hub.local_file` and `read`.
     params: f32, of a fresh network of `models.MODELS`.
     batch_stats: f32, of the same.
     keep_head: take the file's classifier, too, and not the fresh head.
@@ -106,97 +116,72 @@ def load(
     UserError: if the file cannot be read, its tensors are not exactly those of
       the network, or a number of them is NaN or infinite.
   """
-  path = local_file(source)
-  tensors = {
-    name: tensor
-    for name, tensor in read_tensors(path).items()
-    if not name.endswith("num_batches_tracked")
-    and (keep_head or not _is_classifier(name))
-  }
+  weights = read(local_file(source))
+  return fit(weights, params, batch_stats, keep_head=keep_head)
+
+
+def fit(
+  weights: Weights,
+  params: PyTree,
+  batch_stats: PyTree,
+  *,
+  keep_head: bool = False,
+) -> tuple[PyTree, PyTree]:
+  """A network with weights; see `load`."""
   fresh = {} if keep_head else {"head": params["head"]}
+  variables = check(weights, params, batch_stats, keep_head=keep_head)
+  loaded = from_torch(weights.tensors, variables)
+  return {**loaded["params"], **fresh}, loaded["batch_stats"]
+
+
+def check(
+  weights: Weights,
+  params: PyTree,
+  batch_stats: PyTree,
+  *,
+  keep_head: bool = False,
+) -> PyTree:
+  """The variables that get the weights, of a network that they fit.
+
+  Arrays or `jax.ShapeDtypeStruct`s; UserError as of `load`.
+  """
+  fresh = () if keep_head else ("head",)
   variables = {
     "params": {k: v for k, v in params.items() if k not in fresh},
     "batch_stats": batch_stats,
   }
-  _check(path, tensors, variables)
-  _check_finite(path, tensors)
-  loaded = from_torch(tensors, variables)
-  return {**loaded["params"], **fresh}, loaded["batch_stats"]
+  tensors = {
+    name: tensor
+    for name, tensor in weights.tensors.items()
+    if keep_head or not _is_classifier(name)
+  }
+  _check(weights, tensors, variables)
+  _check_finite(weights, tensors)
+  return variables
 
 
-def is_zoobots(source: str | Path) -> bool:
-  """Whether weights are Zoobot's, who feeds pixels of 0 to 1 as they are.
-
-  (Though the files beside its weights name ImageNet's mean and deviation.)
-  """
-  return str(source).startswith((ZOOBOT, _ZOOBOT_HUB))
-
-
-def local_file(source: str | Path) -> Path:
-  """A path itself, or where a file of the Hugging Face Hub is.
-
-  Names of the Hub are `hub:owner/repo`, with or without `/file`, and
-  `zoobot:convnext_nano` and the like; `zoobot:PATH` is a file that somebody
-  fetched. Files are fetched unless they were before; without a name that is the
-  first of `_HUB_FILES` that there is.
-
-  Raises:
-    UserError: for a name of another form, without the package
-      `huggingface_hub`, or if the file cannot be fetched.
-  """
-  name = str(source)
-  if name.startswith(ZOOBOT):
-    name = name.removeprefix(ZOOBOT)
-    if Path(name).suffix or "/" in name:
-      return Path(name).expanduser()
-    name = _ZOOBOT_HUB + name
-  if not name.startswith(_HUB):
-    return Path(name).expanduser()
-  parts = re.fullmatch(r"hub:([^/]+/[^/]+)(?:/(.+))?", name)
-  if not parts:
-    raise UserError(f"{source}: write hub:owner/repo or hub:owner/repo/file.")
-  return _fetched(source, parts[1], (parts[2],) if parts[2] else _HUB_FILES)
-
-
-def _fetched(source: str | Path, repository: str, files: tuple) -> Path:
-  try:
-    import huggingface_hub  # pyrefly: ignore[missing-import], an extra
-  except ImportError as error:
-    raise UserError(
-      f"{source}: needs the package huggingface_hub; "
-      "pip install 'gzjax[hub]', or give a file."
-    ) from error
-  file, *others = files
-  try:
-    return Path(huggingface_hub.hf_hub_download(repository, file))
-  except (OSError, ValueError) as error:
-    if others:
-      return _fetched(source, repository, tuple(others))
-    raise UserError(
-      f"{source}: cannot be fetched ({error}); mend the name or the network, "
-      "or give a file."
-    ) from error
-
-
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
-  """The tensors of a file by their names: safetensors, or what torch saved.
+def read(path: Path) -> Weights:
+  """The tensors of a file: safetensors, or what torch saved.
 
   Which one is told by the content, not by the name. Nothing in the file is run,
-  see `torch_file.read_tensors`.
+  see `torch_file.read`.
 
   Returns:
-    Arrays in torch's layout, read-only; names without what wrappers such as
-    torch's DataParallel put in front of all names of a network.
+    Arrays in torch's layout, read-only, but for counts of batches; names
+    without what wrappers such as torch's DataParallel put in front of all names
+    of a network.
 
   Raises:
     UserError: for a file that is missing, damaged or of another kind.
   """
   if not path.is_file():
     raise UserError(f"{path}: no such file; mend the path of the weights.")
+  if words := stand_ins.told(path):
+    raise UserError(f"{path}: {words}")
   if torch_file.is_one(path):
-    return _unprefixed(torch_file.read_tensors(path))
+    return _unprefixed(path, *torch_file.read(path))
   try:
-    return _unprefixed(safetensors.numpy.load_file(path))
+    return _unprefixed(path, safetensors.numpy.load_file(path), ())
   except (safetensors.SafetensorError, TypeError) as error:
     raise UserError(
       f"{path}: damaged, or no weights: neither safetensors ({error}) nor what "
@@ -204,17 +189,29 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     ) from error
 
 
-def _unprefixed(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _unprefixed(
+  path: Path, tensors: Mapping[str, np.ndarray], wrappers: tuple[str, ...]
+) -> Weights:
   """Without the prefix of the first layer; without a head beside an encoder."""
   stems = tuple(family.stem for family in _FAMILIES)
   whole = re.compile(rf"(.*\.|)(?:{'|'.join(map(re.escape, stems))})")
   prefixes = [m[1] for name in tensors if (m := whole.fullmatch(name))]
   prefix = min(prefixes, key=len, default="")
-  return {
+  # Inner layers are called as stems of other families: layer1.0.conv1.weight.
+  if 2 * sum(name.startswith(prefix) for name in tensors) <= len(tensors):
+    prefix = ""
+  beside = {
+    name
+    for name in tensors
+    if name.startswith("head.") and not name.startswith(prefix)
+  }
+  found = {
     name.removeprefix(prefix): tensor
     for name, tensor in tensors.items()
-    if name.startswith(prefix) or not name.startswith("head.")
+    if name not in beside and not name.endswith("num_batches_tracked")
   }
+  head = (*sorted(beside), *(prefix + x for x in found if _is_classifier(x)))
+  return Weights(path, found, wrappers, prefix, head)
 
 
 def from_torch(tensors: Mapping[str, np.ndarray], variables: PyTree) -> PyTree:
@@ -319,34 +316,36 @@ def _shapes(variables):
   return dict(zip(names, shapes, strict=True))
 
 
-def _check(path, tensors, variables):
+def _check(weights, tensors, variables):
   wanted = _shapes(variables)
   found = {n: _to_flax(n, tensor).shape for n, tensor in tensors.items()}
   if found == wanted:
     return
+  call = weights.name
   wrong = [
-    *(f"it lacks {name}" for name in wanted if name not in found),
-    *(f"it has {name} besides" for name in found if name not in wanted),
+    *(f"it lacks {call(name)}" for name in wanted if name not in found),
+    *(f"it has {call(name)} besides" for name in found if name not in wanted),
     *(
-      f"{name} has (in our layout) shape {found[name]}, not {shape}"
+      f"{call(name)} has (in our layout) shape {found[name]}, not {shape}"
       for name, shape in wanted.items()
       if found.get(name, shape) != shape
     ),
   ]
-  some = ", ".join([*found][:3]) or "no tensor"
+  some = ", ".join(map(call, [*found][:3])) or "no tensor"
+  stem = _family_of(variables["params"]).stem
   mend = (
-    f"It has {some}: choose weights of this model in the names of torchvision "
-    "or timm."
+    f"It has {some}, and {len(wanted)} from {stem} on would fit: choose "
+    "weights of this model in the names of torchvision or timm."
   )
   if likeness := _looks_like(found):
     mend = f"It looks like {likeness}: choose that model, or other weights."
   raise UserError(
-    f"{path}: not the weights of this network: {wrong[0]} "
+    f"{weights.path}: not the weights of this network: {wrong[0]} "
     f"({len(wrong)} such). {mend}"
   )
 
 
-def _check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+def _check_finite(weights: Weights, tensors: Mapping[str, np.ndarray]) -> None:
   bad = [
     name
     for name, tensor in tensors.items()
@@ -354,8 +353,8 @@ def _check_finite(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
   ]
   if bad:
     raise UserError(
-      f"{path}: {bad[0]} has NaN or infinite numbers ({len(bad)} such): "
-      "download it again, or choose other weights."
+      f"{weights.path}: {weights.name(bad[0])} has NaN or infinite numbers "
+      f"({len(bad)} such): download it again, or choose other weights."
     )
 
 

@@ -55,11 +55,16 @@ def is_one(path: Path) -> bool:
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
+  """The tensors of `read` alone."""
+  return read(path)[0]
+
+
+def read(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
   """The tensors of a state dict that `torch.save` of 1.6 or later wrote.
 
-  It may stand alone or under a key of `_WRAPPERS`, as checkpoints have it. The
-  arrays are of bfloat16 or a NumPy type; tensors that share a storage share it
-  here.
+  It may stand alone or under keys of `_WRAPPERS`, as checkpoints have it; these
+  keys are the second result. The arrays are of bfloat16 or a NumPy type;
+  tensors that share a storage share it here.
 
   Raises:
     UserError: for a file that is no such archive, is damaged, has no state
@@ -74,8 +79,8 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
       )
   try:
     with zipfile.ZipFile(path) as archive:
-      found = _state_dict(path, _Unpickler(archive, path).load())
-    return {name: _array(name, tensor) for name, tensor in found.items()}
+      found, keys = _state_dict(path, _Unpickler(archive, path).load())
+    return {name: _array(name, x) for name, x in found.items()}, keys
   except UserError:
     raise
   except Exception as error:  # a damaged pickle raises whatever it likes
@@ -107,11 +112,14 @@ class _Call(NamedTuple):
     return self.function(*args)
 
 
-def _state_dict(path: Path, content: Any) -> dict[str, "_Tensor"]:
-  """The tensors by name, in whatever they are wrapped."""
+def _state_dict(
+  path: Path, content: Any
+) -> tuple[dict[str, "_Tensor"], tuple[str, ...]]:
+  """The tensors by name, and the keys in which they are wrapped."""
+  keys: tuple[str, ...] = ()
   for wrapper in _WRAPPERS:
     if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-      content = content[wrapper]
+      content, keys = content[wrapper], (*keys, wrapper)
   if not isinstance(content, dict):
     raise ValueError("no state dict")
   others = [str(k) for k, x in content.items() if not isinstance(x, _Tensor)]
@@ -120,7 +128,7 @@ def _state_dict(path: Path, content: Any) -> dict[str, "_Tensor"]:
       f"{path}: no state dict, for it holds {', '.join(others[:4])} "
       f"({len(others)} that are no tensors): save model.state_dict() alone."
     )
-  return content
+  return content, keys
 
 
 def _array(name: str, tensor: _Tensor) -> np.ndarray:

@@ -8,8 +8,7 @@ import pandas as pd
 
 from gzjax import digests
 from gzjax.files import read_json, to_json, write_json, write_table
-from gzjax.models import pretrained
-from gzjax.pipeline import labels_and_flips
+from gzjax.pipeline import labels_and_flips, weights
 from gzjax.progress import say
 
 if TYPE_CHECKING:
@@ -62,11 +61,10 @@ def _made_from(experiment: "Experiment") -> dict[str, Any]:
   """What tells these features from those of another network or other images."""
   config, data = experiment.config, experiment.dataset
   if config.model.frozen:
-    weights = config.model.weights
     network = {
       "model": config.model.to_dict(),
       "seed": config.seed,
-      "weights": weights and digests.of_file(pretrained.local_file(weights)),
+      "weights": weights.digest(config),
     }
   else:
     network = experiment.digest("original")

@@ -17,12 +17,17 @@ from gzjax.data import augment, feed, marks, pixels
 from gzjax.data.dataset import Dataset, load
 from gzjax.errors import UserError, naming
 from gzjax.files import read_json
-from gzjax.models import pretrained
 from gzjax.morphology import noise, splits
 from gzjax.morphology.splits import SPLITS
 from gzjax.morphology.votes import Votes, answered
 from gzjax.objectives import kinds, targets
-from gzjax.pipeline import embeddings, labels_and_flips, origin, reviews
+from gzjax.pipeline import (
+  embeddings,
+  labels_and_flips,
+  origin,
+  reviews,
+  weights,
+)
 from gzjax.pipeline.checkpoint import Checkpoints, cost_of
 from gzjax.pipeline.workdir import Workdir
 from gzjax.training import Recipe
@@ -342,12 +347,9 @@ class Experiment:
   @property
   def normalisation(self) -> augment.Normalisation:
     """What the network's input gets, see `data.normalise`."""
-    kind = self.config.data.normalise
+    kind = weights.normalisation(self.config)
     if kind == "training":
       return augment.Normalisation(*map(tuple, self.prepared["normalisation"]))
-    if kind == "weights":
-      zoobots = pretrained.is_zoobots(self.config.model.weights)
-      kind = "unit" if zoobots else "imagenet"
     return augment.NORMALISATIONS[kind]
 
   @property
@@ -395,7 +397,7 @@ class Experiment:
     self, variables: tuple[PyTree, PyTree]
   ) -> tuple[PyTree, PyTree]:
     if self.config.model.weights:
-      variables = pretrained.load(self.config.model.weights, *variables)
+      variables = weights.load(self.config, *variables)
     return sharding.replicate(self.mesh, variables)
 
   def _init(self, key: jax.Array) -> tuple[PyTree, PyTree]:

@@ -20,6 +20,7 @@ from gzjax.pipeline import (
   seeds,
   systems,
   unlearn,
+  weights,
 )
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.remembered import Sources
@@ -86,9 +87,10 @@ def run(
     )
   if "systems" in config:
     systems.check(config)
+    place = Workdir(workdir)
     for name in config.compared:
       checks.check_config(config.systems[name])
-    place = Workdir(workdir)
+      _check_weights(config.systems[name], Workdir(place / name))
     compares = stage in ("all", "evaluate", "report")
     with place.hold():
       remember(config, place, stage, sources)
@@ -128,6 +130,7 @@ def _run_one(
       Experiment, config, place, sources.data_dir, sources.manual_dir
     )
     asked = _asked(place, stage, forget)
+    _check_weights(config, place, again=overwrite and "train" in asked)
     prepares = overwrite and "prepare" in asked
     if place.is_finished("prepare") and not prepares:
       prepare.check(make())
@@ -146,6 +149,14 @@ def _run_one(
       if with_needed or (stage != "all" and STAGES[stage].brings):
         asked = [*_needed(make(), asked), *asked]
       _run_stages(make, stage, asked, bool(is_late), sources)
+
+
+def _check_weights(
+  config: ml_collections.ConfigDict, place: Workdir, *, again: bool = False
+) -> None:
+  """See `weights.check`; a trained network may have lost its file since."""
+  if again or not place.is_finished("train"):
+    weights.check(config)
 
 
 def _run_stages(

@@ -12,7 +12,8 @@ import safetensors.numpy
 
 from gzjax import models
 from gzjax.errors import UserError
-from gzjax.models import pretrained
+from gzjax.models import hub, pretrained
+from gzjax.models.convnext import CONVNEXTS
 from tests.models import pth
 
 CLASSES = 3
@@ -138,7 +139,7 @@ def test_an_encoder_without_a_classifier_will_do(tmp_path):
 def test_bfloat16_of_both_formats(tmp_path):
   values = np.arange(6).reshape(2, 3).astype(jnp.bfloat16)
   for name in ("w.pth", "w.safetensors"):
-    got = pretrained.read_tensors(_save(tmp_path / name, {"a": values}))["a"]
+    got = pretrained.read(_save(tmp_path / name, {"a": values})).tensors["a"]
     assert got.dtype == jnp.bfloat16
     np.testing.assert_array_equal(got, values)
 
@@ -306,12 +307,12 @@ def test_zoobots_names_are_of_the_hub_and_its_files_are_files(
 
   _hub(monkeypatch, download)
   for source in ("zoobot:convnext_nano", f"zoobot:{path}"):
-    assert pretrained.local_file(source) == path
-    assert pretrained.is_zoobots(source)
+    assert hub.local_file(source) == path
+    assert hub.is_zoobots(source)
   assert asked == ["model.safetensors", "pytorch_model.bin"]
-  assert pretrained.is_zoobots("hub:mwalmsley/zoobot-encoder-convnext_base")
-  assert not pretrained.is_zoobots("hub:timm/convnext_nano.in12k")
-  assert not pretrained.is_zoobots(path)
+  assert hub.is_zoobots("hub:mwalmsley/zoobot-encoder-convnext_base")
+  assert not hub.is_zoobots("hub:timm/convnext_nano.in12k")
+  assert not hub.is_zoobots(path)
 
 
 @pytest.mark.parametrize("name", ["hub:", "hub:timm", "hub:/a", "hub:a//b"])
@@ -332,6 +333,69 @@ def test_without_a_network_the_hub_is_one_line(monkeypatch, error):
 def test_without_the_package_the_line_says_what_to_install(monkeypatch):
   monkeypatch.setitem(sys.modules, "huggingface_hub", None)
   _refused("hub:timm/resnet34.a1_in1k", r"pip install 'gzjax\[hub\]'")
+
+
+def test_names_are_checked_before_anything_is_fetched(tmp_path, monkeypatch):
+  _hub(monkeypatch, None)
+  for source in ("zoobot:convnext_nano", "zoobot:greyscale-convnext_pico"):
+    assert hub.check(source) is None
+    assert hub.encoder_of(source) in CONVNEXTS
+  assert hub.encoder_of("zoobot:some/file.bin") == ""
+  for source, match in (
+    ("zoobot:convnext_foo", "no such encoder; choose one of zoobot:convnext_p"),
+    ("hub:timm", "write hub:owner/repo"),
+    (tmp_path, "is a folder: give the file of the weights in it.$"),
+    (f"zoobot:{tmp_path}", "is a folder"),
+    (f"zoobot:{tmp_path / 'no.bin'}", "no such file; mend the path"),
+  ):
+    with pytest.raises(UserError, match=match):
+      hub.check(source)
+  _save(tmp_path / "model.safetensors", _tensors())
+  with pytest.raises(UserError, match=r"such as .*/model\.safetensors"):
+    hub.check(tmp_path)
+  with pytest.raises(UserError, match=r"is it .*/model\.safetensors\?"):
+    hub.check(tmp_path / "model.safetensor")
+
+
+def test_what_was_taken_off_is_known(tmp_path):
+  path = tmp_path / "w.pth"
+  wrapped = {f"encoder.{k}": v for k, v in _tensors().items()}
+  head = {"head.1.weight": np.ones((3, 8), "f")}
+  pth.save(path, {**wrapped, **head}, lambda x: {"state_dict": x, "epoch": 3})
+  found = pretrained.read(path)
+  assert (found.wrappers, found.prefix) == (("state_dict",), "encoder.")
+  inner = {"encoder.fc.weight", "encoder.fc.bias"}
+  assert {*found.head} == {"head.1.weight", *inner}
+  plain = pretrained.read(_save(tmp_path / "w.safetensors", _tensors()))
+  assert (plain.wrappers, plain.prefix) == ((), "")
+  assert {*plain.head} == {"fc.weight", "fc.bias"}
+
+
+def test_names_are_those_of_the_file(tmp_path):
+  """A part of a name that only inner layers have is no prefix of all."""
+  names = {"layer1.0.conv1.weight": (4, 4, 3, 3), "fc.weight": (CLASSES, 8)}
+  path = _save(tmp_path / "w.pth", _tensors(names))
+  _refused(
+    path, r"It has layer1\.0\.conv1\.weight, and \d+ from conv1\.weight on"
+  )
+  tensors = {f"module.{k}": v for k, v in _tensors().items()}
+  del tensors["module.layer2.0.conv2.weight"]
+  path = _save(tmp_path / "w.safetensors", tensors)
+  _refused(path, r"it lacks module\.layer2\.0\.conv2\.weight")
+
+
+@pytest.mark.parametrize("name", ["w.bin", "w.safetensors"])
+@pytest.mark.parametrize(
+  ("content", "match"),
+  [
+    ("<!DOCTYPE html><html>404", "a web page"),
+    ("\n<html>404", "a web page"),
+    ("version https://git-lfs.github.com/spec/v1\noid 1", "git lfs pull"),
+  ],
+)
+def test_what_a_download_left_in_its_place(tmp_path, name, content, match):
+  (tmp_path / name).write_text(content)
+  _refused(tmp_path / name, match)
 
 
 @pytest.mark.oracle

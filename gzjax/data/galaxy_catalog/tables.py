@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
+from gzjax import stand_ins
 from gzjax.data.galaxy_catalog.fits_images import astropy, is_fits
 from gzjax.errors import SettingError, UserError
 
@@ -54,6 +55,8 @@ def read_table(path: Path) -> pd.DataFrame:
       f"catalog is {str(path)!r}: there is no such file; give a table "
       f"({FORMATS})."
     )
+  if told := stand_ins.told(path):
+    raise UserError(f"{path} cannot be read as a table: {told}")
   try:
     table = _reader(path)(path)
   except UserError:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from gzjax import stand_ins
 from gzjax.data import bad_images
 from gzjax.data.galaxy_files import parts
 from gzjax.data.galaxy_files.embedded import Embedded, Images
@@ -169,9 +170,9 @@ def _open(path: Path) -> Generator[Any]:
     with h5py.File(path, "r") as file:
       yield file
   except OSError as error:
-    raise UserError(
-      f"{path} cannot be read as HDF5 ({error}): download it again."
-    ) from error
+    told = stand_ins.told(path)
+    words = f": {told}" if told else f" ({error}): download it again."
+    raise UserError(f"{path} cannot be read as HDF5{words}") from error
 
 
 def _frame(path: Path, file: Any, layout: Layout) -> pd.DataFrame:

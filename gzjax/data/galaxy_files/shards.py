@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 
+from gzjax import stand_ins
 from gzjax.data import bad_images
 from gzjax.data.galaxy_files.embedded import Images
 from gzjax.data.images import check_bytes, whole_rgb
@@ -70,9 +71,9 @@ def open_file(path: Path) -> Generator[pa.parquet.ParquetFile]:
     with pa.parquet.ParquetFile(path) as file:
       yield file
   except (OSError, pa.ArrowException) as error:
-    raise UserError(
-      f"{path} cannot be read as parquet ({error}): download it again."
-    ) from error
+    told = stand_ins.told(path)
+    words = f": {told}" if told else f" ({error}): download it again."
+    raise UserError(f"{path} cannot be read as parquet{words}") from error
 
 
 def find(files: Sequence[Path]) -> list[Shard]:
