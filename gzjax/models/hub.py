@@ -99,7 +99,7 @@ def _such_as(folder: Path) -> str:
 def _close_to(path: Path) -> str:
   beside = path.parent.iterdir() if path.parent.is_dir() else ()
   names = [x.name for x in beside if x.is_file()]
-  close = difflib.get_close_matches(path.name, names, 1)
+  close = difflib.get_close_matches(path.name, names, 1, 0.75)
   return f" (is it {path.parent / close[0]}?)" if close else ""
 
 

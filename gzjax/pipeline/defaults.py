@@ -337,11 +337,17 @@ KEYS = {
     bool,
   ),
   "predict.catalog": Key(
-    "", "table of other galaxies, which need no labels", str
+    "",
+    "other galaxies, which need no labels: a table, a folder of images, class "
+    "folders, parquet with images inside, HDF5",
+    str,
   ),
-  "predict.images": Key(
-    "", 'folder of their images; "" is the catalogue\'s own', str
+  "predict.skip_bad": Key(
+    False,
+    "leave out those whose images cannot be used, as with data.skip_bad",
+    bool,
   ),
+  "predict.images": Key("", 'folder of a table\'s images; "" is its own', str),
   "predict.id_column": Key(
     "", 'of their names; "": as in the run, or found', str
   ),

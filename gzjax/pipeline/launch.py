@@ -142,7 +142,8 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
     for key in ("data_dir", "manual_dir")
     if values[key]
   }
-  table = _table(rest[1:])
+  applies = "predict" in (*rest[1:], values["stage"])
+  table = _table(rest[1:], applies=applies)
   stage = _stage([x for x in rest[1:] if x != table], values["stage"])
   if not values["print_config"]:
     if workdir is None:
@@ -151,8 +152,10 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
       raise _no_config(workdir)
   remembered = workdir if known and name is None else None
   own_table.use(config, stage, table, values["images"], remembered)
-  if values["skip_bad"] is not None and "data" in config:
-    config.data.skip_bad = values["skip_bad"]
+  # What a run was made of stays as it is when it is put to use.
+  section = "predict" if stage == "predict" else "data"
+  if values["skip_bad"] is not None and section in config:
+    config[section].skip_bad = values["skip_bad"]
   if values["id"] is not None and "similar" in config:
     config.similar.id = values["id"]
   if values["retrain"] is not None and "unlearn" in config:
@@ -296,11 +299,12 @@ def _hint(name: str, config: Any, flag_values: "flags.FlagValues") -> str:
   return "--help lists the flags, --print_config the keys."
 
 
-def _table(given: Sequence[str]) -> str | None:
-  """The table among what are no flags."""
+def _table(given: Sequence[str], *, applies: bool) -> str | None:
+  """The table among what are no flags; see `own_table.find`."""
   from gzjax.pipeline import own_table
 
-  found = own_table.find([x for x in given if x not in usage.STAGES])
+  words = [x for x in given if x not in usage.STAGES]
+  found = own_table.find(words, applies=applies)
   if len(found) > 1:
     raise UserError(f"two tables, {found[0]} and {found[1]}: give one.")
   return found[0] if found else None
@@ -310,7 +314,7 @@ def _stage(given: Sequence[str], flag: str | None) -> str:
   """The stage, by its place or by its flag."""
   for word in given:
     if word not in usage.STAGES:
-      raise UserError(f"unknown stage {word!r}: {_meant(word)}")
+      raise _no_stage(word)
   found = [*given, flag] if flag else [*given]
   if len(set(found)) > 1:
     first, second, *_ = (*given, f"--stage={flag}")
@@ -318,16 +322,21 @@ def _stage(given: Sequence[str], flag: str | None) -> str:
   return found[0] if found else "all"
 
 
-def _meant(word: str) -> str:
+def _no_stage(word: str) -> UserError:
   """What an argument may mean that is neither a stage nor a table."""
-  if Path(word).expanduser().is_dir():
-    return f"it is a folder: give a table, and the folder as --images={word}."
-  if close := difflib.get_close_matches(word, usage.STAGES, 1):
-    return f"did you mean {close[0]}?"
-  return (
-    f"choose one of {', '.join(usage.STAGES)}, or name a table that is there; "
-    "flags start with --."
+  from gzjax.data.galaxy_files import recognise
+
+  folder = Path(word).expanduser()
+  if folder.is_dir():
+    return UserError(f"{word} {recognise.why_not(folder)}")
+  close = difflib.get_close_matches(word, usage.STAGES, 1)
+  meant = (
+    f"did you mean {close[0]}?"
+    if close
+    else f"choose one of {', '.join(usage.STAGES)}, or name a table that is "
+    "there; flags start with --."
   )
+  return UserError(f"unknown stage {word!r}: {meant}")
 
 
 def execute(command: Command) -> None:

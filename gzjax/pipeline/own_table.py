@@ -42,18 +42,23 @@ def get_config(
   return config
 
 
-def find(arguments: Sequence[str]) -> list[str]:
+def find(arguments: Sequence[str], *, applies: bool = False) -> list[str]:
   """Those that are tables: files, or named so; and folders of galaxies.
 
-  UserError for a folder whose files are damaged.
+  Any folder where a run `applies` to galaxies that need no labels. UserError
+  for a folder whose files are damaged.
   """
   return [
     x
     for x in arguments
     if not x.startswith("-")
     and is_path(x)
-    and not (_path(x).is_dir() and recognise.reader_of(_path(x)) is None)
+    and (applies or _path(x).is_file() or not _is_other_folder(_path(x)))
   ]
+
+
+def _is_other_folder(path: Path) -> bool:
+  return path.is_dir() and recognise.reader_of(path) is None
 
 
 def is_path(text: str) -> bool:
@@ -98,7 +103,9 @@ def use(
       f"--images={images} is for tables, and {data.catalog} is read by "
       f"{data.builder}, which has its own images: leave it out."
     )
-  if images:
+  if images and section == "predict" and not data.catalog:
+    data.catalog = _existing(images)  # the folder alone will do
+  elif images:
     data.images = str(_path(images))
 
 

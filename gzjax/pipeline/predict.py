@@ -1,20 +1,23 @@
-"""predict: a table of galaxies without labels -> what a network says."""
+"""predict: galaxies without labels -> what a network says."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 import shutil
 
+import ml_collections
 import numpy as np
 import pandas as pd
 import pyarrow.parquet
 from rich.table import Table
 from rich.text import Text
 
+from gzjax.data import unlabelled
 from gzjax.data.galaxy_catalog import catalog, guess
 from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.tables import TableRows
-from gzjax.errors import UserError, naming
+from gzjax.data.unlabelled import Galaxies
+from gzjax.errors import SettingError, UserError, naming
 from gzjax.evaluation import metrics, questions, scoreboard, vote_tables
 from gzjax.files import read_json, write_table, write_whole
 from gzjax.morphology import trees
@@ -49,13 +52,13 @@ def run(experiment: Experiment) -> None:
   config, place = experiment.config.predict, experiment.workdir
   names = _trained(experiment)
   chosen = _choose(experiment, names)
-  rows, found = _galaxies(experiment)
+  galaxies = _galaxies(experiment)
   tables = (*names, *([_FEATURES] if config.features else ()))
   digests = {name: experiment.digest(name) for name in names}
   with prepare.listing_bad_images(experiment):
     parts = predicted_parts.make(
       place / _PARTS,
-      found,
+      galaxies,
       tables,
       _asker(experiment, digests),
       size=experiment.config.data.size,
@@ -78,7 +81,7 @@ def run(experiment: Experiment) -> None:
     + (f", of {lost:,} of which the network says no number" if lost else "")
     + f": {place / _TABLES[0]} and .csv; every network's in {place / _EACH}"
   )
-  _score(experiment, rows, names)
+  _score(experiment, galaxies, names)
   _write_zoobots(experiment)
   first = _first(place / _TABLES[0], config.shown)
   columns = [f"p_{name}" for name in experiment.classes]
@@ -88,7 +91,7 @@ def run(experiment: Experiment) -> None:
     walks = walk(tree, vote_tables.predictions_of(tree, first).shares)
     for galaxy, steps in zip(first["id_str"], walks, strict=True):
       say("\n  ".join([f"galaxy {galaxy}", *walk_lines(steps)]))
-  _compare(experiment, rows)
+  _compare(experiment, galaxies.rows)
 
 
 def _asker(
@@ -191,16 +194,19 @@ def _choose(experiment: Experiment, names: list[str]) -> str:
 
 
 def _score(
-  experiment: Experiment, rows: TableRows, methods: Sequence[str]
+  experiment: Experiment, galaxies: Galaxies, methods: Sequence[str]
 ) -> None:
-  """How often each network says the table's own label, where it has some.
+  """How often each network says the galaxies' own label, where they have some.
 
-  Galaxies that a network was trained on do not count.
+  That is of the label column of a table, or the name of a folder. Galaxies that
+  a network was trained on do not count.
   """
   path = experiment.workdir / _SCORES
   path.unlink(missing_ok=True)  # of another table
-  column = experiment.config.data.label_column
-  if column not in rows.table:
+  rows = galaxies.rows
+  columns = (experiment.config.data.label_column, "folder")
+  column = next((x for x in columns if rows and x in rows.table), None)
+  if rows is None or column is None:
     return
   names = rows.text(column)
   split = experiment.split
@@ -228,8 +234,8 @@ def _score(
   show(f"Beside the table's own {column!r}, where no network learned", scores)
 
 
-def _galaxies(experiment: Experiment) -> tuple[TableRows, catalog.Catalog]:
-  """The rows of the table, and where their images lie."""
+def _galaxies(experiment: Experiment) -> Galaxies:
+  """What is to be predicted, and where the images lie."""
   config, of_run = experiment.config.predict, experiment.config.data
   path, images = prepare.catalog_files(experiment, "predict")
   with naming("data"):
@@ -240,24 +246,55 @@ def _galaxies(experiment: Experiment) -> tuple[TableRows, catalog.Catalog]:
       tuple(of_run.fits_extensions),
     )
   with naming("predict"):
-    where = guess.find_images(path, images, config, of_run)
-    columns = catalog.Columns(
-      id=where["id_column"],
-      file=where["file_column"],
-      file_prefix=where["file_prefix"],
-      file_pattern=where["file_pattern"],
-      crop=_crop_column(experiment),
-    )
-    rows = catalog.read_rows(path, columns)
-    found = catalog.unlabelled(rows, images, columns, stretch)
-  if of_run.skip_bad:
-    found = catalog.without_bad_images(found)
-    rows = rows._replace(
-      table=rows.table.loc[found.frame.index], ids=rows.ids[found.frame.index]
-    )
+    if unlabelled.is_table(path):
+      found = _rows(experiment, path, images, stretch)
+    else:
+      _refuse_settings_of_tables(config, path)
+      found = unlabelled.find(
+        path,
+        stretch,
+        config.id_column or guess.AUTO,
+        skip_bad=_skips_bad(experiment),
+      )
   for note in found.notes:
     say(f"note: {note}")
-  return rows, found
+  return found
+
+
+def _skips_bad(experiment: Experiment) -> bool:
+  return experiment.config.predict.skip_bad or experiment.config.data.skip_bad
+
+
+def _rows(
+  experiment: Experiment, path: Path, images: Path, stretch: Stretch
+) -> Galaxies:
+  """The rows of a table."""
+  config, of_run = experiment.config.predict, experiment.config.data
+  where = guess.find_images(path, images, config, of_run)
+  columns = catalog.Columns(
+    id=where["id_column"],
+    file=where["file_column"],
+    file_prefix=where["file_prefix"],
+    file_pattern=where["file_pattern"],
+    crop=_crop_column(experiment),
+  )
+  rows = catalog.read_rows(path, columns)
+  found = catalog.unlabelled(rows, images, columns, stretch)
+  if _skips_bad(experiment):
+    found = catalog.without_bad_images(found)
+  return unlabelled.of_catalog(found, rows)
+
+
+def _refuse_settings_of_tables(
+  config: ml_collections.ConfigDict, path: Path
+) -> None:
+  """SettingError for what would be done for a table alone."""
+  for key in ("images", "file_column", "file_pattern", "crop_column"):
+    if config[key]:
+      raise SettingError(
+        f"{key} is {config[key]!r}: that is for a table, and {path} has its "
+        "own images; leave it out."
+      )
 
 
 def _crop_column(experiment: Experiment) -> str:
@@ -275,11 +312,11 @@ def _crop(experiment: Experiment) -> int:
   return experiment.crop if crop < 0 else crop
 
 
-def _compare(experiment: Experiment, rows: TableRows) -> None:
+def _compare(experiment: Experiment, rows: TableRows | None) -> None:
   """Ranks of the table's own votes beside those of the predicted shares."""
   path = experiment.workdir / _RANKS
   path.unlink(missing_ok=True)  # of another table
-  if experiment.target.learns != "votes":
+  if rows is None or experiment.target.learns != "votes":
     return
   columns = _votes_of(rows, experiment.target.tree.answers)
   if not columns:

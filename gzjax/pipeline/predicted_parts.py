@@ -4,7 +4,7 @@ Memory holds one part, and a run that was killed goes on after its last whole
 part. Images are read as they are, and nothing but the predictions is written.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 import itertools
 from pathlib import Path
@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 
-from gzjax.data import bad_images
-from gzjax.data.galaxy_catalog import catalog as catalogs
+from gzjax.data import unlabelled
 from gzjax.data.images import to_square
+from gzjax.data.unlabelled import Galaxies
 from gzjax.files import read_json, to_json, write_json, write_table, write_whole
 from gzjax.progress import progress, say
 
@@ -58,7 +58,7 @@ class Parts(NamedTuple):
 
 def make(
   folder: Path,
-  catalog: catalogs.Catalog,
+  galaxies: Galaxies,
   names: tuple[str, ...],
   ask: Ask,
   *,
@@ -66,11 +66,11 @@ def make(
   crop: int,
   made_from: Mapping[str, Any],
 ) -> Parts:
-  """Asks about all galaxies of a catalogue, or about those that are left.
+  """Asks about all galaxies, or about those that are left.
 
   Args:
     folder: of the parts; those of something else are deleted.
-    catalog: where the images lie.
+    galaxies: where the images lie.
     names: of the tables that `ask` makes.
     ask: see `Ask`.
     size: edge of the images that it gets, pixels, see `to_square`.
@@ -81,13 +81,13 @@ def make(
     UserError: for images that cannot be used, all of which it names; what was
       done stays.
   """
-  count = len(catalog.frame)
+  count = len(galaxies.ids)
   step = int(np.clip(_PART_BYTES // (3 * size * size), 64, _PART_GALAXIES))
   parts = Parts(folder, names, range(0, count, step))
   known = to_json(
     {
       **made_from,
-      "galaxies": catalogs.fingerprint(catalog),
+      "galaxies": galaxies.fingerprint,
       "view": [size, crop, step],
       "tables": names,
     }
@@ -99,23 +99,16 @@ def make(
   if len(missing) < len(parts.starts):
     say(f"{count - len(missing) * step:,} galaxies are predicted already")
   rows = [range(s, min(s + step, count)) for s in missing]
-  squares = _squares(catalog, [*itertools.chain(*rows)], size, crop)
+  left = np.fromiter(itertools.chain(*rows), np.int64)
+  square = partial(to_square, crop=crop, size=size)
+  found = unlabelled.squares(galaxies, left, square)
+  squares = iter(progress(found, len(left), "predicting"))
   for part in rows:
     image = np.stack([*itertools.islice(squares, len(part))])
-    ids = catalog.frame["id_str"].iloc[part.start : part.stop]
+    ids = galaxies.ids.iloc[part.start : part.stop]
     parts.write(part.start, ask(ids.reset_index(drop=True), image))
   next(squares, None)  # it may have something to say
   return parts
-
-
-def _squares(
-  catalog: catalogs.Catalog, rows: list[int], size: int, crop: int
-) -> Iterator[np.ndarray]:
-  """The galaxies of some rows, u8[S,S,3] each; see `bad_images.read_all`."""
-  read = catalogs.reader(catalog)
-  square = partial(to_square, crop=crop, size=size)
-  found = bad_images.read_all(lambda row: square(read(row)), rows, len(rows))
-  yield from progress(found, len(rows), "predicting")
 
 
 def join(parts: Parts, name: str, path: Path) -> None:

@@ -65,3 +65,23 @@ def test_tables_and_their_images_are_none_of_these(tmp_path):
   assert recognise.look(path) is None
   assert recognise.look(tmp_path / "images") is None
   assert recognise.look(tmp_path / "nowhere.csv") is None
+
+
+def test_why_a_folder_is_none(tmp_path):
+  def said(name):
+    return recognise.why_not(tmp_path / name)
+
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "empty" / ".DS_Store").write_text("")
+  assert said("empty").startswith("is empty")
+  write_folders(tmp_path / "one", ["smooth/1.png"])
+  assert said("one").startswith("has one class folder with images (smooth), ")
+  (tmp_path / "one" / "rings").mkdir()
+  assert "(smooth) beside empty ones (rings), and two" in said("one")
+  write_folders(tmp_path / "flat", ["1.png", "2.png"])
+  assert f"--images={tmp_path / 'flat'}" in said("flat")
+  write_folders(tmp_path / "many", [f"{i}/1.png" for i in range(21)])
+  assert said("many").startswith("has 21 folders with images, and 2 to 20")
+  write_folders(tmp_path / "both", ["1.png"])
+  (tmp_path / "both" / "mine.csv").write_text("id,label\n")
+  assert f"give that, {tmp_path / 'both' / 'mine.csv'}" in said("both")

@@ -85,6 +85,17 @@ def test_mistakes(tmp_path, refused):
   assert "Galaxy10_DECals.h5 cannot be read as HDF5" in line
 
 
+def test_folders_that_are_no_galaxies_say_why(tmp_path, refused):
+  (tmp_path / "nothing").mkdir()
+  line = refused("prepare", "nothing", "--workdir=run", "--config=catalog")
+  assert line == (
+    "error: nothing is empty: give a table, or a folder with galaxies."
+  )
+  write_folders(tmp_path / "one", ["smooth/1.png"])
+  line = refused("audit", "one", "--workdir=run", "--config=catalog")
+  assert "one has one class folder with images (smooth), and two" in line
+
+
 def test_from_class_folders_to_a_split(capsys):
   command = ["prepare", "folders", "--workdir=run", "--data_dir=tfds"]
   run_here(*command, "--config.data.size=16")

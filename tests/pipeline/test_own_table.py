@@ -148,7 +148,7 @@ def test_tables_to_predict(tmp_path, no_run, refused):
     (["mien.csv"], ["no table mien.csv", "did you mean mine.csv?"]),
     (["audit", "x/y.parquet"], ["no table x/y.parquet", "give CSV"]),
     (["mine.csv", "nowhere.csv"], ["two tables, mine.csv and nowhere.csv"]),
-    (["audit", "cutouts"], ["'cutouts'", "a folder", "--images=cutouts"]),
+    (["audit", "cutouts"], ["cutouts is a folder", "--images=cutouts"]),
     (["audti", "mine.csv"], ["'audti'", "did you mean audit?"]),
     (["mine", "--config=catalog"], ["unknown stage 'mine'", "name a table"]),
     (["audit", "train", "mine.csv"], ["two stages, audit and train"]),

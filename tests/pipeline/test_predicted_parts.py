@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gzjax.data import unlabelled
 from gzjax.data.galaxy_catalog import catalog as catalogs
 from gzjax.errors import UserError
 from gzjax.pipeline import predicted_parts
@@ -43,7 +44,7 @@ class Ask:
 def _make(folder, catalog, ask, **made_from):
   return predicted_parts.make(
     folder,
-    catalog,
+    unlabelled.of_catalog(catalog),
     ("one", "two"),
     ask,
     size=SIZE,

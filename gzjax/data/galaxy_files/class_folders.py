@@ -7,6 +7,7 @@ import pandas as pd
 
 from gzjax.data.galaxy_catalog import fits_images
 from gzjax.data.galaxy_catalog.catalog import Catalog
+from gzjax.data.galaxy_catalog.fits_images import Stretch
 from gzjax.data.galaxy_catalog.image_files import ENDINGS
 from gzjax.data.galaxy_files import parts
 from gzjax.errors import SettingError, UserError
@@ -90,6 +91,35 @@ def read(root: Path) -> Catalog:
     "galaxies"
   )
   return Catalog(frame, classes, "", fits_images.DEFAULT, (recognised, *notes))
+
+
+def read_images(root: Path, stretch: Stretch, taken: str) -> Catalog:
+  """A catalogue of all images in a folder and inside it, without labels.
+
+  Called as those of `read`. `taken` says what else could have been given.
+
+  Raises:
+    UserError: naming the folder or the files and the mend.
+  """
+  images = images_of(root)
+  if not images:
+    raise UserError(
+      f"{root} has no images ({', '.join(ENDINGS)}): give {taken}."
+    )
+  files = [image.relative_to(root).as_posix() for image in images]
+  frame = pd.DataFrame(
+    {
+      "id_str": [_id(file) for file in files],
+      "file": files,
+      "path": [str(image) for image in images],
+    }
+  )
+  _check_ids(root, frame)
+  recognised = (
+    f"{root.absolute().name}: a folder of {len(frame):,} images, which are "
+    "called after their files"
+  )
+  return Catalog(frame, (), "", stretch, (recognised,))
 
 
 def _inner(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ _BLOCK = 64  # images that are read at once
 class Layout(NamedTuple):
   """What a file has beside its images."""
 
-  labels: str  # key of i[N], indices of the classes
+  labels: str  # key of i[N], indices of the classes; "": not read
   classes: tuple[str, ...]
   numbers: tuple[str, ...] = ()  # keys of f[N], where they are there
 
@@ -115,15 +115,35 @@ def read(path: Path, name: str, classes: Sequence[str] = ()) -> Embedded:
   Raises:
     UserError: naming the file, the key and the mend.
   """
+  layout = LAYOUTS[name]._replace(
+    classes=tuple(classes) or LAYOUTS[name].classes
+  )
+  found, part = _read(path, layout)
+  split, notes = parts.split_of(part)
+  if split is not None:
+    found.frame["split"] = split
+  recognised = (
+    f"{path.absolute().name}: {name}, {len(found.frame):,} galaxies of "
+    f"{len(layout.classes)} classes"
+  )
+  return found._replace(notes=(recognised, *notes))
+
+
+def read_images(path: Path) -> Embedded:
+  """The images of `read` alone, of files that need nothing else."""
+  found, _ = _read(path, Layout("", ()))
+  recognised = f"{path.absolute().name}: HDF5, {len(found.frame):,} galaxies"
+  return found._replace(notes=(recognised,))
+
+
+def _read(path: Path, layout: Layout) -> tuple[Embedded, list[str]]:
+  """The galaxies of all files, and the part that each is of."""
   paths = files_of(path)
   if not paths:
     raise SettingError(
       f"catalog is {str(path)!r}: there is no HDF5 file in it "
       f"({', '.join(ENDINGS)}); give one, or the folder of train and test."
     )
-  layout = LAYOUTS[name]._replace(
-    classes=tuple(classes) or LAYOUTS[name].classes
-  )
   files, frames, sizes, start = [], [], [], 0
   for one in paths:
     with _open(one) as file:
@@ -139,23 +159,10 @@ def read(path: Path, name: str, classes: Sequence[str] = ()) -> Embedded:
   ]
   frame = pd.concat(frames, ignore_index=True)
   frame.insert(0, "id_str", parts.numbered(part))
-  split, notes = parts.split_of(part)
-  if split is not None:
-    frame["split"] = split
-  recognised = (
-    f"{path.absolute().name}: {name}, {len(frame):,} galaxies of "
-    f"{len(layout.classes)} classes"
+  images = Images(
+    lambda rows: _items(files, rows), _encode, np.array(sizes), list(paths)
   )
-  return Embedded(
-    path,
-    frame,
-    layout.classes,
-    "",
-    Images(
-      lambda rows: _items(files, rows), _encode, np.array(sizes), list(paths)
-    ),
-    (recognised, *notes),
-  )
+  return Embedded(path, frame, layout.classes, "", images, ()), part
 
 
 @contextlib.contextmanager
@@ -177,19 +184,23 @@ def _open(path: Path) -> Generator[Any]:
 
 def _frame(path: Path, file: Any, layout: Layout) -> pd.DataFrame:
   """The labels and the numbers of a file, a row each."""
-  for key in (_IMAGES, layout.labels):
+  keys = (_IMAGES, *filter(None, [layout.labels]))
+  for key in keys:
     if not hasattr(file.get(key), "shape"):
       raise UserError(
         f"{path} has no key {key!r} (it has {', '.join(file) or 'none'}): give "
-        f"a file with {_IMAGES!r} and {layout.labels!r}."
+        f"a file with {' and '.join(map(repr, keys))}."
       )
   images = file[_IMAGES]
   is_rgb = images.dtype == np.uint8 and images.shape[3:] == (3,)
   _check(path, images, "uint8[N,H,W,3]", is_rgb and len(images) > 0)
-  labels, shape = file[layout.labels], images.shape[:1]
-  is_integer = labels.dtype.kind in "iu" and labels.shape == shape
-  _check(path, labels, f"integers[{shape[0]}]", is_integer)
-  frame = pd.DataFrame({"label": _labels(path, labels, layout)})
+  shape = images.shape[:1]
+  frame = pd.DataFrame(index=range(len(images)))
+  if layout.labels:
+    labels = file[layout.labels]
+    is_integer = labels.dtype.kind in "iu" and labels.shape == shape
+    _check(path, labels, f"integers[{shape[0]}]", is_integer)
+    frame["label"] = _labels(path, labels, layout)
   for key in layout.numbers:
     if key in file:
       is_number = file[key].dtype.kind in "fiu" and file[key].shape == shape

@@ -58,15 +58,7 @@ def read(
     UserError: naming the file, the row or the column and the mend. Rows are
       counted through all the files.
   """
-  files = shards.files_of(path)
-  if not files:
-    raise SettingError(
-      f"catalog is {str(path)!r}: there is no parquet file; give one, or the "
-      "folder of the shards."
-    )
-  found = shards.find(files)
-  table, names = shards.read_table(found)
-  part = [parts.part_of(x.path) for x in found for _ in x.rows]
+  found, table, names, part = _open(path)
   rows = _rows(path, table, id_column, part)
   frame = pd.DataFrame({"id_str": rows.ids})
   classes, label_note = _add_labels(frame, rows, label_column, classes, names)
@@ -84,6 +76,34 @@ def read(
   return Embedded(
     path, frame, classes, tree, shards.images_of(found, list(rows.ids)), notes
   )
+
+
+def read_images(path: Path, id_column: str = AUTO) -> Embedded:
+  """The ids and images of `read` alone, of files that need no labels."""
+  found, table, _, part = _open(path)
+  ids = list(_rows(path, table, id_column, part).ids)
+  return Embedded(
+    path,
+    pd.DataFrame({"id_str": ids}),
+    (),
+    "",
+    shards.images_of(found, ids),
+    tuple(_recognised(path, found, table)),
+  )
+
+
+def _open(path: Path):
+  """The shards; of all rows the table, names of classes and the part."""
+  files = shards.files_of(path)
+  if not files:
+    raise SettingError(
+      f"catalog is {str(path)!r}: there is no parquet file; give one, or the "
+      "folder of the shards."
+    )
+  found = shards.find(files)
+  table, names = shards.read_table(found)
+  part = [parts.part_of(x.path) for x in found for _ in x.rows]
+  return found, table, names, part
 
 
 def _rows(

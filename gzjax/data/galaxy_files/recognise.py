@@ -28,9 +28,42 @@ def reader_of(path: Path) -> str | None:
   """
   if files := hdf5.files_of(path):
     return hdf5.layout_of(files[0])
-  if any(map(shards.is_shard, shards.files_of(path))):
+  if is_parquet_with_images(path):
     return "galaxy_zoo_parquet"
   return "image_folders" if _has_class_folders(path) else None
+
+
+def is_parquet_with_images(path: Path) -> bool:
+  """Whether it is such a file, or a folder with one."""
+  return any(map(shards.is_shard, shards.files_of(path)))
+
+
+def why_not(folder: Path) -> str:
+  """What keeps a folder from being galaxies with labels; words and the mend."""
+  entries = [x for x in folder.iterdir() if not x.name.startswith(".")]
+  if not entries:
+    return "is empty: give a table, or a folder with galaxies."
+  if tables_there := sorted(x.name for x in filter(tables.is_table, entries)):
+    return (
+      f"is a folder with the table {tables_there[0]}: give that, "
+      f"{folder / tables_there[0]}, and the folder of its images with --images."
+    )
+  labels = sorted({x.label for x in class_folders.find(folder)})
+  filled = [x for x in class_folders.find(folder) if _has_images(x.path)]
+  if not filled:
+    return f"is a folder: give a table, and the folder as --images={folder}."
+  if len(labels) > MOST_CLASSES:
+    return (
+      f"has {len(labels)} folders with images, and 2 to {MOST_CLASSES} can be "
+      f"classes: give a table, and the folder as --images={folder}."
+    )
+  names = sorted({x.label for x in filled})
+  empty = [x for x in labels if x not in names]
+  also = f" beside empty ones ({', '.join(empty)})" if empty else ""
+  return (
+    f"has one class folder with images ({names[0]}){also}, and two are needed: "
+    "add those of the other classes, each in a folder of its own."
+  )
 
 
 def look(path: Path) -> Seen | None:
@@ -68,5 +101,9 @@ def _has_class_folders(path: Path) -> bool:
   folders = class_folders.find(path)
   if not 2 <= len({folder.label for folder in folders}) <= MOST_CLASSES:
     return False
-  filled = (x for x in folders if class_folders.images_of(x.path))
+  filled = (x for x in folders if _has_images(x.path))
   return len({folder.label for folder in filled}) > 1
+
+
+def _has_images(folder: Path) -> bool:
+  return bool(class_folders.images_of(folder))
