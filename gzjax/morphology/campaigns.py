@@ -4,8 +4,9 @@
 own has one such entry, as JSON or YAML.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
+import difflib
 import importlib.resources
 import json
 from pathlib import Path
@@ -19,6 +20,8 @@ from gzjax.registry import choose
 
 OF_CLASSES = "classes"  # name of what is no tree of a campaign
 JOINT = "+"  # between the names of trees that one network learns together
+_KEYS = ("name", "questions", "campaigns", "stems", "source")
+_QUESTION_KEYS = ("name", "text", "answers", "after", "campaign")
 _FILES = (".json", ".yaml", ".yml")
 
 
@@ -131,13 +134,42 @@ def read_tree(path: Path) -> trees.Tree:
     UserError: naming the file and what is wrong.
   """
   if not path.is_file():
-    raise SettingError(f"tree is {str(path)!r}: there is no such file.")
+    raise SettingError(
+      f"tree is {str(path)!r}: there is no such file; give that of your "
+      "questions."
+    )
   try:
     # All is text: an answer "no" is no truth value.
     plain = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-    return trees.from_json({"name": path.stem, **plain})
+    return trees.from_json({"name": path.stem, **_checked(plain)})
   except (yaml.YAMLError, UnicodeError, TypeError, ValueError) as error:
     raise UserError(
       f"{path} is no decision tree ({error}): give questions, each with a name "
       "and answers, as in docs/data.md."
     ) from None
+
+
+def _checked(plain: Any) -> Mapping[str, Any]:
+  """What a file holds; ValueError for anything but a tree's keys."""
+  if not isinstance(plain, Mapping):
+    what = "a list" if isinstance(plain, list) else "a text"
+    raise ValueError(f"it holds {what if plain else 'nothing'}, no questions")
+  _refuse_others(plain, _KEYS, "it")
+  questions = plain.get("questions")
+  for number, entry in enumerate(
+    questions if type(questions) is list else (), 1
+  ):
+    if isinstance(entry, Mapping):
+      _refuse_others(entry, _QUESTION_KEYS, f"question {number}")
+  return plain
+
+
+def _refuse_others(
+  entry: Mapping[str, Any], known: Sequence[str], what: str
+) -> None:
+  """ValueError for a key that nobody reads, and the one that it may mean."""
+  for key in entry:
+    if key not in known:
+      close = difflib.get_close_matches(str(key), known, 1, 0.7)
+      meant = f"did you mean {close[0]!r}?" if close else choose(tuple(known))
+      raise ValueError(f"{what} has an unknown key {key!r}: {meant}")

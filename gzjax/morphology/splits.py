@@ -35,18 +35,40 @@ def stratified_split(
   """
   check("split", tuple(fractions), Shares)
   split = np.empty(len(label), np.int8)
-  for k, name in enumerate(class_names):
+  _check_sizes(label, class_names, len(SPLITS))
+  for k in range(len(class_names)):
     members = np.flatnonzero(label == k)
-    if len(members) < len(SPLITS):
-      raise UserError(
-        f"class {name!r} has {len(members)} galaxies, too few to put one into "
-        "each of train, validation and test: add galaxies of this class, or "
-        "name the classes to keep with --config.labels.classes."
-      )
     sizes = _sizes(len(members), fractions)
     order = np.random.default_rng([seed, k]).permutation(members)
     split[order] = np.repeat(np.arange(len(SPLITS), dtype=np.int8), sizes)
   return split
+
+
+def _check_sizes(
+  label: np.ndarray, class_names: Sequence[str], least: int
+) -> None:
+  """UserError for classes with fewer galaxies, and the classes to keep."""
+  sizes = np.bincount(label, minlength=len(class_names))
+  few = [x for x, size in zip(class_names, sizes, strict=True) if size < least]
+  if not few:
+    return
+  first = int(sizes[list(class_names).index(few[0])])
+  also = f" ({len(few)} such classes: {', '.join(few)})" if few[1:] else ""
+  enough = tuple(x for x in class_names if x not in few)
+  why = "too few to put one into each of train, validation and test"
+  words = (
+    f"has {first} galaxies, {why}" if first else "has no galaxy in the file"
+  )
+  raise UserError(
+    f"class {few[0]!r} {words}{also}: add galaxies, or {_keep(enough)}."
+  )
+
+
+def _keep(classes: tuple[str, ...]) -> str:
+  """How to keep these alone."""
+  if len(classes) < 2:
+    return "give two classes or more that have some"
+  return f'keep the other classes with --config.labels.classes="{classes}"'
 
 
 def split_by_id(
@@ -91,22 +113,32 @@ def check_all_present(
   split: np.ndarray,
   class_names: Sequence[str],
   needed: Sequence[str] = SPLITS,
+  *,
+  may_draw: bool = True,
 ) -> None:
   """Checks that a given split has every class in each of the `needed` parts.
 
-  Labels and split, i[N], are indices of `class_names` and `SPLITS`.
+  Labels and split, i[N], are indices of `class_names` and `SPLITS`. `may_draw`
+  says whether a split of the labels is a mend.
 
   Raises:
     UserError: naming the first class and split without a galaxy.
   """
+  _check_sizes(label, class_names, 1)
   for k, name in enumerate(class_names):
     for part in needed:
       if not np.any((label == k) & (split == SPLITS.index(part))):
+        there = set(label[np.isin(split, list(map(SPLITS.index, needed)))])
+        others = (x for i, x in enumerate(class_names) if i in there - {k})
+        draw = (
+          "let --config.data.split_by=label draw a split (without "
+          "--config.data.split_column)"
+          if may_draw
+          else "draw another with --config.data.seed"
+        )
         raise UserError(
           f"the split of the data set has no galaxy of class {name!r} in "
-          f"{part}: put some there, name the classes to keep with "
-          "--config.labels.classes, or let --config.data.split_by=label draw a "
-          "split (without --config.data.split_column)."
+          f"{part}: put some there, {_keep(tuple(others))}, or {draw}."
         )
 
 

@@ -212,8 +212,11 @@ def from_json(plain: Mapping[str, Any]) -> Tree:
       entry.get(key) if isinstance(entry, Mapping) else None
       for key in ("name", "answers")
     )
-    if not (isinstance(name, str) and name and isinstance(given, list | tuple)):
-      raise ValueError(f"question {len(answers) + 1} lacks a name or answers")
+    is_list = isinstance(given, list | tuple)
+    if not (isinstance(name, str) and name and is_list and _are_texts(given)):
+      raise ValueError(
+        f"question {len(answers) + 1} lacks a name or a list of answers"
+      )
     if "_" in name:
       raise ValueError(f"the question {name!r} has an underscore: use hyphens")
     if name in answers or len(set(given)) < max(2, len(given)):
@@ -241,20 +244,33 @@ def from_json(plain: Mapping[str, Any]) -> Tree:
       tuple(entry["answers"]),
       tuple(
         answer
-        for after in entry.get("after", ())
+        for after in _listed(entry, "after")
         for answer in full(entry["name"], after)
       ),
       entry.get("campaign", ""),
     )
     for entry in entries
   )
-  stems, campaigns = (tuple(plain.get(x, ())) for x in ("stems", "campaigns"))
+  stems, campaigns = (_listed(plain, x) for x in ("stems", "campaigns"))
   tree = Tree(plain["name"], questions, stems, campaigns)
   try:
     _ = tree.order
   except CycleError as error:
     raise ValueError("its questions are asked after each other") from error
   return tree
+
+
+def _listed(entry: Mapping[str, Any], key: str) -> tuple[str, ...]:
+  """The texts of a key, of which one may stand without a list."""
+  found = entry.get(key) or ()
+  found = (found,) if isinstance(found, str) else found
+  if not (isinstance(found, list | tuple) and _are_texts(found)):
+    raise ValueError(f"{key!r} is {found!r}, no list of names")
+  return tuple(found)
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+  return all(isinstance(value, str) for value in values)
 
 
 def sums(tree: Tree, values: Array) -> Array:

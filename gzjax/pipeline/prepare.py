@@ -337,7 +337,9 @@ def _split(
         label, experiment.config.data.split, experiment.data_seed, classes
       )
   needed = splits.SPLITS[:1] if experiment.is_repair else splits.SPLITS
-  splits.check_all_present(label, split, classes, needed)
+  # Of a person's own labels, a corrected one would draw another split.
+  may_draw = not experiment.is_repair
+  splits.check_all_present(label, split, classes, needed, may_draw=may_draw)
   for number, name in enumerate(splits.SPLITS):
     if not np.any(split == number):
       raise UserError(

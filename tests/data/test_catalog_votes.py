@@ -269,7 +269,7 @@ def test_a_question_that_is_partly_there(tmp_path):
   table = pd.read_csv(path, dtype=str)
   table.drop(columns=["bar_weak", "bar_no"]).to_csv(path, index=False)
   message = refusal(path, Columns(tree="gzd_5"))
-  assert "question 'bar', bar_weak, bar_no missing" in message
+  assert "question 'bar' of the tree gzd_5, bar_weak, bar_no missing" in message
 
 
 def test_no_votes_at_all(tmp_path):

@@ -136,8 +136,21 @@ def test_a_tree_of_ones_own(tmp_path, suffix):
 @pytest.mark.parametrize(
   ("old", "new", "words"),
   [
-    ("questions:", "queries:", "no list of questions"),
-    ("name: bar", "title: bar", "question 2 lacks a name"),
+    ("questions:", "more:", "unknown key 'more': choose one of name, quest"),
+    ("questions:", "question:", "'question': did you mean 'questions'"),
+    (
+      "name: bar",
+      "nam: bar",
+      "question 2 has an unknown key 'nam': did you me",
+    ),
+    ("after: [bar", "afer: [bar", "question 3 .*'afer': did you mean 'after'"),
+    ("name: bar\n    ", "", "question 2 lacks a name"),
+    ("[yes, no]\n    after: [s", "yes\n    after: [s", "question 2 lacks a na"),
+    ("[smooth, featured]", "[[smooth], [featured]]", "question 1 lacks"),
+    ("[bar, smooth", "[[bar], smooth", "'after' is .*no list of names"),
+    (MINE, "", "it holds nothing"),
+    (MINE, "- a\n- b", "it holds a list, no questions"),
+    (MINE, "hello", "it holds a text, no questions"),
     ("[smooth, featured]", "[smooth]", "'smooth-or-featured'.* two or more"),
     ("name: odd", "name: bar", "'bar' is there twice"),
     ("name: odd", "name: o_d", "'o_d' has an underscore"),
@@ -157,6 +170,15 @@ def test_a_file_that_is_no_tree_is_one_line(tmp_path, old, new, words):
     campaigns.find(str(path))
   assert str(path) in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+def test_one_name_needs_no_list(tmp_path):
+  path = tmp_path / "mine.yaml"
+  text = MINE.replace("[smooth-or-featured_featured]", "smooth-or-featured")
+  path.write_text(f"{text}campaigns: mine\n")
+  tree = campaigns.find(str(path))
+  assert tree.campaigns == ("mine",)
+  assert tree.questions[1].after == tree.answers[:2]
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,28 @@ def test_a_class_of_three_gets_one_into_each_split():
   assert sorted(got[label == 1]) == [0, 1, 2]
 
 
+def test_classes_without_galaxies_are_named_and_what_to_keep():
+  label, names = np.array([0, 2] * 6), ("a", "b", "c", "d")
+  words = (
+    r"^class 'b' has no galaxy in the file \(2 such classes: b, d\): add .* "
+    r"--config\.labels\.classes=\"\('a', 'c'\)\"\.$"
+  )
+  with pytest.raises(UserError, match=words):
+    splits.check_all_present(label, np.arange(12) % 3, names)
+  with pytest.raises(UserError, match=words):
+    splits.stratified_split(label, SHARES, 0, names)
+  with pytest.raises(UserError, match="give two classes or more that have"):
+    splits.check_all_present(label * 0, np.arange(12) % 3, names)
+
+
+def test_only_a_mend_that_helps_is_told():
+  label, split = np.array([0, 0, 0, 1, 1, 1]), np.array([0, 1, 2, 1, 1, 2])
+  for may_draw in (True, False):
+    with pytest.raises(UserError, match="of class 'b' in train: put") as caught:
+      splits.check_all_present(label, split, ("a", "b"), may_draw=may_draw)
+    assert ("data.split_by=label" in str(caught.value)) == may_draw
+
+
 def test_a_split_by_id_knows_only_the_id():
   ids = [f"J{i:05d}" for i in range(6000)]
   got = splits.split_by_id(ids, SHARES, 0)
@@ -47,7 +69,7 @@ def test_a_split_by_id_knows_only_the_id():
     splits.split_by_id(ids, (0.5, 0.5), 0)
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("count", [1, 2])
 def test_a_class_too_small_to_split_is_named(count):
   label = np.repeat([0, 1, 2], [50, 50, count])
   with pytest.raises(UserError, match=f"'artifact' has {count} galaxies"):

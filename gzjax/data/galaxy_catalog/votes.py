@@ -48,9 +48,9 @@ def read_votes(
   if form not in _ENDINGS:
     raise SettingError(f"vote_form is {form!r}: choose counts or fractions.")
   tree = campaigns.find(tree_name)
-  spelled = _find(rows, tree, _ENDINGS[form])
+  spelled = _find(rows, tree, _ENDINGS[form], tree_name)
   if not spelled:
-    raise _no_votes(rows, tree, form)
+    raise _no_votes(rows, tree, tree_name, form)
   values = _merged(rows, tree, spelled, may_be_empty=form == "fractions")
   names = spelled[0]  # others have the same questions
   notes = [
@@ -64,7 +64,7 @@ def read_votes(
     values, kind = _cumulative(rows, tree, values, names)
     notes.append(f"the vote fractions of {rows.path.name} are {kind}")
   found = {form: values}
-  debiased = _find(rows, tree, ("_debiased",))
+  debiased = _find(rows, tree, ("_debiased",), tree_name)
   if debiased:
     found["debiased"] = _merged(rows, tree, debiased, may_be_empty=True)
   used = {x for names in (*spelled, *debiased) for x in names}
@@ -72,10 +72,10 @@ def read_votes(
   return {key: x.astype(np.float32) for key, x in found.items()}, notes
 
 
-def _no_votes(rows, tree, form) -> UserError:
+def _no_votes(rows, tree, tree_name, form) -> UserError:
   ways = [way for ending in _ENDINGS[form] for way in spellings(tree, ending)]
   return UserError(
-    f"{rows.path} has no {form} of the tree {tree.name!r}: call the columns "
+    f"{rows.path} has no {form} of the tree {tree_name!r}: call the columns "
     f"{' or '.join(way[0] for way in ways)} and so on, set vote_form to the "
     "other of counts and fractions, or choose another tree: "
     f"{', '.join(TREES)}."
@@ -137,7 +137,7 @@ class _Way(NamedTuple):
   columns: list[str | None]  # of the table, A; None where there is none
 
 
-def _find(rows, tree, endings):
+def _find(rows, tree, endings, tree_name):
   """The columns of the answers, of which whole questions may be missing.
 
   A list for each campaign that a row may have votes of; none at all if the
@@ -145,7 +145,7 @@ def _find(rows, tree, endings):
   """
   ways = _spelled(rows, tree, endings)
   for way in ways:
-    _check_questions(rows, tree, way.names, way.columns)
+    _check_questions(rows, tree, way.names, way.columns, tree_name)
   return [way.columns for way in ways]
 
 
@@ -169,15 +169,15 @@ def _missing(way: _Way) -> list[bool]:
   return [column is None for column in way.columns]
 
 
-def _check_questions(rows, tree, wanted, found):
+def _check_questions(rows, tree, wanted, found, tree_name):
   for question, part in zip(tree.questions, tree.slices, strict=True):
     pairs = zip(wanted[part], found[part])
     missing = [name for name, column in pairs if column is None]
     if missing and any(found[part]):
       raise UserError(
         f"{rows.path} has only some of the columns of the question "
-        f"{question.name!r}, {', '.join(missing)} missing: add them, or take "
-        "the whole question out."
+        f"{question.name!r} of the tree {tree_name}, {', '.join(missing)} "
+        "missing: add them, correct the tree, or take the whole question out."
       )
 
 
