@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gzjax.errors import UserError
+from gzjax.errors import SettingError, UserError
 from gzjax.progress import progress, say
 from gzjax.threads import bounded_map
 
@@ -35,6 +35,11 @@ class BadImageError(UserError):
     super().__init__(
       f"{bad.where}: {bad.file} is not a whole image ({bad.why}): {mend}."
     )
+
+  @property
+  def reason(self) -> str:
+    """Why, without the name of the file."""
+    return self.bad.why.replace(self.bad.file, "")
 
 
 class BadImagesError(UserError):
@@ -70,6 +75,7 @@ def read_all(
   Raises:
     BadImageError: for the only bad one.
     BadImagesError: for several.
+    SettingError: for a setting that is wrong of all, which is told once.
   """
   errors: list[BadImageError] = []
   for found in bounded_map(_or_error(read), items):
@@ -79,6 +85,7 @@ def read_all(
       errors.append(found)
     elif not errors:
       yield found
+  _refuse_a_setting(errors, count)
   if len(errors) == 1:
     raise errors[0]
   if errors:
@@ -96,10 +103,29 @@ def which(
   looked = progress(
     bounded_map(_or_error(read), items), count, "checking images"
   )
-  bad = np.array([isinstance(found, BadImageError) for found in looked])
+  bad, errors = np.zeros(count, bool), []
+  for i, found in enumerate(looked):
+    if isinstance(found, BadImageError):
+      bad[i] = True
+      errors.append(found)
   if bad.all():
-    raise UserError("none of the images can be used: give others.")
+    _refuse_a_setting(errors, count)
+    raise UserError(
+      f"none of the {count:,} images can be used, such as {errors[0].bad}: "
+      "give others."
+    )
   return bad
+
+
+def _refuse_a_setting(errors: Sequence[BadImageError], count: int) -> None:
+  """SettingError if all of the images fail alike, by a setting."""
+  causes = [error.__cause__ for error in errors]
+  if len(errors) < count or not isinstance(causes[0], SettingError):
+    return
+  if len({error.reason for error in errors}) == 1:
+    words = str(causes[0]).removesuffix(".")
+    alike = f"; so it is with all {count:,} images" if count > 1 else ""
+    raise SettingError(f"{words}{alike}.")
 
 
 def _or_error(read):

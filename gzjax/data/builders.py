@@ -14,7 +14,7 @@ from gzjax.data import galaxy_zoo2, galaxy_zoo_decals
 from gzjax.data.galaxy_catalog import catalog as catalogs
 from gzjax.data.galaxy_catalog import galaxy_catalog_dataset_builder as tabular
 from gzjax.data.galaxy_catalog import guess
-from gzjax.data.galaxy_catalog.fits_images import Stretch
+from gzjax.data.galaxy_catalog.fits_images import Extension, Stretch
 from gzjax.data.galaxy_catalog.guess import AUTO
 from gzjax.data.galaxy_files import (
   class_folders,
@@ -117,7 +117,7 @@ def _catalog(
   dec_column: str = AUTO,
   split_column: str = AUTO,
   classes: tuple[str, ...] = (),
-  fits_extensions: tuple[str, ...] = (),
+  fits_extensions: tuple[Extension, ...] = (),
   fits_planes: str = "rgb",
   fits_white: Annotated[float, Range(0, 100, above=True)] = 99.7,
   fits_softening: AboveZero = 10.0,
@@ -130,15 +130,17 @@ def _catalog(
 
   Args:
     place: see `Place`.
-    catalog: the table, CSV or parquet; of galaxy_zoo_parquet, galaxy10_decals,
-      galaxy_mnist and image_folders the file or the folder.
+    catalog: the table, CSV (text of any separator), parquet, FITS, VOTable or
+      ECSV; of galaxy_zoo_parquet, galaxy10_decals, galaxy_mnist and
+      image_folders the file or the folder.
     images: folder of the images; "" is the catalogue's own.
     id_column: of the galaxies' names; auto: found in the table.
     file_column: of the image files; auto: found; "": file_pattern needs none.
     file_prefix: what file_column has before names from the folder of the images
       on, such as old/cutouts/; auto: found.
-    file_pattern: of {id} and {file}, the rest of file_column, such as {id}.jpg;
-      */ in front is any folder in that of the images; auto: found.
+    file_pattern: of {id}, {file}, the rest of file_column, and other columns,
+      such as {id}.jpg or {subfolder}/{id}.png; */ in front is any folder in
+      that of the images; auto: found.
     label_column: of the classes; auto: found, or votes in its place; "": not
       read.
     vote_columns: one per class; without a label column the most votes are the

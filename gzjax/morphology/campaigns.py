@@ -153,7 +153,9 @@ def _checked(plain: Any) -> Mapping[str, Any]:
   """What a file holds; ValueError for anything but a tree's keys."""
   if not isinstance(plain, Mapping):
     what = "a list" if isinstance(plain, list) else "a text"
-    raise ValueError(f"it holds {what if plain else 'nothing'}, no questions")
+    raise ValueError(
+      f"it holds {f'{what}, no questions' if plain else 'nothing'}"
+    )
   _refuse_others(plain, _KEYS, "it")
   questions = plain.get("questions")
   for number, entry in enumerate(

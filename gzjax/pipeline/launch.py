@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import difflib
 import os
 from pathlib import Path
+import re
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
   from gzjax.pipeline import remembered
 
+# Several, the first of which is no number.
+_WORDS = re.compile(r"\s*[^\W\d][\w\s.+-]*(,[\w\s.+-]+)+")
 _TRY = "try --config=demo --workdir=runs/demo."
 
 
@@ -241,6 +244,7 @@ def _set_keys(
   from ml_collections import config_flags
 
   _fill_recipes(arguments, config)
+  arguments = [_as_tuple(argument, config) for argument in arguments]
   try:
     config_flags.DEFINE_config_dict(
       "config",
@@ -277,6 +281,25 @@ def _fill_recipes(
     if key not in changed:
       with changed.unlocked():
         changed[key] = config.train[key]
+
+
+def _as_tuple(argument: str, config: "ml_collections.ConfigDict") -> str:
+  """A flag of words, `--config.KEY=a,b`, as a tuple if its key takes one.
+
+  ml_collections would take it for one word.
+  """
+  from gzjax.pipeline import checks
+
+  flag, _, value = argument.partition("=")
+  if not (flag.lstrip("-").startswith("config.") and _WORDS.fullmatch(value)):
+    return argument
+  try:
+    known = checks.get(config, flag.lstrip("-").removeprefix("config."))
+  except (KeyError, AttributeError, TypeError):
+    return argument  # it is refused later, with a suggestion
+  if not isinstance(known, tuple):
+    return argument
+  return f"{flag}={tuple(word.strip() for word in value.split(','))}"
 
 
 def _hint(name: str, config: Any, flag_values: "flags.FlagValues") -> str:

@@ -122,7 +122,8 @@ def listing_bad_images(experiment: Experiment) -> Iterator[None]:
   path = experiment.workdir / "data" / "bad_images.csv"
   path.unlink(missing_ok=True)
   try:
-    yield
+    with naming("data"):  # settings of their images
+      yield
   except bad_images.BadImagesError as error:
     write_table(path, pd.DataFrame(error.bad))
     raise UserError(

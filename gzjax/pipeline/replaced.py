@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 from gzjax import files
+from gzjax.pipeline import stops
 
 _MOVING, _KEPT, _PUTTING_BACK = "moving", "kept", "putting back"
 _DROPPING, _DROPPED = "dropping", "dropped"
@@ -78,6 +79,7 @@ class Replaced:
     """Nothing is being made anew any more."""
     delete(self._folder)
     self._path.unlink(missing_ok=True)
+    self._tell("")
 
   def recover(self) -> None:
     """Finishes, or takes back, what a killed process was at."""
@@ -87,6 +89,7 @@ class Replaced:
     elif state == _DROPPING:
       delete(self._folder)
       self._write(_DROPPED)
+    self._tell(self._state())
 
   def _state(self) -> str | None:
     return (files.read_json(self._path) or {}).get("state")
@@ -94,6 +97,15 @@ class Replaced:
   def _write(self, state: str, record: Any = None) -> None:
     record = record or files.read_json(self._path)
     files.write_json(self._path, {**record, "state": state})
+    self._tell(state)
+
+  def _tell(self, state: str | None) -> None:
+    """Whoever stops the run is told where the old files are."""
+    stops.tell(
+      f"the old result lies in {self._folder} until the new one is whole"
+      if state == _KEPT
+      else ""
+    )
 
 
 def delete(path: Path) -> None:

@@ -13,7 +13,15 @@ import sys
 import threading
 
 _SHOW_CURSOR = b"\x1b[?25h\n"  # a progress bar hides it
-_LINE = b"stopped; the same command goes on\n"
+_LINE = "stopped; the same command goes on"
+
+_also = ""  # what whoever stops should know besides
+
+
+def tell(words: str) -> None:
+  """Has the line end in these words, too, from now on; "" in none."""
+  global _also
+  _also = words
 
 
 def watch(leave: Callable[[int], None]) -> None:
@@ -39,7 +47,8 @@ def _end(received: int, leave: Callable[[int], None]) -> None:
   number = os.read(received, 1)[0]
   if sys.stderr.isatty():
     os.write(2, _SHOW_CURSOR)
-  os.write(2, _LINE)
+  line = f"{_LINE}; {_also}" if _also else _LINE
+  os.write(2, f"{line}\n".encode())
   # Whoever leaves tells others first; the main thread goes on until then.
   nowhere = os.open(os.devnull, os.O_WRONLY)
   for output in (1, 2):

@@ -220,6 +220,27 @@ def test_patterns_of_the_files(tmp_path, column, prefix, pattern, files):
   assert f"row 3 (id 1002): there is no image {tmp_path}" in message
 
 
+def test_any_column_is_a_part_of_a_pattern(tmp_path):
+  path = write_catalog(tmp_path, 3)
+  folders = ["a", "b", "c"]
+  add_columns(path, {"subfolder": folders})
+  for i, folder in enumerate(folders):
+    (tmp_path / "sky" / folder).mkdir(parents=True)
+    image = tmp_path / "images" / f"{i}.png"
+    image.rename(tmp_path / "sky" / folder / f"{1000 + i}.png")
+  for pattern in ("{subfolder}/{id}.png", "{subfolder}/{id_str}.png"):
+    columns = Columns(file="", file_pattern=pattern)
+    found = read_catalog(path, tmp_path / "sky", columns, CLASSES).frame
+    assert list(found["file"]) == ["a/1000.png", "b/1001.png", "c/1002.png"]
+  columns = Columns(file="", file_pattern="{subfoldr}/{id}.png")
+  message = refusal(path, columns, tmp_path / "sky")
+  assert "{subfoldr} is no column of" in message
+  edit(path, 1, "subfolder", None)
+  columns = Columns(file="", file_pattern="{subfolder}/{id}.png")
+  message = refusal(path, columns, tmp_path / "sky")
+  assert "row 2 (id 1001): column 'subfolder' is empty" in message
+
+
 def test_a_pattern_that_tells_no_files_apart(tmp_path):
   path = write_catalog(tmp_path, 3)
   for pattern in ("galaxy.png", "{file}.png", ""):

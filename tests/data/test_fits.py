@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 import pytest
 
-from gzjax.data import dataset
+from gzjax.data import bad_images, dataset
 from gzjax.data.galaxy_catalog.catalog import Columns, read_catalog
 from gzjax.data.galaxy_catalog.fits_images import (
   DEFAULT,
@@ -53,22 +53,49 @@ def test_bands_and_extensions_are_chosen(tmp_path):
   four = _write(tmp_path / "griz.fits", cube)
   found = read_fits_image(four, Stretch(planes="bgr-"))
   np.testing.assert_array_equal(found, wanted)
-  with pytest.raises(UserError, match="the colours of its planes"):
+  words = r"^fits_planes is 'rgb', and .*griz.* the colours of its .* 'bgr-'"
+  with pytest.raises(SettingError, match=words):
     read_fits_image(four, DEFAULT)
   path = tmp_path / "bands.fits"
   units = [fits.ImageHDU(x, name=n) for x, n in zip(cube, "GRIZ", strict=True)]
   fits.HDUList([fits.PrimaryHDU(), *units]).writeto(path)
-  for names in (("I", "r", "G"), ("3", "2", "1")):
+  for names in (("I", "r", "G"), ("3", "2", "1"), (3, 2, 1)):
     found = read_fits_image(path, Stretch(extensions=names))
     np.testing.assert_array_equal(found, wanted)
   one = read_fits_image(path, Stretch(extensions=("R",)))
   np.testing.assert_array_equal(
     one, read_fits_image(_write(tmp_path / "r.fits", green), DEFAULT)
   )
-  with pytest.raises(UserError, match=r"no image in each of I, R, Y \(it has"):
+  with pytest.raises(UserError, match=r"each of I, R, Y \(it has 1 G, 2 R"):
     read_fits_image(path, Stretch(extensions=("I", "R", "Y")))
   with pytest.raises(SettingError, match="fits_extensions is"):
     Stretch(extensions=("I", "R"))
+
+
+def _named(read, paths):
+  def one(i):
+    with bad_images.naming(f"row {i + 1}", str(paths[i]), "fetch it again"):
+      return read(paths[i])
+
+  return one
+
+
+def test_a_setting_that_is_wrong_of_all_is_told_once(tmp_path):
+  cube = np.stack([*_sky((3, 24, 30)), _sky((24, 30))])
+  paths = [_write(tmp_path / f"{i}.fits", cube) for i in range(20)]
+  read = _named(lambda path: read_fits_image(path, DEFAULT), paths)
+  for look in (bad_images.which, lambda *x: [*bad_images.read_all(*x)]):
+    with pytest.raises(SettingError, match="all 20 images") as caught:
+      look(read, range(20), 20)
+    message = str(caught.value)
+    assert message.startswith(f"fits_planes is 'rgb', and {paths[0]} holds")
+    assert "'bgr-'" in message
+    assert str(paths[1]) not in message
+  # Where one is another image, it is the others that are bad.
+  _write(paths[3], _sky((3, 24, 30)))
+  with pytest.raises(bad_images.BadImagesError, match="19 of 20 images"):
+    list(bad_images.read_all(read, range(20), 20))
+  assert bad_images.which(read, range(20), 20).sum() == 19
 
 
 def _write_table(path, table):

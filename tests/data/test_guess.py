@@ -510,6 +510,15 @@ def test_what_is_not_used_is_told(tmp_path, columns, key, words):
   assert words in _because(_found(_table(tmp_path, **columns)), key)
 
 
+def test_what_is_not_used_is_told_once_and_without_the_table(tmp_path):
+  place = _table(tmp_path, ra=1)
+  found = _found(place)
+  because = _because(found, "ra_column")
+  assert because.startswith("not used: the table has no column for dec")
+  assert str(place[0]) not in because
+  assert not _because(found, "dec_column")
+
+
 @pytest.mark.parametrize(
   "columns",
   [

@@ -87,6 +87,29 @@ def test_ecsv_as_astropy_writes_it(tmp_path):
   assert found["label"].tolist() == ["a b", "c"]
 
 
+@pytest.mark.parametrize(
+  "text",
+  [
+    "# id_str label ra\n17   'a'  1.5\n587722981741363294 smooth 2\n",
+    "id_str   label ra \n  17 'a' 1.5\n587722981741363294\t smooth  2 \n",
+    "# made by me\n\nid_str label ra\n17 'a' 1.5\n587722981741363294 smooth 2",
+    '#id_str "label" ra\n17 "\'a\'" 1.5\n587722981741363294 smooth 2\n',
+  ],
+)
+def test_columns_with_blanks_between_them(tmp_path, text):
+  found = tables.read_table(_csv(tmp_path / "t.dat", text))
+  assert [*found] == ["id_str", "label", "ra"]
+  assert found.to_numpy().tolist() == [
+    ["17", "'a'", "1.5"],
+    ["587722981741363294", "smooth", "2"],
+  ]
+
+
+def test_one_column_may_have_blanks_in_its_name(tmp_path):
+  found = tables.read_table(_csv(tmp_path / "t.csv", "my id\n17\n18\n"))
+  assert found.to_dict("list") == {"my id": ["17", "18"]}
+
+
 def test_blanks_around_names_and_cells(tmp_path):
   text = 'object id , "my label", ra \n 17 , "smooth, round" , 1.5 \n'
   path = _csv(tmp_path / "t", text)

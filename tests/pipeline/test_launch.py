@@ -18,7 +18,14 @@ import pytest
 from configs import demo
 import gzjax
 from gzjax.errors import UserError
-from gzjax.pipeline import checks, compiled, config_files, stages, usage
+from gzjax.pipeline import (
+  checks,
+  compiled,
+  config_files,
+  defaults,
+  stages,
+  usage,
+)
 from gzjax.pipeline import launch as launch_module
 from gzjax.pipeline.remembered import Sources
 from gzjax.pipeline.workdir import Workdir
@@ -545,3 +552,32 @@ def test_recipes_take_keys_of_train_by_flags(section):
   assert recipe.to_dict()["epochs"] == 7
   with pytest.raises(SystemExit):
     read("epoch=7")
+
+
+def test_words_with_commas_are_a_tuple(no_run):
+  """As everybody writes them first."""
+  run_here(
+    *("--config=demo:tiny", "--workdir=run"),
+    "--config.unlearn.methods=finetune,neggrad_plus",
+    "--config.data.fits_extensions=Z,R,4",
+    "--config.labels.classes=round smooth, spiral",
+    "--config.discovery.methods=('retrain',)",
+    "--config.discovery.shares=0.5,1",
+    "--config.model.weights=a,b.bin",
+  )
+  ((config, *_), _) = no_run.pop()
+  assert config.unlearn.methods == ("finetune", "neggrad_plus")
+  assert config.data.fits_extensions == ("Z", "R", "4")
+  assert config.labels.classes == ("round smooth", "spiral")
+  assert config.discovery.methods == ("retrain",)
+  assert config.discovery.shares == (0.5, 1)
+  assert config.model.weights == "a,b.bin"
+
+
+def test_extensions_may_be_numbers():
+  config = defaults.get_config()
+  config.data.fits_extensions = (4, "R", 1)
+  checks.check_config(config)
+  config.data.fits_extensions = (True,)
+  with pytest.raises(UserError, match="give names or numbers, such as"):
+    checks.check_config(config)

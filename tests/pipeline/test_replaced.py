@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from gzjax.pipeline import stops
 from gzjax.pipeline.replaced import Replaced
 
 OLD = {
@@ -159,3 +160,17 @@ def test_taking_up_what_was_not_killed_changes_nothing(tmp_path, state):
   before = _files(tmp_path)
   Replaced(tmp_path).recover()
   assert _files(tmp_path) == before
+
+
+def test_whoever_stops_it_knows_where_the_old_files_are(tmp_path, monkeypatch):
+  told = []
+  monkeypatch.setattr(stops, "tell", told.append)
+  _write(tmp_path, OLD)
+  Replaced(tmp_path).set_aside(NAMES, "note")
+  assert told[-1].startswith(f"the old result lies in {tmp_path / 'replaced'} ")
+  told.clear()
+  again = Replaced(tmp_path)  # after a kill
+  again.recover()
+  assert "the old result lies in" in told[-1]
+  again.drop()
+  assert told[-1] == ""

@@ -97,3 +97,11 @@ def test_what_is_ignored_stays_so():
   process.send_signal(signal.SIGHUP)
   assert process.communicate()[0] == "done\n"
   assert process.returncode == 0
+
+
+def test_it_says_what_else_is_to_be_known(monkeypatch):
+  words = "the old result lies there"
+  told = START.replace("print(", f"stops.tell({words!r})\nprint(")
+  monkeypatch.setitem(globals(), "START", told)
+  said, *_ = _stopped("waits", signal.SIGTERM)
+  assert said == f"stopped; the same command goes on; {words}\n"

@@ -6,15 +6,26 @@ import dataclasses
 import importlib
 import math
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from gzjax.data.images import MOST_PIXELS
 from gzjax.errors import SettingError, UserError
+from gzjax.registry import Rule
 
 _MOST_PLANES = 5  # of an image with as many pixels as any may have
+_MOST_NAMED = 12  # planes, of which somebody may know the colours
 _ENDINGS = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz")
+
+
+Extension = Annotated[
+  str | int,
+  Rule(
+    lambda x: isinstance(x, str | int) and not isinstance(x, bool),
+    "give names or numbers, such as \"('Z', 'R', 'G')\" or (3, 2, 1)",
+  ),
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Stretch:
   softening: float = 10.0  # Q: larger ones show fainter light
   # Names or numbers of the HDUs with the image, or with a plane each; (): the
   # first image of the file.
-  extensions: tuple[str, ...] = ()
+  extensions: tuple[Extension, ...] = ()
 
   def __post_init__(self):
     if sorted(self.planes.replace("-", "")) != sorted("rgb"):
@@ -85,7 +96,8 @@ def read_fits_image(path: Path, stretch: Stretch) -> np.ndarray:
   u8[H,W,3], the first row is the top, FITS's last.
 
   Raises:
-    UserError: without the image, if it has another shape or only NaN.
+    SettingError: for other planes or HDUs than the stretch names.
+    UserError: without an image, or if it has only NaN.
   """
   with images(path, stretch.extensions) as units:
     # Cubes of radio surveys have axes of length 1.
@@ -103,17 +115,33 @@ def read_fits_image(path: Path, stretch: Stretch) -> np.ndarray:
   elif flux.ndim == 3 and len(flux) == count:
     flux = flux[[stretch.planes.index(colour) for colour in "rgb"]]
   else:
-    raise UserError(
-      f"{path} holds an image of shape {flux.shape}: give one plane (height, "
-      f"width) or {count} ({count}, height, width), or the colours of its "
-      "planes as fits_planes."
-    )
+    raise _other_planes(path, flux.shape, stretch)
   if not np.isfinite(flux).any(axis=(1, 2)).all():
     raise UserError(
       f"{path} has a plane without a single finite pixel: fetch it again or "
       "take the row out of the catalogue."
     )
   return asinh_rgb(flux, stretch)[::-1]
+
+
+def _other_planes(
+  path: Path, shape: tuple[int, ...], stretch: Stretch
+) -> SettingError:
+  """Says which planes there are, and what would name them."""
+  count = shape[0] if len(shape) == len("rgb") else 0
+  usual = "bgr".ljust(count, "-")
+  fits_planes = 3 <= count <= _MOST_NAMED
+  mend = (
+    f"give the colours of its planes, such as {usual!r} of bands from blue to "
+    "red"
+    if fits_planes
+    else f"give one plane (height, width) or {len(stretch.planes)}, planes "
+    "first, or the colours of its planes"
+  )
+  return SettingError(
+    f"fits_planes is {stretch.planes!r}, and {path} holds an image of shape "
+    f"{shape}: {mend}."
+  )
 
 
 def asinh_rgb(flux: np.ndarray, stretch: Stretch) -> np.ndarray:
@@ -142,13 +170,16 @@ def asinh_rgb(flux: np.ndarray, stretch: Stretch) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def images(path: Path, extensions: Sequence[str] = ()) -> Generator[list[Any]]:
+def images(
+  path: Path, extensions: Sequence[str | int] = ()
+) -> Generator[list[Any]]:
   """Opens images of a FITS file: their headers and, if asked for, data.
 
   Of the HDUs with these names or numbers (from 0 on); (): the first image.
 
   Raises:
-    UserError: if it holds no image, or no such HDU.
+    SettingError: if it has no such HDU.
+    UserError: if it holds no image.
   """
   fits = astropy("io.fits", path)
   with path.open("rb") as file, fits.open(file, memmap=False) as units:
@@ -160,11 +191,12 @@ def images(path: Path, extensions: Sequence[str] = ()) -> Generator[list[Any]]:
       )
     by_name = {str(number): unit for number, unit in enumerate(units)}
     by_name |= {unit.name: unit for unit in units if unit.name}
-    names = [name.upper() for name in extensions]
+    names = [str(name).upper() for name in extensions]
     if not all(by_name.get(name) in shown for name in names):
-      raise UserError(
-        f"{path} has no image in each of {', '.join(extensions)} (it has "
-        f"{', '.join(by_name)}): name others as fits_extensions."
+      raise SettingError(
+        f"fits_extensions is {tuple(extensions)}, and {path} has no image in "
+        f"each of {', '.join(names)} (it has {_images_in(units, shown)}): name "
+        "others."
       )
     found = [by_name[name] for name in names] or shown[:1]
     size = max((unit.shape for unit in found), key=math.prod)
@@ -174,3 +206,12 @@ def images(path: Path, extensions: Sequence[str] = ()) -> Generator[list[Any]]:
         "cut the galaxies out, or take the row out of the catalogue."
       )
     yield found
+
+
+def _images_in(units: Sequence[Any], shown: Sequence[Any]) -> str:
+  """The numbers and names of the HDUs with an image."""
+  return ", ".join(
+    f"{number} {unit.name}".strip()
+    for number, unit in enumerate(units)
+    if unit in shown
+  )

@@ -231,6 +231,11 @@ def _no_files(rows, images):
   )
 
 
+def _not_used(rows: TableRows, error: UserError) -> str:
+  """Why, in the table of what was found, which is that of one table."""
+  return f"not used: {str(error).replace(str(rows.path), 'the table')}"
+
+
 def _split(rows: TableRows, known: Settings) -> list[Finding]:
   if known["split_column"] != AUTO:
     return []
@@ -239,7 +244,7 @@ def _split(rows: TableRows, known: Settings) -> list[Finding]:
     try:
       extras.splits(rows, name)
     except UserError as error:
-      because = f"not used: {error}"
+      because = _not_used(rows, error)
     else:
       return [Finding("split_column", name, "train, validation and test")]
   return [Finding("split_column", "", because)]
@@ -257,7 +262,9 @@ def _places(rows: TableRows, known: Settings) -> list[Finding]:
       words = "usual name, degrees"
       return [Finding(key, name, words) for key, name in names.items()]
   except UserError as error:
-    return [Finding(key, "", f"not used: {error}") for key in wanted]
+    words = _not_used(rows, error)
+    first = next((key for key in wanted if names[key]), wanted[0])
+    return [Finding(key, "", words if key == first else "") for key in wanted]
   return [Finding(key, "") for key in wanted]
 
 
@@ -276,7 +283,7 @@ def _tree(rows: TableRows, known: Settings) -> list[Finding]:
   except UserError as error:
     if tree or not guess_labels.named(rows, rows.table.columns):
       raise
-    words = f"not used: {error}"
+    words = _not_used(rows, error)
     return [Finding("tree", "", words), Finding("vote_form", forms[0])]
   if found is None:
     return [Finding("tree", tree), Finding("vote_form", forms[0])]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 import hashlib
 import os
 from pathlib import Path
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from gzjax.data.galaxy_catalog.tables import TableRows
 from gzjax.errors import SettingError
 
 ID, FILE, ANY_FOLDER = "{id}", "{file}", "*/"
+_PLACE = re.compile(r"\{[^{}]+\}")
 # Of images; of equal names the first of these is taken.
 ENDINGS = (
   *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
@@ -24,8 +26,8 @@ class Naming(NamedTuple):
 
   column: str  # "": the pattern needs none
   prefix: str = ""  # of the column's text, left out
-  # Of {id} and {file}, the rest of the column's text; */ in front is any folder
-  # inside that of the images.
+  # Of {id}, {file}, the rest of the column's text, and names of other columns;
+  # */ in front is any folder inside that of the images.
   pattern: str = FILE
 
 
@@ -43,8 +45,10 @@ def find(
     UserError: naming the first row without its image, or with two.
   """
   check_folder(images)
-  if naming.column:
-    rows.refuse_empty(naming.column)
+  others = (place[1:-1] for place in _PLACE.findall(naming.pattern))
+  for name in (naming.column, *others):
+    if name and name in rows.table:
+      rows.refuse_empty(name)
   files = names(rows, naming)
   if naming.pattern.startswith(ANY_FOLDER):
     files = _with_folders(rows, images, files)
@@ -67,15 +71,28 @@ def find(
 def names(rows: TableRows, naming: Naming) -> list[str]:
   """What the image of each row is called, there or not."""
   column, prefix, pattern = naming
-  if ID not in pattern and not (FILE in pattern and column):
+  asked = [*dict.fromkeys(_PLACE.findall(pattern))]
+  texts = {ID: rows.ids}
+  if column:
+    texts[FILE] = rows.text(column).str.removeprefix(prefix)
+  for place in asked:
+    if place not in texts and place[1:-1] in rows.table:
+      texts[place] = rows.text(place[1:-1])
+  missing = [place for place in asked if place not in texts]
+  if missing or not asked:
+    other = next((place for place in missing if place != FILE), "")
+    also = f"{other} is no column of {rows.path}; " if other else ""
     raise SettingError(
-      f"file_pattern is {pattern!r}: give one with {ID}, such as {ID}.jpg, or "
-      f"with {FILE} and a file_column."
+      f"file_pattern is {pattern!r}: {also}give one with {ID}, such as "
+      f"{ID}.jpg, with {FILE} and a file_column, or with any column, such as "
+      f"{{subfolder}}/{ID}.png."
     )
-  text = rows.text(column).str.removeprefix(prefix) if column else rows.ids
   return [
-    pattern.replace(ID, id_str).replace(FILE, file)
-    for id_str, file in zip(rows.ids, text, strict=True)
+    _PLACE.sub(lambda match, row=row: row[match[0]], pattern)
+    for row in (
+      dict(zip(asked, row, strict=True))
+      for row in zip(*(texts[place] for place in asked), strict=True)
+    )
   ]
 
 

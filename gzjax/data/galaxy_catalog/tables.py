@@ -16,6 +16,7 @@ import pyarrow.parquet
 
 from gzjax import stand_ins
 from gzjax.data.galaxy_catalog.fits_images import astropy, is_fits
+from gzjax.data.galaxy_catalog.usual_names import IDS, LABELS, NAMES, by_rank
 from gzjax.errors import SettingError, UserError
 
 FORMATS = "CSV, CSV.gz, parquet, FITS or VOTable"
@@ -25,6 +26,7 @@ _CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".ecsv")
 _LONGEST_CELL = 40  # characters
 _MOST_NAMES = 20  # of columns
 _SEPARATORS = ",;\t|"
+_BLANKS = r"\s+"
 _SKYSERVER = re.compile(r"#Table\d+\s*$")  # its first line
 _BLOCK = 1 << 20  # bytes
 _CELL_BYTES = 8
@@ -43,9 +45,10 @@ def read_table(path: Path) -> pd.DataFrame:
 
   .parquet; .fits, .fit (first table; its columns of several numbers a row are
   left out); .vot, .votable, .xml (first table); anything else is CSV, divided
-  by commas, semicolons, tabs or bars, or ECSV; lines of comments (#) may come
-  first. FITS, VOTable and CSV may be gzipped. Columns of a CSV file are text;
-  others have their own type in native byte order, masked cells are missing.
+  by commas, semicolons, tabs, bars or blanks, or ECSV; lines of comments (#)
+  may come first. FITS, VOTable and CSV may be gzipped. Columns of a CSV file
+  are text; others have their own type in native byte order, masked cells are
+  missing.
 
   Raises:
     UserError: naming the file if it is missing, empty or not such a table.
@@ -118,47 +121,105 @@ def _check_size(size: int) -> None:
     )
 
 
+class _Layout(NamedTuple):
+  """How a text is divided."""
+
+  skipped: int  # lines
+  separator: str  # a character, or `_BLANKS`
+  names: list[str] | None = (
+    None  # None: they are in the first line that is left
+  )
+
+
 def _read_csv(path):
   encoding = _encoding(path)
-  comments, separator = _layout(path, encoding)
+  layout = _layout(path, encoding)
   # Everything as text: ids of 18 digits must never become floats. The names as
   # rows: pandas renames what is there twice.
   found = pd.read_csv(
     path,
-    sep=separator,
-    skiprows=comments,
+    sep=layout.separator,
+    skiprows=layout.skipped,
     skipinitialspace=True,
     dtype=str,
     keep_default_na=False,
     header=None,
     encoding=encoding,
   )
+  if layout.names:
+    return found.set_axis(layout.names, axis=1)
   first, *others = found.iloc[0]
   table = found.iloc[1:].reset_index(drop=True)
   return table.set_axis([first.removeprefix("#"), *others], axis=1)
 
 
-def _layout(path: Path, encoding: str) -> tuple[int, str]:
+def _layout(path: Path, encoding: str) -> _Layout:
   """How many lines of comments come first, and what divides the columns.
 
   Comments begin with #; the last of them has the names if it is divided as the
   line after it is. ECSV says by what it is divided, and else it is by blanks.
   """
-  comments, line = [], ""
-  with _opener(path)(path, "rt", encoding=encoding) as file:
-    for line in file:
-      if line.strip() and not line.startswith("#"):
-        break
-      comments.append(line)
+  comments, (line, after) = _first_lines(path, encoding)
   if comments and "%ECSV" in comments[0]:
     said = re.search(r"^# delimiter: '?([,;|\t])", "".join(comments), re.M)
-    return len(comments), said[1] if said else " "
+    return _Layout(len(comments), said[1] if said else " ")
   last = comments[-1] if comments else ""
-  if last.startswith("#") and not _SKYSERVER.match(last):
+  if _SKYSERVER.match(last) or not last.startswith("#"):
+    last = ""
+  if last:
     separator = _separator(last)
-    if _cells(last, separator) == _cells(line, separator):
-      return len(comments) - 1, separator
-  return len(comments), _separator(line)
+    if _cells(last, separator) == _cells(line, separator) > 1:
+      return _Layout(len(comments) - 1, separator)
+  if blanks := _by_blanks(len(comments), last, line, after):
+    return blanks
+  is_one_column = last and _cells(last, ",") == _cells(line, ",") == 1
+  return _Layout(len(comments) - bool(is_one_column), _separator(line))
+
+
+def _first_lines(path: Path, encoding: str) -> tuple[list[str], list[str]]:
+  """The comments and empty lines before a text, and its first two lines."""
+  comments, lines = [], []
+  with _opener(path)(path, "rt", encoding=encoding) as file:
+    for line in file:
+      if line.strip() and (lines or not line.startswith("#")):
+        lines.append(line)
+      elif not lines:
+        comments.append(line)
+      if len(lines) == 2:
+        break
+  return comments, [*lines, "", ""][:2]
+
+
+def _by_blanks(
+  skipped: int, comment: str, line: str, after: str
+) -> _Layout | None:
+  """The layout of columns with blanks between them; None if it is another.
+
+  The names are those of the comment, if it has as many as the line after it,
+  unless that one is called more like names.
+  """
+  if any(x in line for x in _SEPARATORS):
+    return None
+  last, first, second = (
+    _words(text) for text in (comment.removeprefix("#"), line, after)
+  )
+  ways = [
+    _Layout(count, _BLANKS, names)
+    for count, names, cells in (
+      (skipped, last, first),
+      (skipped + 1, first, second),
+    )
+    if len(names) == len(cells) > 1
+  ]
+  usual = (*IDS, *NAMES, *LABELS)
+  ways.sort(key=lambda way: not by_rank(way.names or [], usual, only=True))
+  return ways[0] if ways else None
+
+
+def _words(line: str) -> list[str]:
+  """What stands between blanks, or in quotes."""
+  reader = csv.reader([line.strip()], delimiter=" ", skipinitialspace=True)
+  return next(reader, [])
 
 
 def _cells(line: str, separator: str) -> int:
