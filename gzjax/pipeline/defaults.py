@@ -12,6 +12,7 @@ import ml_collections
 from gzjax import models
 from gzjax.audit import ranking
 from gzjax.data import builders
+from gzjax.data.galaxy_catalog.fits_images import Extension
 from gzjax.evaluation import health
 from gzjax.files import to_json
 from gzjax.morphology import labels, noise, splits
@@ -362,6 +363,12 @@ KEYS = {
     -1,
     "see data.crop; their cut-outs may have another scale; -1: as in the run",
     Annotated[int, Range(0, _LARGEST, or_else=-1)],
+  ),
+  "predict.fits_planes": Key(
+    "", 'see data.fits_planes; "": as in the run', str
+  ),
+  "predict.fits_extensions": Key(
+    (), "see data.fits_extensions; (): as in the run", tuple[Extension, ...]
   ),
   "predict.method": Key(
     "recommended", "the network: that of the verification, or a row", str

@@ -55,7 +55,7 @@ def run(experiment: Experiment) -> None:
   galaxies = _galaxies(experiment)
   tables = (*names, *([_FEATURES] if config.features else ()))
   digests = {name: experiment.digest(name) for name in names}
-  with prepare.listing_bad_images(experiment):
+  with prepare.listing_bad_images(experiment, "predict"):
     parts = predicted_parts.make(
       place / _PARTS,
       galaxies,
@@ -238,14 +238,13 @@ def _galaxies(experiment: Experiment) -> Galaxies:
   """What is to be predicted, and where the images lie."""
   config, of_run = experiment.config.predict, experiment.config.data
   path, images = prepare.catalog_files(experiment, "predict")
-  with naming("data"):
+  with naming("predict"):
     stretch = Stretch(
-      of_run.fits_planes,
+      config.fits_planes or of_run.fits_planes,
       of_run.fits_white,
       of_run.fits_softening,
-      tuple(of_run.fits_extensions),
+      tuple(config.fits_extensions or of_run.fits_extensions),
     )
-  with naming("predict"):
     if unlabelled.is_table(path):
       found = _rows(experiment, path, images, stretch)
     else:

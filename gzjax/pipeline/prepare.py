@@ -117,12 +117,17 @@ def record(experiment: Experiment, builder: Any) -> Path:
 
 
 @contextlib.contextmanager
-def listing_bad_images(experiment: Experiment) -> Iterator[None]:
-  """UserError for bad images, of which a list is left in the workdir."""
+def listing_bad_images(
+  experiment: Experiment, section: str = "data"
+) -> Iterator[None]:
+  """UserError for bad images, of which a list is left in the workdir.
+
+  The section of the config is that of the settings of their images.
+  """
   path = experiment.workdir / "data" / "bad_images.csv"
   path.unlink(missing_ok=True)
   try:
-    with naming("data"):  # settings of their images
+    with naming(section):
       yield
   except bad_images.BadImagesError as error:
     write_table(path, pd.DataFrame(error.bad))

@@ -132,6 +132,21 @@ def test_bad_images_are_listed_or_left_out(trained, tmp_path, monkeypatch):
   assert len(left) == COUNT - 1
 
 
+def test_fits_of_other_planes_than_the_run(trained, monkeypatch, refused):
+  fits = pytest.importorskip("astropy.io.fits")
+  (trained / "cubes").mkdir()
+  for i in range(COUNT):
+    cube = np.random.default_rng(i).normal(size=(4, 32, 32))
+    fits.PrimaryHDU(cube).writeto(trained / "cubes" / f"{i}.fits")
+  monkeypatch.chdir(trained)
+  line = refused("predict", "cubes", "--workdir=run")
+  assert line.startswith("error: predict.fits_planes is 'rgb'")
+  assert "'bgr-'" in line
+  assert "all 90 images" in line
+  planes = "--config.predict.fits_planes=bgr-"
+  assert len(_predicted(trained, monkeypatch, "cubes", planes)) == COUNT
+
+
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
