@@ -206,6 +206,32 @@ def from_json(plain: Mapping[str, Any]) -> Tree:
   entries = plain.get("questions")
   if not isinstance(entries, list | tuple) or not entries:
     raise ValueError("it has no list of questions")
+  answers = _answers(entries)
+  questions = tuple(
+    Question(
+      entry["name"],
+      entry.get("text") or f"{entry['name'].replace('-', ' ').capitalize()}?",
+      tuple(entry["answers"]),
+      tuple(
+        answer
+        for after in _listed(entry, "after")
+        for answer in _leading(answers, entry["name"], after)
+      ),
+      entry.get("campaign", ""),
+    )
+    for entry in entries
+  )
+  stems, campaigns = (_listed(plain, x) for x in ("stems", "campaigns"))
+  tree = Tree(plain["name"], questions, stems, campaigns)
+  try:
+    _ = tree.order
+  except CycleError as error:
+    raise ValueError("its questions are asked after each other") from error
+  return tree
+
+
+def _answers(entries: Sequence[Any]) -> dict[str, tuple[str, ...]]:
+  """The full names of each question's answers; ValueError, see `from_json`."""
   answers: dict[str, tuple[str, ...]] = {}
   for entry in entries:
     name, given = (
@@ -225,39 +251,21 @@ def from_json(plain: Mapping[str, Any]) -> Tree:
         "different answers"
       )
     answers[name] = tuple(f"{name}_{answer}" for answer in given)
-  known = {answer for names in answers.values() for answer in names}
+  return answers
 
-  def full(question, after):
-    if after in answers:
-      return answers[after]
-    if after in known:
-      return (after,)
-    raise ValueError(
-      f"{question!r} is asked after {after!r}, which is neither an answer "
-      "(question_answer) nor a question"
-    )
 
-  questions = tuple(
-    Question(
-      entry["name"],
-      entry.get("text") or f"{entry['name'].replace('-', ' ').capitalize()}?",
-      tuple(entry["answers"]),
-      tuple(
-        answer
-        for after in _listed(entry, "after")
-        for answer in full(entry["name"], after)
-      ),
-      entry.get("campaign", ""),
-    )
-    for entry in entries
+def _leading(
+  answers: Mapping[str, tuple[str, ...]], question: str, after: str
+) -> tuple[str, ...]:
+  """The answers after which a question is asked, by the name of one or all."""
+  if after in answers:
+    return answers[after]
+  if any(after in names for names in answers.values()):
+    return (after,)
+  raise ValueError(
+    f"{question!r} is asked after {after!r}, which is neither an answer "
+    "(question_answer) nor a question"
   )
-  stems, campaigns = (_listed(plain, x) for x in ("stems", "campaigns"))
-  tree = Tree(plain["name"], questions, stems, campaigns)
-  try:
-    _ = tree.order
-  except CycleError as error:
-    raise ValueError("its questions are asked after each other") from error
-  return tree
 
 
 def _listed(entry: Mapping[str, Any], key: str) -> tuple[str, ...]:

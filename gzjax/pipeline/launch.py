@@ -124,7 +124,7 @@ def _define(flag_values: "flags.FlagValues") -> None:
 
 def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
   """Finds the config, sets its keys and reads the flags."""
-  from gzjax.pipeline import own_table, runs
+  from gzjax.pipeline import own_table
 
   flag_values.set_gnu_getopt()  # flags may follow the stage
   arguments = flag_values.read_flags_from_files(list(arguments))
@@ -155,14 +155,7 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
       raise _no_config(workdir)
   remembered = workdir if known and name is None else None
   own_table.use(config, stage, table, values["images"], remembered)
-  # What a run was made of stays as it is when it is put to use.
-  section = "predict" if stage == "predict" else "data"
-  if values["skip_bad"] is not None and section in config:
-    config[section].skip_bad = values["skip_bad"]
-  if values["id"] is not None and "similar" in config:
-    config.similar.id = values["id"]
-  if values["retrain"] is not None and "unlearn" in config:
-    runs.set_retraining(config, values["retrain"])  # comparisons always do
+  _set_short_flags(config, stage, values)
   return Command(
     stage,
     workdir or "",
@@ -177,6 +170,22 @@ def _parse(arguments: Sequence[str], flag_values: "flags.FlagValues"):
     values["print_config"],
     "verbosity" not in flag_values or not flag_values["verbosity"].present,
   )
+
+
+def _set_short_flags(
+  config: "ml_collections.ConfigDict", stage: str, values: dict[str, Any]
+) -> None:
+  """Keys that have a flag of their own."""
+  from gzjax.pipeline import runs
+
+  # What a run was made of stays as it is when it is put to use.
+  section = "predict" if stage == "predict" else "data"
+  if values["skip_bad"] is not None and section in config:
+    config[section].skip_bad = values["skip_bad"]
+  if values["id"] is not None and "similar" in config:
+    config.similar.id = values["id"]
+  if values["retrain"] is not None and "unlearn" in config:
+    runs.set_retraining(config, values["retrain"])  # comparisons always do
 
 
 def _take(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
