@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gzjax import fisher
-from gzjax.models import onednn
+from gzjax.models import layers, onednn
 from gzjax.objectives import losses
 from tests import networks
 
@@ -101,14 +101,34 @@ def test_batches_of_all_of_it(built, image, kernel, strides, padding):
 
 
 @pytest.mark.oracle
-def test_a_network_and_its_fisher_are_the_same(built, one_device):
-  found, expected = (
-    _logits_and_fisher(form, one_device) for form in ("onednn", "native")
-  )
+@pytest.mark.parametrize(("image", "kernel", "strides", "padding"), CASES)
+@pytest.mark.parametrize("images", [1, 2])
+def test_squares_equal_a_loop(built, image, kernel, strides, padding, images):
+  count, *rest = image
+  x, k = _some((count, images, *rest), kernel)
+
+  def output(x, k):
+    return _native(x, k, strides, padding)
+
+  delta = jnp.sin(jax.vmap(output, (0, None))(x, k))
+  found = onednn.sum_of_squares(x, delta, kernel, strides, padding)
+  expected = np.zeros(kernel)
+  for one, cotangent in zip(x, delta, strict=True):
+    (gradient,) = jax.vjp(lambda k, x=one: output(x, k), k)[1](cotangent)
+    expected += np.square(np.asarray(gradient, np.float64))
   _assert_equal(found, expected)
 
 
-def _logits_and_fisher(form, mesh):
+@pytest.mark.oracle
+def test_a_network_and_its_fisher_are_the_same(built, monkeypatch):
+  expected = _logits_and_fisher("native")
+  _assert_equal(_logits_and_fisher("onednn"), expected)
+  # And where it is what "auto" means: then squares are oneDNN's, too.
+  monkeypatch.setattr(layers, "usual_form", lambda positions, float32: "onednn")
+  _assert_equal(_logits_and_fisher("auto"), expected)
+
+
+def _logits_and_fisher(form):
   apply_fn, params, stats = networks.tiny(conv_form=form)
   rng = np.random.default_rng(0)
   count, size = 6, 16
