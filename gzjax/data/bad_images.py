@@ -120,7 +120,7 @@ def which(
 def _refuse_a_setting(errors: Sequence[BadImageError], count: int) -> None:
   """SettingError if all of the images fail alike, by a setting."""
   causes = [error.__cause__ for error in errors]
-  if len(errors) < count or not isinstance(causes[0], SettingError):
+  if len(errors) < max(count, 1) or not isinstance(causes[0], SettingError):
     return
   if len({error.reason for error in errors}) == 1:
     words = str(causes[0]).removesuffix(".")

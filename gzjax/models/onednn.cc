@@ -221,19 +221,29 @@ void TakeConvolution(Program& program, Wanted wanted, const Shape& s) {
   }
 }
 
+void TakeReorder(Program& program, Wanted wanted, memory::desc from,
+                 memory::desc to) {
+  if (wanted == Wanted::kKernel) std::swap(from, to);
+  dnnl::reorder::primitive_desc found(Engine(), from, Engine(), to);
+  program.reorders.push_back({dnnl::reorder(found), from, to});
+}
+
 std::shared_ptr<Program> Make(Wanted wanted, const Shape& s, int pieces) {
   OneThread one_thread;
   auto program = std::make_shared<Program>();
   TakeConvolution(*program, wanted, s);
-  for (int i = 0; i < pieces; ++i) {
-    auto [begin, size] = ChannelPiece(s.k, pieces, i);
-    memory::dims sizes{size, s.c, s.kh, s.kw}, start{begin, 0, 0, 0};
-    auto from = s.Kernel().submemory_desc(sizes, start);
-    auto to = program->blocked.submemory_desc(sizes, start);
-    if (wanted == Wanted::kKernel) std::swap(from, to);
-    dnnl::reorder::primitive_desc found(Engine(), from, Engine(), to);
-    program->reorders.push_back({dnnl::reorder(found), from, to});
+  try {
+    for (int i = 0; pieces > 1 && i < pieces; ++i) {
+      auto [begin, size] = ChannelPiece(s.k, pieces, i);
+      memory::dims sizes{size, s.c, s.kh, s.kw}, start{begin, 0, 0, 0};
+      TakeReorder(*program, wanted, s.Kernel().submemory_desc(sizes, start),
+                  program->blocked.submemory_desc(sizes, start));
+    }
+  } catch (const dnnl::error&) {  // the pieces cut through its blocks
+    program->reorders.clear();
   }
+  if (program->reorders.empty())
+    TakeReorder(*program, wanted, s.Kernel(), program->blocked);
   return program;
 }
 
@@ -264,7 +274,7 @@ void ByBatch(Wanted wanted, ffi::ThreadPool& pool, const Shape& whole,
   };
   auto first = Get(wanted, shape_of(0), channel_pieces);
   float* blocked = Kept(kKernel, first->blocked.get_size());
-  ParallelFor(pool, channel_pieces, [&](int i) {
+  ParallelFor(pool, first->reorders.size(), [&](int i) {
     auto& part = first->reorders[i];
     Execute(part.reorder, {{DNNL_ARG_FROM, At(part.from, kernel)},
                            {DNNL_ARG_TO, At(part.to, blocked)}});

@@ -8,7 +8,7 @@ from gzjax.data import augment, dataset
 from gzjax.errors import UserError
 from gzjax.files import read_json
 from gzjax.morphology import campaigns
-from gzjax.pipeline import defaults, labels_and_flips, stages
+from gzjax.pipeline import defaults, labels_and_flips, stages, weights
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.workdir import Workdir
 from tests.data import zoo_files
@@ -281,7 +281,10 @@ def test_normalisation_of_the_training_set(tmp_path, path):
     ),
   ],
 )
-def test_preprocessing_comes_with_the_weights(tmp_path, path, changes, wanted):
+def test_preprocessing_comes_with_the_weights(
+  tmp_path, path, changes, wanted, monkeypatch
+):
+  monkeypatch.setattr(weights, "check", lambda config: None)  # there are none
   experiment, _ = _prepare(tmp_path, path, **changes)
   mean, std = augment.NORMALISATIONS[wanted]
   image = experiment.dataset.image
