@@ -175,11 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   """Gates, times, prints and writes."""
   parser = report.parser(__doc__, "the result, .json")
   add = parser.add_argument
-  add("--model", default="resnet34", choices=ways.NETWORKS,
-      help="ConvNeXts need timm")  # fmt: skip
-  add("--size", type=int, default=64, help="pixels")
-  add("--batch_size", type=int, default=32, help="images")
-  add("--rounds", type=int, default=5, help="alternations of all")
+  ways.add_options(parser, rounds=5)
   add("--at_once", type=report.numbers, default=[1, 4, 16],
       help="numbers of examples at once to choose from")  # fmt: skip
   add("--bf16", action="store_true", help="compute in bfloat16 (ours)")

@@ -112,11 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
   """Gates, times, prints and writes."""
   parser = report.parser(__doc__, "the result, .json")
   add = parser.add_argument
-  add("--model", default="resnet34", choices=ways.NETWORKS,
-      help="ConvNeXts need timm")  # fmt: skip
-  add("--size", type=int, default=64, help="pixels")
-  add("--batch_size", type=int, default=32, help="images in a step")
-  add("--rounds", type=int, default=9, help="alternations of all")
+  ways.add_options(parser, rounds=9)
   add("--steps", type=int, default=3, help="in a round")
   add("--bf16", action="store_true", help="compute in bfloat16")
   add("--predict", action="store_true", help="predict, not train")

@@ -4,6 +4,7 @@ Each waits for the device, and has a result by which it is compared with others
 before it is timed. Nothing here needs PyTorch, TFDS or a config.
 """
 
+import argparse
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -91,6 +92,16 @@ class Problem(NamedTuple):
   batch_stats: PyTree
   batch: dict[str, Any]
   network: Any  # the same in PyTorch; None without
+
+
+def add_options(parser: argparse.ArgumentParser, *, rounds: int) -> None:
+  """Those of a network and of its alternations with others."""
+  add = parser.add_argument
+  add("--model", default="resnet34", choices=NETWORKS,
+      help="ConvNeXts need timm")  # fmt: skip
+  add("--size", type=int, default=64, help="pixels")
+  add("--batch_size", type=int, default=32, help="images")
+  add("--rounds", type=int, default=rounds, help="alternations of all")
 
 
 def make_problem(setting: Setting, mesh: Any, network: Any = None) -> Problem:

@@ -2,6 +2,7 @@
 
 import json
 from math import isfinite
+import os
 from pathlib import Path
 import re
 from typing import Any
@@ -98,6 +99,12 @@ def read_text_table(path: Path) -> Any:
   import pandas as pd  # slow to import
 
   return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def user_cache() -> Path:
+  """The folder for what can be made again, of all runs of this user."""
+  caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  return Path(caches).expanduser() / "gzjax"
 
 
 def write_whole(path: Path, write: Any) -> None:

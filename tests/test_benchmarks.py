@@ -44,26 +44,30 @@ _MISSING = (
 )
 
 
-@pytest.mark.slow
-def test_fisher_benchmark_runs_on_a_bare_machine(tmp_path):
+def _run_without(missing, module, *arguments):
+  """Runs a benchmark where imports of some packages fail."""
   program = (
     "import runpy, sys; "
-    f"sys.modules.update(dict.fromkeys({_MISSING!r})); "
-    "runpy.run_module('benchmarks.fisher', run_name='__main__')"
+    f"sys.modules.update(dict.fromkeys({missing!r})); "
+    f"runpy.run_module('benchmarks.{module}', run_name='__main__')"
   )
-  result = tmp_path / "fisher.json"
   done = subprocess.run(
-    [
-      sys.executable, "-c", program,
-      "--model=resnet18", "--size=16", "--batch_size=2", "--rounds=1",
-      "--at_once=2", f"--out={result}",
-    ],
+    [sys.executable, "-c", program, *arguments],
     cwd=ROOT,
     capture_output=True,
     text=True,
     check=False,
-  )  # fmt: skip
+  )
   assert done.returncode == 0, done.stderr[-2000:]
+  return done
+
+
+@pytest.mark.slow
+def test_fisher_benchmark_runs_on_a_bare_machine(tmp_path):
+  result = tmp_path / "fisher.json"
+  network = "--model=resnet18", "--size=16", "--batch_size=2"
+  how = "--rounds=1", "--at_once=2", f"--out={result}"
+  done = _run_without(_MISSING, "fisher", *network, *how)
   assert "equal within 0.01: yes" in done.stdout
   ways = json.loads(result.read_text())["ways"]
   assert ways["exact"]["error"] < 1e-5
@@ -80,21 +84,9 @@ _NO_DATA = ("tensorflow_datasets", "tensorflow", "ml_collections", "pandas")
 )
 def test_the_accelerator_script_passes_at_toy_size(tmp_path, peers):
   missing = _NO_DATA if peers else (*_NO_DATA, "torch")
-  program = (
-    "import runpy, sys; "
-    f"sys.modules.update(dict.fromkeys({missing!r})); "
-    "runpy.run_module('benchmarks.accelerator', run_name='__main__')"
-  )
   out = tmp_path / "toy.json"
-  done = subprocess.run(
-    [sys.executable, "-c", program, "--toy", f"--out={out}",
-     "--budget_seconds=1e9"],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )  # fmt: skip
-  assert done.returncode == 0, done.stderr[-2000:]
+  all_of_it = "--toy", "--budget_seconds=1e9"
+  _run_without(missing, "accelerator", *all_of_it, f"--out={out}")
   found = json.loads(out.read_text())
   assert found["left_out"] == []
   tables = {table["name"]: table["rows"] for table in found["measurements"]}

@@ -18,7 +18,6 @@ from pathlib import Path
 import platform
 import shutil
 import subprocess
-import tempfile
 from typing import Any
 
 import jax
@@ -28,6 +27,7 @@ from jax.interpreters import ad, batching, mlir
 import jax.numpy as jnp
 import numpy as np
 
+from gzjax.files import user_cache, write_whole
 from gzjax.progress import say
 
 _SOURCE = Path(__file__).with_suffix(".cc")
@@ -85,27 +85,20 @@ def _build(compiler: str, library: Path, include: Path) -> Path:
   digest = hashlib.sha256(_SOURCE.read_bytes())
   for part in (jax.__version__, compiler, library, *_OPTIONS):
     digest.update(str(part).encode())
-  caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-  built = caches / "gzjax" / "native" / f"{digest.hexdigest()[:16]}.so"
+  built = user_cache() / "native" / f"{digest.hexdigest()[:16]}.so"
   if built.exists():
     return built
-  built.parent.mkdir(parents=True, exist_ok=True)
   say("building convolutions for this machine, once")
-  # Another process may be at it, too: the last one to be whole stays.
-  with tempfile.TemporaryDirectory(dir=built.parent) as folder:
-    made = Path(folder) / built.name
-    command = [
-      *(
-        compiler,
-        *_OPTIONS,
-        f"-I{include}",
-        f"-isystem{jax.ffi.include_dir()}",
-      ),
-      *(str(_SOURCE), "-o", str(made), str(library)),
-      f"-Wl,-rpath,{library.parent}",
-    ]
+  headers = f"-I{include}", f"-isystem{jax.ffi.include_dir()}"
+  linked = str(library), f"-Wl,-rpath,{library.parent}"
+
+  def build(part):
+    command = [compiler, *_OPTIONS, *headers, str(_SOURCE), *linked]
+    command += ["-o", str(part)]
     subprocess.run(command, check=True, capture_output=True, text=True)
-    made.replace(built)
+
+  # Another process may be at it, too: the last one to be whole stays.
+  write_whole(built, build)
   return built
 
 

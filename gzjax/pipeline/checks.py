@@ -13,15 +13,10 @@ from gzjax.morphology import noise
 from gzjax.objectives import kinds
 from gzjax.pipeline import defaults
 from gzjax.unlearning import table
-from gzjax.unlearning.methods import METHODS
+from gzjax.unlearning.methods import METHODS, TRAININGS
 
 # What trainings other than that of the original change of its recipe.
-RECIPES = (
-  "unlearn.retrain",
-  "unlearn.elr",
-  "unlearn.retrain_elr",
-  "audit.train",
-)
+RECIPES = (*(f"unlearn.{name}" for name in TRAININGS), "audit.train")
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -74,10 +69,7 @@ def _check_profiled(config: ml_collections.ConfigDict) -> None:
   """Finds what has no steps of its own to profile."""
   usual = ("train", "fisher")
   for name in config.profile.what:
-    section: Any = config.unlearn.get(name, {})
-    is_section = isinstance(section, ml_collections.ConfigDict)
-    method = str(section.get("method", name)) if is_section else ""
-    row = METHODS.get(method)
+    row = _row(config.unlearn, name)
     if name not in usual and (row is None or row.make):
       steps = (name for name, row in METHODS.items() if not row.make)
       raise UserError(
@@ -85,17 +77,24 @@ def _check_profiled(config: ml_collections.ConfigDict) -> None:
       )
 
 
+def _row(unlearn: ml_collections.ConfigDict, name: str) -> table.Row | None:
+  """The row that a section of `config.unlearn` names; None if it is none."""
+  section = unlearn.get(name)
+  if not isinstance(section, ml_collections.ConfigDict):
+    return None
+  return METHODS.get(str(section.get("method", name)))
+
+
 def _check_methods(
   config: ml_collections.ConfigDict, names: Sequence[str]
 ) -> None:
   """Finds sections of `config.unlearn` that are no methods of the network."""
   unlearn, target, tied = config.unlearn, config.target.kind, config.model.tied
-  rows = {name: row for name, row in METHODS.items() if not row.given}
   for name in names:
     section: Any = unlearn.get(name)
-    is_section = isinstance(section, ml_collections.ConfigDict)
-    row = rows.get(str(section.get("method", name))) if is_section else None
-    if row is None:
+    row = _row(unlearn, name)
+    if row is None or row.given:
+      rows = (name for name, row in METHODS.items() if not row.given)
       raise UserError(
         f"unlearn.methods names {name!r}: choose from {', '.join(rows)}."
       )

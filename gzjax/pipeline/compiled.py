@@ -7,11 +7,12 @@ one warn. So the store is made smaller here, when a run starts.
 """
 
 import hashlib
-import os
 from pathlib import Path
 import platform
 
 import jax
+
+from gzjax.files import user_cache
 
 MAX_BYTES = 2 * 2**30
 
@@ -28,8 +29,7 @@ def use(choice: str | None) -> None:
   told = jax.config.jax_compilation_cache_dir  # pyrefly: ignore
   if choice is None and told:
     return
-  caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-  store = Path(choice or f"{caches}/gzjax/compiled").expanduser()
+  store = Path(choice).expanduser() if choice else user_cache() / "compiled"
   try:
     store.mkdir(parents=True, exist_ok=True)
     prune(store, MAX_BYTES)

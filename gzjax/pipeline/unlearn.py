@@ -17,6 +17,7 @@ from gzjax.problem import Network
 from gzjax.progress import say
 from gzjax.types import Cost, Fisher
 from gzjax.unlearning import diagnosis, driver, extras, plan
+from gzjax.unlearning.methods import TRAININGS
 
 # Keys of config.unlearn that all methods share.
 SHARED = (
@@ -26,9 +27,7 @@ SHARED = (
   "discovered",
   "least_learned",
   "suggestions",
-  "retrain",
-  "elr",
-  "retrain_elr",
+  *TRAININGS,
 )
 
 

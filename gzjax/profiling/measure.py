@@ -107,9 +107,10 @@ def _profile(program: Program, folder: Path, steps: int) -> Profile:
     _, traced_seconds = _steps(program, run, state, steps)
   busy = traces.busy(traces.read(folder))
   text = run.as_text()
-  named = attribute(busy, text)
+  known = known_operations(text)
+  named = attribute(busy, known)
   (folder / "program.txt").write_text(text)
-  write_table(folder / "operations.csv", _table(busy, text, steps))
+  write_table(folder / "operations.csv", _table(busy, known, steps))
   memory = run.memory_analysis()
   return Profile(
     steps,
@@ -173,20 +174,34 @@ class Named(NamedTuple):
   bytes: float
 
 
-def attribute(busy: traces.Busy, text: str) -> Named:
-  """Joins what a trace says with the text of the program that was traced.
+class Known(NamedTuple):
+  """What the text of the program that was traced says."""
+
+  module: str  # what traces call it
+  operations: Mapping[traces.Label, operations.Operation]
+
+
+def known_operations(text: str) -> Known:
+  """Of the text of a compiled program."""
+  module = text.split(maxsplit=2)[1].rstrip(",")
+  found = operations.operations(text)
+  return Known(
+    module, {traces.Label(module, name): one for name, one in found.items()}
+  )
+
+
+def attribute(busy: traces.Busy, known: Known) -> Named:
+  """Joins what a trace says with what the program's text says.
 
   Other programs make the batches: they are the feed, as is the time in which
   nothing runs but a batch is asked for. What the text does not have is "other".
   """
-  module = _module(text)
-  known = operations.operations(text)
   seconds = dict.fromkeys(operations.KINDS, 0.0)
   seconds |= {"feed": busy.idle_feed, "host": busy.idle}
   mixed = 0.0
   for label, spent in busy.seconds.items():
-    operation = known.get(label.operation) if label.program == module else None
-    if label.program != module:
+    operation = known.operations.get(label)
+    if label.program != known.module:
       seconds["feed"] += spent
     elif operation is None:
       seconds["other"] += spent
@@ -195,24 +210,18 @@ def attribute(busy: traces.Busy, text: str) -> Named:
         seconds[kind] += spent * share
       mixed += spent * operation.mixed
   traffic = sum(
-    runs * known[label.operation].bytes
+    runs * known.operations[label].bytes
     for label, runs in busy.runs.items()
-    if label.program == module and label.operation in known
+    if label in known.operations
   )
   return Named(seconds, mixed, traffic)
 
 
-def _module(text: str) -> str:
-  """What traces call a program."""
-  return text.split(maxsplit=2)[1].rstrip(",")
-
-
-def _table(busy: traces.Busy, text: str, steps: int) -> pd.DataFrame:
+def _table(busy: traces.Busy, known: Known, steps: int) -> pd.DataFrame:
   """What each operation took, and what it is for; of all programs."""
-  module, known = _module(text), operations.operations(text)
   found = []
   for label, seconds in sorted(busy.seconds.items(), key=lambda x: -x[1]):
-    one = known.get(label.operation) if label.program == module else None
+    one = known.operations.get(label)
     found.append(
       {
         "program": label.program,

@@ -25,7 +25,15 @@ from gzjax.unlearning.table import (
   register,
 )
 
-__all__ = ["METHODS", "Driver", "Row", "Strength", "Task", "register"]
+__all__ = [
+  "METHODS",
+  "TRAININGS",
+  "Driver",
+  "Row",
+  "Strength",
+  "Task",
+  "register",
+]
 
 
 def _no_steps(task: Task) -> Method:
@@ -179,3 +187,8 @@ for _name, _row in {
   ),
 }.items():
   register(_name, _row)
+
+# Rows that a config asks for and that are trained from scratch.
+TRAININGS = tuple(
+  name for name, row in METHODS.items() if row.make and not row.given
+)
