@@ -250,10 +250,10 @@ def fisher(
 
   def run():
     nonlocal sums
-    sums = jax.block_until_ready(ready(sums, *rest))
+    sums, _ = jax.block_until_ready(ready(sums, *rest))
 
   def result():
-    sums = ready(zeros(problem.params), *rest)
+    sums, _ = ready(zeros(problem.params), *rest)
     return jax.tree.map(lambda s: s[0], sums.sum_sq)
 
   empirical = spec.estimator != "signs" and spec.kind == "empirical"

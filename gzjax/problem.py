@@ -185,7 +185,7 @@ class Problem(NamedTuple):
     return cls(
       apply_fn=models.make_apply_fn(network),
       target=target,
-      feed=feeds.Feed(image, columns.given, mesh, device_budget_bytes=2**32),
+      feed=feeds.Feed(image, columns.given, mesh),
       columns=columns,
       sets=sets,
       fresh=sharding.replicate(mesh, fresh),

@@ -1,6 +1,6 @@
 """A bar on a terminal; a line with the time left now and then elsewhere."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 import contextlib
 import time
 from typing import TypeVar
@@ -41,26 +41,42 @@ def progress(
   items: Iterable[T], total: int | None, title: str
 ) -> Generator[T, None, None]:
   """Yields `items`, `total` if that is known; tells the rate and time left."""
+  with counting(total, title) as advance:
+    for item in items:
+      yield item
+      advance(1)
+
+
+@contextlib.contextmanager
+def counting(total: int | None, title: str) -> Iterator[Callable[[int], None]]:
+  """Is to be told how many more are done; tells the rate and time left."""
   if _CONSOLE.is_terminal:
     with _bar() as bar:
-      yield from bar.track(items, total, description=title)
-    return
-  start = last = time.monotonic()
-  for done, item in enumerate(items, 1):
-    yield item
+      task = bar.add_task(title, total=total)
+      yield lambda more: bar.advance(task, more)
+  else:
+    yield _Lines(total, title).advance
+
+
+class _Lines:
+  """A line now and then, where there is no terminal."""
+
+  def __init__(self, total: int | None, title: str):
+    self._total, self._title, self._done = total, title, 0
+    self._start = self._last = time.monotonic()
+
+  def advance(self, more: int) -> None:
+    self._done += more
     now = time.monotonic()
-    if now - last < _SECONDS_BETWEEN_LINES or done == total:
-      continue
-    last = now
-    rate = done / (now - start)
-    if total is None:
-      say(f"{title}: {done:,}, {_per_second(rate)}")
-    else:
-      left = (total - done) / rate
-      say(
-        f"{title}: {done:,} of {total:,}, {_per_second(rate)}, "
-        f"{left:.0f} s left"
-      )
+    if now - self._last < _SECONDS_BETWEEN_LINES or self._done == self._total:
+      return
+    self._last = now
+    rate = self._done / (now - self._start)
+    of, left = "", ""
+    if self._total is not None:
+      of = f" of {self._total:,}"
+      left = f", {(self._total - self._done) / rate:.0f} s left"
+    say(f"{self._title}: {self._done:,}{of}, {_per_second(rate)}{left}")
 
 
 def _per_second(rate: float) -> str:

@@ -35,9 +35,9 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def split(mesh: Mesh) -> NamedSharding:
-  """The sharding of a batch: the leading axis split over the devices."""
-  return NamedSharding(mesh, PartitionSpec(DATA_AXIS))
+def split(mesh: Mesh, axis: int = 0) -> NamedSharding:
+  """The sharding of a batch: an axis, the leading one, split over devices."""
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, DATA_AXIS))
 
 
 def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
@@ -55,9 +55,30 @@ def copied(tree: PyTree) -> PyTree:
   return jax.tree.map(jnp.copy, tree)
 
 
-def shard_batch(mesh: Mesh, tree: PyTree) -> PyTree:
-  """Splits the leading axis of each array over the devices."""
-  return _put(tree, split(mesh))
+def shard_batch(mesh: Mesh, tree: PyTree, axis: int = 0) -> PyTree:
+  """Splits an axis of each array, the leading one, over the devices.
+
+  Arrays that have no such axis are copied to each device.
+  """
+  whole, parts = replicated(mesh), split(mesh, axis)
+  return jax.tree.map(
+    lambda x: _put(x, parts if np.ndim(x) > axis else whole), tree
+  )
+
+
+def spare_bytes(mesh: Mesh) -> float:
+  """What data may take of the memory of each device: half of it.
+
+  0 on CPUs, where it is that of the host, and where nobody knows how much there
+  is.
+  """
+  stats = None if are_cpus(mesh) else mesh.local_devices[0].memory_stats()
+  return (stats or {}).get("bytes_limit", 0) / 2
+
+
+def are_cpus(mesh: Mesh) -> bool:
+  """Whether the devices are CPUs."""
+  return mesh.devices.flat[0].platform == "cpu"
 
 
 def fetch(tree: PyTree) -> PyTree:

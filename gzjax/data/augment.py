@@ -1,8 +1,10 @@
 """Pixels to network input on the device: one affine map, then normalisation."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
+from jax import lax
 import jax.numpy as jnp
 
 
@@ -96,13 +98,14 @@ def warp(image: jax.Array, matrix: jax.Array, shift: jax.Array) -> jax.Array:
   return top * (1 - wy) + bottom * wy
 
 
-def symmetry(image: jax.Array, number: int) -> jax.Array:
+def symmetry(image: jax.Array, number: jax.Array) -> jax.Array:
   """One of the square's symmetries: `number` quarter turns, mirrored from 4 on.
 
-  [B,S,S,C] -> [B,S,S,C], exactly; `number` is static, 0 to 7.
+  [B,S,S,C] -> [B,S,S,C], exactly; the number i32[] is from 0 to 7.
   """
-  turned = jnp.rot90(image, number % 4, axes=(1, 2))
-  return turned if number < 4 else turned[:, :, ::-1]
+  turns = [partial(jnp.rot90, k=k, axes=(1, 2)) for k in range(4)]
+  turned = lax.switch(number % 4, turns, image)
+  return jnp.where(number < 4, turned, turned[:, :, ::-1])
 
 
 def augment(

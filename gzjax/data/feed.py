@@ -1,19 +1,19 @@
 """Rows of the data set to batches on the devices, in a reproducible order."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from jax import lax
 from jax.sharding import Mesh
 import numpy as np
 
 from gzjax import sharding
+from gzjax.batches import Batches
 from gzjax.data import augment, pixels
 from gzjax.errors import UserError
 from gzjax.remembered import remembered
-from gzjax.threads import bounded_map
-from gzjax.types import Batch
+from gzjax.types import Batch, PyTree
 
 # What traces call the work of a thread that gathers pixels on the host.
 GATHER = "gzjax gather"
@@ -92,11 +92,11 @@ def ordered_rows(members: np.ndarray, batch_size: int) -> list[BatchRows]:
 
 
 class Feed:
-  """Gathers, augments and normalises batches on the devices of a mesh.
+  """Makes batches that gather, augment and normalise pixels on the devices.
 
   The pixels live on the devices if they fit the budget; else they are gathered
-  on the host, one batch ahead of the step. Without a normalisation they are not
-  pixels but features, f32[N,F], and there is nothing to augment.
+  on the host, ahead of the steps. Without a normalisation they are not pixels
+  but features, f32[N,F], and there is nothing to augment.
   """
 
   def __init__(
@@ -105,17 +105,20 @@ class Feed:
     columns: Mapping[str, np.ndarray],  # i32 or f32[N,...], such as label
     mesh: Mesh,
     *,
-    device_budget_bytes: float,
+    device_budget_bytes: float | None = None,
     normalisation: augment.Normalisation | None = augment.IMAGENET,
   ):
+    """Takes at most the budget of each device; None: `sharding.spare_bytes`."""
     self.mesh = mesh
     self.size = len(image)  # N
     self._columns = dict(columns)
     self._image: Any = image
+    self._normalisation = normalisation
+    if device_budget_bytes is None:
+      device_budget_bytes = sharding.spare_bytes(mesh)
     self.on_device = image.nbytes <= device_budget_bytes
     if self.on_device:
       self._image = sharding.replicate(mesh, np.asarray(image))
-    self._gather_on_device, self._view = _programs(mesh, normalisation)
 
   def batches(
     self,
@@ -125,7 +128,7 @@ class Feed:
     augmentation: augment.Augmentation = augment.NO_AUGMENTATION,
     turn: int = 0,
     extra: Mapping[str, np.ndarray] | None = None,
-  ) -> Iterator[Batch]:
+  ) -> Batches:
     """Batches for `rows`, each view drawn with `fold_in(key, position)`.
 
     The key is needed where `augmentation` does something; for `turn` see
@@ -133,37 +136,55 @@ class Feed:
     [N,...], or other ones than those that the feed was made with.
     """
     columns = {**self._columns, **(extra or {})}
-    key = jax.random.key(0) if key is None else key
-    indices = (index for index, _ in rows)
-    images = bounded_map(self._gather, indices, window=2)  # one step ahead
-    for position, (image, (index, valid)) in enumerate(zip(images, rows)):
-      own = jax.random.fold_in(key, position)
-      view = self._view(image, own, augmentation=augmentation, turn=turn)
-      entries = {name: column[index] for name, column in columns.items()}
-      entries |= {"valid": valid, "id": index}
-      yield {"image": view, **sharding.shard_batch(self.mesh, entries)}
-
-  def _gather(self, index: np.ndarray) -> jax.Array:
+    shared = {
+      "key": jax.random.key(0) if key is None else key,
+      "turn": np.int32(turn),
+    }
+    shared = sharding.replicate(self.mesh, shared)
     if self.on_device:
-      where = sharding.shard_batch(self.mesh, index)
-      return self._gather_on_device(self._image, where)
-    with jax.profiler.TraceAnnotation(GATHER):
-      return sharding.shard_batch(self.mesh, self._image[index])
+      shared["images"] = self._image
+
+    def own(position):
+      index, valid = rows[position]
+      entries = {name: column[index] for name, column in columns.items()}
+      if not self.on_device:
+        with jax.profiler.TraceAnnotation(GATHER):
+          entries["image"] = self._image[index]
+      return {
+        **entries,
+        "position": np.int32(position),
+        "valid": valid,
+        "id": index,
+      }
+
+    make = _make_view(self.mesh, self._normalisation, augmentation)
+    return Batches(self.mesh, len(rows), make, shared, own)
 
 
 @remembered  # the next feed compiles nothing
-def _programs(
-  mesh: Mesh, normalisation: augment.Normalisation | None
-) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
-  """(images, i32[B]) -> u8[B,H,W,3], and these -> views f32[B,H,W,3]."""
+def _make_view(
+  mesh: Mesh,
+  normalisation: augment.Normalisation | None,
+  augmentation: augment.Augmentation,
+) -> Callable[[PyTree, PyTree], Batch]:
+  """(what all batches share, what one has of its own) -> that batch."""
 
-  def view(image, key, *, augmentation, turn):
+  def view(image, key, turn):
     if normalisation is None:
       return image
     turned = augment.symmetry(image, turn)
     seen = augment.augment(key, turned, augmentation)
     return augment.normalise(seen, normalisation)
 
-  jit = partial(jax.jit, out_shardings=sharding.split(mesh))
-  gather = jit(lambda image, index: image[index])
-  return gather, jit(view, static_argnames=("augmentation", "turn"))
+  def make(shared, own):
+    own = dict(own)
+    with jax.named_scope("feed"):
+      image = own.pop("image", None)
+      if image is None:
+        image = shared["images"][own["id"]]
+      key = jax.random.fold_in(shared["key"], own.pop("position"))
+      image = view(image, key, shared["turn"])
+      image = lax.with_sharding_constraint(image, sharding.split(mesh))
+    return {"image": image, **own}
+
+  return make

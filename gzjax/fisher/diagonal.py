@@ -5,7 +5,7 @@ example's gradient, not of the gradient of a batch mean, which is smaller by
 about the batch size (151 times in the median on one network we measured).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -15,9 +15,10 @@ from jax.sharding import Mesh, PartitionSpec
 import numpy as np
 
 from gzjax import models, sharding
+from gzjax.batches import Batches, Step, go_through
 from gzjax.fisher import squares, transform
 from gzjax.objectives import likelihoods, losses
-from gzjax.progress import progress
+from gzjax.progress import counting
 from gzjax.remembered import remembered
 from gzjax.types import FORWARD, ApplyFn, Batch, Fisher, Objective, PyTree
 
@@ -154,12 +155,10 @@ def _accumulated(
     variables.get("batch_stats", {}),
     jax.random.key(0) if key is None else key,
   )
-  seen = 0
-  for batch in progress(batches, total, "Fisher information"):
-    batch = complete(batch, mesh, seen)
-    seen += len(batch["valid"])
-    sums = accumulate(sums, *rest, sharding.shard_batch(mesh, batch))
-    jax.block_until_ready(sums.count)
+  if not isinstance(batches, Batches):
+    batches = _completed(batches, mesh)
+  with counting(total, "Fisher information") as advance:
+    sums, _ = go_through(accumulate, sums, batches, *rest, advance=advance)
   return total_over_devices(sums)
 
 
@@ -252,24 +251,25 @@ def make_sums(
   )
 
 
-def complete(batch: Batch, mesh: Mesh, seen: int) -> dict[str, Any]:
-  """The batch with `valid` and `id`, padded so that the devices share it."""
-  count = len(batch["image"])
-  full = {
-    "valid": np.ones(count, np.float32),
-    "id": np.arange(seen, seen + count, dtype=np.int32),
-    **batch,
-  }
-  if count % mesh.size == 0:
-    return full
-  return jax.tree.map(lambda x: squares.padded(x, mesh.size), full)
+def _completed(batches: Iterable[Batch], mesh: Mesh) -> Iterator[Batch]:
+  """With `valid` and `id`, padded so that the devices share each batch."""
+  seen = 0
+  for batch in batches:
+    count = len(batch["image"])
+    full = {
+      "valid": np.ones(count, np.float32),
+      "id": np.arange(seen, seen + count, dtype=np.int32),
+      **batch,
+    }
+    seen += count
+    if count % mesh.size:
+      full = jax.tree.map(lambda x: squares.padded(x, mesh.size), full)
+    yield sharding.shard_batch(mesh, full)
 
 
 @remembered
-def make_accumulate(
-  apply_fn: ApplyFn, spec: Spec, mesh: Mesh
-) -> Callable[[Sums, PyTree, PyTree, jax.Array, Batch], Sums]:
-  """(sums, params, batch_stats, key, batch) -> sums, jitted.
+def make_accumulate(apply_fn: ApplyFn, spec: Spec, mesh: Mesh) -> Step:
+  """(sums, params, batch_stats, key, batch) -> (sums, ()), jitted.
 
   Consumes (donates) the sums. The batch must be split over the mesh evenly.
   """
@@ -289,15 +289,15 @@ def make_accumulate(
       keys = jax.vmap(jax.random.fold_in, (None, 0))(key, chunk["id"])
       new = add(network, cotangents, spec, params, chunk, keys)
       with jax.named_scope("sums"):
-        return jax.tree.map(lambda s, x: s + x[None], sums, new), None
+        return jax.tree.map(lambda s, x: s + x[None], sums, new), ()
 
     count = len(batch["valid"])
     size = min(microbatch or count, count)
     if size == count:
-      return add_chunk(sums, dict(batch))[0]
+      return add_chunk(sums, dict(batch))
     # Padding has `valid` 0.
     chunks = {n: squares.in_chunks(x, size) for n, x in batch.items()}
-    return lax.scan(add_chunk, sums, chunks)[0]
+    return lax.scan(add_chunk, sums, chunks)
 
   data = PartitionSpec(sharding.DATA_AXIS)
   whole = PartitionSpec()

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gzjax import sharding
+from gzjax.batches import Step, go_through
 from gzjax.models import cnn, convnext, layers
 from gzjax.models.cnn import CNN, SideBySide
 from gzjax.models.convnext import CONVNEXTS
@@ -341,11 +341,18 @@ def predict(
   batches: Iterable[Batch],
 ) -> np.ndarray:
   """Logits of all valid examples in the order of `batches`, f32[N,K]."""
-  kept: list[tuple[jax.Array, jax.Array]] = []
-  for batch in batches:
-    logits = predict_step(state.params, state.batch_stats, batch)
-    kept.append((logits, batch["valid"]))
-    # No loop runs far ahead of the devices, see `training.step`.
-    jax.block_until_ready(kept[-2:-1])
-  parts = sharding.fetch(kept)
+  _, parts = go_through(
+    _telling(predict_step), (), batches, state.params, state.batch_stats
+  )
   return np.concatenate([logits[valid > 0] for logits, valid in parts])
+
+
+@remembered
+def _telling(predict_step: Callable) -> Step:
+  """The step of `go_through`, whose outputs are (logits, valid)."""
+
+  @jax.jit
+  def step(carry, params, batch_stats, batch):
+    return carry, (predict_step(params, batch_stats, batch), batch["valid"])
+
+  return step

@@ -125,7 +125,10 @@ KEYS = {
     Literal["label", "id"],
   ),
   "data.device_budget_gib": Key(
-    4.0, "pixels live on the device below this, GiB", NonNegative
+    -1.0,
+    "pixels that take less, GiB, live on each device, others come from the "
+    "host as they are needed; -1: half of an accelerator's memory",
+    Annotated[float, Range(0, MANY, or_else=-1)],
   ),
   "labels.kind": Key(
     "column",

@@ -30,6 +30,7 @@ from gzjax.pipeline import (
 )
 from gzjax.pipeline.checkpoint import Checkpoints, cost_of
 from gzjax.pipeline.workdir import Workdir
+from gzjax.progress import say
 from gzjax.training import Recipe
 from gzjax.types import ApplyFn, PyTree
 from gzjax.unlearning.methods import METHODS, Row
@@ -273,7 +274,7 @@ class Experiment:
     self, image: pixels.Images, *networks: problems.Network
   ) -> list[targets.Prediction]:
     """What networks of the run say of any galaxies, u8[N,S,S,3]."""
-    galaxies, rows = self.feed_of(image, {}), np.arange(len(image))
+    galaxies, rows = self.feed_of(image), np.arange(len(image))
     views = self.config.evaluate.views
     logits = (
       problems.logits_of(self.apply_fn, network, galaxies, rows, views)
@@ -282,26 +283,43 @@ class Experiment:
     return [targets.interpret(self.target, found) for found in logits]
 
   def feed_of(
-    self, image: pixels.Images, columns: dict[str, np.ndarray]
+    self,
+    image: pixels.Images,
+    columns: problems.Entries | None = None,
+    *,
+    budget: float = 0.0,
   ) -> feed.Feed:
     """A feed of any galaxies, normalised as those of the run are.
 
-    With a frozen encoder of what it sees of them.
+    With a frozen encoder of what it sees of them. The devices keep what takes
+    no more bytes than the budget: nothing of galaxies that are seen once.
     """
+    normalisation = self.normalisation
     if self.config.model.frozen:
       own = image is self.dataset.image
-      seen = self.embeddings if own else self.encoded(image)
-      return self._feed(seen, columns, None)
-    return self._feed(image, columns, self.normalisation)
-
-  def _feed(self, image, columns, normalisation) -> feed.Feed:
+      image = self.embeddings if own else self.encoded(image)
+      normalisation = None
     return feed.Feed(
       image,
-      columns,
+      columns or {},
       self.mesh,
-      device_budget_bytes=self.config.data.device_budget_gib * 2**30,
+      device_budget_bytes=budget,
       normalisation=normalisation,
     )
+
+  def _own_feed(self) -> feed.Feed:
+    """A feed of the galaxies of the run, which the devices need often."""
+    budget = self.config.data.device_budget_gib * 2**30
+    if budget < 0:
+      budget = sharding.spare_bytes(self.mesh)
+    found = self.feed_of(self.dataset.image, self.columns.given, budget=budget)
+    if not found.on_device and not sharding.are_cpus(self.mesh):
+      say(
+        f"the pixels of {found.size:,} galaxies are more than the "
+        f"{budget / 2**30:.3g} GiB of a device that they may take "
+        "(data.device_budget_gib): they come from the host as they are needed"
+      )
+    return found
 
   def encoded(self, image: pixels.Images) -> np.ndarray:
     """What the head gets to see of any galaxies, f32[N,F].
@@ -310,7 +328,13 @@ class Experiment:
       UserError: for a network that ends in no dense layer.
     """
     network = self.encoder
-    galaxies = self._feed(image, {}, self.normalisation)
+    galaxies = feed.Feed(
+      image,
+      {},
+      self.mesh,
+      device_budget_bytes=0,
+      normalisation=self.normalisation,
+    )
     try:
       return problems.features_of(
         network.apply_fn or self.apply_fn,
@@ -374,7 +398,7 @@ class Experiment:
     return problems.Problem(
       apply_fn=self.apply_fn,
       target=self.target,
-      feed=self.feed_of(self.dataset.image, dict(self.columns.given)),
+      feed=self._own_feed(),
       columns=self.columns,
       sets=self.sets,
       fresh=self._fresh(),

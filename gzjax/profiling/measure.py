@@ -98,7 +98,7 @@ def _profile(program: Program, folder: Path, steps: int) -> Profile:
   flops = work.product_flops(traced.jaxpr.jaxpr)
   with _nothing_stored():
     run, compile_seconds = compiled(program.step, *first)
-  state = _next(program, run(*first))
+  state, _ = run(*first)
   state, _ = _steps(program, run, state, _WARM_UP)
   state, seconds = _steps(program, run, state, steps)
   options = jax.profiler.ProfileOptions()
@@ -135,22 +135,18 @@ def _steps(
   program: Program, run: Any, state: Any, count: int
 ) -> tuple[Any, float]:
   """Makes steps as `training.loop.fit` does; the seconds of the wall."""
-  outputs: Any = ()  # of the step before
+  outputs: Any = ()
   start = time.perf_counter()
   for number in range(count):
     with jax.profiler.StepTraceAnnotation(traces.STEP, step_num=number):
       with jax.profiler.TraceAnnotation(traces.FEED):
         batch = next(program.batches)
-      found = run(state, *program.fixed, batch)
-      state = _next(program, found)
-      is_last = number == count - 1
-      jax.block_until_ready(found if program.is_sum or is_last else outputs)
-      outputs = found[1]
+      before = outputs
+      state, outputs = run(state, *program.fixed, batch)
+      # Some steps have no outputs to wait for.
+      is_last = number == count - 1 or not jax.tree.leaves(outputs)
+      jax.block_until_ready(state if is_last else before)
   return state, time.perf_counter() - start
-
-
-def _next(program: Program, found: Any) -> Any:
-  return found if program.is_sum else found[0]
 
 
 @contextlib.contextmanager

@@ -1,13 +1,13 @@
 """Programs to profile: a training step, a Fisher, a step of unlearning."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable
 import itertools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from gzjax import fisher, sharding
+from gzjax import fisher
 from gzjax.data import feed
 from gzjax.fisher import diagonal
 from gzjax.problem import Entries, Problem
@@ -28,8 +28,6 @@ class Program(NamedTuple):
   fixed: tuple[PyTree, ...]
   batches: Generator[Any, None, None]
   examples: int  # in a batch, those to forget included
-  # Whether the step returns the state alone, and none runs ahead of another.
-  is_sum: bool = False
 
 
 def of_training(
@@ -62,18 +60,12 @@ def of_fisher(problem: Problem, spec: fisher.Spec) -> Program:
   )
   mesh, (params, batch_stats) = problem.feed.mesh, problem.fresh
   rows = feed.ordered_rows(problem.sets.train, problem.batch_size)
-
-  def batches(_):
-    for batch in problem.feed.batches(rows):
-      yield sharding.shard_batch(mesh, diagonal.complete(batch, mesh, 0))
-
   return Program(
     diagonal.make_accumulate(problem.apply_fn, spec, mesh),
     diagonal.make_sums(spec, mesh)[0](params),
     (params, batch_stats, problem.key),
-    _endless(batches),
+    _endless(lambda _: problem.feed.batches(rows)),
     problem.batch_size,
-    is_sum=True,
   )
 
 
@@ -131,7 +123,7 @@ def _stand_ins(
 
 
 def _endless(
-  batches: Callable[[int], Iterator[Any]],
+  batches: Callable[[int], Iterable[Any]],
 ) -> Generator[Any, None, None]:
   for number in itertools.count():
     yield from batches(number)

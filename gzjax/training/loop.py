@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 
-from gzjax import sharding
-from gzjax.progress import progress
-from gzjax.training.step import Step
+from gzjax.batches import Step, go_through, lowered
+from gzjax.progress import counting
 from gzjax.types import Cost, PyTree, TrainState
 
 
@@ -40,8 +39,8 @@ def fit(
 
   Args:
     state: donated to the first step.
-    step: see `Step`; jitted. Its outputs are a dictionary, whose `gradients`
-      are added to the cost.
+    step: see `Step`. Its outputs are a dictionary, whose `gradients` are added
+      to the cost.
     batches: epoch -> its batches, a pure function of the epoch, so that a
       resumed run sees what an unbroken one would have seen.
     steps: batches in one epoch.
@@ -58,18 +57,15 @@ def fit(
   """
   if not epochs:
     return state, cost
-  run, seconds = compiled(step, state, next(iter(batches(epochs.start))))
+  first = batches(epochs.start)
+  program, seconds = timed(lambda: lowered(step, state, first).compile())
   start = time.perf_counter() - cost.wall_seconds
   cost = cost.plus(Cost(compile_seconds=seconds))
   for epoch in epochs:
-    outputs = []
-    name = f"{title} epoch {epoch + 1}/{epochs.stop}"
-    for batch in progress(batches(epoch), steps, name):
-      state, output = run(state, batch)
-      outputs.append(output)
-      # Let the device run one step ahead of the progress bar, not more.
-      jax.block_until_ready(outputs[-2:-1])
-    outputs = sharding.fetch(outputs)
+    with counting(steps, f"{title} epoch {epoch + 1}/{epochs.stop}") as advance:
+      state, outputs = go_through(
+        step, state, batches(epoch), advance=advance, program=program
+      )
     work = reading + sum(float(output.pop("gradients")) for output in outputs)
     cost = cost._replace(
       wall_seconds=time.perf_counter() - start, gradients=cost.gradients + work

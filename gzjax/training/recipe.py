@@ -1,6 +1,6 @@
 """Training from scratch: the original network, and real retraining."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 import math
 from typing import Any, NamedTuple
@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from gzjax import models, sharding
+from gzjax.batches import Batches, Step, join
 from gzjax.data import feed
 from gzjax.data.augment import Augmentation
 from gzjax.errors import SettingError
@@ -21,9 +22,9 @@ from gzjax.registry import choose
 from gzjax.training import optim
 from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import fit
-from gzjax.training.step import Step, init_state, make_train_step
+from gzjax.training.step import init_state, make_train_step
 from gzjax.training.store import Memory, Store
-from gzjax.types import FORWARD, Batch, Cost, Objective, PyTree, TrainState
+from gzjax.types import FORWARD, Cost, Objective, PyTree, TrainState
 
 # Folded into the key for the network's own randomness; epochs count from 0.
 _NETWORK = 2**31 - 1
@@ -68,7 +69,7 @@ class Plan(NamedTuple):
 
   tx: optax.GradientTransformation
   step: Step
-  batches: Callable[[int], Iterator[Batch]]  # of an epoch
+  batches: Callable[[int], Batches]  # of an epoch
   steps: int  # in an epoch
   rates: optim.Rates
 
@@ -258,18 +259,24 @@ def _batches(
   entries: Entries,
   rows_of: Callable[[int], list[feed.BatchRows]],
   epoch: int,
-) -> Iterator[Batch]:
+) -> Batches:
   """The batches of an epoch, with the key of the network's own randomness."""
   key = sharding.replicate(
     problem.feed.mesh, jax.random.fold_in(problem.key, _NETWORK)
   )
-  for batch in problem.feed.batches(
+  batches = problem.feed.batches(
     rows_of(epoch),
     key=jax.random.fold_in(problem.key, epoch),
     augmentation=recipe.augmentation,
     extra=entries,
-  ):
-    yield {**batch, "key": key}
+  )
+  return join(
+    lambda key, batch: {**batch, "key": key},
+    batches,
+    mesh=batches.mesh,
+    count=len(batches),
+    shared=key,
+  )
 
 
 def _rates(recipe: Recipe, steps: int) -> optim.Rates:

@@ -1,15 +1,8 @@
-"""The train step, mean gradients and renewed BatchNorm statistics.
-
-No loop runs far ahead of the devices. That saves memory, and on XLA:CPU with
-several devices it must be so: only 32 programs may wait on a device, and if all
-of them wait for a collective of the others, it never starts (XLA aborts the
-process after a while).
-"""
+"""The train step, mean gradients and renewed BatchNorm statistics."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
 import inspect
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +10,10 @@ import numpy as np
 import optax
 
 from gzjax import sharding
+from gzjax.batches import Step, go_through, peeked
 from gzjax.objectives import losses
 from gzjax.remembered import remembered
 from gzjax.types import ApplyFn, Batch, Objective, PyTree, TrainState
-
-# (state, batch) -> (state, outputs that a person or the audit wants to see).
-Step = Callable[[TrainState, Any], tuple[TrainState, PyTree]]
 
 
 def init_state(
@@ -117,14 +108,11 @@ def mean_gradient(
   On stored BatchNorm statistics.
   """
   add = _make_add_gradient(apply_fn, objective)
-  total = _zeros(state.params)
-  count = 0.0
-  for batch in batches:
-    total = jax.block_until_ready(
-      add(total, state.params, state.batch_stats, batch)
-    )
-    count += float(jnp.sum(batch["valid"]))
-  return _scaled(total, 1 / max(count, 1.0))
+  start = _zeros((np.float32(0), state.params))
+  (count, total), _ = go_through(
+    add, start, batches, state.params, state.batch_stats
+  )
+  return _scaled(total, 1 / max(float(count), 1.0))
 
 
 @jax.jit  # one program, not one for each shape; so are those below
@@ -138,19 +126,18 @@ def _scaled(tree: PyTree, factor: float) -> PyTree:
 
 
 @remembered  # the next call with this network compiles nothing
-def _make_add_gradient(
-  apply_fn: ApplyFn, objective: Objective
-) -> Callable[[PyTree, PyTree, PyTree, Batch], PyTree]:
-  """(total, params, batch_stats, batch) -> total + sum of gradients."""
+def _make_add_gradient(apply_fn: ApplyFn, objective: Objective) -> Step:
+  """((examples, sum of their gradients), params, batch_stats, batch)."""
 
   def add(total, params, batch_stats, batch):
     def loss_fn(params):
       logits, _ = apply_fn(params, batch_stats, batch["image"], train=False)
       return jnp.sum(objective(logits, batch) * batch["valid"])
 
-    return jax.tree.map(jnp.add, total, jax.grad(loss_fn)(params))
+    new = jnp.sum(batch["valid"]), jax.grad(loss_fn)(params)
+    return jax.tree.map(jnp.add, total, new), ()
 
-  return jax.jit(add)
+  return jax.jit(add, donate_argnums=0)
 
 
 def renew_batch_stats(
@@ -165,16 +152,16 @@ def renew_batch_stats(
   Raises:
     ValueError: if a statistic never moves (momentum 1); the message names it.
   """
-  add = _make_add_moved(apply_fn)
+  first, every = peeked(batches)
   zeros = _zeros(state.batch_stats)
-  total, kept = zeros, None
-  count = 0
-  for batch in batches:
-    if kept is None:
-      kept = _kept(partial(add, zeros, state.params), zeros, batch)
-    total = jax.block_until_ready(add(total, state.params, zeros, batch))
-    count += 1
-  return state._replace(batch_stats=_arrived(total, kept, 1 / count))
+
+  def moved(stored, batches):
+    add = _make_add_moved(apply_fn)
+    return go_through(add, _zeros(zeros), batches, state.params, stored)
+
+  kept = _kept(lambda stored: moved(stored, first)[0], zeros)
+  total, passes = moved(zeros, every)
+  return state._replace(batch_stats=_arrived(total, kept, 1 / len(passes)))
 
 
 @jax.jit
@@ -184,35 +171,31 @@ def _arrived(total: PyTree, kept: PyTree, share: float) -> PyTree:
 
 
 @remembered
-def _make_add_moved(
-  apply_fn: ApplyFn,
-) -> Callable[[PyTree, PyTree, PyTree, Batch], PyTree]:
-  """(total, params, batch_stats, batch) -> total + statistics moved once."""
+def _make_add_moved(apply_fn: ApplyFn) -> Step:
+  """(total, params, batch_stats, batch): adds the statistics, moved once."""
 
   def add(total, params, batch_stats, batch):
     moved = apply_fn(params, batch_stats, batch["image"], train=True)[1]
-    return jax.tree.map(jnp.add, total, moved)
+    return jax.tree.map(jnp.add, total, moved), ()
 
-  return jax.jit(add)
+  return jax.jit(add, donate_argnums=0)
 
 
-def _kept(
-  moved: Callable[[PyTree, Batch], PyTree], zeros: PyTree, batch: Batch
-) -> PyTree:
+def _kept(moved: Callable[[PyTree], PyTree], zeros: PyTree) -> PyTree:
   """The share of its stored value that each statistic keeps in one pass.
 
   No network tells its momentum, so it is read from where two different stored
   values go: s -> m s + (1 - m) b, with the same b, since in training the
-  network does not look at what is stored. `moved` is (batch_stats, batch) ->
-  batch_stats after one pass; `zeros` and the m returned are like batch_stats.
+  network does not look at what is stored. `moved` is batch_stats -> batch_stats
+  after one pass, of the same batch; `zeros` and the m returned are like them.
 
   Raises:
     ValueError: if a statistic keeps all.
   """
-  low = moved(zeros, batch)
+  low = moved(zeros)
   # As large as what it is to be told from; a fixed one would drown in rounding.
   other = _far(low)
-  kept = _slope(low, moved(other, batch), other)
+  kept = _slope(low, moved(other), other)
   for path, leaf in jax.tree.leaves_with_path(kept):
     if np.max(jax.device_get(leaf)) > 1 - 1e-6:
       name = jax.tree_util.keystr(path, simple=True, separator="/")

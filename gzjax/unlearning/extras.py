@@ -12,9 +12,9 @@ from gzjax.data import feed
 from gzjax.problem import Network, Problem
 from gzjax.training.loop import fit, timed
 from gzjax.training.step import init_state, mean_gradient
-from gzjax.types import Cost, Fisher, Method, PyTree, UnlearnBatch
+from gzjax.types import Cost, Fisher, PyTree
 from gzjax.unlearning import plan as plans
-from gzjax.unlearning.step import make_unlearn_step
+from gzjax.unlearning.step import make_descent
 
 # (the network, "retain" or "forget", an estimator or "" for the usual one) ->
 # the Fisher of that set and what it took.
@@ -119,24 +119,21 @@ def _taught(
 
   By Adam at `learning_rate`, on stored BatchNorm statistics.
   """
-  tx = optax.with_extra_args_support(optax.adam(settings["learning_rate"]))
-  # What is learned is to be forgotten, but a step descends what is retained.
-  method = Method(tx, problem.target.objective)
+  tx = optax.adam(settings["learning_rate"])
   forget, size = problem.sets.forget, problem.batch_size
 
   def batches(epoch):
     order = np.random.default_rng([problem.seed, epoch]).permutation(forget)
-    for batch in problem.feed.batches(
+    return problem.feed.batches(
       feed.ordered_rows(order, size),
       key=jax.random.fold_in(problem.key, epoch),
       augmentation=problem.augmentation,
-    ):
-      yield UnlearnBatch(batch, batch), {}
+    )
 
   state = init_state(original.params, original.batch_stats, tx)
   state, cost = fit(
     sharding.replicate(problem.feed.mesh, state),
-    make_unlearn_step(problem.apply_fn, method),
+    make_descent(problem.apply_fn, problem.target.objective, tx),
     batches,
     steps=-(-len(forget) // size),
     epochs=range(settings["passes"]),

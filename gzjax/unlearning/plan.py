@@ -1,6 +1,6 @@
 """How a method takes its steps on a problem."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import cycle, islice
 from typing import Any, NamedTuple
 
@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from gzjax import models, sharding
+from gzjax.batches import Batches, join
 from gzjax.data import feed
 from gzjax.errors import SettingError
 from gzjax.problem import Problem, Rows
@@ -120,13 +121,17 @@ def batches(
   forget_fields: Mapping[str, np.ndarray],
   extras: Mapping[str, PyTree],
   stride: int,
-) -> Iterator[tuple[UnlearnBatch, Mapping[str, PyTree]]]:
-  """The batches between two readings: a pure function of the stride."""
+) -> Batches:
+  """What steps take between two readings: a pure function of the stride.
+
+  (UnlearnBatch, extras); a set that the method does not look at has no batch.
+  """
   method = plan.build()
   epoch, part = divmod(stride, -(-plan.steps // plan.stride))
   chosen = slice(part * plan.stride, (part + 1) * plan.stride)
-  both = method.retain_objective is not None
-  forget_size = (both and problem.forget_batch_size) or problem.batch_size
+  keeps = method.retain_objective is not None
+  forgets = method.forget_objective is not None
+  forget_size = (keeps and problem.forget_batch_size) or problem.batch_size
 
   def stream(members, size, stream_key, extra):
     order = np.random.default_rng([problem.seed, epoch]).permutation(members)
@@ -141,11 +146,26 @@ def batches(
   key = jax.random.fold_in(problem.key, stride)
   retain_key, forget_key = jax.random.split(key)
   alike = {"example": _alike(problem)} if method.spare else {}
-  kept = _kept(problem, plan.row)
-  retain = stream(kept, problem.batch_size, retain_key, alike)
-  forget = stream(problem.sets.forget, forget_size, forget_key, forget_fields)
-  for pair in zip(retain, forget, strict=True):
-    yield UnlearnBatch(*pair), extras
+  streams = {}
+  if keeps:
+    kept = _kept(problem, plan.row)
+    streams["retain"] = stream(kept, problem.batch_size, retain_key, alike)
+  if forgets:
+    forget = problem.sets.forget
+    streams["forget"] = stream(forget, forget_size, forget_key, forget_fields)
+
+  def combine(extras, *batches):
+    named = dict(zip(streams, batches, strict=True))
+    pair = UnlearnBatch(named.get("retain", {}), named.get("forget", {}))
+    return pair, extras
+
+  return join(
+    combine,
+    *streams.values(),
+    mesh=problem.feed.mesh,
+    count=len(range(plan.steps)[chosen]),
+    shared=extras,
+  )
 
 
 def _alike(problem: Problem) -> np.ndarray:

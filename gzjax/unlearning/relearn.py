@@ -6,12 +6,13 @@ import numpy as np
 import optax
 
 from gzjax import sharding
+from gzjax.batches import Step, go_through
 from gzjax.data import feed
 from gzjax.problem import Network, Problem, example_losses, predict
 from gzjax.remembered import remembered
-from gzjax.training.step import Step, init_state
-from gzjax.types import ApplyFn, Method, Objective, UnlearnBatch
-from gzjax.unlearning.step import make_unlearn_step
+from gzjax.training.step import init_state
+from gzjax.types import ApplyFn, Objective
+from gzjax.unlearning.step import make_descent
 
 MARGIN = 0.05  # nats
 
@@ -56,11 +57,10 @@ class Relearn:
       rng = np.random.default_rng([problem.seed, epoch])
       order = rng.permutation(problem.wrong)
       rows = feed.ordered_rows(order, problem.batch_size)
-      found = []
-      for batch in problem.feed.batches(rows):
-        state, output = self._step(state, (UnlearnBatch(batch, batch), {}))
-        found.append(float(output["retain_loss"]))
-      if np.mean(found) <= self._goal:
+      batches = problem.feed.batches(rows)
+      state, outputs = go_through(self._step, state, batches)
+      found = [output["retain_loss"] for output in outputs]
+      if np.mean(found, dtype=np.float64) <= self._goal:
         return {"relearn_steps": int(state.step), "relearned": True}
     return {"relearn_steps": int(state.step), "relearned": False}
 
@@ -68,6 +68,6 @@ class Relearn:
 @remembered  # the next run compiles nothing
 def _adam(
   apply_fn: ApplyFn, objective: Objective, rate: float
-) -> tuple[optax.GradientTransformationExtraArgs, Step]:
-  tx = optax.with_extra_args_support(optax.adam(rate))
-  return tx, make_unlearn_step(apply_fn, Method(tx, objective))
+) -> tuple[optax.GradientTransformation, Step]:
+  tx = optax.adam(rate)
+  return tx, make_descent(apply_fn, objective, tx)

@@ -6,8 +6,32 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gzjax.training.step import Step, gradient
-from gzjax.types import FORWARD, ApplyFn, Method, TrainState
+from gzjax.batches import Step
+from gzjax.training.step import gradient
+from gzjax.types import (
+  FORWARD,
+  ApplyFn,
+  Method,
+  Objective,
+  TrainState,
+  UnlearnBatch,
+)
+
+
+def make_descent(
+  apply_fn: ApplyFn, objective: Objective, tx: optax.GradientTransformation
+) -> Step:
+  """A step (state, batch) that learns a batch, on stored statistics.
+
+  See `make_unlearn_step`: what it learns is what that one retains.
+  """
+  method = Method(optax.with_extra_args_support(tx), objective)
+  take = make_unlearn_step(apply_fn, method)
+
+  def step(state, batch):
+    return take(state, (UnlearnBatch(batch, batch), {}))
+
+  return jax.jit(step, donate_argnames="state")
 
 
 def make_unlearn_step(

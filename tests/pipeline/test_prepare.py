@@ -260,7 +260,7 @@ def test_normalisation_of_the_training_set(tmp_path, path):
   train = experiment.sets.train
   wanted = experiment.dataset.image[train] / 255
   mean, std = wanted.mean((0, 1, 2)), wanted.std((0, 1, 2))
-  feed = experiment.feed_of(experiment.dataset.image, {})
+  feed = experiment.feed_of(experiment.dataset.image)
   (batch,) = feed.batches([(train[:8], np.ones(8, np.float32))])
   np.testing.assert_allclose(
     batch["image"], (wanted[:8] - mean) / std, atol=1e-4
@@ -288,7 +288,7 @@ def test_preprocessing_comes_with_the_weights(
   experiment, _ = _prepare(tmp_path, path, **changes)
   mean, std = augment.NORMALISATIONS[wanted]
   image = experiment.dataset.image
-  feed = experiment.feed_of(image, {})
+  feed = experiment.feed_of(image)
   (batch,) = feed.batches([(np.arange(8), np.ones(8, np.float32))])
   np.testing.assert_allclose(
     batch["image"], (image[:8] / 255 - mean) / std, atol=1e-4

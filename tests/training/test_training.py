@@ -401,4 +401,4 @@ def test_no_loop_runs_ahead_of_the_devices(monkeypatch, loop):
       yield networks.batch(8, seed=seed)
 
   loop(apply_fn, state, batches())
-  assert started == list(range(6))
+  assert all(np.diff(started) >= 1)
