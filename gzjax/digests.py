@@ -49,7 +49,12 @@ def unsigned(record: Any) -> dict[str, Any] | None:
   return record if digest in (None, of_json(record)) else None
 
 
+def begun(path: Path) -> Any:
+  """Of the bytes of a file, to go on with `update`."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256")
+
+
 def of_file(path: Path) -> str:
   """Of the bytes of a file."""
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+  return begun(path).hexdigest()

@@ -86,13 +86,21 @@ def _write(array_path, note_path, records, count, crop, size):
   with unfinished.open("ab") as file:
     done = max(0, (file.tell() - len(header)) // row_bytes)
     file.truncate(len(header) + done * row_bytes if done else 0)
+    # The digest grows with the file: of a large one, only what a killed run
+    # has left is ever read for it.
+    digest = digests.begun(unfinished)
+
+    def write(data):
+      file.write(data)
+      digest.update(data)
+
     try:
       if not done:
-        file.write(header)
+        write(header)
       decode = partial(to_square, crop=crop, size=size)
       squares = bounded_map(decode, records(done))
       for square in progress(squares, count - done, "decoding images"):
-        file.write(square.tobytes())
+        write(square.tobytes())
         done += 1
       file.flush()
       os.fsync(file.fileno())
@@ -108,7 +116,7 @@ def _write(array_path, note_path, records, count, crop, size):
     unfinished.rename(array_path)
     note = {
       **{"crop": crop, "size": size},
-      "sha256": digests.of_file(array_path),
+      "sha256": digest.hexdigest(),
       "state": _state(array_path),
     }
     write_json(note_path, note)

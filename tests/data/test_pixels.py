@@ -74,6 +74,17 @@ def test_a_killed_decode_goes_on_where_it_was(tmp_path):
   np.testing.assert_array_equal(got[:, 3, 3, 1], np.arange(200))
   assert 0 < starts[0] <= 150
   assert not partial.exists()
+  pixels.verify(tmp_path)
+
+
+def test_pixels_are_hashed_as_they_are_written(tmp_path, monkeypatch):
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      pixels.digests, "of_file", lambda _: pytest.fail("read once more")
+    )
+    _cache(tmp_path / "pixels", _grey(70))
+    _cache(tmp_path / "pixels", [], 70)
+  pixels.verify(tmp_path)
 
 
 def test_a_partial_file_too_short_for_its_header_is_begun_again(tmp_path):
