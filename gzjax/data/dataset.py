@@ -1,6 +1,5 @@
 """A prepared data set: TFDS records on disk and their decoded pixels."""
 
-import collections
 from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import os
@@ -11,14 +10,13 @@ import numpy as np
 import pandas as pd
 import tensorflow_datasets as tfds
 
-from gzjax import digests, locks, progress
-from gzjax.data import pixels
+from gzjax import digests, locks
+from gzjax.data import pixels, recorded
 from gzjax.errors import DamagedError, UserError
-from gzjax.files import read_json, write_json, write_table
+from gzjax.files import read_json, write_json
 from gzjax.morphology import campaigns, trees
 from gzjax.morphology.votes import Votes, from_counts, from_fractions
 
-_TABLE = "table.parquet"  # what was recorded, but for the images
 _DIGESTS = "digests.json"  # of what TFDS wrote
 
 
@@ -87,19 +85,17 @@ def load(folder: Path, *, crop: int, size: int) -> Dataset:
   Raises:
     UserError: if the folder is gone or its pixels are damaged.
   """
-  info, source = _open(folder)
+  records = _Records(folder)
+  info = records.info
   metadata = info.metadata or {}
   image = pixels.cached_pixels(
     folder / f"pixels-crop{crop}-size{size}",
-    lambda start: (
-      record["image"]
-      for record in _records(folder, source, range(start, len(source)))
-    ),
-    len(source),
+    lambda start: records.images(range(start, len(records))),
+    len(records),
     crop=crop,
     size=size,
   )
-  table = _table(folder, source)
+  table = _table(folder, records)
   has_label = "label" in info.features
   classes = tuple(info.features["label"].names) if has_label else ()
   return Dataset(
@@ -129,13 +125,13 @@ def encoded_images(folder: Path) -> Callable[[str], bytes]:
   Raises:
     UserError: if the folder is gone.
   """
-  _, source = _open(folder)
-  ids = _table(folder, source)["id_str"]
+  records = _Records(folder)
+  ids = _table(folder, records)["id_str"]
   row_of = dict(zip(ids, range(len(ids)), strict=True))
 
   def image_of(id_str):
-    (record,) = _records(folder, source, [row_of[id_str]])
-    return record["image"]
+    (image,) = records.images([row_of[id_str]])
+    return image
 
   return image_of
 
@@ -146,29 +142,63 @@ def some_images(folder: Path, count: int) -> list[bytes]:
   Raises:
     UserError: if the folder is gone.
   """
-  _, source = _open(folder)
-  rows = np.unique(np.linspace(0, len(source) - 1, count).astype(int))
-  return [x["image"] for x in _records(folder, source, rows.tolist())]
+  records = _Records(folder)
+  rows = np.unique(np.linspace(0, len(records) - 1, count).astype(int))
+  return list(records.images(rows.tolist()))
 
 
-def _open(folder: Path) -> tuple[tfds.core.DatasetInfo, Any]:
-  """What is known of a prepared data set, and its records."""
-  if not folder.is_dir():
-    raise UserError(
-      f"the prepared data set {folder} is gone: run the stage prepare again, "
-      "with overwrite."
-    )
-  _check(folder)
-  builder = tfds.builder_from_directory(folder)
-  (split,) = builder.info.splits
-  decoders: Any = {"image": tfds.decode.SkipDecoding()}
-  return builder.info, builder.as_data_source(split, decoders=decoders)
+class _Records:
+  """What was recorded of N galaxies, read one by one."""
+
+  def __init__(self, folder: Path):
+    """Opens a prepared data set; UserError if its folder is gone."""
+    if not folder.is_dir():
+      raise UserError(
+        f"the prepared data set {folder} is gone: run the stage prepare again, "
+        "with overwrite."
+      )
+    _check(folder)
+    builder = tfds.builder_from_directory(folder)
+    self.info = builder.info
+    (split,) = self.info.splits
+    as_bytes = tfds.decode.DeserializeMethod.RAW_BYTES
+    self._source = builder.as_data_source(split, deserialize_method=as_bytes)
+    self._folder = folder
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def images(self, rows: Iterable[int]) -> Iterator[bytes]:
+    """Encoded images; of the records nothing else is parsed."""
+    features = self.info.features
+    only = tfds.features.FeaturesDict({"image": features["image"]})
+    return (record["image"] for record in self._read(rows, only))
+
+  def whole(self) -> Iterator[dict[str, Any]]:
+    """All records, with their images still encoded."""
+    return self._read(range(len(self)), self.info.features)
+
+  def _read(self, rows, features):
+    """Of some of the records some features, or DamagedError for a bad one."""
+    decoders: Any = {"image": tfds.decode.SkipDecoding()}
+    for row in rows:
+      try:
+        record = features.deserialize_example_np(
+          self._source[row], decoders=decoders
+        )
+      except Exception as error:  # of array_record, which checks what it reads
+        raise _damaged(self._folder / f"record {row}", str(error)) from error
+      yield record
 
 
 def _sign(folder: Path) -> None:
   """Notes the digests of what TFDS wrote."""
   files = (path for path in folder.iterdir() if path.is_file())
-  known = {path.name: digests.of_file(path) for path in files}
+  known = {
+    path.name: digests.of_file(path)
+    for path in files
+    if path.name not in recorded.FILES  # they have a digest of their own
+  }
   write_json(folder / _DIGESTS, digests.signed(known))
 
 
@@ -194,60 +224,16 @@ def _damaged(path: Path, why: str) -> DamagedError:
   return DamagedError(path, why, mend)
 
 
-def _records(
-  folder: Path, source: Any, rows: Iterable[int]
-) -> Iterator[dict[str, Any]]:
-  """Some of the records; DamagedError for one that cannot be read."""
-  for row in rows:
-    try:
-      record = source[row]
-    except Exception as error:  # of array_record, which checks what it reads
-      raise _damaged(folder / f"record {row}", str(error)) from error
-    yield record
+def _table(folder: Path, records: _Records) -> pd.DataFrame:
+  """All records without their images, which their builder has left.
 
-
-def _table(folder: Path, source: Any) -> pd.DataFrame:
-  """All records without their images, kept as parquet after the first time.
-
-  Vectors become a column for each element: `counts/0`, `counts/1`, ...
+  They are read, and kept, where it is not whole, or of before builders did.
   """
-  path = folder / _TABLE
-  note = path.with_suffix(".json")
-  if path.exists() and not _is_whole(path, note):
-    progress.say(f"{path} is damaged: reading the records again")
-    path.unlink()
-  if not path.exists():
-    records = _records(folder, source, range(len(source)))
-    write_table(path, _frame(records, len(source)))
-    write_json(note, {"sha256": digests.of_file(path)})
-  return pd.read_parquet(path)
-
-
-def _is_whole(path: Path, note: Path) -> bool:
-  """Whether a file has the digest of its note, if it has one."""
-  try:
-    known = read_json(note)
-  except DamagedError:
-    return False
-  return known is None or known == {"sha256": digests.of_file(path)}
-
-
-def _frame(records: Iterable[dict[str, Any]], count: int) -> pd.DataFrame:
-  """Records without their images, a row each."""
-  features = collections.defaultdict(list)
-  for record in progress.progress(records, count, "reading the table"):
-    del record["image"]
-    for name, value in record.items():
-      text = isinstance(value, bytes)
-      features[name].append(value.decode() if text else value)
-  columns: dict[str, Any] = {}
-  for name, values in features.items():
-    parts = np.array(values).T
-    if parts.ndim == 1:
-      columns[name] = parts
-    else:
-      columns |= {f"{name}/{i}": part for i, part in enumerate(parts)}
-  return pd.DataFrame(columns)
+  found = recorded.read(folder)
+  if found is None:
+    found = recorded.of_records(records.whole(), len(records))
+    recorded.write(folder, found)
+  return found
 
 
 def _tree(record: Any, classes: tuple[str, ...]) -> trees.Tree:

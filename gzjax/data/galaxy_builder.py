@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from gzjax.data import recorded
 from gzjax.data.downloads.archives import Files
 from gzjax.errors import UserError
 from gzjax.files import write_whole
@@ -118,6 +119,17 @@ class GalaxyBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
       self._stream = files.enter_context(contextlib.closing(stream))
       with _room_for(galaxies.sizes[todo].sum(), self._parts.folder):
         super()._download_and_prepare(dl_manager, download_config)
+        self._write_table(galaxies)
+
+  def _write_table(self, galaxies: Galaxies) -> None:
+    """All but the images, which else had to be read out of every record."""
+    types = {
+      name: feature.np_dtype
+      for name, feature in self.info.features.items()
+      if name != "image"
+    }
+    table = recorded.of_columns(types, galaxies.columns)
+    recorded.write(Path(self.data_dir), table)
 
   def _shard_iterators_per_split(self, dl_manager):
     del dl_manager
