@@ -23,15 +23,13 @@ from gzjax.types import Cost
 _COSTS = (*Cost._fields, "cost_vs_retrain", "run_time_efficiency")
 # Of the probe above that of retraining: then features still know wrong labels.
 _FEATURES_KNOW = 0.05
+# Roles of the networks with which all others are compared.
+COMPARED_WITH = ("original", "reference")
 _TUG_OF_WAR = ("forget_accuracy", "retain_accuracy", "test_accuracy")
 
 
 def score(
-  problem: Problem,
-  networks: Sequence[Network],
-  *,
-  said: Mapping[str, Prediction] | None = None,
-  views: int = 1,
+  problem: Problem, networks: Sequence[Network], *, views: int = 1
 ) -> list[dict[str, Any]]:
   """A row for each network, compared with the original and with retraining.
 
@@ -39,7 +37,6 @@ def score(
     problem: the galaxies; the test set is looked at here and nowhere else.
     networks: the original among them; where one has the role "reference",
       the others are compared with it.
-    said: by name, what the networks say of all galaxies; None: they are asked.
     views: of each galaxy, see `problem.predict`.
 
   Returns:
@@ -49,26 +46,100 @@ def score(
   Raises:
     ValueError: if there is no original network.
   """
-  original = next((x.name for x in networks if x.role == "original"), None)
-  if original is None:
+  held = {x.role: x for x in reversed(networks) if x.role in COMPARED_WITH}
+  if "original" not in held:
     raise ValueError("networks hold no original: give the one that was trained")
-  said = said or ask_all(problem, networks, views)
-  galaxies = Galaxies(
-    true_label=problem.true,
-    train_label=problem.given,
-    test=problem.sets.test,
-    retain=problem.right,
-    forget=problem.wrong,
-    known=problem.sets.forget,
-    unseen=problem.unseen.rows,
-    unseen_label=problem.unseen.label,
-    review=problem.review,
+
+  def said_by(network):
+    return ask(problem, network, np.arange(problem.size), views)
+
+  said = {role: said_by(network) for role, network in held.items()}
+  scorer = Scorer(problem, said, views=views)
+  return finished(
+    [
+      scorer.row(
+        network,
+        said[network.role]
+        if network is held.get(network.role)
+        else said_by(network),
+      )
+      for network in networks
+    ]
   )
-  rows = [
-    _row(problem, network, said, original, galaxies, views)
-    for network in networks
-  ]
-  _compare_with_reference(rows, said, original, galaxies)
+
+
+class Scorer:
+  """Scores networks one after another, and keeps nothing of them.
+
+  Memory holds what the original and retraining say, however many networks are
+  compared with them.
+  """
+
+  def __init__(
+    self, problem: Problem, said: Mapping[str, Prediction], *, views: int = 1
+  ):
+    """Takes what the two, by their roles, say of all galaxies.
+
+    KeyError if there is no original; there may be no reference.
+    """
+    self._problem, self._views = problem, views
+    self._original = said["original"].probabilities
+    reference = said.get("reference")
+    self._reference = reference.probabilities if reference else None
+    self._galaxies = Galaxies(
+      true_label=problem.true,
+      train_label=problem.given,
+      test=problem.sets.test,
+      retain=problem.right,
+      forget=problem.wrong,
+      known=problem.sets.forget,
+      unseen=problem.unseen.rows,
+      unseen_label=problem.unseen.label,
+      review=problem.review,
+    )
+
+  def row(self, network: Network, said: Prediction) -> dict[str, Any]:
+    """The row of a network that says this of all galaxies, for `finished`."""
+    problem, galaxies, p = self._problem, self._galaxies, said.probabilities
+    renewed = _with_renewed(problem, network, p, self._views)
+    before = self._original
+    judged = (
+      network.report
+      or health.worse(
+        _diagnose(problem, p, before), _diagnose(problem, renewed, before)
+      )._asdict()
+    )
+    return {
+      "method": network.name,
+      "role": network.role,
+      "seed": problem.seed,
+      **scoreboard.score_one(p, galaxies),
+      **_renewed_columns(renewed, galaxies),
+      "probe_forget_accuracy": probe.forget_accuracy(problem, network),
+      **_score_votes(problem, said.votes.cumulative, galaxies),
+      "verdict": judged["verdict"],
+      "reason": judged["reason"],
+      **network.cost._asdict(),
+      "health": network.report,
+      **self._distances(p),
+    }
+
+  def _distances(self, p: np.ndarray) -> dict[str, float]:
+    """Of probabilities f64[N,C] to those of retraining, if there was one."""
+    if self._reference is None:
+      return {}
+    galaxies = self._galaxies
+    wrong, label = galaxies.forget, galaxies.train_label[galaxies.forget]
+    of_wrong = (x[wrong, label] for x in (p, self._reference, self._original))
+    return {
+      **scoreboard.distance_to_retrain(p, self._reference, galaxies),
+      "iam": attacks.iam(*of_wrong),
+    }
+
+
+def finished(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+  """The rows of `Scorer`, with what compares them with that of retraining."""
+  _compare_with_reference(rows)
   return [_without_numbers(x) if _is_nothing(x) else x for x in rows]
 
 
@@ -81,40 +152,6 @@ def _without_numbers(row: Mapping[str, Any]) -> dict[str, Any]:
   return {
     key: np.nan if isinstance(value, float) and key not in _COSTS else value
     for key, value in row.items()
-  }
-
-
-def ask_all(
-  problem: Problem, networks: Sequence[Network], views: int = 1
-) -> dict[str, Prediction]:
-  """What networks say of all galaxies, by name."""
-  everything = np.arange(problem.size)
-  return {x.name: ask(problem, x, everything, views) for x in networks}
-
-
-def _row(problem, network, said, original, galaxies, views) -> dict[str, Any]:
-  own = said[network.name]
-  p = own.probabilities
-  renewed = _with_renewed(problem, network, p, views)
-  before = said[original].probabilities
-  judged = (
-    network.report
-    or health.worse(
-      _diagnose(problem, p, before), _diagnose(problem, renewed, before)
-    )._asdict()
-  )
-  return {
-    "method": network.name,
-    "role": network.role,
-    "seed": problem.seed,
-    **scoreboard.score_one(p, galaxies),
-    **_renewed_columns(renewed, galaxies),
-    "probe_forget_accuracy": probe.forget_accuracy(problem, network),
-    **_score_votes(problem, own.votes.cumulative, galaxies),
-    "verdict": judged["verdict"],
-    "reason": judged["reason"],
-    **network.cost._asdict(),
-    "health": network.report,
   }
 
 
@@ -190,24 +227,12 @@ def _diagnose(problem, said, original) -> health.Diagnosis:
   return health.diagnose(after, before, target, problem.target.classes)
 
 
-def _compare_with_reference(rows, said, original, galaxies) -> None:
+def _compare_with_reference(rows: Sequence[dict[str, Any]]) -> None:
   """Adds the columns that compare with retraining, if there was one."""
   reference = next((r for r in rows if r["role"] == "reference"), None)
   if reference is None:
     return
-  wrong, label = galaxies.forget, galaxies.train_label[galaxies.forget]
-
-  def of_wrong(name):
-    return said[name].probabilities[wrong, label]
-
-  best = said[reference["method"]].probabilities
   for row in rows:
-    row |= scoreboard.distance_to_retrain(
-      said[row["method"]].probabilities, best, galaxies
-    )
-    row["iam"] = attacks.iam(
-      *map(of_wrong, (row["method"], reference["method"], original))
-    )
     row["reason"] += _hidden(row, reference)
     row["tug_of_war"] = metrics.tug_of_war(
       *([x[name] for name in _TUG_OF_WAR] for x in (row, reference))

@@ -1,6 +1,5 @@
 """Classes with `uncertain` beside them: galaxies that a network leaves open."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,29 +52,26 @@ def coverage_accuracy(
   }
 
 
-def compare_confusions(
-  label: np.ndarray, probabilities: Mapping[str, np.ndarray], below: float
+def compare_confusion(
+  label: np.ndarray, probabilities: np.ndarray, below: float
 ) -> dict[str, Any]:
-  """How networks do on all galaxies, and on those that people agree on.
+  """How a network does on all galaxies, and on those that people agree on.
 
-  Of labels i[N], a class or LEFT_OUT, and by method probabilities f64[N,C].
+  Of labels i[N], a class or LEFT_OUT, and probabilities f64[N,C].
 
   Returns:
-    By method: `common`, see `confusion_with_uncertain`; `balanced`, that of the
-    galaxies with a label as shares of their class, so that each class weighs
-    the same; `coverage` and `accuracy` of those, see `coverage_accuracy`, and
-    `forced`, the accuracy if the network has to choose.
+    `common`, see `confusion_with_uncertain`; `balanced`, that of the galaxies
+    with a label as shares of their class, so that each class weighs the same;
+    `coverage` and `accuracy` of those, see `coverage_accuracy`, and `forced`,
+    the accuracy if the network has to choose.
   """
   known = label != LEFT_OUT
-  found = {}
-  for method, p in probabilities.items():
-    common = confusion_with_uncertain(label, p, below)
-    sizes = np.maximum(common[:-1].sum(axis=1, keepdims=True), 1)
-    forced = metrics.accuracy(label[known], metrics.predicted_class(p[known]))
-    found[method] = {
-      "common": common.tolist(),
-      "balanced": (common[:-1] / sizes).tolist(),
-      **coverage_accuracy(label, p, below),
-      "forced": forced,
-    }
-  return found
+  common = confusion_with_uncertain(label, probabilities, below)
+  sizes = np.maximum(common[:-1].sum(axis=1, keepdims=True), 1)
+  chosen = metrics.predicted_class(probabilities[known])
+  return {
+    "common": common.tolist(),
+    "balanced": (common[:-1] / sizes).tolist(),
+    **coverage_accuracy(label, probabilities, below),
+    "forced": metrics.accuracy(label[known], chosen),
+  }

@@ -1,6 +1,6 @@
 """Votes, answers and their predictions as tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -59,7 +59,7 @@ def predictions_of(tree: Tree, table: pd.DataFrame) -> Predictions:
 
 def vote_tables(
   votes: Votes,
-  predictions: Mapping[str, Predictions],
+  predictions: Iterable[tuple[str, Predictions]],
   colour: np.ndarray,
   *,
   train: np.ndarray,
@@ -70,7 +70,8 @@ def vote_tables(
 
   Args:
     votes: on all N galaxies.
-    predictions: method -> of all N galaxies.
+    predictions: methods, and what each says of all N galaxies; they are taken
+      one by one.
     colour: f[N,3], see `central_colour`.
     train: i[n], rows whose fractions the baselines learn from.
     test: i[m], rows to judge on.
@@ -86,23 +87,25 @@ def vote_tables(
   mean = mean_vector(fractions[train])
   centre = central_pixel(colour, fractions, train, seed=seed)[test]
   seen = votes.select(test)
-  found = {name: p.select(test) for name, p in predictions.items()}
-  given = {name: p.cumulative for name, p in found.items()}
-  baselines = {"mean vector": mean, "central pixel": centre}
-  tables = _by_method(
-    {name: _of_method(seen, p, mean, seed) for name, p in found.items()}
-  )
-  tables["baselines"] = scores(fractions[test], {**baselines, **given}, seed)
-  laws = {
-    name: p.concentration
-    for name, p in found.items()
-    if p.concentration is not None
-  }
-  counts = votes.counts
-  if laws and counts is not None:
+  truth, counts = fractions[test], votes.counts
+  baselines = [
+    scores(truth, {"mean vector": mean, "central pixel": centre}, seed)
+  ]
+  found, likelihoods = {}, []
+  for name, everywhere in predictions:
+    said = everywhere.select(test)
+    found[name] = _of_method(seen, said, mean, seed)
+    baselines.append(scores(truth, {name: said.cumulative}, seed))
+    if counts is not None and said.concentration is not None:
+      law = {name: said.concentration}
+      likelihoods.append(dirichlet.likelihood(tree, counts[test], law, seed))
+  tables = _by_method(found)
+  tables["baselines"] = pd.concat(baselines, ignore_index=True)
+  if counts is not None and likelihoods:
     constant = dirichlet.fit_concentration(tree, counts[train])
-    laws = {dirichlet.CONSTANT: constant, **laws}
-    tables["likelihood"] = dirichlet.likelihood(tree, counts[test], laws, seed)
+    law = {dirichlet.CONSTANT: constant}
+    first = dirichlet.likelihood(tree, counts[test], law, seed)
+    tables["likelihood"] = pd.concat([first, *likelihoods], ignore_index=True)
   return tables
 
 

@@ -1,7 +1,8 @@
 """evaluate: every network on every galaxy -> predictions and scoreboard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+import tempfile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,13 +18,14 @@ from gzjax.evaluation import (
   uncertain,
   vote_tables,
 )
-from gzjax.evaluation.compare import ask_all, score
+from gzjax.evaluation.compare import COMPARED_WITH, Scorer, finished
 from gzjax.evaluation.recommend import recommend
 from gzjax.files import read_json, write_json, write_table, write_text
 from gzjax.objectives import targets
 from gzjax.objectives.targets import Prediction
 from gzjax.pipeline import labels_and_flips
 from gzjax.pipeline.experiment import Experiment
+from gzjax.pipeline.said import Said
 from gzjax.pipeline.workdir import Workdir
 from gzjax.unlearning.relearn import Relearn
 
@@ -31,39 +33,63 @@ CHOICE = "recommendation.json"  # which network to use, and why
 
 
 def run(experiment: Experiment) -> None:
-  """Writes evaluate/<method>.parquet and the scoreboard as CSV and JSON."""
+  """Writes evaluate/<method>.parquet and the scoreboard as CSV and JSON.
+
+  Memory holds one network and what it says, beside those that it is compared
+  with, however many methods there are.
+  """
+  problem, folder = experiment.problem, experiment.results / "evaluate"
+  folder.mkdir(parents=True, exist_ok=True)
+  # It has no name: nothing is left of it where the run is killed.
+  with tempfile.TemporaryFile(dir=folder) as file:
+    views = experiment.config.evaluate.views
+    said = Said(problem, experiment.names(), file, views)
+    rows = _rows(experiment, said)
+    write_scoreboard(experiment.results, rows)
+    found = recommend(problem, rows, said)
+    write_json(folder / CHOICE, found._asdict())
+    for study in STUDIES:
+      if study.applies(experiment):
+        study.write(experiment, said)
+
+
+def _rows(experiment: Experiment, said: Said) -> list[dict[str, Any]]:
+  """Asks every network, writes what it says, and scores it."""
   config, problem = experiment.config.evaluate, experiment.problem
-  networks = [experiment.network(name) for name in experiment.names()]
-  said = ask_all(problem, networks, config.views)
-  rows = score(problem, networks, said=said, views=config.views)
-  if config.relearn_epochs:
-    relearn = Relearn(
-      problem,
-      next(x for x in networks if x.role == "original"),
-      config.relearn_epochs,
-      config.relearn_learning_rate,
-    )
-    for row, network in zip(rows, networks, strict=True):
-      row |= relearn.steps(network)
-  folder, target = experiment.results / "evaluate", experiment.target
-  for row, (name, found) in zip(rows, said.items(), strict=True):
-    table = predictions_table(experiment.split["id_str"], target, found)
-    row["network"] = table.attrs["network"] = experiment.digest(name)
-    write_table(folder / f"{name}.parquet", table)
-  write_scoreboard(experiment.results, rows)
-  found = recommend(problem, rows, said)
-  write_json(experiment.results / "evaluate" / CHOICE, found._asdict())
-  methods = {x.name: said[x.name] for x in networks if x.role != "baseline"}
-  for study in STUDIES:
-    if study.applies(experiment):
-      study.write(experiment, Said(said, methods))
+  by_role = {experiment.row(x).role: x for x in reversed(experiment.names())}
+  held = {
+    role: experiment.network(by_role[role])
+    for role in COMPARED_WITH
+    if role in by_role
+  }
+  scorer = Scorer(
+    problem,
+    {role: said.ask(network) for role, network in held.items()},
+    views=config.views,
+  )
+  relearn = config.relearn_epochs and Relearn(
+    problem,
+    held["original"],
+    config.relearn_epochs,
+    config.relearn_learning_rate,
+  )
+  rows, more = [], []
+  for name in experiment.names():
+    network, digest = experiment.network(name), experiment.digest(name)
+    found = said.ask(network)
+    rows.append(scorer.row(network, found))
+    own = relearn.steps(network) if relearn else {}
+    more.append({**own, "network": digest})
+    ids = experiment.split["id_str"]
+    table = predictions_table(ids, experiment.target, found)
+    table.attrs["network"] = digest
+    write_table(experiment.results / "evaluate" / f"{name}.parquet", table)
+  return [x | own for x, own in zip(finished(rows), more, strict=True)]
 
 
-class Said(NamedTuple):
-  """What networks say of the galaxies, by their names."""
-
-  of_all: Mapping[str, Prediction]
-  of_methods: Mapping[str, Prediction]  # without baselines
+def _of_methods(experiment: Experiment, said: Said) -> list[str]:
+  """The networks that have been asked, without baselines."""
+  return [x for x in said if experiment.row(x).role != "baseline"]
 
 
 def _write_vote_tables(experiment: Experiment, said: Said) -> None:
@@ -73,7 +99,7 @@ def _write_vote_tables(experiment: Experiment, said: Said) -> None:
   centre = baselines.CENTRE * size / (experiment.crop or 424)
   tables = vote_tables.vote_tables(
     experiment.votes,
-    {name: found.votes for name, found in said.of_methods.items()},
+    ((name, said[name].votes) for name in _of_methods(experiment, said)),
     baselines.central_colour(experiment.dataset.image, max(round(centre), 1)),
     train=problem.sets.train,
     test=problem.sets.test,
@@ -86,7 +112,7 @@ def _write_question_tables(experiment: Experiment, said: Said) -> None:
   """Writes evaluate/labels/<table>.csv: questions and their labels."""
   sets = experiment.problem.sets
   tables = vote_tables.question_tables(
-    experiment.votes, said.of_all, validation=sets.validation, test=sets.test
+    experiment.votes, said, validation=sets.validation, test=sets.test
   )
   _write_tables(experiment, "labels", tables)
 
@@ -106,19 +132,18 @@ def _write_uncertain(experiment: Experiment, said: Said) -> None:
   if found is None:
     return
   data, _ = found
-  networks = map(experiment.network, said.of_methods)
-  answers = experiment.ask(data.image, *networks)
-  probabilities = {
-    name: answer.probabilities
-    for name, answer in zip(said.of_methods, answers, strict=True)
-  }
   label = labels_and_flips.find_labels(config, data).label
   below = config.evaluate.uncertain_below
+
+  def confusion(name):
+    (answer,) = experiment.ask(data.image, experiment.network(name))
+    return uncertain.compare_confusion(label, answer.probabilities, below)
+
   write_json(
     experiment.results / "evaluate" / "uncertain.json",
     {
       "below": below,
-      "methods": uncertain.compare_confusions(label, probabilities, below),
+      "methods": {x: confusion(x) for x in _of_methods(experiment, said)},
     },
   )
 
@@ -131,7 +156,7 @@ def _write_descriptions(experiment: Experiment, said: Said) -> None:
   rows = rng.permutation(members)[: config.report.gallery].tolist()
   lines = descriptions.describe(
     experiment.target,
-    said.of_methods["original"],
+    said["original"],
     rows,
     below=config.evaluate.uncertain_below,
     shares=labels_and_flips.find_labels(config, data).shares,

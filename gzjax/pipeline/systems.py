@@ -284,11 +284,11 @@ def show(place: Workdir) -> None:
 def _confusions(experiments, said, galaxies: Galaxies) -> dict[str, Any]:
   """The confusion of every system of the four classes, see `uncertain`."""
   return {
-    name: uncertain.compare_confusions(
+    name: uncertain.compare_confusion(
       galaxies.four.label[galaxies.test],
-      {"original": said[name].probabilities[galaxies.test]},
+      said[name].probabilities[galaxies.test],
       experiment.config.evaluate.uncertain_below,
-    )["original"]
+    )
     for name, experiment in experiments.items()
     if experiment.target.classes == galaxies.four.classes
   }

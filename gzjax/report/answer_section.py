@@ -38,7 +38,7 @@ def uncertain(workdir: Path, classes: list[str]) -> dict[str, Any] | None:
 
 
 def confusions(studies: dict[str, Any], classes: list[str]) -> str:
-  """The matrices of `uncertain.compare_confusions` as a figure.
+  """The matrices of `uncertain.compare_confusion` as a figure.
 
   Of studies by their names; the classes are those without uncertain.
   """

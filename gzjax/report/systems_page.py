@@ -23,7 +23,7 @@ def write(
 
   Args:
     workdir: with systems.csv and systems.json, see `pipeline.systems`.
-    confusions: system -> study of `uncertain.compare_confusions`, of those of
+    confusions: system -> study of `uncertain.compare_confusion`, of those of
       the four classes.
     cards: galaxies: `id_str`, `image` (data URI) and `lines` by system.
     classes: the four.

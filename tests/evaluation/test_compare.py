@@ -1,12 +1,14 @@
 """Rows of the scoreboard against a few lines of NumPy and of Python."""
 
 import math
+import weakref
 
 import jax
 import numpy as np
 import pytest
 
-from gzjax.evaluation import attacks, score
+from gzjax import problem as problems_of
+from gzjax.evaluation import attacks, compare, score
 from gzjax.problem import Network, probabilities
 from gzjax.training import train
 from gzjax.types import Cost
@@ -144,3 +146,26 @@ def test_shadow_attacks_are_a_loop_over_runs():
         )
         right.append((unlearned > retrained) == (kind == 0))
     np.testing.assert_allclose(found[i], np.mean(right))
+
+
+def test_one_network_is_held_beside_the_two_it_is_compared_with(
+  problem, networks, monkeypatch
+):
+  """However many there are: what the others said is let go."""
+  held, most = [], []
+
+  def ask(problem, network, rows, views=1):
+    found = problems_of.ask(problem, network, rows, views)
+    if len(rows) == problem.size:
+      held.append(weakref.ref(found.probabilities))
+      most.append(sum(x() is not None for x in held))
+    return found
+
+  monkeypatch.setattr(compare, "ask", ask)
+  fresh = networks[-1]
+  many = [*networks, *(fresh._replace(name=f"fresh_{i}") for i in range(4))]
+  found = score(problem, many)
+  assert len(held) == len(many)
+  assert max(most) <= 4  # the two, one, and the one that takes its place
+  assert [x["method"] for x in found] == [x.name for x in many]
+  assert found[-1]["js_to_retrain"] == found[3]["js_to_retrain"]

@@ -416,7 +416,7 @@ def test_study_has_all_tables_of_the_test_galaxies(crowd):
     "plain": Predictions(SMALL, np.full_like(shares, 0.5)),
   }
   tables = vote_tables.vote_tables(
-    votes, predictions, colour, train=train, test=test
+    votes, predictions.items(), colour, train=train, test=test
   )
   found = tables["baselines"].set_index("method")["rmse"]
   assert list(found.index) == [
@@ -454,9 +454,12 @@ def test_study_of_fractions_has_neither_coverage_nor_likelihood():
     alpha = _laws(rng, 60, tree)
     tables = vote_tables.vote_tables(
       votes,
-      {
-        "original": Predictions(tree, dirichlet.mean_shares(tree, alpha), alpha)
-      },
+      [
+        (
+          "original",
+          Predictions(tree, dirichlet.mean_shares(tree, alpha), alpha),
+        )
+      ],
       rng.random((60, 3)),
       train=np.arange(40),
       test=np.arange(40, 60),

@@ -57,7 +57,7 @@ def _fake(folder, tree, *, counts=True, broken=False, seed=0):
     ids.join(table).to_parquet(folder / f"{name}.parquet")
   tables = vote_tables.vote_tables(
     seen,
-    {"original": said, "retrain": said},
+    [("original", said), ("retrain", said)],
     rng.random((len(SPLIT), 3)),
     train=np.flatnonzero(SPLIT == "train"),
     test=np.flatnonzero(SPLIT == "test"),
