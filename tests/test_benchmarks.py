@@ -16,6 +16,7 @@ from benchmarks import (
   audit,
   audit_trials,
   epoch_ways,
+  growth,
   harm,
   peers,
   repair,
@@ -27,6 +28,7 @@ from benchmarks import (
 from benchmarks.ways import Way
 from gzjax import models, sharding
 from gzjax.audit import ranking
+from gzjax.errors import UserError
 from tests import problems
 from tests.command_line import ROOT
 from tests.problems import Net
@@ -437,3 +439,38 @@ def test_the_table_of_peers_says_what_failed(monkeypatch, tmp_path, capsys):
     assert words in text
   with pytest.raises(SystemExit, match="--networks has vgg: choose from"):
     peers.main(["--networks=vgg"])
+
+
+def _grown(count, stage, seconds, peak):
+  names = ("galaxies", "stage", "seconds", "peak_mib")
+  return dict(zip(names, (count, stage, seconds, peak), strict=True))
+
+
+def test_growth_goes_on_along_the_line_through_the_two_largest():
+  rows = [
+    _grown(10, "train", 99.0, 99.0),  # the smallest: it compiles above all
+    _grown(20, "train", 3.0, 500.0),
+    _grown(40, "train", 5.0, 500.0),
+  ]
+  found = growth.extrapolated(rows, 100)
+  assert found == [_grown(100, "train", 11.0, 500.0)]
+  assert not growth.extrapolated(rows[:1], 100)  # through one there is no line
+  lines = growth.table({"rows": rows, "extrapolated": found}).splitlines()
+  assert lines[0] == "| galaxies | train |"
+  assert lines[-1] == "| 100 (extrapolated) | 11 s, 500 MiB |"
+
+
+@pytest.mark.slow
+def test_growth_measures_every_stage(tmp_path):
+  out = tmp_path / "growth.json"
+  folder = tmp_path / "runs"
+  growth.main([f"--folder={folder}", "--galaxies=300", f"--out={out}"])
+  found = json.loads(out.read_text())
+  assert [row["stage"] for row in found["rows"]] == list(growth.STAGES)
+  for row in found["rows"]:
+    assert 0.5 < row["seconds"] < 600, row
+    assert 100 < row["peak_mib"] < 10_000, row
+  assert found["extrapolated"] == []
+  # A run with fewer galaxies than it is said to have is no measurement.
+  with pytest.raises(UserError, match="has 300 galaxies, not 301"):
+    growth._check(folder / "300", 301, ("predict",))

@@ -126,7 +126,7 @@ def encoded_images(folder: Path) -> Callable[[str], bytes]:
     UserError: if the folder is gone.
   """
   records = _Records(folder)
-  ids = _table(folder, records)["id_str"]
+  ids = _table(folder, records, ["id_str"])["id_str"]
   row_of = dict(zip(ids, range(len(ids)), strict=True))
 
   def image_of(id_str):
@@ -224,15 +224,17 @@ def _damaged(path: Path, why: str) -> DamagedError:
   return DamagedError(path, why, mend)
 
 
-def _table(folder: Path, records: _Records) -> pd.DataFrame:
-  """All records without their images, which their builder has left.
+def _table(
+  folder: Path, records: _Records, columns: list[str] | None = None
+) -> pd.DataFrame:
+  """Some columns, or all, of what the builder has left beside the images.
 
-  They are read, and kept, where it is not whole, or of before builders did.
+  The records are read where that is not whole, or of before builders left it.
   """
-  found = recorded.read(folder)
+  found = recorded.read(folder, columns)
   if found is None:
-    found = recorded.of_records(records.whole(), len(records))
-    recorded.write(folder, found)
+    recorded.write(folder, recorded.of_records(records.whole(), len(records)))
+    return _table(folder, records, columns)
   return found
 
 

@@ -57,15 +57,18 @@ def write(folder: Path, table: pd.DataFrame) -> None:
   write_json(folder / _NOTE, {"sha256": digests.of_file(folder / _TABLE)})
 
 
-def read(folder: Path) -> pd.DataFrame | None:
-  """The table that was kept; None if there is none or it is not whole."""
+def read(folder: Path, columns: list[str] | None = None) -> pd.DataFrame | None:
+  """The table that was kept, or some columns of it.
+
+  None if there is none or it is not whole.
+  """
   path = folder / _TABLE
   if not path.exists():
     return None
   if not _is_whole(path, folder / _NOTE):
     progress.say(f"{path} is damaged: reading the records again")
     return None
-  return pd.read_parquet(path)
+  return pd.read_parquet(path, columns=columns)
 
 
 def _is_whole(path: Path, note: Path) -> bool:

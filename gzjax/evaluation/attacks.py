@@ -70,14 +70,18 @@ def iam(
     -np.log(0.01 - np.log(1e-5 + p)) for p in (unlearned, retrained, original)
   )
   share = np.linspace(0, 1, 100)
-  mean = low + share[:, None] * (high - low)
-  scale = np.sqrt(6) / np.pi * mean.std(axis=1, keepdims=True)
-  scale = np.maximum(scale, 1e-12)
-  with np.errstate(over="ignore"):  # far below a distribution: exactly 0
-    passed = scipy.stats.gumbel_r.cdf(
-      own, mean - np.euler_gamma * scale, scale
-    ).mean(axis=1)
+  # One after another: all at once would be a hundred arrays of all examples.
+  passed = np.array([_passed(own, low + x * (high - low)) for x in share])
   return float(share @ passed / share.sum())
+
+
+def _passed(own: np.ndarray, mean: np.ndarray) -> float:
+  """How much of the Gumbel distribution of such a mean scores are above."""
+  scale = np.maximum(np.sqrt(6) / np.pi * mean.std(), 1e-12)
+  with np.errstate(over="ignore"):  # far below a distribution: exactly 0
+    return scipy.stats.gumbel_r.cdf(
+      own, mean - np.euler_gamma * scale, scale
+    ).mean()
 
 
 def scaled_confidence(

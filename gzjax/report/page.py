@@ -237,7 +237,10 @@ def _said(workdir, split, image) -> list[Card]:
 
 
 def _suspects(workdir, split, image, count) -> list[Card]:
-  table = pd.read_parquet(workdir / "audit" / "scores.parquet")
+  shown = ("given_label", "suggested_label", "probability_wrong", "split")
+  table = pd.read_parquet(
+    workdir / "audit" / "scores.parquet", columns=["label_score", *shown]
+  )
   table = table.sort_values("label_score", kind="stable").head(count)
   cards = []
   for row, suspect in zip(table.index, table.itertuples(), strict=True):
@@ -255,7 +258,9 @@ def _suspects(workdir, split, image, count) -> list[Card]:
 def _changed(workdir, split, image, method, count) -> list[Card]:
   """Galaxies whose class the method changed; the forget set comes first."""
   before, after = (
-    pd.read_parquet(workdir / "evaluate" / f"{name}.parquet")["predicted"]
+    pd.read_parquet(
+      workdir / "evaluate" / f"{name}.parquet", columns=["predicted"]
+    )["predicted"]
     for name in ("original", method)
   )
   rows = np.flatnonzero(before.fillna("") != after.fillna(""))

@@ -1,5 +1,7 @@
 """Metrics against closed forms and scikit-learn, edge cases first."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
@@ -318,3 +320,13 @@ def test_iam_is_a_loop_over_interpolated_scores():
   same = np.full(9, 0.5)
   assert attacks.iam(same - 0.4, same, same) == 0
   assert attacks.iam(same + 0.4, same, same) == 1
+
+
+def test_iam_needs_no_more_memory_than_a_few_arrays_of_its_examples():
+  scores = np.random.default_rng(0).random((3, 20_000))
+  attacks.iam(*scores)  # what is made once, at the first call
+  tracemalloc.start()
+  attacks.iam(*scores)
+  _, peak = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert peak < 20 * scores[0].nbytes, peak
