@@ -4,10 +4,12 @@
 
 Each number of galaxies is a run of its own on a synthetic sky: a small network,
 trained for one epoch, audited in two folds, retrained and fine-tuned. Every
-stage is a process of its own, which is asked for its seconds and for the peak
-of its memory (`wait4`; Unix). `sky` draws the pictures and the votes and writes
-nothing: `prepare` does the same, and writes, decodes, labels and splits them.
-`predict` goes through as many galaxies, in one parquet file.
+stage is a process of its own, which is asked for its seconds, those of the
+processors and the peak of its memory (`wait4`; Unix). On a machine that others
+use only the processors' seconds can be compared. `sky` draws the pictures and
+the votes and writes nothing: `prepare` does the same, and writes, decodes,
+labels and splits them. `predict` goes through as many galaxies, in one parquet
+file.
 
 More galaxies than the largest number are extrapolated along the line through
 the two largest ones. `--votes` learns the counts of votes instead of classes.
@@ -35,6 +37,8 @@ STAGES = (
   *("sky", "prepare", "train", "audit"),
   *("unlearn", "evaluate", "report", "predict"),
 )
+# Of the wall and of all processors, and the peak of the memory.
+_MEASURED = ("seconds", "cpu_seconds", "peak_mib")
 _SETTINGS = (
   *("--config.train.epochs=1", "--config.train.batch_size=128"),
   *("--config.audit.folds=2", "--config.unlearn.batch_size=128"),
@@ -55,19 +59,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     place = options.folder.absolute() / str(count)
     shutil.rmtree(place, ignore_errors=True)
     for stage in options.stages:
-      seconds, peak = _stage(stage, count, place, more)
-      rows.append(
-        {
-          "galaxies": count,
-          "stage": stage,
-          "seconds": seconds,
-          "peak_mib": peak,
-        }
-      )
-      print(
-        f"{count:,} galaxies, {stage}: {seconds:.1f} s, {peak:,.0f} MiB",
-        flush=True,
-      )
+      found = _stage(stage, count, place, more)
+      rows.append({"galaxies": count, "stage": stage, **found})
+      print(f"{count:,} galaxies, {stage}: {_cell(found)}", flush=True)
     _check(place, count, options.stages)
   return {"rows": rows, "extrapolated": extrapolated(rows, options.to)}
 
@@ -90,20 +84,19 @@ def extrapolated(
     {
       "galaxies": galaxies,
       "stage": stage,
-      **{name: at(stage, name) for name in ("seconds", "peak_mib")},
+      **{name: at(stage, name) for name in _MEASURED},
     }
     for stage in dict.fromkeys(row["stage"] for row in rows)
   ]
 
 
 def table(found: Mapping[str, Any]) -> str:
-  """A line for each number of galaxies: seconds and MiB of each stage."""
+  """A line for each number of galaxies, a column for each stage."""
   rows = [*found["rows"], *found["extrapolated"]]
   stages = list(dict.fromkeys(row["stage"] for row in rows))
   cells: dict[int, dict[str, str]] = {}
   for row in rows:
-    cell = f"{row['seconds']:,.0f} s, {row['peak_mib']:,.0f} MiB"
-    cells.setdefault(row["galaxies"], {})[row["stage"]] = cell
+    cells.setdefault(row["galaxies"], {})[row["stage"]] = _cell(row)
   guessed = {row["galaxies"] for row in found["extrapolated"]}
   lines = [
     [f"{n:,}" + (" (extrapolated)" if n in guessed else ""), *own.values()]
@@ -112,10 +105,17 @@ def table(found: Mapping[str, Any]) -> str:
   return report.markdown(["galaxies", *stages], lines)
 
 
+def _cell(row: Mapping[str, Any]) -> str:
+  return (
+    f"{row['seconds']:,.0f} s ({row['cpu_seconds']:,.0f}), "
+    f"{row['peak_mib']:,.0f} MiB"
+  )
+
+
 def _stage(
   stage: str, count: int, place: Path, more: Sequence[str]
-) -> tuple[float, float]:
-  """Seconds, and the peak of the memory in MiB, of a process of its own."""
+) -> dict[str, float]:
+  """What is `_MEASURED` of a stage, in a process of its own."""
   if stage == "sky":
     program = f"from benchmarks import growth; growth.draw({count})"
     return _run("-c", program)
@@ -129,7 +129,7 @@ def _stage(
   return _run("-m", "gzjax.pipeline.launch", stage, *settings, *given)
 
 
-def _run(*arguments: str) -> tuple[float, float]:
+def _run(*arguments: str) -> dict[str, float]:
   start = time.perf_counter()
   process = subprocess.Popen([sys.executable, *arguments], stdout=sys.stderr)
   _, status, usage = os.wait4(process.pid, 0)
@@ -138,7 +138,11 @@ def _run(*arguments: str) -> tuple[float, float]:
   if process.returncode:
     raise UserError(f"{' '.join(arguments)} ended with {process.returncode}")
   unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, bytes
-  return seconds, usage.ru_maxrss * unit / 2**20
+  return {
+    "seconds": seconds,
+    "cpu_seconds": usage.ru_utime + usage.ru_stime,
+    "peak_mib": usage.ru_maxrss * unit / 2**20,
+  }
 
 
 def draw(count: int) -> None:

@@ -442,8 +442,13 @@ def test_the_table_of_peers_says_what_failed(monkeypatch, tmp_path, capsys):
 
 
 def _grown(count, stage, seconds, peak):
-  names = ("galaxies", "stage", "seconds", "peak_mib")
-  return dict(zip(names, (count, stage, seconds, peak), strict=True))
+  return {
+    "galaxies": count,
+    "stage": stage,
+    "seconds": seconds,
+    "cpu_seconds": 2 * seconds,
+    "peak_mib": peak,
+  }
 
 
 def test_growth_goes_on_along_the_line_through_the_two_largest():
@@ -457,7 +462,7 @@ def test_growth_goes_on_along_the_line_through_the_two_largest():
   assert not growth.extrapolated(rows[:1], 100)  # through one there is no line
   lines = growth.table({"rows": rows, "extrapolated": found}).splitlines()
   assert lines[0] == "| galaxies | train |"
-  assert lines[-1] == "| 100 (extrapolated) | 11 s, 500 MiB |"
+  assert lines[-1] == "| 100 (extrapolated) | 11 s (22), 500 MiB |"
 
 
 @pytest.mark.slow
@@ -468,6 +473,7 @@ def test_growth_measures_every_stage(tmp_path):
   found = json.loads(out.read_text())
   assert [row["stage"] for row in found["rows"]] == list(growth.STAGES)
   for row in found["rows"]:
+    assert 0.5 < row["cpu_seconds"] < 600, row
     assert 0.5 < row["seconds"] < 600, row
     assert 100 < row["peak_mib"] < 10_000, row
   assert found["extrapolated"] == []
