@@ -185,9 +185,12 @@ def conv_rule(
     return None
 
   def rule(x, delta):
+    groups = params["feature_group_count"]
+    strides, padding = params["window_strides"], params["padding"]
     if _is_onednns(params, x, delta):
-      strides, padding = params["window_strides"], params["padding"]
-      return onednn.sum_of_squares(x, delta, kernel_shape, strides, padding)
+      return onednn.sum_of_squares(
+        *(x, delta, kernel_shape, strides, padding, groups)
+      )
     delta = delta.reshape(len(delta), -1, delta.shape[-1])
 
     def rows(images):
@@ -195,13 +198,12 @@ def conv_rule(
       patches = layers.patches(
         images.reshape(-1, *images.shape[2:]),
         kernel_shape[:2],
-        params["window_strides"],
-        params["padding"],
+        strides,
+        padding,
         params["rhs_dilation"],
       )
       return patches.reshape(len(images), delta.shape[1], -1)
 
-    groups = params["feature_group_count"]
     total = _sum_squared_products(x, delta, rows, groups, kernel_shape[2])
     return total.reshape(kernel_shape)
 
@@ -210,14 +212,16 @@ def conv_rule(
 
 def _is_onednns(params, x, delta):
   """Whether oneDNN is the fastest at the squares of a convolution."""
+  groups, channels = params["feature_group_count"], x.shape[-1]
+  depthwise = 1 < groups == channels == delta.shape[-1]
+  if params["rhs_dilation"] != (1, 1) or not (groups == 1 or depthwise):
+    return False
   positions = math.prod(delta.shape[1:-1])
   strategy = STRATEGIES.get(jax.default_backend(), STRATEGIES["accelerator"])
-  if positions <= strategy.pair_positions:
-    return False
-  if params["feature_group_count"] != 1 or params["rhs_dilation"] != (1, 1):
+  if positions <= strategy.pair_positions and not depthwise:
     return False
   float32 = x.dtype == delta.dtype == jnp.float32
-  return layers.usual_form(positions, float32) == "onednn"
+  return layers.usual_form(positions, float32, depthwise) == "onednn"
 
 
 def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):

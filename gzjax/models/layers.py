@@ -280,9 +280,10 @@ def conv2d(
   depthwise convolution the weighted sum of shifted images; it is what
   per-example gradients under `vmap` want, too. "onednn" is that of
   `models/onednn.py`, float32 on a CPU. "auto" is native, but on CPUs dot for
-  maps of few positions, for kernels of one pixel and for depthwise ones, and
-  else, where it is installed and the CPU is one device, onednn. `kwargs` are
-  what `nn.Conv` passes on: dilations, groups, precision.
+  maps of few positions, for kernels of one pixel and for depthwise ones; where
+  it is installed and the CPU is one device, it is onednn for depthwise ones and
+  for maps of more positions. `kwargs` are what `nn.Conv` passes on: dilations,
+  groups, precision.
   """
   groups = kwargs.get("feature_group_count", 1)
   depthwise = 1 < groups == rhs.shape[-1] and rhs.shape[2] == 1
@@ -295,10 +296,10 @@ def conv2d(
   float32 = lhs.dtype == rhs.dtype == jnp.float32
   if form == "auto":
     size = _output_size(lhs, pixels, window_strides, padding)
-    positions = 0 if pixels == (1, 1) or depthwise else math.prod(size)
-    form = usual_form(positions, float32) if plain else "native"
-  if form == "onednn" and plain and groups == 1 and float32:
-    return onednn.conv(lhs, rhs, window_strides, padding)
+    positions = 0 if pixels == (1, 1) else math.prod(size)
+    form = usual_form(positions, float32, depthwise) if plain else "native"
+  if form == "onednn" and plain and float32:
+    return onednn.conv(lhs, rhs, window_strides, padding, groups)
   if form != "dot" or not plain:
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **kwargs)
   if depthwise:
@@ -310,15 +311,16 @@ def conv2d(
   )
 
 
-def usual_form(positions: int, float32: bool) -> ConvForm:
-  """Of a plain convolution with so many output positions."""
+def usual_form(positions: int, float32: bool, depthwise: bool) -> ConvForm:
+  """Of a convolution, plain or depthwise, with so many output positions."""
   if jax.default_backend() != "cpu":
     return "native"
   # XLA cannot split a call among devices.
   is_alone = jax.device_count() == 1
   if float32 and is_alone and onednn.is_available():
-    return "dot" if positions <= ONEDNN_DOT_POSITIONS else "onednn"
-  return "dot" if positions <= CPU_DOT_POSITIONS else "native"
+    is_dot = positions <= ONEDNN_DOT_POSITIONS and not depthwise
+    return "dot" if is_dot else "onednn"
+  return "dot" if positions <= CPU_DOT_POSITIONS or depthwise else "native"
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

@@ -1,7 +1,8 @@
 // Convolutions of oneDNN on the threads of XLA's own pool.
 //
-// Images and cotangents are f32[N,H,W,C], kernels f32[h,w,C,K], dense, as XLA
-// has them; oneDNN takes them as they are and gets a blocked copy of the kernel.
+// Images and cotangents are f32[N,H,W,C], kernels f32[h,w,C/groups,K], dense, as
+// XLA has them; oneDNN takes them as they are and gets a blocked copy of the
+// kernel. Groups are one or, of depthwise convolutions, as many as channels.
 // A call is cut into pieces, of the batch or of the output channels, each of
 // which oneDNN computes on one thread: its own threads would fight with XLA's
 // for the cores.
@@ -114,11 +115,15 @@ int Pieces(int64_t threads, int64_t most) {
 enum Use { kScratch, kCopy, kKernel, kSum, kUses };
 
 float* Kept(Use use, size_t bytes) {
-  thread_local std::array<std::vector<float>, kUses> kept;
+  // A register that crosses lines of the cache takes twice as long to load.
+  struct alignas(kBlock * sizeof(float)) Line {
+    float values[kBlock];
+  };
+  thread_local std::array<std::vector<Line>, kUses> kept;
   auto& own = kept[use];
-  size_t floats = bytes / sizeof(float) + 1;
-  if (own.size() < floats) own.resize(floats);
-  return own.data();
+  size_t lines = bytes / sizeof(Line) + 1;
+  if (own.size() < lines) own.resize(lines);
+  return own.data()->values;
 }
 
 // --------------------------------------------------------------------- oneDNN
@@ -145,11 +150,12 @@ struct Shape {
   int64_t oh, ow;        // output
   int64_t sh, sw;        // strides
   int64_t top, left;     // padding
+  int64_t groups;
   int64_t whole_k;       // output channels of the kernel that k are a part of
 
   auto Tie() const {
     return std::make_tuple(n, h, w, c, kh, kw, k, oh, ow, sh, sw, top, left,
-                           whole_k);
+                           groups, whole_k);
   }
   memory::desc Image() const {
     return {{n, c, h, w}, kFloat, memory::format_tag::nhwc};
@@ -158,12 +164,19 @@ struct Shape {
     return {{n, k, oh, ow}, kFloat, memory::format_tag::nhwc};
   }
   memory::desc Blocked() const {  // in the order that oneDNN chooses
-    return {{k, c, kh, kw}, kFloat, memory::format_tag::any};
+    return {OfKernel({groups}, {k / groups, c / groups, kh, kw}), kFloat,
+            memory::format_tag::any};
   }
   memory::desc Kernel() const {
-    return {{k, c, kh, kw},
-            kFloat,
-            {1, whole_k, kw * c * whole_k, c * whole_k}};
+    int64_t pixel = c / groups * whole_k;
+    return {OfKernel({groups}, {k / groups, c / groups, kh, kw}), kFloat,
+            OfKernel({k / groups}, {1, whole_k, kw * pixel, pixel})};
+  }
+  // What holds for the groups, if there are several, and for the other axes.
+  memory::dims OfKernel(memory::dims of_groups, memory::dims rest) const {
+    if (groups == 1) return rest;
+    of_groups.insert(of_groups.end(), rest.begin(), rest.end());
+    return of_groups;
   }
   memory::dims Strides() const { return {sh, sw}; }
   memory::dims Before() const { return {top, left}; }
@@ -172,15 +185,9 @@ struct Shape {
   }
 };
 
-Shape ShapeOf(Sizes image, Sizes kernel, Sizes output, Sizes strides,
-              Sizes padding) {
-  return {image[0],  image[1],  image[2],   image[3],   kernel[0],
-          kernel[1], kernel[3], output[1],  output[2],  strides[0],
-          strides[1], padding[0], padding[1], kernel[3]};
-}
-
-// Which of the three is computed out of the other two.
-enum class Wanted { kOutput, kImage, kKernel };
+// One of the three out of the other two, or the sum over examples of the squared
+// cotangents of the kernel: in the order of onednn.py.
+enum class Wanted : int64_t { kOutput, kImage, kKernel, kSquares };
 
 // A convolution that oneDNN has compiled; it may run on several threads.
 struct Program {
@@ -257,7 +264,7 @@ std::shared_ptr<Program> Get(Wanted wanted, const Shape& s, int pieces = 1) {
   return found;
 }
 
-// ------------------------------------------------------------------- handlers
+// ---------------------------------------------------------------- convolutions
 
 // The output of an image, or the cotangent of the image of an output's: a piece
 // of the batch on each thread.
@@ -265,7 +272,8 @@ void ByBatch(Wanted wanted, ffi::ThreadPool& pool, const Shape& whole,
              const float* from, const float* kernel, float* to) {
   bool forward = wanted == Wanted::kOutput;
   int64_t threads = pool.num_threads();
-  int channel_pieces = Pieces(threads, whole.k / (4 * kBlock));
+  int channel_pieces =
+      whole.groups > 1 ? 1 : Pieces(threads, whole.k / (4 * kBlock));
   int pieces = Pieces(threads, whole.n);
   auto shape_of = [&](int i) {
     Shape s = whole;
@@ -302,7 +310,7 @@ void ByBatch(Wanted wanted, ffi::ThreadPool& pool, const Shape& whole,
 
 // The cotangent of the kernel, a piece of the output channels on each thread; or
 // the sum over examples of its square, an example having whole.n images.
-void ByChannels(ffi::ThreadPool& pool, const Shape& whole, int64_t examples,
+void ByChannels(ffi::ThreadPool& pool, Shape whole, int64_t examples,
                 bool squares, const float* image, const float* output,
                 float* kernel) {
   int64_t blocks = whole.k / kBlock;
@@ -348,71 +356,159 @@ void ByChannels(ffi::ThreadPool& pool, const Shape& whole, int64_t examples,
   });
 }
 
-ffi::Error Guarded(const std::function<void()>& work) {
-  try {
-    work();
-    return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
+// ------------------------------------------- cotangents of depthwise kernels
+//
+// oneDNN takes ten times as long for those of more than 3x3 pixels.
+
+// A block of channels of one pixel.
+using Vector
+    __attribute__((vector_size(kBlock * sizeof(float)), may_alias)) = float;
+
+// Images of few channels: those of a block, rows of pixels `width` apart.
+struct Plane {
+  Vector* pixels;
+  int64_t width;
+
+  // Takes channels [begin, begin + kBlock) or the last ones of f32[h,w,channels].
+  void Take(const float* from, int64_t h, int64_t w, int64_t channels,
+            int64_t begin) const {
+    int64_t size = std::min(kBlock, channels - begin);
+    for (int64_t y = 0; y < h; ++y) {
+      for (int64_t x = 0; x < w; ++x) {
+        Vector* to = pixels + y * width + x;
+        const float* own = from + (y * w + x) * channels + begin;
+        if (size == kBlock)  // of a length that the compiler knows
+          std::memcpy(to, own, sizeof(Vector));
+        else
+          std::memcpy(to, own, size * sizeof(float));
+      }
+    }
+  }
+};
+
+// Adds what one row of the kernel gets of one image, which is padded and begins
+// where that row sees its first pixel: so many pixels of the row at a time.
+template <int count>
+void AddRow(const Shape& s, const Plane& image, const Plane& output,
+            Vector* row) {
+  for (int64_t first = 0; first < s.kw; first += count) {
+    Vector sum[count] = {};
+    for (int64_t y = 0; y < s.oh; ++y) {
+      for (int64_t x = 0; x < s.ow; ++x) {
+        const Vector* seen =
+            image.pixels + y * s.sh * image.width + x * s.sw + first;
+        Vector delta = output.pixels[y * output.width + x];
+        for (int i = 0; i < count; ++i) sum[i] += delta * seen[i];
+      }
+    }
+    for (int i = 0; i < count; ++i) row[first + i] += sum[i];
   }
 }
 
-ffi::Error Output(ffi::ThreadPool pool, F32 image, F32 kernel, F32Result output,
-                  Sizes strides, Sizes padding) {
-  return Guarded([&] {
-    auto s = ShapeOf(image.dimensions(), kernel.dimensions(),
-                     output->dimensions(), strides, padding);
-    ByBatch(Wanted::kOutput, pool, s, image.typed_data(), kernel.typed_data(),
-            output->typed_data());
+// As ByChannels, for depthwise convolutions: a piece of the examples on each
+// thread, one block of channels after the other.
+void Depthwise(ffi::ThreadPool& pool, Shape s, int64_t examples, bool squares,
+               const float* image, const float* output, float* kernel) {
+  if (!squares) std::swap(s.n, examples);  // an image each
+  auto add_row = s.kw % 7 == 0   ? AddRow<7>
+                 : s.kw % 5 == 0 ? AddRow<5>
+                 : s.kw % 3 == 0 ? AddRow<3>
+                                 : AddRow<1>;
+  int64_t taps = s.kh * s.kw;
+  int64_t blocks = (s.k + kBlock - 1) / kBlock;
+  int64_t height = std::max(s.top + s.h, (s.oh - 1) * s.sh + s.kh);
+  int64_t width = std::max(s.left + s.w, (s.ow - 1) * s.sw + s.kw);
+  int pieces = Pieces(pool.num_threads(), examples);
+  size_t entries = blocks * taps * kBlock;
+  float* sums = Kept(kSum, pieces * entries * sizeof(float));
+  std::fill(sums, sums + pieces * entries, 0.0f);
+  ParallelFor(pool, pieces, [&](int i) {
+    auto kept = [](Use use, int64_t vectors) {
+      auto* found = reinterpret_cast<Vector*>(Kept(use, vectors * sizeof(Vector)));
+      std::fill(found, found + vectors, Vector{});
+      return found;
+    };
+    Plane padded{kept(kScratch, height * width), width};
+    Plane inner{padded.pixels + s.top * width + s.left, width};
+    Plane delta{kept(kCopy, s.oh * s.ow), s.ow};
+    auto* gradient = kept(kKernel, taps);
+    auto* total = reinterpret_cast<Vector*>(sums + i * entries);
+    auto [begin, size] = Piece(examples, pieces, i);
+    for (int64_t block = 0; block < blocks; ++block, total += taps) {
+      for (int64_t example = begin; example < begin + size; ++example) {
+        std::fill(gradient, gradient + taps, Vector{});
+        for (int64_t n = example * s.n; n < (example + 1) * s.n; ++n) {
+          inner.Take(image + n * s.h * s.w * s.c, s.h, s.w, s.c,
+                     block * kBlock);
+          delta.Take(output + n * s.oh * s.ow * s.k, s.oh, s.ow, s.k,
+                     block * kBlock);
+          for (int64_t y = 0; y < s.kh; ++y)
+            add_row(s, {padded.pixels + y * width, width}, delta,
+                    gradient + y * s.kw);
+        }
+        for (int64_t tap = 0; tap < taps; ++tap)
+          total[tap] += squares ? gradient[tap] * gradient[tap] : gradient[tap];
+      }
+    }
   });
+  for (int64_t tap = 0; tap < taps; ++tap) {
+    for (int64_t channel = 0; channel < s.k; ++channel) {
+      const float* own = sums + (channel / kBlock * taps + tap) * kBlock;
+      float total = 0;
+      for (int i = 0; i < pieces; ++i)
+        total += own[i * entries + channel % kBlock];
+      kernel[tap * s.k + channel] = total;
+    }
+  }
 }
 
-ffi::Error Image(ffi::ThreadPool pool, F32 output, F32 kernel, F32Result image,
-                 Sizes strides, Sizes padding) {
-  return Guarded([&] {
-    auto s = ShapeOf(image->dimensions(), kernel.dimensions(),
-                     output.dimensions(), strides, padding);
-    ByBatch(Wanted::kImage, pool, s, output.typed_data(), kernel.typed_data(),
-            image->typed_data());
-  });
-}
+// --------------------------------------------------------------------- handler
 
-ffi::Error Kernel(ffi::ThreadPool pool, F32 image, F32 output, F32Result kernel,
-                  Sizes strides, Sizes padding) {
-  return Guarded([&] {
-    auto s = ShapeOf(image.dimensions(), kernel->dimensions(),
-                     output.dimensions(), strides, padding);
-    ByChannels(pool, s, 1, false, image.typed_data(), output.typed_data(),
-               kernel->typed_data());
-  });
-}
-
-// Images and outputs of several examples, one after the other.
-ffi::Error Squares(ffi::ThreadPool pool, F32 image, F32 output,
-                   F32Result kernel, Sizes strides, Sizes padding,
-                   int64_t examples) {
-  return Guarded([&] {
-    auto s = ShapeOf(image.dimensions(), kernel->dimensions(),
-                     output.dimensions(), strides, padding);
-    s.n /= examples;
-    ByChannels(pool, s, examples, true, image.typed_data(), output.typed_data(),
-               kernel->typed_data());
-  });
+// Operands and result are those of image, kernel and output, in this order, that
+// are given and that one which is wanted. Images and outputs of several examples
+// come one after the other.
+ffi::Error Convolve(ffi::ThreadPool pool, F32 left, F32 right, F32Result result,
+                    int64_t number, int64_t examples, int64_t groups,
+                    Sizes strides, Sizes padding) {
+  auto wanted = static_cast<Wanted>(number);
+  bool of_output = wanted == Wanted::kOutput;
+  bool of_image = wanted == Wanted::kImage;
+  bool of_kernel = !of_output && !of_image;
+  bool squares = wanted == Wanted::kSquares;
+  Sizes found = result->dimensions();
+  Sizes image = of_image ? found : left.dimensions();
+  Sizes kernel = of_kernel ? found : right.dimensions();
+  Sizes output = of_output  ? found
+                 : of_image ? left.dimensions()
+                            : right.dimensions();
+  Shape s = {image[0] / examples, image[1],   image[2],   image[3],
+             kernel[0],           kernel[1],  kernel[3],  output[1],
+             output[2],           strides[0], strides[1], padding[0],
+             padding[1],          groups,     kernel[3]};
+  try {
+    if (of_kernel)
+      (groups > 1 ? Depthwise : ByChannels)(
+          pool, s, examples, squares, left.typed_data(), right.typed_data(),
+          result->typed_data());
+    else
+      ByBatch(wanted, pool, s, left.typed_data(), right.typed_data(),
+              result->typed_data());
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
+  }
+  return ffi::Error::Success();
 }
 
 }  // namespace
 
-#define GZJAX_BINDING               \
-  ffi::Ffi::Bind()                  \
-      .Ctx<ffi::ThreadPool>()       \
-      .Arg<F32>()                   \
-      .Arg<F32>()                   \
-      .Ret<F32>()                   \
-      .Attr<Sizes>("strides")       \
-      .Attr<Sizes>("padding")
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvOutput, Output, GZJAX_BINDING);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvImage, Image, GZJAX_BINDING);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvKernel, Kernel, GZJAX_BINDING);
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConvSquares, Squares,
-                              GZJAX_BINDING.Attr<int64_t>("examples"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GzjaxConv, Convolve,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<F32>()
+                                  .Arg<F32>()
+                                  .Ret<F32>()
+                                  .Attr<int64_t>("wanted")
+                                  .Attr<int64_t>("examples")
+                                  .Attr<int64_t>("groups")
+                                  .Attr<Sizes>("strides")
+                                  .Attr<Sizes>("padding"));

@@ -18,7 +18,6 @@ from pathlib import Path
 import platform
 import shutil
 import subprocess
-from typing import Any
 
 import jax
 from jax import lax
@@ -33,17 +32,18 @@ from gzjax.progress import say
 _SOURCE = Path(__file__).with_suffix(".cc")
 _LIBRARY = "onednn-cpu-gomp", "libdnnl.so.3"
 _HEADERS = "onednn-devel-cpu-gomp", "oneapi/dnnl/dnnl.hpp"
-_TARGETS = {
-  "gzjax_conv_output": "GzjaxConvOutput",
-  "gzjax_conv_image": "GzjaxConvImage",
-  "gzjax_conv_kernel": "GzjaxConvKernel",
-  "gzjax_conv_squares": "GzjaxConvSquares",
-}
-_OPTIONS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fopenmp")
+_TARGET, _SYMBOL = "gzjax_conv", "GzjaxConv"
+_OPTIONS = (
+  *("-O3", "-march=native", "-std=c++17"),
+  *("-shared", "-fPIC", "-fopenmp"),
+)
 
 OUTPUT = Primitive("conv_output")  # (image, kernel)
 IMAGE = Primitive("conv_image")  # (output's cotangent, kernel)
 KERNEL = Primitive("conv_kernel")  # (image, output's cotangent)
+
+# What the handler can be asked for, by number.
+_WANTED = (OUTPUT.name, IMAGE.name, KERNEL.name, "squares")
 
 
 @functools.cache
@@ -66,9 +66,8 @@ def is_available() -> bool:
     what = getattr(error, "stderr", None) or str(error)
     say(f"gzjax[cpu] cannot be built and is not used: {what.strip()[-500:]}")
     return False
-  for target, symbol in _TARGETS.items():
-    handler = jax.ffi.pycapsule(getattr(loaded, symbol))
-    jax.ffi.register_ffi_target(target, handler, platform="cpu")
+  handler = jax.ffi.pycapsule(getattr(loaded, _SYMBOL))
+  jax.ffi.register_ffi_target(_TARGET, handler, platform="cpu")
   return True
 
 
@@ -83,7 +82,7 @@ def _file(package: str, ending: str) -> Path:
 def _build(compiler: str, library: Path, include: Path) -> Path:
   """The library of the handlers, from the user's cache or made there now."""
   digest = hashlib.sha256(_SOURCE.read_bytes())
-  for part in (jax.__version__, compiler, library, *_OPTIONS):
+  for part in (jax.__version__, compiler, library, *_OPTIONS, _processor()):
     digest.update(str(part).encode())
   built = user_cache() / "native" / f"{digest.hexdigest()[:16]}.so"
   if built.exists():
@@ -102,23 +101,25 @@ def _build(compiler: str, library: Path, include: Path) -> Path:
   return built
 
 
+def _processor() -> str:
+  """What it can do: machines that share a home need a library each."""
+  lines = Path("/proc/cpuinfo").read_text().splitlines()
+  return next((line for line in lines if line.startswith("flags")), "")
+
+
 def conv(
   image: jax.Array,
   kernel: jax.Array,
   strides: Sequence[int],
   padding: Sequence[tuple[int, int]],
+  groups: int = 1,
 ) -> jax.Array:
-  """A convolution, f32[B,H,W,C] and f32[h,w,C,K] -> f32[B,H',W',K].
+  """A convolution, f32[B,H,W,C] and f32[h,w,C/groups,K] -> f32[B,H',W',K].
 
-  See `is_available`. The parameters of `OUTPUT` are called as those of
-  `lax.conv_general_dilated_p`.
+  See `is_available`. Groups: one, or C == K of them. The parameters of `OUTPUT`
+  are called as those of `lax.conv_general_dilated_p`.
   """
-  return OUTPUT.bind(
-    image,
-    kernel,
-    window_strides=tuple(strides),
-    padding=tuple(map(tuple, padding)),
-  )
+  return OUTPUT.bind(image, kernel, **_params(strides, padding, groups))
 
 
 def sum_of_squares(
@@ -127,57 +128,70 @@ def sum_of_squares(
   kernel_shape: Sequence[int],
   strides: Sequence[int],
   padding: Sequence[tuple[int, int]],
+  groups: int = 1,
 ) -> jax.Array:
   """The squared cotangents of a kernel, of N examples, added.
 
-  f32[N,B,H,W,C] and output's cotangent f32[N,B,H',W',K] -> f32[h,w,C,K].
+  f32[N,B,H,W,C] and output's cotangent f32[N,B,H',W',K] -> f32[h,w,C/groups,K].
   """
-  result = jax.ShapeDtypeStruct(tuple(kernel_shape), jnp.float32)
-  return jax.ffi.ffi_call("gzjax_conv_squares", result)(
-    *(x.reshape(-1, *x.shape[2:]) for x in (image, output)),
-    **_attributes(strides, padding),
-    examples=np.int64(len(image)),
+  flat = (x.reshape(-1, *x.shape[2:]) for x in (image, output))
+  return _call(
+    *("squares", kernel_shape, *flat),
+    **_params(strides, padding, groups),
+    examples=len(image),
   )
 
 
-def _attributes(strides, padding):
+def _params(strides, padding, groups):
   return {
-    "strides": np.asarray(strides, np.int64),
-    "padding": np.asarray([before for before, _ in padding], np.int64),
+    "window_strides": tuple(strides),
+    "padding": tuple(map(tuple, padding)),
+    "feature_group_count": groups,
   }
 
 
-def _size(image, kernel, window_strides, padding):
-  return tuple(
-    (n + sum(pad) - k) // stride + 1
-    for n, k, stride, pad in zip(
-      image[1:3], kernel[:2], window_strides, padding, strict=True
-    )
+def _call(
+  wanted: str,
+  shape: Sequence[int],
+  *operands: jax.Array,
+  window_strides: Sequence[int],
+  padding: Sequence[tuple[int, int]],
+  feature_group_count: int,
+  examples: int = 1,
+) -> jax.Array:
+  """The handler's call; its result has the shape."""
+  result = jax.ShapeDtypeStruct(tuple(shape), jnp.float32)
+  return jax.ffi.ffi_call(_TARGET, result)(
+    *operands,
+    wanted=np.int64(_WANTED.index(wanted)),
+    examples=np.int64(examples),
+    groups=np.int64(feature_group_count),
+    strides=np.asarray(window_strides, np.int64),
+    padding=np.asarray([before for before, _ in padding], np.int64),
   )
 
 
-def _output_shape(image, kernel, *, window_strides, padding):
-  size = _size(image.shape, kernel.shape, window_strides, padding)
+def _output_shape(image, kernel, *, window_strides, padding, **params):
+  del params
+  size = (
+    (n + sum(pad) - k) // stride + 1
+    for n, k, stride, pad in zip(
+      image.shape[1:3], kernel.shape[:2], window_strides, padding, strict=True
+    )
+  )
   return image.update(shape=(image.shape[0], *size, kernel.shape[3]))
 
 
-def _image_shape(output, kernel, *, size, **params):
+def _image_shape(output, kernel, *, size, feature_group_count, **params):
   del params
-  return output.update(shape=(output.shape[0], *size, kernel.shape[2]))
+  channels = kernel.shape[2] * feature_group_count
+  return output.update(shape=(output.shape[0], *size, channels))
 
 
-def _kernel_shape(image, output, *, size, **params):
+def _kernel_shape(image, output, *, size, feature_group_count, **params):
   del params
-  return image.update(shape=(*size, image.shape[3], output.shape[3]))
-
-
-def _call(target: str, shape_of: Any, *operands: jax.Array, **params: Any):
-  """The handler's call."""
-  found = shape_of(*map(jax.typeof, operands), **params)
-  result = jax.ShapeDtypeStruct(found.shape, found.dtype)
-  return jax.ffi.ffi_call(target, result)(
-    *operands, **_attributes(params["window_strides"], params["padding"])
-  )
+  inputs = image.shape[3] // feature_group_count
+  return image.update(shape=(*size, inputs, output.shape[3]))
 
 
 def _to_output(image, kernel, params):
@@ -195,7 +209,7 @@ def _to_kernel(image, output, like, params):
 
 
 def _common(params):
-  return {name: params[name] for name in ("window_strides", "padding")}
+  return {name: x for name, x in params.items() if name != "size"}
 
 
 # Of a cotangent c and both operands, one of which is known by its shape alone:
@@ -242,19 +256,22 @@ def _batched(primitive, operands, axes, **params):
   return lax.map(one, [x for x, axis in several if axis is not None]), 0
 
 
-def _define(primitive, target, shape_of):
+def _define(primitive, shape_of):
   def eager(*operands, **params):
     return jax.jit(partial(primitive.bind, **params))(*operands)
+
+  def call(*operands, **params):
+    shape = shape_of(*map(jax.typeof, operands), **params).shape
+    return _call(primitive.name, shape, *operands, **_common(params))
 
   primitive.def_impl(eager)
   primitive.def_abstract_eval(shape_of)
   ad.defbilinear(primitive, *_TRANSPOSED[primitive])
   batching.primitive_batchers[primitive] = partial(_batched, primitive)
-  call = partial(_call, target, shape_of)
   lowered = mlir.lower_fun(call, multiple_results=False)
   mlir.register_lowering(primitive, lowered, platform="cpu")
 
 
-_define(OUTPUT, "gzjax_conv_output", _output_shape)
-_define(IMAGE, "gzjax_conv_image", _image_shape)
-_define(KERNEL, "gzjax_conv_kernel", _kernel_shape)
+_define(OUTPUT, _output_shape)
+_define(IMAGE, _image_shape)
+_define(KERNEL, _kernel_shape)

@@ -15,7 +15,8 @@ from gzjax.objectives import losses
 from tests import networks
 
 # (image, kernel, strides, padding): few channels and many, pieces of a batch
-# that are not alike, channels that fill no block, edges that differ.
+# that are not alike, channels that fill no block, edges that differ; kernels of
+# fewer inputs than the image has channels are depthwise.
 CASES = [
   ((4, 9, 8, 3), (3, 3, 3, 64), (1, 1), ((1, 1), (1, 1))),
   ((3, 16, 16, 64), (3, 3, 64, 128), (2, 2), ((1, 1), (1, 1))),
@@ -24,6 +25,12 @@ CASES = [
   ((2, 8, 8, 64), (3, 3, 64, 200), (1, 1), ((1, 1), (1, 1))),
   ((4, 8, 8, 80), (2, 2, 80, 160), (2, 2), ((0, 0), (0, 0))),
   ((3, 8, 8, 3), (4, 4, 3, 80), (4, 4), ((0, 0), (0, 0))),
+  ((3, 9, 9, 16), (2, 2, 16, 32), (2, 2), ((0, 0), (0, 0))),
+  ((5, 9, 8, 80), (7, 7, 1, 80), (1, 1), ((3, 3), (3, 3))),
+  ((1, 2, 2, 40), (7, 7, 1, 40), (1, 1), ((3, 3), (3, 3))),
+  ((4, 10, 11, 37), (3, 3, 1, 37), (2, 2), ((1, 1), (1, 1))),
+  ((3, 9, 10, 5), (5, 5, 1, 5), (2, 1), ((2, 2), (2, 1))),
+  ((3, 9, 9, 17), (2, 4, 1, 17), (2, 2), ((0, 0), (1, 0))),
 ]
 
 
@@ -34,7 +41,17 @@ def _native(image, kernel, strides, padding):
     strides,
     padding,
     dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=_groups(image, kernel),
   )
+
+
+def _ours(image, kernel, strides, padding):
+  groups = _groups(image, kernel)
+  return onednn.conv(image, kernel, strides, padding, groups)
+
+
+def _groups(image, kernel):
+  return image.shape[3] // kernel.shape[2]
 
 
 def _some(*shapes):
@@ -69,7 +86,7 @@ def _value(conv, strides, padding):
 @pytest.mark.parametrize(("image", "kernel", "strides", "padding"), CASES)
 def test_it_equals_xlas(built, image, kernel, strides, padding):
   x, k = _some(image, kernel)
-  ours, theirs = (_value(f, strides, padding) for f in (onednn.conv, _native))
+  ours, theirs = (_value(f, strides, padding) for f in (_ours, _native))
 
   def derivatives(f):
     gradient = jax.grad(f, (0, 1))
@@ -97,9 +114,7 @@ def test_batches_of_all_of_it(built, image, kernel, strides, padding):
       jax.vmap(jax.grad(f, (0, 1)))(x, several),
     )
 
-  _assert_equal(
-    *(jax.jit(ways, static_argnums=0)(f) for f in (onednn.conv, _native))
-  )
+  _assert_equal(*(jax.jit(ways, static_argnums=0)(f) for f in (_ours, _native)))
 
 
 @pytest.mark.oracle
@@ -113,7 +128,8 @@ def test_squares_equal_a_loop(built, image, kernel, strides, padding, images):
     return _native(x, k, strides, padding)
 
   delta = jnp.sin(jax.vmap(output, (0, None))(x, k))
-  found = onednn.sum_of_squares(x, delta, kernel, strides, padding)
+  groups = _groups(x[0], k)
+  found = onednn.sum_of_squares(x, delta, kernel, strides, padding, groups)
   expected = np.zeros(kernel)
   for one, cotangent in zip(x, delta, strict=True):
     (gradient,) = jax.vjp(lambda k, x=one: output(x, k), k)[1](cotangent)
@@ -126,7 +142,7 @@ def test_a_network_and_its_fisher_are_the_same(built, monkeypatch):
   expected = _logits_and_fisher("native")
   _assert_equal(_logits_and_fisher("onednn"), expected)
   # And where it is what "auto" means: then squares are oneDNN's, too.
-  monkeypatch.setattr(layers, "usual_form", lambda positions, float32: "onednn")
+  monkeypatch.setattr(layers, "usual_form", lambda *_: "onednn")
   _assert_equal(_logits_and_fisher("auto"), expected)
 
 
