@@ -47,6 +47,9 @@ STRATEGIES = {
   "accelerator": Strategy(8, 2**29, 2**29, 1, 2**29),
 }
 
+# The same as `pair_positions`, where the calls of models/onednn.py are there.
+_ONEDNN_PAIR_POSITIONS = 2
+
 
 @jax.custom_batching.custom_vmap
 def _square(gradient, one):
@@ -150,7 +153,13 @@ def dot_rule(
       count = len(outputs)
       delta = jnp.moveaxis(delta, range(1, 1 + count), range(-count, 0))
     delta = delta.reshape(*rows.shape[:2], -1)
-    total = _sum_squared_products(rows, delta, lambda rows: rows)
+    if _is_onednns(rows, delta, rows.shape[1]):
+      # Positions are those of an image of one line.
+      line = (x[:, None, None] for x in (rows, delta))
+      shape = 1, 1, width, delta.shape[-1]
+      total = onednn.sum_of_squares(*line, shape, (1, 1), ((0, 0), (0, 0)))
+    else:
+      total = _sum_squared_products(rows, delta, lambda rows: rows)
     total = total.reshape([kernel_shape[a] for a in order])
     return total.transpose(np.argsort(order))
 
@@ -187,7 +196,9 @@ def conv_rule(
   def rule(x, delta):
     groups = params["feature_group_count"]
     strides, padding = params["window_strides"], params["padding"]
-    if _is_onednns(params, x, delta):
+    depthwise = 1 < groups == x.shape[-1] == delta.shape[-1]
+    is_known = params["rhs_dilation"] == (1, 1) and (groups == 1 or depthwise)
+    if is_known and _is_onednns(x, delta, math.prod(delta.shape[1:-1])):
       return onednn.sum_of_squares(
         *(x, delta, kernel_shape, strides, padding, groups)
       )
@@ -210,18 +221,10 @@ def conv_rule(
   return rule
 
 
-def _is_onednns(params, x, delta):
-  """Whether oneDNN is the fastest at the squares of a convolution."""
-  groups, channels = params["feature_group_count"], x.shape[-1]
-  depthwise = 1 < groups == channels == delta.shape[-1]
-  if params["rhs_dilation"] != (1, 1) or not (groups == 1 or depthwise):
-    return False
-  positions = math.prod(delta.shape[1:-1])
-  strategy = STRATEGIES.get(jax.default_backend(), STRATEGIES["accelerator"])
-  if positions <= strategy.pair_positions and not depthwise:
-    return False
+def _is_onednns(x, delta, positions):
+  """Whether those calls are the fastest at the squares of a product."""
   float32 = x.dtype == delta.dtype == jnp.float32
-  return layers.usual_form(positions, float32, depthwise) == "onednn"
+  return positions > _ONEDNN_PAIR_POSITIONS and layers.has_onednn(float32)
 
 
 def _sum_squared_products(x, delta, rows, groups=1, group_inputs=0):

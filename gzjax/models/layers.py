@@ -315,12 +315,17 @@ def usual_form(positions: int, float32: bool, depthwise: bool) -> ConvForm:
   """Of a convolution, plain or depthwise, with so many output positions."""
   if jax.default_backend() != "cpu":
     return "native"
-  # XLA cannot split a call among devices.
-  is_alone = jax.device_count() == 1
-  if float32 and is_alone and onednn.is_available():
+  if has_onednn(float32):
     is_dot = positions <= ONEDNN_DOT_POSITIONS and not depthwise
     return "dot" if is_dot else "onednn"
   return "dot" if positions <= CPU_DOT_POSITIONS or depthwise else "native"
+
+
+def has_onednn(float32: bool) -> bool:
+  """Whether the calls of `models/onednn.py` are there and fit the platform."""
+  # XLA cannot split a call among devices.
+  is_one_cpu = jax.default_backend() == "cpu" and jax.device_count() == 1
+  return float32 and is_one_cpu and onednn.is_available()
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))

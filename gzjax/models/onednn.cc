@@ -39,8 +39,8 @@ using Sizes = ffi::Span<const int64_t>;
 constexpr auto kFloat = memory::data_type::f32;
 constexpr int64_t kBlock = 16;  // floats of a register, channels of a block
 
-// Of a piece of a gradient that is squared; the best of 2^17 to 2^20.
-constexpr int64_t kSquaredBytes = 1 << 19;
+// What a thread reads again and again should stay in its cache.
+constexpr int64_t kCacheBytes = 1 << 19;
 
 // ------------------------------------------------------------------- threads
 
@@ -308,105 +308,93 @@ void ByBatch(Wanted wanted, ffi::ThreadPool& pool, const Shape& whole,
   });
 }
 
-// The cotangent of the kernel, a piece of the output channels on each thread; or
-// the sum over examples of its square, an example having whole.n images.
-void ByChannels(ffi::ThreadPool& pool, Shape whole, int64_t examples,
-                bool squares, const float* image, const float* output,
-                float* kernel) {
-  int64_t blocks = whole.k / kBlock;
-  int64_t wanted = pool.num_threads();
-  if (squares) {  // a gradient that is squared should be in the cache still
-    int64_t bytes = whole.kh * whole.kw * whole.c * whole.k * sizeof(float);
-    wanted = std::max(wanted, bytes / kSquaredBytes);
-  }
-  int pieces = Pieces(wanted, blocks);
+// The cotangent of the kernel: a piece of the output channels on each thread.
+void ByChannels(ffi::ThreadPool& pool, const Shape& whole, const float* image,
+                const float* output, float* kernel) {
+  int pieces = Pieces(pool.num_threads(), whole.k / kBlock);
   int64_t rows = whole.n * whole.oh * whole.ow;
-  int64_t pixels = whole.n * whole.h * whole.w * whole.c;
   ParallelFor(pool, pieces, [&](int i) {
     auto [begin, size] = ChannelPiece(whole.k, pieces, i);
     Shape s = whole;
     s.k = size;
     auto program = Get(Wanted::kKernel, s);
-    auto* copy = Kept(kCopy, rows * size * sizeof(float));
     auto* scratch = Kept(kScratch, program->scratch.get_size());
     auto* blocked = Kept(kKernel, program->blocked.get_size());
-    size_t entries = program->blocked.get_size() / sizeof(float);
-    auto* total = squares ? Kept(kSum, program->blocked.get_size()) : blocked;
-    if (squares) std::fill(total, total + entries, 0.0f);
-    for (int64_t example = 0; example < examples; ++example) {
-      const float* own = output + example * rows * whole.k;
-      if (pieces > 1) {
-        for (int64_t row = 0; row < rows; ++row)
-          std::memcpy(copy + row * size, own + row * whole.k + begin,
-                      size * sizeof(float));
-        own = copy;
-      }
-      Execute(program->convolution,
-              {{DNNL_ARG_SRC, At(s.Image(), image + example * pixels)},
-               {DNNL_ARG_DIFF_DST, At(s.Output(), own)},
-               {DNNL_ARG_DIFF_WEIGHTS, At(program->blocked, blocked)},
-               {DNNL_ARG_SCRATCHPAD, At(program->scratch, scratch)}});
-      if (squares)
-        for (size_t entry = 0; entry < entries; ++entry)
-          total[entry] += blocked[entry] * blocked[entry];
+    const float* own = output;
+    if (pieces > 1) {
+      auto* copy = Kept(kCopy, rows * size * sizeof(float));
+      for (int64_t row = 0; row < rows; ++row)
+        std::memcpy(copy + row * size, output + row * whole.k + begin,
+                    size * sizeof(float));
+      own = copy;
     }
+    Execute(program->convolution,
+            {{DNNL_ARG_SRC, At(s.Image(), image)},
+             {DNNL_ARG_DIFF_DST, At(s.Output(), own)},
+             {DNNL_ARG_DIFF_WEIGHTS, At(program->blocked, blocked)},
+             {DNNL_ARG_SCRATCHPAD, At(program->scratch, scratch)}});
     auto& part = program->reorders[0];
-    Execute(part.reorder, {{DNNL_ARG_FROM, At(part.from, total)},
+    Execute(part.reorder, {{DNNL_ARG_FROM, At(part.from, blocked)},
                            {DNNL_ARG_TO, At(part.to, kernel + begin)}});
   });
 }
 
-// ------------------------------------------- cotangents of depthwise kernels
-//
-// oneDNN takes ten times as long for those of more than 3x3 pixels.
+// ------------------------------------------------------ what oneDNN is slow at
 
 // A block of channels of one pixel.
 using Vector
     __attribute__((vector_size(kBlock * sizeof(float)), may_alias)) = float;
 
-// Images of few channels: those of a block, rows of pixels `width` apart.
-struct Plane {
-  Vector* pixels;
-  int64_t width;
+Vector* KeptVectors(Use use, int64_t count) {
+  return reinterpret_cast<Vector*>(Kept(use, count * sizeof(Vector)));
+}
 
-  // Takes channels [begin, begin + kBlock) or the last ones of f32[h,w,channels].
-  void Take(const float* from, int64_t h, int64_t w, int64_t channels,
-            int64_t begin) const {
-    int64_t size = std::min(kBlock, channels - begin);
-    for (int64_t y = 0; y < h; ++y) {
-      for (int64_t x = 0; x < w; ++x) {
-        Vector* to = pixels + y * width + x;
-        const float* own = from + (y * w + x) * channels + begin;
-        if (size == kBlock)  // of a length that the compiler knows
-          std::memcpy(to, own, sizeof(Vector));
-        else
-          std::memcpy(to, own, size * sizeof(float));
-      }
-    }
+// The size of an image with all that its kernel sees, padding too.
+int64_t PaddedHeight(const Shape& s) {
+  return std::max(s.top + s.h, (s.oh - 1) * s.sh + s.kh);
+}
+
+int64_t PaddedWidth(const Shape& s) {
+  return std::max(s.left + s.w, (s.ow - 1) * s.sw + s.kw);
+}
+
+// Copies some blocks of channels of so many pixels; what lies beyond the last
+// channel is left as it is.
+template <int64_t blocks>
+void Take(const float* from, int64_t pixels, int64_t channels, int64_t begin,
+          Vector* to) {
+  int64_t size = std::min(blocks * kBlock, channels - begin);
+  for (int64_t pixel = 0; pixel < pixels; ++pixel, to += blocks) {
+    const float* own = from + pixel * channels + begin;
+    if (size == blocks * kBlock)  // a length that the compiler knows
+      std::memcpy(to, own, blocks * sizeof(Vector));
+    else
+      std::memcpy(to, own, size * sizeof(float));
   }
-};
+}
 
-// Adds what one row of the kernel gets of one image, which is padded and begins
-// where that row sees its first pixel: so many pixels of the row at a time.
+// Adds what one row of a depthwise kernel gets of one image, so many pixels of
+// the row at a time. The image begins with what the row sees first.
 template <int count>
-void AddRow(const Shape& s, const Plane& image, const Plane& output,
+void AddRow(const Shape& s, const Vector* image, const Vector* delta,
             Vector* row) {
+  int64_t height = s.oh, width = s.ow, down = s.sh * PaddedWidth(s), step = s.sw;
   for (int64_t first = 0; first < s.kw; first += count) {
     Vector sum[count] = {};
-    for (int64_t y = 0; y < s.oh; ++y) {
-      for (int64_t x = 0; x < s.ow; ++x) {
-        const Vector* seen =
-            image.pixels + y * s.sh * image.width + x * s.sw + first;
-        Vector delta = output.pixels[y * output.width + x];
-        for (int i = 0; i < count; ++i) sum[i] += delta * seen[i];
+    for (int64_t y = 0; y < height; ++y) {
+      for (int64_t x = 0; x < width; ++x) {
+        const Vector* seen = image + y * down + x * step + first;
+        for (int i = 0; i < count; ++i) sum[i] += delta[y * width + x] * seen[i];
       }
     }
     for (int i = 0; i < count; ++i) row[first + i] += sum[i];
   }
 }
 
-// As ByChannels, for depthwise convolutions: a piece of the examples on each
-// thread, one block of channels after the other.
+// The cotangent of a depthwise kernel, or the sum over examples of its square, an
+// example having s.n images: a piece of the examples on each thread, one block of
+// channels after the other. oneDNN takes ten times as long for kernels of more
+// than 3x3 pixels.
 void Depthwise(ffi::ThreadPool& pool, Shape s, int64_t examples, bool squares,
                const float* image, const float* output, float* kernel) {
   if (!squares) std::swap(s.n, examples);  // an image each
@@ -416,35 +404,29 @@ void Depthwise(ffi::ThreadPool& pool, Shape s, int64_t examples, bool squares,
                                  : AddRow<1>;
   int64_t taps = s.kh * s.kw;
   int64_t blocks = (s.k + kBlock - 1) / kBlock;
-  int64_t height = std::max(s.top + s.h, (s.oh - 1) * s.sh + s.kh);
-  int64_t width = std::max(s.left + s.w, (s.ow - 1) * s.sw + s.kw);
+  int64_t width = PaddedWidth(s), area = PaddedHeight(s) * width;
   int pieces = Pieces(pool.num_threads(), examples);
   size_t entries = blocks * taps * kBlock;
   float* sums = Kept(kSum, pieces * entries * sizeof(float));
   std::fill(sums, sums + pieces * entries, 0.0f);
   ParallelFor(pool, pieces, [&](int i) {
-    auto kept = [](Use use, int64_t vectors) {
-      auto* found = reinterpret_cast<Vector*>(Kept(use, vectors * sizeof(Vector)));
-      std::fill(found, found + vectors, Vector{});
-      return found;
-    };
-    Plane padded{kept(kScratch, height * width), width};
-    Plane inner{padded.pixels + s.top * width + s.left, width};
-    Plane delta{kept(kCopy, s.oh * s.ow), s.ow};
-    auto* gradient = kept(kKernel, taps);
+    Vector* padded = KeptVectors(kScratch, area);
+    std::fill(padded, padded + area, Vector{});
+    Vector* delta = KeptVectors(kCopy, s.oh * s.ow);
+    Vector* gradient = KeptVectors(kKernel, taps);
     auto* total = reinterpret_cast<Vector*>(sums + i * entries);
     auto [begin, size] = Piece(examples, pieces, i);
     for (int64_t block = 0; block < blocks; ++block, total += taps) {
       for (int64_t example = begin; example < begin + size; ++example) {
         std::fill(gradient, gradient + taps, Vector{});
         for (int64_t n = example * s.n; n < (example + 1) * s.n; ++n) {
-          inner.Take(image + n * s.h * s.w * s.c, s.h, s.w, s.c,
-                     block * kBlock);
-          delta.Take(output + n * s.oh * s.ow * s.k, s.oh, s.ow, s.k,
-                     block * kBlock);
+          for (int64_t y = 0; y < s.h; ++y)
+            Take<1>(image + (n * s.h + y) * s.w * s.c, s.w, s.c, block * kBlock,
+                    padded + (s.top + y) * width + s.left);
+          Take<1>(output + n * s.oh * s.ow * s.k, s.oh * s.ow, s.k,
+                  block * kBlock, delta);
           for (int64_t y = 0; y < s.kh; ++y)
-            add_row(s, {padded.pixels + y * width, width}, delta,
-                    gradient + y * s.kw);
+            add_row(s, padded + y * width, delta, gradient + y * s.kw);
         }
         for (int64_t tap = 0; tap < taps; ++tap)
           total[tap] += squares ? gradient[tap] * gradient[tap] : gradient[tap];
@@ -460,6 +442,95 @@ void Depthwise(ffi::ThreadPool& pool, Shape s, int64_t examples, bool squares,
       kernel[tap * s.k + channel] = total;
     }
   }
+}
+
+// A tile of a kernel's gradient that fits the registers: so many rows, which are
+// inputs of one row of the kernel, and blocks of output channels.
+#ifdef __AVX512F__
+constexpr int64_t kRows = 12, kWide = 2;
+#else
+constexpr int64_t kRows = 4, kWide = 1;
+#endif
+constexpr int64_t kTile = kRows * kWide;
+
+// Adds the squares of a tile of one example's gradient. The padded images begin
+// with the tile's first input.
+void AddSquares(const Shape& s, const float* image, const Vector* delta,
+                Vector* total) {
+  Vector sum[kRows][kWide] = {};
+  int64_t height = s.oh, width = s.ow, step = s.sw * s.c;
+  int64_t line = PaddedWidth(s) * s.c, area = PaddedHeight(s) * line;
+  for (int64_t n = 0; n < s.n; ++n) {
+    for (int64_t y = 0; y < height; ++y) {
+      const float* seen = image + n * area + y * s.sh * line;
+      for (int64_t x = 0; x < width; ++x, seen += step, delta += kWide)
+        for (int row = 0; row < kRows; ++row)
+          for (int i = 0; i < kWide; ++i) sum[row][i] += seen[row] * delta[i];
+    }
+  }
+#pragma GCC unroll 16
+  for (int row = 0; row < kRows; ++row)
+    for (int i = 0; i < kWide; ++i)
+      total[row * kWide + i] += sum[row][i] * sum[row][i];
+}
+
+// The sum over examples, of s.n images each, of a kernel's squared cotangent: some
+// tiles of it on each thread. No gradient leaves the registers, which oneDNN
+// would write and a sum of squares read again.
+void Squares(ffi::ThreadPool& pool, const Shape& s, int64_t examples,
+             const float* image, const float* output, float* kernel) {
+  int64_t threads = pool.num_threads(), images = examples * s.n;
+  int64_t line = PaddedWidth(s) * s.c, area = PaddedHeight(s) * line;
+  // The last tile of a row reads what is no input of it.
+  std::unique_ptr<float[]> padded(new float[images * area + kRows]);
+  std::fill_n(padded.get() + images * area, kRows, 0.0f);
+  int copies = Pieces(threads, images);
+  ParallelFor(pool, copies, [&](int i) {
+    auto [begin, size] = Piece(images, copies, i);
+    std::fill_n(padded.get() + begin * area, size * area, 0.0f);
+    for (int64_t n = begin; n < begin + size; ++n)
+      for (int64_t y = 0; y < s.h; ++y)
+        std::memcpy(padded.get() + n * area + (s.top + y) * line + s.left * s.c,
+                    image + (n * s.h + y) * s.w * s.c,
+                    s.w * s.c * sizeof(float));
+  });
+  int64_t inputs = s.kw * s.c, positions = s.n * s.oh * s.ow;
+  int64_t in_row = (inputs + kRows - 1) / kRows, in_column = s.kh * in_row;
+  int64_t columns = (s.k + kWide * kBlock - 1) / (kWide * kBlock);
+  // Of an example a tile reads lines of the cache.
+  int64_t bytes = positions * (kWide + 1) * sizeof(Vector);
+  int64_t few = std::clamp<int64_t>(kCacheBytes / bytes, 1, examples);
+  int pieces = Pieces(4 * threads, columns * in_column);
+  ParallelFor(pool, pieces, [&](int i) {
+    auto [begin, size] = Piece(columns * in_column, pieces, i);
+    Vector* totals = KeptVectors(kSum, size * kTile);
+    std::fill(totals, totals + size * kTile, Vector{});
+    Vector* delta = KeptVectors(kCopy, few * positions * kWide);
+    for (int64_t first = 0; first < examples; first += few) {
+      int64_t count = std::min(few, examples - first);
+      for (int64_t tile = begin; tile < begin + size; ++tile) {
+        int64_t column = tile / in_column, place = tile % in_column;
+        if (tile == begin || place == 0)
+          Take<kWide>(output + first * positions * s.k, count * positions, s.k,
+                      column * kWide * kBlock, delta);
+        const float* seen = padded.get() + first * s.n * area +
+                            place / in_row * line + place % in_row * kRows;
+        for (int64_t example = 0; example < count; ++example)
+          AddSquares(s, seen + example * s.n * area,
+                     delta + example * positions * kWide,
+                     totals + (tile - begin) * kTile);
+      }
+    }
+    for (int64_t tile = begin; tile < begin + size; ++tile, totals += kTile) {
+      int64_t channel = tile / in_column * kWide * kBlock;
+      int64_t place = tile % in_column, x = place % in_row * kRows;
+      int64_t wide = std::min(kWide * kBlock, s.k - channel);
+      for (int64_t row = 0; row < std::min(kRows, inputs - x); ++row)
+        std::memcpy(
+            kernel + (place / in_row * inputs + x + row) * s.k + channel,
+            totals + row * kWide, wide * sizeof(float));
+    }
+  });
 }
 
 // --------------------------------------------------------------------- handler
@@ -486,13 +557,16 @@ ffi::Error Convolve(ffi::ThreadPool pool, F32 left, F32 right, F32Result result,
              output[2],           strides[0], strides[1], padding[0],
              padding[1],          groups,     kernel[3]};
   try {
-    if (of_kernel)
-      (groups > 1 ? Depthwise : ByChannels)(
-          pool, s, examples, squares, left.typed_data(), right.typed_data(),
-          result->typed_data());
+    const float *a = left.typed_data(), *b = right.typed_data();
+    float* to = result->typed_data();
+    if (!of_kernel)
+      ByBatch(wanted, pool, s, a, b, to);
+    else if (groups > 1)
+      Depthwise(pool, s, examples, squares, a, b, to);
+    else if (squares)
+      Squares(pool, s, examples, a, b, to);
     else
-      ByBatch(wanted, pool, s, left.typed_data(), right.typed_data(),
-              result->typed_data());
+      ByChannels(pool, s, a, b, to);
   } catch (const std::exception& error) {
     return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
   }
