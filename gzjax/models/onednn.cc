@@ -445,45 +445,53 @@ void Depthwise(ffi::ThreadPool& pool, Shape s, int64_t examples, bool squares,
 }
 
 // A tile of a kernel's gradient that fits the registers: so many rows, which are
-// inputs of one row of the kernel, and blocks of output channels.
+// inputs of one row of the kernel, and blocks of output channels. Of maps of few
+// positions half as many rows, and then the sum of squares fits them, too.
 #ifdef __AVX512F__
 constexpr int64_t kRows = 12, kWide = 2;
 #else
 constexpr int64_t kRows = 4, kWide = 1;
 #endif
-constexpr int64_t kTile = kRows * kWide;
+constexpr int64_t kFewPositions = 16;
 
-// Adds the squares of a tile of one example's gradient. The padded images begin
-// with the tile's first input.
-void AddSquares(const Shape& s, const float* image, const Vector* delta,
-                Vector* total) {
-  Vector sum[kRows][kWide] = {};
-  int64_t height = s.oh, width = s.ow, step = s.sw * s.c;
+// Adds the squares of a tile of the gradients of some examples. The padded images
+// begin with the tile's first input.
+template <int64_t rows>
+void AddSquares(const Shape& s, int64_t examples, const float* image,
+                const Vector* delta, Vector* total) {
+  int64_t images = s.n, height = s.oh, width = s.ow, step = s.sw * s.c;
   int64_t line = PaddedWidth(s) * s.c, area = PaddedHeight(s) * line;
-  for (int64_t n = 0; n < s.n; ++n) {
-    for (int64_t y = 0; y < height; ++y) {
-      const float* seen = image + n * area + y * s.sh * line;
-      for (int64_t x = 0; x < width; ++x, seen += step, delta += kWide)
-        for (int row = 0; row < kRows; ++row)
-          for (int i = 0; i < kWide; ++i) sum[row][i] += seen[row] * delta[i];
+  int64_t down = s.sh * line;
+  Vector own[rows][kWide];
+  std::memcpy(own, total, sizeof(own));
+  for (int64_t example = 0; example < examples; ++example) {
+    Vector sum[rows][kWide] = {};
+    for (int64_t n = 0; n < images; ++n, image += area) {
+      for (int64_t y = 0; y < height; ++y) {
+        const float* seen = image + y * down;
+        for (int64_t x = 0; x < width; ++x, seen += step, delta += kWide)
+          for (int row = 0; row < rows; ++row)
+            for (int i = 0; i < kWide; ++i) sum[row][i] += seen[row] * delta[i];
+      }
     }
-  }
 #pragma GCC unroll 16
-  for (int row = 0; row < kRows; ++row)
-    for (int i = 0; i < kWide; ++i)
-      total[row * kWide + i] += sum[row][i] * sum[row][i];
+    for (int row = 0; row < rows; ++row)
+      for (int i = 0; i < kWide; ++i) own[row][i] += sum[row][i] * sum[row][i];
+  }
+  std::memcpy(total, own, sizeof(own));
 }
 
 // The sum over examples, of s.n images each, of a kernel's squared cotangent: some
 // tiles of it on each thread. No gradient leaves the registers, which oneDNN
 // would write and a sum of squares read again.
+template <int64_t rows>
 void Squares(ffi::ThreadPool& pool, const Shape& s, int64_t examples,
              const float* image, const float* output, float* kernel) {
   int64_t threads = pool.num_threads(), images = examples * s.n;
   int64_t line = PaddedWidth(s) * s.c, area = PaddedHeight(s) * line;
   // The last tile of a row reads what is no input of it.
-  std::unique_ptr<float[]> padded(new float[images * area + kRows]);
-  std::fill_n(padded.get() + images * area, kRows, 0.0f);
+  std::unique_ptr<float[]> padded(new float[images * area + rows]);
+  std::fill_n(padded.get() + images * area, rows, 0.0f);
   int copies = Pieces(threads, images);
   ParallelFor(pool, copies, [&](int i) {
     auto [begin, size] = Piece(images, copies, i);
@@ -495,7 +503,7 @@ void Squares(ffi::ThreadPool& pool, const Shape& s, int64_t examples,
                     s.w * s.c * sizeof(float));
   });
   int64_t inputs = s.kw * s.c, positions = s.n * s.oh * s.ow;
-  int64_t in_row = (inputs + kRows - 1) / kRows, in_column = s.kh * in_row;
+  int64_t in_row = (inputs + rows - 1) / rows, in_column = s.kh * in_row;
   int64_t columns = (s.k + kWide * kBlock - 1) / (kWide * kBlock);
   // Of an example a tile reads lines of the cache.
   int64_t bytes = positions * (kWide + 1) * sizeof(Vector);
@@ -503,8 +511,8 @@ void Squares(ffi::ThreadPool& pool, const Shape& s, int64_t examples,
   int pieces = Pieces(4 * threads, columns * in_column);
   ParallelFor(pool, pieces, [&](int i) {
     auto [begin, size] = Piece(columns * in_column, pieces, i);
-    Vector* totals = KeptVectors(kSum, size * kTile);
-    std::fill(totals, totals + size * kTile, Vector{});
+    Vector* totals = KeptVectors(kSum, size * rows * kWide);
+    std::fill(totals, totals + size * rows * kWide, Vector{});
     Vector* delta = KeptVectors(kCopy, few * positions * kWide);
     for (int64_t first = 0; first < examples; first += few) {
       int64_t count = std::min(few, examples - first);
@@ -514,18 +522,16 @@ void Squares(ffi::ThreadPool& pool, const Shape& s, int64_t examples,
           Take<kWide>(output + first * positions * s.k, count * positions, s.k,
                       column * kWide * kBlock, delta);
         const float* seen = padded.get() + first * s.n * area +
-                            place / in_row * line + place % in_row * kRows;
-        for (int64_t example = 0; example < count; ++example)
-          AddSquares(s, seen + example * s.n * area,
-                     delta + example * positions * kWide,
-                     totals + (tile - begin) * kTile);
+                            place / in_row * line + place % in_row * rows;
+        AddSquares<rows>(s, count, seen, delta,
+                         totals + (tile - begin) * rows * kWide);
       }
     }
-    for (int64_t tile = begin; tile < begin + size; ++tile, totals += kTile) {
+    for (int64_t tile = begin; tile < begin + size; ++tile, totals += rows * kWide) {
       int64_t channel = tile / in_column * kWide * kBlock;
-      int64_t place = tile % in_column, x = place % in_row * kRows;
+      int64_t place = tile % in_column, x = place % in_row * rows;
       int64_t wide = std::min(kWide * kBlock, s.k - channel);
-      for (int64_t row = 0; row < std::min(kRows, inputs - x); ++row)
+      for (int64_t row = 0; row < std::min(rows, inputs - x); ++row)
         std::memcpy(
             kernel + (place / in_row * inputs + x + row) * s.k + channel,
             totals + row * kWide, wide * sizeof(float));
@@ -564,7 +570,8 @@ ffi::Error Convolve(ffi::ThreadPool pool, F32 left, F32 right, F32Result result,
     else if (groups > 1)
       Depthwise(pool, s, examples, squares, a, b, to);
     else if (squares)
-      Squares(pool, s, examples, a, b, to);
+      (s.n * s.oh * s.ow <= kFewPositions ? Squares<kRows / 2> : Squares<kRows>)(
+          pool, s, examples, a, b, to);
     else
       ByChannels(pool, s, a, b, to);
   } catch (const std::exception& error) {
