@@ -1,8 +1,10 @@
 """A strict world for every test: eight devices, no rank promotion."""
 
 import collections
+from importlib import metadata
 import os
 from pathlib import Path
+import shutil
 import tempfile
 import time
 
@@ -21,6 +23,7 @@ import jax
 import pytest
 
 from gzjax import sharding
+from gzjax.models import onednn
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -111,3 +114,16 @@ def mesh():
 def one_device():
   """A mesh of a single device."""
   return sharding.make_mesh(jax.devices()[:1])
+
+
+@pytest.fixture(scope="session")
+def onednn_built():
+  """Skips where the extra or a compiler is missing."""
+  for name in ("onednn-cpu-gomp", "onednn-devel-cpu-gomp"):
+    try:
+      metadata.version(name)
+    except metadata.PackageNotFoundError:
+      pytest.skip("needs pip install 'gzjax[cpu]'")
+  if not (shutil.which("c++") or shutil.which("g++")):
+    pytest.skip("needs a C++ compiler")
+  assert onednn.is_available()

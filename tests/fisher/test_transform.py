@@ -8,6 +8,7 @@ import pytest
 
 from gzjax import fisher
 from gzjax.fisher import squares, transform
+from gzjax.models import layers
 from tests.fisher import truth
 
 _SHAPE = (9, 11, 6)  # odd, and not square
@@ -132,6 +133,16 @@ def test_equals_a_float64_loop(name, monkeypatch):
     got = jax.jit(fisher.square_grad(loss))(params, examples)
     assert truth.relative_error(got, wanted) < 1e-5, platform
     assert all(np.all(np.asarray(f) >= 0) for f in jax.tree.leaves(got))
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", LAYERS)
+def test_onednns_squares_equal_a_float64_loop(onednn_built, name, monkeypatch):
+  monkeypatch.setattr(layers, "has_onednn", lambda float32: float32)
+  loss, params, examples = _problem(LAYERS[name])
+  got = jax.jit(fisher.square_grad(loss))(params, examples)
+  wanted = truth.sum_of_squares(loss, params, examples)
+  assert truth.relative_error(got, wanted) < 1e-5
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])

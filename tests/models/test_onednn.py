@@ -1,7 +1,6 @@
 """Convolutions of oneDNN beside XLA's, and what is done without them."""
 
 from importlib import metadata
-import shutil
 
 import jax
 from jax import lax
@@ -65,26 +64,13 @@ def _assert_equal(found, expected, share=1e-4):
     np.testing.assert_allclose(x, y, atol=share * float(jnp.max(jnp.abs(y))))
 
 
-@pytest.fixture(scope="module")
-def built():
-  """Skips where the extra or a compiler is missing."""
-  for name in ("onednn-cpu-gomp", "onednn-devel-cpu-gomp"):
-    try:
-      metadata.version(name)
-    except metadata.PackageNotFoundError:
-      pytest.skip("needs pip install 'gzjax[cpu]'")
-  if not (shutil.which("c++") or shutil.which("g++")):
-    pytest.skip("needs a C++ compiler")
-  assert onednn.is_available()
-
-
 def _value(conv, strides, padding):
   return lambda x, k: jnp.sum(jnp.sin(conv(x, k, strides, padding)))
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize(("image", "kernel", "strides", "padding"), CASES)
-def test_it_equals_xlas(built, image, kernel, strides, padding):
+def test_it_equals_xlas(onednn_built, image, kernel, strides, padding):
   x, k = _some(image, kernel)
   ours, theirs = (_value(f, strides, padding) for f in (_ours, _native))
 
@@ -100,7 +86,7 @@ def test_it_equals_xlas(built, image, kernel, strides, padding):
 
 @pytest.mark.oracle
 @pytest.mark.parametrize(("image", "kernel", "strides", "padding"), CASES)
-def test_batches_of_all_of_it(built, image, kernel, strides, padding):
+def test_batches_of_all_of_it(onednn_built, image, kernel, strides, padding):
   x, k = _some((3, *image), kernel)
   several = jnp.stack([k, 2 * k, -k])
 
@@ -120,7 +106,9 @@ def test_batches_of_all_of_it(built, image, kernel, strides, padding):
 @pytest.mark.oracle
 @pytest.mark.parametrize(("image", "kernel", "strides", "padding"), CASES)
 @pytest.mark.parametrize("images", [1, 2])
-def test_squares_equal_a_loop(built, image, kernel, strides, padding, images):
+def test_squares_equal_a_loop(
+  onednn_built, image, kernel, strides, padding, images
+):
   count, *rest = image
   x, k = _some((count, images, *rest), kernel)
 
@@ -138,11 +126,11 @@ def test_squares_equal_a_loop(built, image, kernel, strides, padding, images):
 
 
 @pytest.mark.oracle
-def test_a_network_and_its_fisher_are_the_same(built, monkeypatch):
+def test_a_network_and_its_fisher_are_the_same(onednn_built, monkeypatch):
   expected = _logits_and_fisher("native")
   _assert_equal(_logits_and_fisher("onednn"), expected)
   # And where it is what "auto" means: then squares are oneDNN's, too.
-  monkeypatch.setattr(layers, "usual_form", lambda *_: "onednn")
+  monkeypatch.setattr(layers, "has_onednn", lambda float32: float32)
   _assert_equal(_logits_and_fisher("auto"), expected)
 
 
@@ -168,7 +156,7 @@ def _logits_and_fisher(form):
 
 @pytest.mark.oracle
 def test_what_cannot_be_built_is_said_and_left(
-  built, monkeypatch, tmp_path, capsys
+  onednn_built, monkeypatch, tmp_path, capsys
 ):
   monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
   monkeypatch.setenv("CXX", "false")
