@@ -155,9 +155,13 @@ def dot_rule(
     delta = delta.reshape(*rows.shape[:2], -1)
     if _is_onednns(rows, delta, rows.shape[1]):
       # Positions are those of an image of one line.
-      line = (x[:, None, None] for x in (rows, delta))
-      shape = 1, 1, width, delta.shape[-1]
-      total = onednn.sum_of_squares(*line, shape, (1, 1), ((0, 0), (0, 0)))
+      total = onednn.sum_of_squares(
+        rows[:, None, None],
+        delta[:, None, None],
+        (1, 1, width, delta.shape[-1]),
+        strides=(1, 1),
+        padding=((0, 0), (0, 0)),
+      )
     else:
       total = _sum_squared_products(rows, delta, lambda rows: rows)
     total = total.reshape([kernel_shape[a] for a in order])
