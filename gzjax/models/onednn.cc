@@ -1,11 +1,12 @@
 // Convolutions of oneDNN on the threads of XLA's own pool.
 //
-// Images and cotangents are f32[N,H,W,C], kernels f32[h,w,C/groups,K], dense, as
-// XLA has them; oneDNN takes them as they are and gets a blocked copy of the
+// Images and cotangents are f32[N,H,W,C], kernels f32[h,w,C/groups,K], dense,
+// as XLA has them; oneDNN takes them as they are and gets a blocked copy of the
 // kernel. Groups are one or, of depthwise convolutions, as many as channels.
 // A call is cut into pieces, of the batch or of the output channels, each of
 // which oneDNN computes on one thread: its own threads would fight with XLA's
-// for the cores.
+// for the cores. Loops of our own take the place of oneDNN for squares and for
+// cotangents of depthwise kernels.
 
 #include <omp.h>
 
@@ -185,8 +186,8 @@ struct Shape {
   }
 };
 
-// One of the three out of the other two, or the sum over examples of the squared
-// cotangents of the kernel: in the order of onednn.py.
+// One of the three out of the other two, or the sum over examples of the
+// squared cotangents of the kernel: in the order of onednn.py.
 enum class Wanted : int64_t { kOutput, kImage, kKernel, kSquares };
 
 // A convolution that oneDNN has compiled; it may run on several threads.
@@ -378,23 +379,25 @@ void Take(const float* from, int64_t pixels, int64_t channels, int64_t begin,
 template <int count>
 void AddRow(const Shape& s, const Vector* image, const Vector* delta,
             Vector* row) {
-  int64_t height = s.oh, width = s.ow, down = s.sh * PaddedWidth(s), step = s.sw;
+  int64_t height = s.oh, width = s.ow;
+  int64_t down = s.sh * PaddedWidth(s), step = s.sw;
   for (int64_t first = 0; first < s.kw; first += count) {
     Vector sum[count] = {};
     for (int64_t y = 0; y < height; ++y) {
       for (int64_t x = 0; x < width; ++x) {
         const Vector* seen = image + y * down + x * step + first;
-        for (int i = 0; i < count; ++i) sum[i] += delta[y * width + x] * seen[i];
+        Vector own = delta[y * width + x];
+        for (int i = 0; i < count; ++i) sum[i] += own * seen[i];
       }
     }
     for (int i = 0; i < count; ++i) row[first + i] += sum[i];
   }
 }
 
-// The cotangent of a depthwise kernel, or the sum over examples of its square, an
-// example having s.n images: a piece of the examples on each thread, one block of
-// channels after the other. oneDNN takes ten times as long for kernels of more
-// than 3x3 pixels.
+// The cotangent of a depthwise kernel, or the sum over examples of its square,
+// an example having s.n images: a piece of the examples on each thread, one
+// block of channels after the other. oneDNN takes ten times as long for kernels
+// of more than 3x3 pixels.
 void Depthwise(ffi::ThreadPool& pool, Shape s, int64_t examples, bool squares,
                const float* image, const float* output, float* kernel) {
   if (!squares) std::swap(s.n, examples);  // an image each
@@ -444,9 +447,9 @@ void Depthwise(ffi::ThreadPool& pool, Shape s, int64_t examples, bool squares,
   }
 }
 
-// A tile of a kernel's gradient that fits the registers: so many rows, which are
-// inputs of one row of the kernel, and blocks of output channels. Of maps of few
-// positions half as many rows, and then the sum of squares fits them, too.
+// A tile of a kernel's gradient that fits the registers: so many rows, which
+// are inputs of one row of the kernel, and blocks of output channels. Of maps
+// of few positions half as many rows, and then the sum of squares fits, too.
 #ifdef __AVX512F__
 constexpr int64_t kRows = 12, kWide = 2;
 #else
@@ -454,8 +457,8 @@ constexpr int64_t kRows = 4, kWide = 1;
 #endif
 constexpr int64_t kFewPositions = 16;
 
-// Adds the squares of a tile of the gradients of some examples. The padded images
-// begin with the tile's first input.
+// Adds the squares of a tile of the gradients of some examples. The padded
+// images begin with the tile's first input.
 template <int64_t rows>
 void AddSquares(const Shape& s, int64_t examples, const float* image,
                 const Vector* delta, Vector* total) {
@@ -481,9 +484,9 @@ void AddSquares(const Shape& s, int64_t examples, const float* image,
   std::memcpy(total, own, sizeof(own));
 }
 
-// The sum over examples, of s.n images each, of a kernel's squared cotangent: some
-// tiles of it on each thread. No gradient leaves the registers, which oneDNN
-// would write and a sum of squares read again.
+// The sum over examples, of s.n images each, of a kernel's squared cotangent:
+// some tiles of it on each thread. No gradient leaves the registers, which
+// oneDNN would write and a sum of squares read again.
 template <int64_t rows>
 void Squares(ffi::ThreadPool& pool, const Shape& s, int64_t examples,
              const float* image, const float* output, float* kernel) {
@@ -527,23 +530,24 @@ void Squares(ffi::ThreadPool& pool, const Shape& s, int64_t examples,
                          totals + (tile - begin) * rows * kWide);
       }
     }
-    for (int64_t tile = begin; tile < begin + size; ++tile, totals += rows * kWide) {
+    for (int64_t tile = begin; tile < begin + size; ++tile) {
       int64_t channel = tile / in_column * kWide * kBlock;
       int64_t place = tile % in_column, x = place % in_row * rows;
       int64_t wide = std::min(kWide * kBlock, s.k - channel);
       for (int64_t row = 0; row < std::min(rows, inputs - x); ++row)
         std::memcpy(
             kernel + (place / in_row * inputs + x + row) * s.k + channel,
-            totals + row * kWide, wide * sizeof(float));
+            totals + ((tile - begin) * rows + row) * kWide,
+            wide * sizeof(float));
     }
   });
 }
 
 // --------------------------------------------------------------------- handler
 
-// Operands and result are those of image, kernel and output, in this order, that
-// are given and that one which is wanted. Images and outputs of several examples
-// come one after the other.
+// Operands and result are those of image, kernel and output, in this order,
+// that are given and that one which is wanted. Images and outputs of several
+// examples come one after the other.
 ffi::Error Convolve(ffi::ThreadPool pool, F32 left, F32 right, F32Result result,
                     int64_t number, int64_t examples, int64_t groups,
                     Sizes strides, Sizes padding) {
@@ -563,15 +567,19 @@ ffi::Error Convolve(ffi::ThreadPool pool, F32 left, F32 right, F32Result result,
              output[2],           strides[0], strides[1], padding[0],
              padding[1],          groups,     kernel[3]};
   try {
+    if (std::min(s.top, s.left) < 0)
+      throw std::invalid_argument("an image that is cropped");
+    if (groups > 1 && (groups != s.c || groups != s.k))
+      throw std::invalid_argument("groups of several channels");
     const float *a = left.typed_data(), *b = right.typed_data();
     float* to = result->typed_data();
+    bool few = s.n * s.oh * s.ow <= kFewPositions;
     if (!of_kernel)
       ByBatch(wanted, pool, s, a, b, to);
     else if (groups > 1)
       Depthwise(pool, s, examples, squares, a, b, to);
     else if (squares)
-      (s.n * s.oh * s.ow <= kFewPositions ? Squares<kRows / 2> : Squares<kRows>)(
-          pool, s, examples, a, b, to);
+      (few ? Squares<kRows / 2> : Squares<kRows>)(pool, s, examples, a, b, to);
     else
       ByChannels(pool, s, a, b, to);
   } catch (const std::exception& error) {

@@ -126,6 +126,19 @@ def test_squares_equal_a_loop(
 
 
 @pytest.mark.oracle
+@pytest.mark.parametrize(
+  ("kernel", "groups", "padding", "message"),
+  [((3, 3, 6, 6), 1, -1, "cropped"), ((3, 3, 3, 6), 2, 1, "several channels")],
+)
+def test_what_it_cannot_do_is_said(
+  onednn_built, kernel, groups, padding, message
+):
+  x, k = _some((2, 8, 8, 6), kernel)
+  with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+    onednn.conv(x, k, (1, 1), [(padding, 1)] * 2, groups).block_until_ready()
+
+
+@pytest.mark.oracle
 def test_a_network_and_its_fisher_are_the_same(onednn_built, monkeypatch):
   expected = _logits_and_fisher("native")
   _assert_equal(_logits_and_fisher("onednn"), expected)
