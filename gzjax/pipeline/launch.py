@@ -388,6 +388,8 @@ def execute(command: Command) -> None:
     from absl import logging
 
     from gzjax.pipeline import compiled, hosts, stages
+    from gzjax.profiling.compilation import Compilation
+    from gzjax.progress import say
 
     if command.is_quiet:
       logging.set_verbosity(logging.ERROR)  # orbax and TFDS tell a lot
@@ -396,16 +398,19 @@ def execute(command: Command) -> None:
     if command.distributed:
       hosts.join()
       workdir = stack.enter_context(hosts.own_copy(workdir))
-    stages.run(
-      command.config,
-      workdir,
-      command.stage,
-      overwrite=command.overwrite,
-      verify=command.verify,
-      forget=command.forget,
-      with_needed=command.with_needed,
-      **command.sources._asdict(),
-    )
+    with Compilation() as compilation:
+      stages.run(
+        command.config,
+        workdir,
+        command.stage,
+        overwrite=command.overwrite,
+        verify=command.verify,
+        forget=command.forget,
+        with_needed=command.with_needed,
+        **command.sources._asdict(),
+      )
+    if compilation.programs:
+      say(compilation.words())
 
 
 def _print_config(config: "ml_collections.ConfigDict") -> None:

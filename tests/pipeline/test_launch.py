@@ -12,6 +12,7 @@ import time
 
 from absl import flags
 import jax
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -335,6 +336,19 @@ def test_help_fits_a_screen_and_lists_the_stages():
 
 def test_version():
   assert usage.answer(["--version"]) == f"gzjax {gzjax.__version__}"
+
+
+def test_a_run_ends_by_what_it_compiled(tmp_path, capsys, monkeypatch):
+  def compile_one(*_, **__):
+    jax.jit(lambda x: x + 1).lower(np.float32(0)).compile()
+
+  for run, said in (
+    (compile_one, r"compiled 1 program in \d+\.\d s( \(.*\))?\n"),
+    (lambda *_, **__: None, ""),
+  ):
+    monkeypatch.setattr(stages, "run", run)
+    run_here(*tiny(tmp_path))
+    assert re.fullmatch(said, capsys.readouterr().err)
 
 
 def test_print_config_can_be_pasted(tmp_path, capsys, no_run):
