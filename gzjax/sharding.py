@@ -46,7 +46,12 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
   A step may donate the result and the original stays. (`device_put` alone may
   alias, even with `may_alias=False`: JAX 0.12 on one device.)
   """
-  return _put(copied(tree), replicated(mesh))
+  return spread(mesh, copied(tree))
+
+
+def spread(mesh: Mesh, tree: PyTree) -> PyTree:
+  """As `replicate`, for a tree that nobody uses afterwards: it may alias it."""
+  return _put(tree, replicated(mesh))
 
 
 @jax.jit  # one program, not one for each shape

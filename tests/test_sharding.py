@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gzjax import sharding
+from gzjax.profiling.compilation import Compilation
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])
@@ -19,6 +20,16 @@ def test_a_replicated_tree_can_be_donated_and_the_original_stays(devices):
     np.testing.assert_array_equal(original, 1)
     np.testing.assert_array_equal(again, 1)
     assert again.sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_spread_tree_is_whole_on_each_device(devices):
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  with Compilation() as compilation:
+    spread = sharding.spread(mesh, {"x": np.arange(5.0, dtype=np.float32)})
+  assert spread["x"].sharding == sharding.replicated(mesh)
+  np.testing.assert_array_equal(spread["x"], np.arange(5.0))
+  assert not compilation.programs  # for a copy
 
 
 def test_a_batch_is_split_over_the_devices(mesh):

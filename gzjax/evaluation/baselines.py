@@ -33,7 +33,7 @@ def constant(problem: Problem, name: str) -> Network:
   shares = trees.conditional(
     target.tree, mean_vector(problem.columns.given_fractions[train])
   )
-  bias = jnp.asarray(np.concatenate([classes, shares]), jnp.float32)
+  bias = np.concatenate([classes, shares]).astype(np.float32)
 
   def apply_fn(params, batch_stats, image, *, train, key=None):
     del train, key

@@ -283,7 +283,7 @@ def init_variables(
 def _make_init(
   model: Any, shape: tuple[int, ...]
 ) -> Callable[[jax.Array], PyTree]:
-  image = jnp.zeros((1, *shape))
+  image = np.zeros((1, *shape), np.float32)
   mode = {"train": False} if _takes(model, "train") else {}
   return jax.jit(lambda key: model.init(key, image, **mode))
 

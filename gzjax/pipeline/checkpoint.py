@@ -307,7 +307,7 @@ class FolderStore(ExitStack):
     training_like = {
       "step": state.step,
       "opt_state": state.opt_state,
-      "extra": sharding.replicate(self._mesh, dict(extra)),
+      "extra": self._on_devices(extra),
     }
     number, found = self._last_whole(training_like)
     if found is not None:
@@ -340,10 +340,13 @@ class FolderStore(ExitStack):
     training = {
       "step": state.step,
       "opt_state": state.opt_state,
-      # Copies: the next epoch adds to these arrays while they are written.
-      "extra": sharding.replicate(self._mesh, dict(extra)),
+      "extra": self._on_devices(extra),
     }
     self._checkpoints.save(number, model, training, cost._asdict(), score)
+
+  def _on_devices(self, extra: Mapping[str, np.ndarray]) -> PyTree:
+    # Copies: the next epoch adds to these arrays while they are written.
+    return sharding.spread(self._mesh, {k: x.copy() for k, x in extra.items()})
 
   def networks(self, *, best):
     return self._checkpoints.networks(self._like, best=best)

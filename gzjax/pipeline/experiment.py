@@ -414,7 +414,7 @@ class Experiment:
     """The network before training: fresh, or pretrained with a fresh head."""
     variables = self._init(jax.random.key(self.config.seed))
     if self.config.model.frozen:
-      return sharding.replicate(self.mesh, variables)
+      return sharding.spread(self.mesh, variables)
     return self._with_weights(variables)
 
   def _with_weights(
@@ -422,7 +422,7 @@ class Experiment:
   ) -> tuple[PyTree, PyTree]:
     if self.config.model.weights:
       variables = weights.load(self.config, *variables)
-    return sharding.replicate(self.mesh, variables)
+    return sharding.spread(self.mesh, variables)
 
   def _init(self, key: jax.Array) -> tuple[PyTree, PyTree]:
     """Fresh (params, batch_stats)."""

@@ -76,7 +76,7 @@ class Plan(NamedTuple):
   def start(self, problem: Problem) -> TrainState:
     """The state before the first step, of the problem's fresh network."""
     state = init_state(*problem.fresh, self.tx)
-    return sharding.replicate(problem.feed.mesh, state)
+    return sharding.spread(problem.feed.mesh, state)
 
 
 def make_plan(
@@ -261,7 +261,7 @@ def _batches(
   epoch: int,
 ) -> Batches:
   """The batches of an epoch, with the key of the network's own randomness."""
-  key = sharding.replicate(
+  key = sharding.spread(
     problem.feed.mesh, jax.random.fold_in(problem.key, _NETWORK)
   )
   batches = problem.feed.batches(

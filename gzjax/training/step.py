@@ -23,8 +23,16 @@ def init_state(
 
   It is a copy: steps that donate it do not delete the caller's arrays.
   """
+  return _start(tx, params, batch_stats)
+
+
+# One program, not one for each shape; so are those below.
+@partial(jax.jit, static_argnums=0)
+def _start(
+  tx: optax.GradientTransformation, params: PyTree, batch_stats: PyTree
+) -> TrainState:
   step = jnp.zeros((), jnp.int32)
-  # All of it: optimizers may keep the parameters themselves.
+  # A copy of all: optimizers may keep the parameters themselves.
   return sharding.copied(TrainState(step, params, batch_stats, tx.init(params)))
 
 
@@ -115,7 +123,9 @@ def mean_gradient(
   return _scaled(total, 1 / max(float(count), 1.0))
 
 
-@jax.jit  # one program, not one for each shape; so are those below
+# With the tree's own arrays as inputs they come to lie where those do, and what
+# adds to them is compiled once.
+@partial(jax.jit, keep_unused=True)
 def _zeros(tree: PyTree) -> PyTree:
   return jax.tree.map(jnp.zeros_like, tree)
 

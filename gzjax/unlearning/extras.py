@@ -132,7 +132,7 @@ def _taught(
 
   state = init_state(original.params, original.batch_stats, tx)
   state, cost = fit(
-    sharding.replicate(problem.feed.mesh, state),
+    sharding.spread(problem.feed.mesh, state),
     make_descent(problem.apply_fn, problem.target.objective, tx),
     batches,
     steps=-(-len(forget) // size),

@@ -70,9 +70,8 @@ def start(
   problem: Problem, plan: Plan, params: PyTree, batch_stats: PyTree
 ) -> TrainState:
   """The state before the first step, from these parameters."""
-  # The steps donate their state, so it gets buffers of its own.
   state = init_state(params, batch_stats, plan.build().transform)
-  return sharding.replicate(problem.feed.mesh, state)
+  return sharding.spread(problem.feed.mesh, state)
 
 
 def check_retain(problem: Problem, argument: str) -> None:

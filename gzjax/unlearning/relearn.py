@@ -49,7 +49,7 @@ class Relearn:
     problem = self._problem
     if network.apply_fn is not None:
       return {}
-    state = sharding.replicate(
+    state = sharding.spread(
       problem.feed.mesh,
       init_state(network.params, network.batch_stats, self._tx),
     )

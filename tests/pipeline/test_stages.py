@@ -1,5 +1,6 @@
 """The whole pipeline on the tiny demo: files, skipping, resuming."""
 
+import collections
 import json
 from pathlib import Path
 import re
@@ -23,6 +24,7 @@ from gzjax.pipeline.checkpoint import read_fisher_info
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.unlearn import fisher_of
 from gzjax.pipeline.workdir import Workdir
+from gzjax.profiling.compilation import Compilation
 from gzjax.unlearning import methods
 from gzjax.unlearning import relearn as relearning
 from gzjax.unlearning.driver import forget_fields
@@ -48,11 +50,27 @@ NO_RELEARNING = {"evaluate.relearn_epochs": 0}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, sky, on_one_device):
-  """Where one tiny run on one device is finished."""
+def finished(tmp_path_factory, sky, on_one_device):
+  """Where one tiny run on one device is finished; its programs by stage."""
   folder = tmp_path_factory.mktemp("stages")
-  _run(_with_sky(folder, sky))
-  return folder
+  run_stage, programs = stages._run_stage, {}
+
+  def watched(experiment, name):
+    with Compilation() as compilation:
+      run_stage(experiment, name)
+    programs[name] = compilation.programs
+
+  jax.clear_caches()  # of earlier tests
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(stages, "_run_stage", watched)
+    _run(_with_sky(folder, sky))
+  return folder, programs
+
+
+@pytest.fixture(scope="module")
+def folder(finished):
+  """Where one tiny run on one device is finished."""
+  return finished[0]
 
 
 def _with_sky(folder, sky):
@@ -103,6 +121,24 @@ def test_scoreboard_has_the_agreed_rows_and_columns(folder):
   assert retrain["js_to_retrain"] == retrain["gap_to_retrain"] == 0
   assert retrain["cost_vs_retrain"] == 1
   assert table["verdict"].iloc[0] == "collapsed"
+
+
+# As many as there are, and one more: a tree map outside of `jax.jit` has one
+# for each shape. In all at most a quarter of the 241 that there were once.
+PROGRAMS = {
+  "prepare": 0,
+  "train": 21,
+  "audit": 2,
+  "unlearn": 29,
+  "evaluate": 7,
+  "report": 0,
+}
+
+
+@pytest.mark.parametrize("stage", PROGRAMS)
+def test_a_stage_compiles_few_programs(finished, stage):
+  programs = finished[1][stage]
+  assert len(programs) <= PROGRAMS[stage], collections.Counter(programs)
 
 
 def test_cost_is_work_that_was_done_step_by_step(folder):

@@ -1,5 +1,7 @@
 """The train step: sharded equals unsharded, it learns, statistics renew."""
 
+import collections
+
 from flax import linen as nn
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import pytest
 from gzjax import models, sharding
 from gzjax.models import make_predict_step, predict
 from gzjax.objectives import losses
+from gzjax.profiling.compilation import Compilation
 from gzjax.training import optim
 from gzjax.training.loop import fit
 from gzjax.training.step import (
@@ -59,6 +62,26 @@ def test_outputs_are_those_before_the_update(one_device):
   _, _, outputs = _step_on(one_device, steps=1)
   np.testing.assert_allclose(outputs["logits"], wanted, rtol=1e-5, atol=1e-5)
   np.testing.assert_array_equal(outputs["id"], batch["id"])
+
+
+def test_each_function_of_a_state_is_one_program(one_device):
+  apply_fn, params, stats = networks.tiny()
+  tx = optax.adam(1e-3)
+  params, stats = sharding.replicate(one_device, (params, stats))
+  batches = [
+    sharding.shard_batch(one_device, networks.batch(8, seed=seed))
+    for seed in range(3)
+  ]
+  with Compilation() as compilation:
+    for _ in range(2):
+      state = init_state(params, stats, tx)
+    renew_batch_stats(apply_fn, state, batches)
+    mean_gradient(apply_fn, state, batches)
+  assert collections.Counter(compilation.programs) == {
+    **{"jit(_start)": 1, "jit(_arrived)": 1, "jit(_far)": 1},
+    **{"jit(_slope)": 1, "jit(_scaled)": 1, "jit(_reduce_sum)": 1},
+    **{"jit(_zeros)": 2, "jit(add)": 2},  # of statistics, and of a gradient
+  }
 
 
 def test_padding_has_no_gradient():
