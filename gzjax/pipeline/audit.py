@@ -82,7 +82,7 @@ def _by_folds(experiment: Experiment) -> Evidence:
     words = f"audit: network {number + 1} of {config.folds}"
 
     def ask(held_out=held_out, words=words, place=place):
-      store = FolderStore(place, problem.feed.mesh)
+      store = FolderStore(place)
       with store, naming("train"):
         return evidences.ask_fold(
           problem,

@@ -12,11 +12,10 @@ import traceback
 from typing import Any, NamedTuple
 
 import jax
-from jax.sharding import Mesh
 import numpy as np
 import orbax.checkpoint as ocp
 
-from gzjax import digests, sharding
+from gzjax import digests
 from gzjax.errors import DamagedError
 from gzjax.files import MetricsLog, read_json, write_json
 from gzjax.pipeline import hosts, origin
@@ -40,7 +39,8 @@ class Checkpoints(AbstractContextManager):
   (what only going on needs: optimizer state, counters) and `info` (JSON: what
   a person needs). Orbax writes each under a temporary name and renames it, so
   a killed run leaves only whole checkpoints. With them lie digests of the
-  numbers, so that no other ones are read.
+  numbers, so that no other ones are read. The arrays of a part are written as
+  one: of small ones each would take longer than the bytes of all.
   """
 
   def __init__(self, folder: Path):
@@ -88,10 +88,10 @@ class Checkpoints(AbstractContextManager):
     score: float,
   ) -> None:
     """Starts writing; the arrays may be donated when this returns."""
-    arrays = {"model": _one_copy(model), "training": _one_copy(training)}
+    arrays = jax.device_get({"model": model, "training": training})
     known = {name: digests.of_arrays(tree) for name, tree in arrays.items()}
     record = {"info": info, "score": float(score), "digests": known}
-    parts = {name: ocp.args.StandardSave(x) for name, x in arrays.items()}
+    parts = {n: ocp.args.ArraySave(_packed(x)) for n, x in arrays.items()}
     self._manager.save(
       number,
       args=ocp.args.Composite(
@@ -109,17 +109,28 @@ class Checkpoints(AbstractContextManager):
     Raises:
       DamagedError: for other numbers than were written.
     """
-    like = {"model": model_like, "training": training_like}
-    like = {name: _abstract(x) for name, x in like.items() if x is not None}
-    found = self._read(
-      number,
-      **{name: ocp.args.StandardRestore(x) for name, x in like.items()},
-    )
     record = self._record(number)
-    for name, digest in record["digests"].items():
-      if name in like and digests.of_arrays(found[name]) != digest:
+
+    def part(name, like):
+      found = self._arrays(number, name, like)
+      if record["digests"].get(name) not in (None, digests.of_arrays(found)):
         raise DamagedError(self._folder / str(number), f"other {name} numbers")
-    return Restored(found["model"], found.get("training"), record["info"])
+      return jax.tree.map(_placed, found, like)
+
+    model = part("model", model_like)
+    goes_on = training_like is not None
+    training = part("training", training_like) if goes_on else None
+    return Restored(model, training, record["info"])
+
+  def _arrays(self, number: int, name: str, like: PyTree) -> PyTree:
+    """The arrays of a part, shaped as the examples are."""
+    folder = self._folder / str(number)
+    if (folder / name / "manifest.ocdbt").exists():  # array by array, as once
+      how = ocp.args.StandardRestore(_abstract(like))
+      return self._read(number, **{name: how})[name]
+    packed = self._read(number, **{name: ocp.args.ArrayRestore()})[name]
+    with _damage_of(lambda: folder):
+      return _unpacked(packed, like)
 
   def digest(self, *, best: bool) -> str:
     """Of the numbers of the model; "" without a checkpoint.
@@ -206,18 +217,33 @@ def _put_aside(checkpoint: Path) -> None:
   checkpoint.replace(aside)
 
 
-def _one_copy(tree: PyTree) -> PyTree:
-  """The copies on the first device of arrays that all devices have.
+def _packed(tree: PyTree) -> np.ndarray:
+  """The bytes of arrays on the host, one after the other, in a copy u8[n]."""
+  return np.frombuffer(
+    b"".join(x.tobytes() for x in jax.tree.leaves(tree)), np.uint8
+  )
 
-  Orbax would let each device write a slice, which it cuts array by array: for
-  small arrays that takes longer than the writing.
+
+def _unpacked(packed: np.ndarray, like: PyTree) -> PyTree:
+  """What `_packed` was given, of the shapes and types of the examples.
+
+  ValueError for another number of bytes.
   """
+  leaves, structure = jax.tree.flatten(like)
+  ends = np.cumsum([x.nbytes for x in leaves])
+  if len(packed) != ends[-1]:
+    raise ValueError(f"{len(packed)} bytes, not {ends[-1]}")
+  parts = zip(np.split(packed, ends[:-1]), leaves, strict=True)
+  return jax.tree.unflatten(
+    structure, [part.view(x.dtype).reshape(x.shape) for part, x in parts]
+  )
 
-  def first(x):
-    whole = x.is_fully_addressable and x.is_fully_replicated
-    return x.addressable_data(0) if whole else x
 
-  return jax.tree.map(first, tree)
+def _placed(x: Any, like: Any) -> Any:
+  """An array where the example is, on the devices of all processes."""
+  if isinstance(x, jax.Array) or not isinstance(like, jax.Array):
+    return x
+  return jax.make_array_from_callback(x.shape, like.sharding, lambda i: x[i])
 
 
 def _abstract(tree: PyTree) -> PyTree:
@@ -289,12 +315,10 @@ def cost_of(info: Mapping[str, Any]) -> Cost:
 class FolderStore(ExitStack):
   """A `Store` on disk: checkpoints/ and metrics.jsonl; a context manager."""
 
-  def __init__(
-    self, folder: Path, mesh: Mesh, made_from: Mapping[str, Any] | None = None
-  ):
+  def __init__(self, folder: Path, made_from: Mapping[str, Any] | None = None):
     """Refuses to go on with what was made from something else."""
     super().__init__()
-    self._folder, self._mesh = folder, mesh
+    self._folder = folder
     self._origin = made_from or {}
 
   def resume(
@@ -307,7 +331,7 @@ class FolderStore(ExitStack):
     training_like = {
       "step": state.step,
       "opt_state": state.opt_state,
-      "extra": self._on_devices(extra),
+      "extra": dict(extra),
     }
     number, found = self._last_whole(training_like)
     if found is not None:
@@ -319,7 +343,7 @@ class FolderStore(ExitStack):
       return state, Cost(), 0
     model, training, info = found
     for name, value in training.pop("extra").items():
-      extra[name][...] = np.asarray(value)
+      extra[name][...] = value
     return TrainState(**model, **training), cost_of(info), number
 
   def _last_whole(self, training_like: PyTree) -> tuple[int, Restored | None]:
@@ -340,13 +364,9 @@ class FolderStore(ExitStack):
     training = {
       "step": state.step,
       "opt_state": state.opt_state,
-      "extra": self._on_devices(extra),
+      "extra": dict(extra),
     }
     self._checkpoints.save(number, model, training, cost._asdict(), score)
-
-  def _on_devices(self, extra: Mapping[str, np.ndarray]) -> PyTree:
-    # Copies: the next epoch adds to these arrays while they are written.
-    return sharding.spread(self._mesh, {k: x.copy() for k, x in extra.items()})
 
   def networks(self, *, best):
     return self._checkpoints.networks(self._like, best=best)

@@ -42,7 +42,7 @@ def run_training(
   dynamics = Dynamics(problem, entries)
   made_from = origin.of(experiment, name)
   with (
-    FolderStore(place, problem.feed.mesh, made_from) as store,
+    FolderStore(place, made_from) as store,
     naming("train"),
   ):
     network = make(

@@ -94,7 +94,7 @@ def run_method(experiment: Experiment, name: str, goal: diagnosis.Goal) -> None:
   settings.pop("method", None)
   fishers = fisher_of(experiment)
   made_from = origin.of(experiment, name)
-  with checkpoint.FolderStore(place, problem.feed.mesh, made_from) as store:
+  with checkpoint.FolderStore(place, made_from) as store:
     network = make(
       name=name,
       goal=goal,

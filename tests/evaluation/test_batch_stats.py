@@ -83,9 +83,7 @@ def test_the_scoreboard_has_what_is_said_with_them(problem, original):
     assert found == pytest.approx(hits)
 
 
-def test_a_method_may_renew_them_at_its_end(
-  problem, original, tmp_path, one_device
-):
+def test_a_method_may_renew_them_at_its_end(problem, original, tmp_path):
   how = {"epochs": 2, "name": "mine"}
   live = run(problem, METHODS["finetune"], original, **how)
   how["batch_stats"] = "renewed"
@@ -103,7 +101,7 @@ def test_a_method_may_renew_them_at_its_end(
     == (report["forget_accuracy"])
   )
   for _ in range(2):  # made, then read
-    with FolderStore(tmp_path, one_device) as store:
+    with FolderStore(tmp_path) as store:
       found = run(problem, METHODS["finetune"], original, store=store, **how)
     jax.tree.map(np.testing.assert_array_equal, found.params, wanted.params)
     jax.tree.map(

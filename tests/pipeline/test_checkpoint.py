@@ -1,13 +1,13 @@
 """Checkpoints: what is kept, and that it comes back as it was."""
 
 import gc
-import json
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from gzjax import sharding
@@ -136,23 +136,67 @@ def test_no_flipped_bit_changes_a_number(tmp_path, one_device, monkeypatch):
   assert not [x for x in late if x.object is not None]
 
 
-def test_a_checkpoint_of_before_there_were_digests(tmp_path, one_device):
-  _saved(tmp_path, one_device, (1,))
-  path = tmp_path / "1" / "info" / "metadata"
-  record = json.loads(path.read_text())
-  path.write_text(json.dumps(record["info"]))
-  model, training = _parts(one_device, 1)
+def test_a_checkpoint_as_they_were_once(tmp_path, one_device):
+  """Array by array, and without digests."""
+  model, training = _parts(one_device, 7)
+  options = ocp.CheckpointManagerOptions(best_fn=lambda x: x["score"])
+  with ocp.CheckpointManager(tmp_path, options=options) as manager:
+    manager.save(
+      1,
+      args=ocp.args.Composite(
+        model=ocp.args.StandardSave(model),
+        training=ocp.args.StandardSave(training),
+        info=ocp.args.JsonSave({"epoch": 1}),
+      ),
+      metrics={"score": 0.5},
+    )
+  model, training = _parts(one_device, 0)
   with Checkpoints(tmp_path) as checkpoints:
     assert checkpoints.best() == 1
     found = checkpoints.restore(1, model, training)
     assert checkpoints.digest(best=True) == ""
   assert found.info == {"epoch": 1}
+  np.testing.assert_array_equal(found.model["w"], 7)
+  assert found.training["step"] == 7
+
+
+def test_arrays_of_all_kinds_come_back_from_one(tmp_path, mesh):
+  model = {
+    "half": jnp.arange(3, dtype=jnp.bfloat16),
+    "none": jnp.zeros((0, 2)),
+    "yes": jnp.array([True, False, True]),
+    **{f"w{i}": jnp.full((i, 2), i, jnp.float32) for i in range(1, 9)},
+  }
+  model = sharding.replicate(mesh, model)
+  training = {"count": jnp.int32(3), "seen": np.arange(4.0)}
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, model, training, {}, 0.0)
+    training["seen"][:] = -1  # while it is written
+    found = checkpoints.restore(1, model, training)
+  assert not (tmp_path / "1" / "model" / "manifest.ocdbt").exists()
+  assert len(_bytes(tmp_path / "1" / "model")) < 6
+
+  def check(found, wanted):
+    assert found.dtype == wanted.dtype
+    assert getattr(found, "sharding", 0) == getattr(wanted, "sharding", 0)
+    np.testing.assert_array_equal(found, wanted)
+
+  jax.tree.map(check, found.model, model)
+  jax.tree.map(check, found.training, {**training, "seen": np.arange(4.0)})
+
+
+def test_another_network_is_not_read(tmp_path, one_device):
+  _saved(tmp_path, one_device, (1,))
+  with Checkpoints(tmp_path) as checkpoints:
+    for other in ((4, 4), (3, 4)):
+      with pytest.raises(DamagedError):
+        checkpoints.restore(1, {"w": jnp.zeros(other)})
 
 
 def _resume(folder, mesh):
   """What a training finds: its state, the epochs done."""
   model, training = _parts(mesh, 0)
-  with FolderStore(folder, mesh) as store:
+  with FolderStore(folder) as store:
     state, _, done = store.resume(
       TrainState(training["step"], model, {}, training["opt_state"]), {}
     )
@@ -165,7 +209,7 @@ def test_training_goes_on_from_the_last_whole_checkpoint(
   for number in (1, 2):
     model, training = _parts(one_device, number)
     state = TrainState(training["step"], model, {}, training["opt_state"])
-    with FolderStore(tmp_path, one_device) as store:
+    with FolderStore(tmp_path) as store:
       store.resume(state, {})
       store.save(number, state, Cost(), -number, {})
   for number, after in ((2, 1), (1, 0)):

@@ -186,10 +186,10 @@ def test_every_method_but_the_published_has_the_rule():
 
 
 def test_what_is_not_run_is_kept_in_a_folder_and_found_again(
-  problem, original, goal, tmp_path, one_device
+  problem, original, goal, tmp_path
 ):
   for _ in range(2):  # made, then found
-    with FolderStore(tmp_path, one_device) as store:
+    with FolderStore(tmp_path) as store:
       found = run(
         problem,
         METHODS["finetune"],
