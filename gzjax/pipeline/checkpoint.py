@@ -106,6 +106,8 @@ class Checkpoints(AbstractContextManager):
   ) -> Restored:
     """Reads into arrays as the examples are; no example leaves a part out.
 
+    Examples are arrays, or their shapes, types and shardings.
+
     Raises:
       DamagedError: for other numbers than were written.
     """
@@ -230,7 +232,7 @@ def _unpacked(packed: np.ndarray, like: PyTree) -> PyTree:
   ValueError for another number of bytes.
   """
   leaves, structure = jax.tree.flatten(like)
-  ends = np.cumsum([x.nbytes for x in leaves])
+  ends = np.cumsum([math.prod(x.shape) * x.dtype.itemsize for x in leaves])
   if len(packed) != ends[-1]:
     raise ValueError(f"{len(packed)} bytes, not {ends[-1]}")
   parts = zip(np.split(packed, ends[:-1]), leaves, strict=True)
@@ -241,9 +243,10 @@ def _unpacked(packed: np.ndarray, like: PyTree) -> PyTree:
 
 def _placed(x: Any, like: Any) -> Any:
   """An array where the example is, on the devices of all processes."""
-  if isinstance(x, jax.Array) or not isinstance(like, jax.Array):
+  where = getattr(like, "sharding", None)
+  if where is None or isinstance(x, jax.Array):
     return x
-  return jax.make_array_from_callback(x.shape, like.sharding, lambda i: x[i])
+  return jax.make_array_from_callback(x.shape, where, lambda i: x[i])
 
 
 def _abstract(tree: PyTree) -> PyTree:
