@@ -246,7 +246,8 @@ def _placed(x: Any, like: Any) -> Any:
   where = getattr(like, "sharding", None)
   if where is None or isinstance(x, jax.Array):
     return x
-  return jax.make_array_from_callback(x.shape, where, lambda i: x[i])
+  # Each device gets memory of its own, which a step may donate.
+  return jax.make_array_from_callback(x.shape, where, lambda i: x[i].copy())
 
 
 def _abstract(tree: PyTree) -> PyTree:
