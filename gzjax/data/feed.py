@@ -140,7 +140,7 @@ class Feed:
       "key": jax.random.key(0) if key is None else key,
       "turn": np.int32(turn),
     }
-    shared = sharding.replicate(self.mesh, shared)
+    shared = sharding.spread(self.mesh, shared)
     if self.on_device:
       shared["images"] = self._image
 

@@ -81,8 +81,11 @@ def test_what_it_says_is_what_the_whole_network_would_say(experiment):
       experiment.config.model.name, experiment.config.model
     ),
   )
-  (batch,) = experiment._feed(
-    experiment.dataset.image, {}, experiment.normalisation
+  (batch,) = feed.Feed(
+    experiment.dataset.image,
+    {},
+    experiment.mesh,
+    normalisation=experiment.normalisation,
   ).batches(feed.ordered_rows(rows, 24))
   wanted, _ = models.make_apply_fn(whole)(
     {**encoder.params, **head}, encoder.batch_stats, batch["image"], train=False
