@@ -137,7 +137,7 @@ def ascent_loop(problem: Problem, galaxies: Galaxies, mesh: Any) -> Way:
   method = gradient_methods.gradient_ascent(
     Task(jax.random.key(0), steps, len(galaxies.label), 0, ())
   )
-  step = make_unlearn_step(problem.setting.apply_fn(), method)
+  step = jax.jit(make_unlearn_step(problem.setting.apply_fn(), method))
   arrays = {"reference_params": problem.params}
 
   def start():

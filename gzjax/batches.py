@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import itertools
 import time
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 from jax import lax
@@ -28,8 +28,8 @@ from gzjax.remembered import remembered
 from gzjax.threads import bounded_map
 from gzjax.types import PyTree
 
-# (carry, *fixed, batch) -> (carry, what is to be seen of it); jitted, and it
-# may consume (donate) the carry.
+# (carry, *fixed, batch) -> (carry, what is to be seen of it). It may be traced,
+# may consume (donate) the carry, and is jitted, or made of parts that are.
 Step = Callable[..., tuple[PyTree, PyTree]]
 
 _STEPS = 32  # in a chunk, at most
@@ -100,14 +100,12 @@ def join(
   count: int,
   shared: PyTree = (),
 ) -> Batches:
-  """`combine(shared, *batches)` of so many batches of streams of as many."""
-  shares = shared, *(stream.shared for stream in streams)
+  """`combine(shared, *batches)` of so many batches of streams of as many.
 
-  def make(shares, own):
-    mine, *theirs = shares
-    _, *own = own
-    parts = zip(streams, theirs, own, strict=True)
-    return combine(mine, *(stream.make(x, y) for stream, x, y in parts))
+  What is compiled is found by `combine`, too.
+  """
+  shares = shared, *(stream.shared for stream in streams)
+  make = _Make(combine, tuple(stream.make for stream in streams))
 
   def own(position):
     # With a number, for there may be no streams.
@@ -116,13 +114,25 @@ def join(
   return _Joined(mesh, count, make, shares, own, combine, streams)
 
 
+class _Make(NamedTuple):
+  """Equal for equal parts, so that another epoch is the same program."""
+
+  combine: Callable[..., Any]
+  parts: tuple[Callable[..., Any], ...]
+
+  def __call__(self, shares, own):
+    mine, *theirs = shares
+    _, *own = own
+    parts = zip(self.parts, theirs, own, strict=True)
+    return self.combine(mine, *(make(x, y) for make, x, y in parts))
+
+
 def go_through(
   step: Step,
   carry: PyTree,
   batches: Iterable[Any],
   *fixed: PyTree,
   advance: Callable[[int], None] = lambda steps: None,
-  program: Any = None,
 ) -> tuple[PyTree, list[PyTree]]:
   """Takes a step on each batch, in order.
 
@@ -132,14 +142,13 @@ def go_through(
     batches: of any kind; `Batches` may go in chunks.
     *fixed: more arguments of every step.
     advance: told how many steps more are done.
-    program: see `lowered`, compiled; None: it is compiled when first needed.
 
   Returns:
     The last carry, and the outputs of each step, on the host.
   """
   if not _in_chunks(batches):
-    return _one_by_one(program or step, carry, batches, fixed, advance)
-  run = program or _chunk_of(step, batches.make)
+    return _one_by_one(step, carry, batches, fixed, advance)
+  run = _chunk_of(step, batches.make)
   outputs: list[PyTree] = []
   waiting: deque[Any] = deque()
   chunks = _Chunks(batches)
@@ -168,16 +177,6 @@ def peeked(batches: Iterable[Any]) -> tuple[Iterable[Any], Iterable[Any]]:
   stream = iter(batches)
   first = list(itertools.islice(stream, 1))
   return first, itertools.chain(first, stream)
-
-
-def lowered(
-  step: Step, carry: PyTree, batches: Iterable[Any], *fixed: PyTree
-) -> Any:
-  """What `go_through` would compile for these arguments, `Lowered`."""
-  if not _in_chunks(batches):
-    return step.lower(carry, *fixed, next(iter(batches)))  # pyrefly: ignore
-  run = _chunk_of(step, batches.make)
-  return run.lower(carry, fixed, batches.shared, *_Chunks(batches).take())
 
 
 def _in_chunks(batches: Iterable[Any]) -> TypeGuard[Batches]:

@@ -10,7 +10,8 @@ import pytest
 
 from gzjax import batches as passes
 from gzjax import fisher, sharding
-from gzjax.batches import Batches, go_through, join, lowered, peeked
+from gzjax.batches import Batches, go_through, join, peeked
+from gzjax.compilation import Compilation
 from gzjax.data import feed
 from gzjax.data.augment import Augmentation
 from gzjax.models import make_predict_step, predict
@@ -21,7 +22,7 @@ from gzjax.training.step import (
   mean_gradient,
   renew_batch_stats,
 )
-from gzjax.types import UnlearnBatch
+from gzjax.unlearning import plan
 from gzjax.unlearning.methods import METHODS
 from gzjax.unlearning.step import make_unlearn_step
 from gzjax.unlearning.table import Task
@@ -75,9 +76,7 @@ def unlearning(name):
     forget = galaxies(mesh, budget)
     streams = [galaxies(mesh, budget, 1)] if method.retain_objective else []
 
-    def combine(extras, *parts):
-      return UnlearnBatch(parts[0] if streams else {}, parts[-1]), extras
-
+    combine = plan._Combine(bool(streams), True)
     both = join(
       combine, *streams, forget, mesh=mesh, count=len(forget), shared=extras
     )
@@ -150,25 +149,34 @@ def test_on_cpus_steps_are_those_of_a_loop_bit_for_bit(case, some_mesh):
 def test_chunks_of_any_length_are_one_program(monkeypatch, in_chunks, mesh):
   """And the same numbers, bit for bit: a killed run goes on exactly."""
   step, state, batches = training(mesh)
-  program = lowered(step, state, batches).compile()
-  states = []
-  for seconds in (0, 1e9):  # none waits for another; as many as there is room
-    monkeypatch.setattr(passes, "_SECONDS", seconds)
-    told = []
-    found = go_through(
-      step, sharding.copied(state), batches, advance=told.append,
-      program=program,
-    )  # fmt: skip
-    states.append(jax.device_get(found))
-    assert sum(told) == 4
-    assert max(told) == (1 if not seconds else 2)
-  jax.tree.map(np.testing.assert_array_equal, *states)
-  first, *_ = go_through(
-    step, sharding.copied(state), batches[:1], program=program
-  )
-  then, _ = go_through(step, first, batches[1:], program=program)
-  expected, _ = states[0]
+  found = []
+  with Compilation() as compilation:
+    for seconds in (0, 1e9):  # few steps in a chunk, then as many as there are
+      monkeypatch.setattr(passes, "_SECONDS", seconds)
+      told = []
+      _, batches = training(mesh)[1:]
+      end, outputs = go_through(
+        step, sharding.copied(state), batches, advance=told.append
+      )
+      found.append(jax.device_get((end, outputs)))
+      assert sum(told) == 4
+      assert max(told) == (1 if not seconds else 2)
+    first, _ = go_through(step, sharding.copied(state), batches[:1])
+    then, _ = go_through(step, first, batches[1:])
+  jax.tree.map(np.testing.assert_array_equal, *found)
+  expected, _ = found[0]
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(then), expected)
+  assert compilation.programs.count("jit(run)") == 1
+
+
+def test_another_epoch_is_the_same_program(in_chunks, mesh):
+  """Of an unlearning method, whose batches are joined anew in each."""
+  step, state, _ = CASES["scrub"](mesh)
+  with Compilation() as compilation:
+    for _ in range(2):
+      _, _, batches = CASES["scrub"](mesh)
+      state, _ = go_through(step, state, batches)
+  assert compilation.programs.count("jit(run)") == 1
 
 
 LOOPS = {
@@ -216,8 +224,9 @@ def test_no_chunk_runs_far_ahead(monkeypatch, in_chunks, mesh):
     events.append("start")
     return run(*args)
 
+  monkeypatch.setattr(passes, "_chunk_of", lambda step, make: watched)
   monkeypatch.setattr(passes, "_SECONDS", 0)
-  go_through(None, (), galaxies(mesh), program=watched)
+  go_through(None, (), galaxies(mesh))
   assert events == ["start", *["start", "read"] * 3, "read"]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gzjax import sharding
-from gzjax.profiling.compilation import Compilation
+from gzjax.compilation import Compilation
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])

@@ -387,8 +387,8 @@ def execute(command: Command) -> None:
       return
     from absl import logging
 
+    from gzjax.compilation import Compilation
     from gzjax.pipeline import compiled, hosts, stages
-    from gzjax.profiling.compilation import Compilation
     from gzjax.progress import say
 
     if command.is_quiet:

@@ -93,7 +93,7 @@ def of_method(problem: Problem, row: Row, **settings: Any) -> Program:
   extras = _stand_ins(method, params, batch_stats)
   live = driver.is_live(method, plan.driver)
   return Program(
-    make_unlearn_step(problem.apply_fn, method, live=live),
+    jax.jit(make_unlearn_step(problem.apply_fn, method, live=live)),
     plans.start(problem, plan, params, batch_stats),
     (),
     _endless(

@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from gzjax.batches import Step, go_through, lowered
+from gzjax.batches import Step, go_through
+from gzjax.compilation import Compilation
 from gzjax.progress import counting
 from gzjax.types import Cost, PyTree, TrainState
 
@@ -55,23 +56,21 @@ def fit(
   Returns:
     The last state and the cost.
   """
-  if not epochs:
-    return state, cost
-  first = batches(epochs.start)
-  program, seconds = timed(lambda: lowered(step, state, first).compile())
-  start = time.perf_counter() - cost.wall_seconds
-  cost = cost.plus(Cost(compile_seconds=seconds))
-  for epoch in epochs:
-    with counting(steps, f"{title} epoch {epoch + 1}/{epochs.stop}") as advance:
-      state, outputs = go_through(
-        step, state, batches(epoch), advance=advance, program=program
-      )
-    work = reading + sum(float(output.pop("gradients")) for output in outputs)
-    cost = cost._replace(
-      wall_seconds=time.perf_counter() - start, gradients=cost.gradients + work
-    )
-    go_on = after_epoch(epoch, state, outputs, cost)
-    cost = cost._replace(wall_seconds=time.perf_counter() - start)
-    if not go_on:
-      break
-  return state, cost
+  start, work = time.perf_counter(), 0.0
+  with Compilation() as compilation:
+
+    def spent() -> Cost:
+      compiling = compilation.seconds
+      running = time.perf_counter() - start - compiling
+      return cost.plus(Cost(running, compiling, work))
+
+    for epoch in epochs:
+      name = f"{title} epoch {epoch + 1}/{epochs.stop}"
+      with counting(steps, name) as advance:
+        state, outputs = go_through(
+          step, state, batches(epoch), advance=advance
+        )
+      work += reading + sum(float(x.pop("gradients")) for x in outputs)
+      if not after_epoch(epoch, state, outputs, spent()):
+        break
+    return state, spent()

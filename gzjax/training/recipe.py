@@ -24,7 +24,7 @@ from gzjax.training.dynamics import Dynamics
 from gzjax.training.loop import fit
 from gzjax.training.step import init_state, make_train_step
 from gzjax.training.store import Memory, Store
-from gzjax.types import FORWARD, Cost, Objective, PyTree, TrainState
+from gzjax.types import FORWARD, Batch, Cost, Objective, PyTree, TrainState
 
 # Folded into the key for the network's own randomness; epochs count from 0.
 _NETWORK = 2**31 - 1
@@ -271,12 +271,16 @@ def _batches(
     extra=entries,
   )
   return join(
-    lambda key, batch: {**batch, "key": key},
+    _with_key,
     batches,
     mesh=batches.mesh,
     count=len(batches),
     shared=key,
   )
+
+
+def _with_key(key: jax.Array, batch: Batch) -> Batch:
+  return {**batch, "key": key}
 
 
 def _rates(recipe: Recipe, steps: int) -> optim.Rates:

@@ -13,7 +13,7 @@ from gzjax.data import feed
 from gzjax.errors import SettingError
 from gzjax.problem import Problem, Rows
 from gzjax.training.step import init_state
-from gzjax.types import Method, PyTree, TrainState, UnlearnBatch
+from gzjax.types import Batch, Method, PyTree, TrainState, UnlearnBatch
 from gzjax.unlearning.methods import METHODS, Driver, Row, Task
 
 
@@ -145,26 +145,33 @@ def batches(
   key = jax.random.fold_in(problem.key, stride)
   retain_key, forget_key = jax.random.split(key)
   alike = {"example": _alike(problem)} if method.spare else {}
-  streams = {}
+  streams = []
   if keeps:
     kept = _kept(problem, plan.row)
-    streams["retain"] = stream(kept, problem.batch_size, retain_key, alike)
+    streams += [stream(kept, problem.batch_size, retain_key, alike)]
   if forgets:
     forget = problem.sets.forget
-    streams["forget"] = stream(forget, forget_size, forget_key, forget_fields)
-
-  def combine(extras, *batches):
-    named = dict(zip(streams, batches, strict=True))
-    pair = UnlearnBatch(named.get("retain", {}), named.get("forget", {}))
-    return pair, extras
-
+    streams += [stream(forget, forget_size, forget_key, forget_fields)]
   return join(
-    combine,
-    *streams.values(),
+    _Combine(keeps, forgets),
+    *streams,
     mesh=problem.feed.mesh,
     count=len(range(plan.steps)[chosen]),
     shared=extras,
   )
+
+
+class _Combine(NamedTuple):
+  """Which of the two batches of a step there are."""
+
+  keeps: bool
+  forgets: bool
+
+  def __call__(
+    self, extras: Mapping[str, PyTree], *batches: Batch
+  ) -> tuple[UnlearnBatch, Mapping[str, PyTree]]:
+    retain = batches[0] if self.keeps else {}
+    return UnlearnBatch(retain, batches[-1] if self.forgets else {}), extras
 
 
 def _alike(problem: Problem) -> np.ndarray:

@@ -16,6 +16,7 @@ import pytest
 
 from configs import demo, gz2_resnet34
 from gzjax import sharding
+from gzjax.compilation import Compilation
 from gzjax.errors import UserError
 from gzjax.evaluation import scoreboard
 from gzjax.evaluation.health import VERDICTS
@@ -24,7 +25,6 @@ from gzjax.pipeline.checkpoint import read_fisher_info
 from gzjax.pipeline.experiment import Experiment
 from gzjax.pipeline.unlearn import fisher_of
 from gzjax.pipeline.workdir import Workdir
-from gzjax.profiling.compilation import Compilation
 from gzjax.unlearning import methods
 from gzjax.unlearning import relearn as relearning
 from gzjax.unlearning.driver import forget_fields

@@ -7,7 +7,7 @@ from jax import monitoring
 import jax.numpy as jnp
 import pytest
 
-from gzjax.profiling.compilation import Compilation
+from gzjax.compilation import Compilation
 
 
 def test_each_program_counts_once():
