@@ -218,10 +218,12 @@ def _fisher(bench: Bench, setting: Setting) -> list[dict[str, Any]]:
 def _scan(bench: Bench, setting: Setting) -> list[dict[str, Any]]:
   problem = bench.problem(setting)
   count = bench.size.epoch_steps * setting.batch
-  galaxies = epoch_ways.make_galaxies(count, setting.size, setting.batch)
+  galaxies = epoch_ways.make_galaxies(
+    count, setting.size, setting.batch, bench.mesh
+  )
   found = {
-    "scan of steps": epoch_ways.training_scan(problem, galaxies),
-    "loop of steps": epoch_ways.training_loop(problem, galaxies, bench.mesh),
+    "scan of steps": epoch_ways.training(problem, galaxies, in_chunks=True),
+    "loop of steps": epoch_ways.training(problem, galaxies, in_chunks=False),
   }
   losses = {name: _result(way) for name, way in found.items()}
   errors = {
@@ -235,12 +237,12 @@ def _shares(bench: Bench, setting: Setting) -> list[dict[str, Any]]:
   problem, batch = bench.problem(setting), setting.batch
   forget = max(1, round(_FORGET * bench.size.epoch_steps))
   lost, kept = (
-    epoch_ways.make_galaxies(steps * batch, setting.size, batch)
+    epoch_ways.make_galaxies(steps * batch, setting.size, batch, bench.mesh)
     for steps in (forget, bench.size.epoch_steps - forget)
   )
   found = {
-    "retraining": epoch_ways.training_loop(problem, kept, bench.mesh),
-    "gradient ascent": epoch_ways.ascent_loop(problem, lost, bench.mesh),
+    "retraining": epoch_ways.training(problem, kept, in_chunks=True),
+    "gradient ascent": epoch_ways.ascent(problem, lost, in_chunks=True),
   }
   # The first loss of each, beside that of the network by itself.
   errors = {}
@@ -248,7 +250,7 @@ def _shares(bench: Bench, setting: Setting) -> list[dict[str, Any]]:
     ("retraining", kept, lambda problem: [ways.forward_loss(problem)]),
     ("gradient ascent", lost, lambda problem: _result(ways.predict(problem))),
   ):
-    first = epoch_ways.first_view(problem, galaxies, bench.mesh)
+    first = epoch_ways.first_view(problem, galaxies)
     errors[name] = ways.losses_error(_result(found[name])[:1], make(first))
   return _compare(bench, found, errors, ways.losses_tolerance(setting))
 
@@ -261,10 +263,10 @@ def _whole_set(bench: Bench, setting: Setting) -> list[dict[str, Any]]:
     why = f"needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} are free"
     return [{"way": "scan of batches", "note": why}]
   problem = bench.problem(setting)
-  galaxies = epoch_ways.make_galaxies(count, pixels, setting.batch)
+  galaxies = epoch_ways.make_galaxies(count, pixels, setting.batch, bench.mesh)
   found = {
-    "scan of batches": epoch_ways.fisher_scan(problem, galaxies, bench.mesh),
-    "loop of batches": epoch_ways.fisher_loop(problem, galaxies, bench.mesh),
+    "scan of batches": epoch_ways.fisher(problem, galaxies, in_chunks=True),
+    "loop of batches": epoch_ways.fisher(problem, galaxies, in_chunks=False),
   }
   sums = {name: _result(way) for name, way in found.items()}
   errors = {

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 import dataclasses
 import itertools
 import time
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -133,20 +133,27 @@ def go_through(
   batches: Iterable[Any],
   *fixed: PyTree,
   advance: Callable[[int], None] = lambda steps: None,
+  in_chunks: bool | None = None,
 ) -> tuple[PyTree, list[PyTree]]:
   """Takes a step on each batch, in order.
 
   Args:
     step: see `Step`.
     carry: what the first step gets; consumed.
-    batches: of any kind; `Batches` may go in chunks.
+    batches: `Batches`, or any others, which go one by one.
     *fixed: more arguments of every step.
     advance: told how many steps more are done.
+    in_chunks: whether `Batches` go in chunks; None: where it pays, which is not
+      on CPUs. Inside of a loop XLA:CPU's convolutions are 20 times as slow
+      (ResNet34, 64 pixels), and a step that makes its batch itself takes 1.4
+      times as long to compile.
 
   Returns:
     The last carry, and the outputs of each step, on the host.
   """
-  if not _in_chunks(batches):
+  if not isinstance(batches, Batches) or not (
+    _pays(batches.mesh) if in_chunks is None else in_chunks
+  ):
     return _one_by_one(step, carry, batches, fixed, advance)
   run = _chunk_of(step, batches.make)
   outputs: list[PyTree] = []
@@ -179,14 +186,8 @@ def peeked(batches: Iterable[Any]) -> tuple[Iterable[Any], Iterable[Any]]:
   return first, itertools.chain(first, stream)
 
 
-def _in_chunks(batches: Iterable[Any]) -> TypeGuard[Batches]:
-  """Whether it pays: not on CPUs.
-
-  Inside of a loop XLA:CPU's convolutions are 20 times as slow (ResNet34, 64
-  pixels), and steps that make their batches themselves take 1.4 times as long
-  to compile, each of them.
-  """
-  return isinstance(batches, Batches) and not sharding.are_cpus(batches.mesh)
+def _pays(mesh: Mesh) -> bool:
+  return not sharding.are_cpus(mesh)
 
 
 def _one_by_one(step, carry, batches, fixed, advance):

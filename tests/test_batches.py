@@ -99,9 +99,7 @@ CASES = {
 @pytest.fixture
 def in_chunks(monkeypatch):
   """As on an accelerator."""
-  monkeypatch.setattr(
-    passes, "_in_chunks", lambda batches: isinstance(batches, Batches)
-  )
+  monkeypatch.setattr(passes, "_pays", lambda mesh: True)
 
 
 def close(got, expected):
@@ -136,6 +134,7 @@ def test_a_chunk_is_its_steps_one_by_one(case, budget, some_mesh, in_chunks):
 
 @pytest.mark.parametrize("case", CASES)
 def test_on_cpus_steps_are_those_of_a_loop_bit_for_bit(case, some_mesh):
+  """The default there."""
   step, state, batches = CASES[case](some_mesh)
   expected = one_by_one(step, sharding.copied(state), batches)
   found = go_through(step, state, batches)
@@ -271,12 +270,11 @@ def test_some_of_many_batches(mesh):
 
 
 @pytest.mark.parametrize("chunks", [True, False])
-def test_joined_streams_without_batches(chunks, monkeypatch, mesh):
+def test_joined_streams_without_batches(chunks, mesh):
   """Of a method that looks at no galaxy: its steps are still counted."""
-  monkeypatch.setattr(passes, "_in_chunks", lambda batches: chunks)
   nothing = join(lambda shared: shared, mesh=mesh, count=3, shared=np.ones(2))
   step = jax.jit(lambda carry, batch: (carry + batch.sum(), carry))
-  carry, outputs = go_through(step, jnp.zeros(()), nothing)
+  carry, outputs = go_through(step, jnp.zeros(()), nothing, in_chunks=chunks)
   assert float(carry) == 6
   np.testing.assert_array_equal(outputs, [0, 2, 4])
 

@@ -225,10 +225,12 @@ def test_loops_scans_and_fishers_of_a_set_agree():
   setting = size.setting(16, bf16=False)
   mesh = sharding.make_mesh(jax.devices()[:1])
   problem = ways.make_problem(setting, mesh)
-  galaxies = epoch_ways.make_galaxies(20, 16, setting.batch)
+  galaxies = epoch_ways.make_galaxies(20, 16, setting.batch, mesh)
   # The padding of the last batch counts nothing.
-  scan = epoch_ways.fisher_scan(problem, galaxies, mesh).result()
-  loop = epoch_ways.fisher_loop(problem, galaxies, mesh).result()
+  scan, loop = (
+    epoch_ways.fisher(problem, galaxies, in_chunks=x).result()
+    for x in (True, False)
+  )
   assert float(scan[0]) == 20
   assert ways.tree_error(scan, loop) < 1e-5
   halved = jax.tree.map(lambda x: x / 2, loop)

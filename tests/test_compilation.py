@@ -1,9 +1,8 @@
 """Programs are counted, each once, while somebody listens."""
 
-import time
-
 import jax
 from jax import monitoring
+from jax.experimental.compilation_cache import compilation_cache
 import jax.numpy as jnp
 import pytest
 
@@ -31,14 +30,32 @@ def test_each_program_counts_once():
   assert len(compilation.programs) == 1
 
 
-def test_programs_of_the_store_are_told_apart():
-  unheard_of = time.time()  # no other run has left it in the store
+@pytest.fixture
+def store(tmp_path):
+  """A store of its own: other tests leave theirs as they like."""
+  settings = {
+    "jax_compilation_cache_dir": str(tmp_path),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+  }
+  before = {name: getattr(jax.config, name) for name in settings}
+  _configure(settings)
+  yield
+  _configure(before)
+
+
+def _configure(settings):
+  compilation_cache.reset_cache()
+  for name, value in settings.items():
+    jax.config.update(name, value)
+
+
+def test_programs_of_the_store_are_told_apart(store):
   x = jnp.arange(5.0)
   counts = []
   for _ in range(2):
     jax.clear_caches()
     with Compilation() as compilation:
-      jax.jit(lambda x: x + unheard_of)(x)
+      jax.jit(lambda x: x + 2)(x)
     counts.append(compilation.stored)
   assert counts == [0, 1]
   assert compilation.words().endswith(" s (1 of them from the store)")
