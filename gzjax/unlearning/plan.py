@@ -142,8 +142,7 @@ def batches(
       extra=extra,
     )
 
-  key = jax.random.fold_in(problem.key, stride)
-  retain_key, forget_key = jax.random.split(key)
+  retain_key, forget_key = _two_keys(problem.key, stride)
   alike = {"example": _alike(problem)} if method.spare else {}
   streams = []
   if keeps:
@@ -159,6 +158,12 @@ def batches(
     count=len(range(plan.steps)[chosen]),
     shared=extras,
   )
+
+
+@jax.jit
+def _two_keys(key: jax.Array, stride: int) -> tuple[jax.Array, jax.Array]:
+  retain, forget = jax.random.split(jax.random.fold_in(key, stride))
+  return retain, forget
 
 
 class _Combine(NamedTuple):
