@@ -1,5 +1,7 @@
 """Where arrays lie, and that copies are copies."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,3 +43,25 @@ def test_a_batch_is_split_over_the_devices(mesh):
 def test_a_prng_key_can_be_replicated(mesh):
   key = sharding.replicate(mesh, jax.random.key(3))
   assert jax.random.key_data(key)[1] == 3
+
+
+def test_a_chunk_is_split_along_the_axis_of_examples(mesh):
+  tree = {"x": np.ones((3, 16)), "position": np.arange(3)}
+  chunk = sharding.shard_batch(mesh, tree, axis=1)
+  assert chunk["x"].addressable_shards[0].data.shape == (3, 2)
+  assert chunk["position"].sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize(
+  ("platform", "stats", "spare"),
+  [
+    ("gpu", {"bytes_limit": 1000}, 500),
+    ("tpu", None, 0),  # it does not say
+    ("cpu", {"bytes_limit": 1000}, 0),
+  ],
+)
+def test_half_of_an_accelerator_is_for_pixels(platform, stats, spare):
+  device = mock.Mock(platform=platform)
+  device.memory_stats.return_value = stats
+  some = mock.Mock(devices=np.array([device], object), local_devices=[device])
+  assert sharding.spare_bytes(some) == spare

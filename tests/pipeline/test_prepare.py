@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from gzjax import sharding
 from gzjax.data import augment, dataset
 from gzjax.errors import UserError
 from gzjax.files import read_json
@@ -265,6 +266,26 @@ def test_normalisation_of_the_training_set(tmp_path, path):
   np.testing.assert_allclose(
     batch["image"], (wanted[:8] - mean) / std, atol=1e-4
   )
+
+
+@pytest.mark.parametrize(
+  ("budget", "spare", "on_device"),
+  [(-1, 1e9, True), (-1, 10, False), (0, 1e9, False), (1, 0, True)],
+)
+def test_pixels_that_do_not_fit_an_accelerator_come_from_the_host(
+  tmp_path, path, budget, spare, on_device, monkeypatch, capfd
+):
+  """And it is said, once."""
+  changes = {"data.device_budget_gib": float(budget)}
+  experiment, _ = _prepare(tmp_path, path, **changes)
+  monkeypatch.setattr(sharding, "are_cpus", lambda mesh: False)
+  monkeypatch.setattr(sharding, "spare_bytes", lambda mesh: spare)
+  for _ in range(2):
+    assert experiment.problem.feed.on_device == on_device
+  said = capfd.readouterr().err
+  assert said.count("they come from the host") == (not on_device)
+  # Those that are seen once never stay.
+  assert not experiment.feed_of(experiment.dataset.image).on_device
 
 
 @pytest.mark.parametrize(
