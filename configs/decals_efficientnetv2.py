@@ -5,7 +5,7 @@ r"""Four classes of Galaxy Zoo DECaLS by a finetuned EfficientNetV2 (slides).
       --config.model.weights=efficientnet_v2_m.safetensors
 
 FOLDER holds gz_decals_volunteers_5.csv and the images of Galaxy Zoo DECaLS; the
-weights are those of torchvision (see the README). This is the recipe of the
+weights are those of torchvision (see docs/votes.md). This is the recipe of the
 slides: an EfficientNetV2-M with ImageNet weights, its feature blocks kept and
 its head replaced, finetuned for 10 epochs on the galaxies and classes of
 decals_multiclass.py. The head learns alone for one epoch; afterwards each layer

@@ -4,8 +4,10 @@
 
 2,000 galaxies of 64 pixels, a small ResNet18, 10% of the training labels wrong.
 Without augmentation the network memorises its wrong labels, which is what
-unlearning is about. The README has the table to expect and the time it takes.
+unlearning is about. docs/results.md has the table to expect and the time that
+it takes.
 
+`demo.py:quick` is smaller, with four of the methods, in a minute.
 `demo.py:tiny` is the same in seconds, for tests: too small to learn much.
 `demo.py:stored` has methods on stored BatchNorm statistics beside the usual
 ones, see docs/unlearning.md.
@@ -68,6 +70,19 @@ def get_config(variant: str = ""):
     config.unlearn.fisher_forgetting.search = 3
     config.unlearn.finetune.epochs = 1
     config.evaluate.relearn_epochs = 2
+  elif variant == "quick":
+    config.data.galaxies = 1000
+    config.data.size = 32
+    config.model.small_stem = True
+    config.model.width = 8
+    config.train.epochs = 15
+    config.unlearn.methods = (
+      "retrain",
+      "negative_learning",
+      "gradient_ascent",
+      "fisher_forgetting",
+    )
+    config.evaluate.relearn_epochs = 5
   elif variant == "stored":
     for name in TWICE:
       section = config.unlearn[name].copy_and_resolve_references()
@@ -77,6 +92,6 @@ def get_config(variant: str = ""):
     config.unlearn.methods = ("retrain", *TWICE, *stored)
   elif variant:
     raise ValueError(
-      f"demo.py has no variant {variant!r}; use demo.py:tiny or demo.py:stored"
+      f"demo.py has no variant {variant!r}: choose quick, tiny or stored"
     )
   return config

@@ -64,7 +64,18 @@ def test_the_code_of_the_data_document_runs():
     exec(compile(block, "data.md", "exec"), {})
 
 
+def test_the_code_for_people_who_know_jax_runs(capsys):
+  text = (DOCS / "core.md").read_text()
+  names: dict = {}  # later blocks go on from earlier ones
+  blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+  assert len(blocks) == 2
+  for block in blocks:
+    exec(compile(block, "core.md", "exec"), names)
+  assert float(capsys.readouterr().out) > 0
+
+
 def test_linked_files_exist():
   for page in DOCS.glob("*.md"):
-    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)#:]+)\)", prose):
       assert (DOCS / target).exists(), (page.name, target)

@@ -5,6 +5,7 @@ import math
 
 from gzjax.configs import demo
 import ml_collections
+import pandas as pd
 import pytest
 
 from gzjax import registry
@@ -12,6 +13,7 @@ from gzjax.errors import UserError
 from gzjax.pipeline import checks, defaults
 from gzjax.unlearning import table
 from gzjax.unlearning.methods import METHODS
+from tests.command_line import launch
 
 NONSENSE = {
   "NaN": math.nan,
@@ -93,3 +95,15 @@ def test_the_demo_beside_stored_statistics():
     assert stored != usual
   with pytest.raises(ValueError, match="no variant 'other'"):
     demo.get_config("other")
+
+
+@pytest.mark.slow
+def test_the_quick_demo_shows_what_unlearning_is(tmp_path):
+  """It learns its wrong labels, and a cheap method is worth its work."""
+  done = launch("--config=demo:quick", f"--workdir={tmp_path / 'run'}")
+  assert done.returncode == 0, done.stderr
+  table = pd.read_csv(tmp_path / "run" / "scoreboard.csv").set_index("method")
+  forget = table["forget_accuracy"]
+  assert forget["original"] > 0.5 > 0.2 > forget["negative_learning"]
+  assert table["cost_vs_retrain"]["negative_learning"] < 0.5
+  assert (tmp_path / "run" / "report.html").exists()
