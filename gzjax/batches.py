@@ -92,6 +92,16 @@ class _Joined(Batches):
     for parts in zip(*self.streams):
       yield self.combine(own, *parts)
 
+  def __getitem__(self, part: slice) -> Batches:
+    own, *_ = self.shared
+    return join(
+      self.combine,
+      *(stream[part] for stream in self.streams),
+      mesh=self.mesh,
+      count=len(range(self.count)[part]),
+      shared=own,
+    )
+
 
 def join(
   combine: Callable[..., Any],
@@ -234,8 +244,7 @@ class _Chunks:
   """What batches have of their own, on the devices, as many at once as pay."""
 
   def __init__(self, batches: Batches):
-    self._mesh, self._own = batches.mesh, batches.own
-    self.left = batches.count
+    self._mesh, self.left = batches.mesh, batches.count
     if not self.left:
       return
     first = batches.own(0)

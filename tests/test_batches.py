@@ -259,11 +259,18 @@ def test_errors_of_the_host_reach_the_caller(in_chunks, mesh):
     go_through(jax.jit(lambda carry, batch: (carry, batch)), (), bad)
 
 
+def _sum_of_ids(shared, one, other):
+  return shared + one["id"] + other["id"]
+
+
 def test_some_of_many_batches(mesh):
   batches = galaxies(mesh)
   every = [np.asarray(batch["id"]) for batch in batches]
   some = [np.asarray(batch["id"]) for batch in batches[1:3]]
   np.testing.assert_array_equal(some, every[1:3])
+  both = join(_sum_of_ids, batches, batches, mesh=mesh, count=4, shared=5)
+  some = [np.asarray(batch) for batch in both[1:3]]
+  np.testing.assert_array_equal(some, [2 * x + 5 for x in every[1:3]])
   first, whole = peeked(iter(every))
   np.testing.assert_array_equal(first, every[:1])
   np.testing.assert_array_equal(list(whole), every)
