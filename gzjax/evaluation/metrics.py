@@ -49,6 +49,29 @@ def confusion_matrix(
   return matrix
 
 
+def confidence_bins(
+  probabilities: np.ndarray, label: np.ndarray, bins: int = 10
+) -> dict[str, np.ndarray]:
+  """Whether answers of probability p are right with p, by bins of 0 to 1.
+
+  Of f[N,K] and i[N]; rows that are not finite are left out.
+
+  Returns:
+    Of the B bins that are not empty `said` and `right`, f64[B], the means of
+    the probability of the class that is named and of whether it is right, and
+    `count`, i64[B].
+  """
+  finite = np.isfinite(probabilities).all(axis=1)
+  said = probabilities[finite].max(axis=1)
+  right = probabilities[finite].argmax(axis=1) == label[finite]
+  place = np.minimum(said * bins, bins - 1).astype(int)
+  count = np.bincount(place, minlength=bins)
+  full = count > 0
+  sums = (np.bincount(place, x, bins)[full] for x in (said, right))
+  means = (x / count[full] for x in sums)
+  return {**dict(zip(("said", "right"), means)), "count": count[full]}
+
+
 def mean_or_nan(values: np.ndarray) -> float:
   """The mean of all values; NaN of nothing."""
   return float(values.mean()) if values.size else float("nan")

@@ -239,7 +239,7 @@ def footer(rows: Sequence[Mapping[str, Any]]) -> list[str]:
   return [
     *lines,
     f"The original still gives {kept:.0%} of the wrong labels, real retraining "
-    f"{reference:.0%} (the target, not 0%): {learned}",
+    f"{reference:.0%}, which is the target: {learned}",
   ]
 
 

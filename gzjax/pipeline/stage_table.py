@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from gzjax import report
+from gzjax.data.dataset import encoded_images
 from gzjax.files import to_json
 from gzjax.pipeline import (
   audit,
@@ -47,7 +48,7 @@ class Stage(NamedTuple):
 def _report(experiment: Experiment) -> None:
   report.page.write(
     experiment.workdir.root,
-    experiment.dataset.image,
+    encoded_images(experiment.data_folder),
     gallery=experiment.config.report.gallery,
     forget=experiment.sets.forget,
   )

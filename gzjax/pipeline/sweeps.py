@@ -67,7 +67,10 @@ def stabiliser(experiment: Experiment) -> None:
         }
       )
   _write(
-    experiment, "stabiliser", pd.DataFrame(rows), report.figures.stabiliser
+    experiment,
+    "stabiliser",
+    pd.DataFrame(rows),
+    report.sweep_figures.stabiliser,
   )
 
 
@@ -102,7 +105,7 @@ def discovery(experiment: Experiment) -> None:
   # What is no number, beside the method and its verdict.
   others = ("role", "reason", "recalls", "intervals", "health", "confusion")
   table = pd.DataFrame(rows).drop(columns=[*others])
-  _write(experiment, "discovery", table, report.figures.discovery)
+  _write(experiment, "discovery", table, report.sweep_figures.discovery)
 
 
 def plane(experiment: Experiment) -> None:
@@ -137,7 +140,7 @@ def plane(experiment: Experiment) -> None:
   table = pd.concat(tables, ignore_index=True)
   healed = table["corrected_accuracy"]
   table["utility_x_healed"] = table["test_accuracy"] * healed
-  _write(experiment, "plane", table, report.figures.plane)
+  _write(experiment, "plane", table, report.sweep_figures.plane)
   means = table.groupby("method", sort=False)["utility_x_healed"].mean()
   words = (f"{name} {mean:.3f}" for name, mean in means.items())
   say(f"mean of accuracy x healed over the plane: {', '.join(words)}")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from gzjax.evaluation.dirichlet import ALL
 from gzjax.files import read_json
-from gzjax.report import figures
+from gzjax.report import cells, score_figures
 
 
 def collect(workdir: Path) -> dict[str, Any] | None:
@@ -24,8 +24,8 @@ def collect(workdir: Path) -> dict[str, Any] | None:
   if "scores" in tables:
     each = tables["per_label"]
     shown = each[each["method"] == "original"].drop(columns="method")
-    found["scores"] = plain_table(tables["scores"])
-    found["per_label"] = plain_table(shown)
+    found["scores"] = cells.plain_table(tables["scores"])
+    found["per_label"] = cells.plain_table(shown)
   return found
 
 
@@ -50,7 +50,7 @@ def confusions(studies: dict[str, Any], classes: list[str]) -> str:
       [balanced, np.full(balanced.shape[1], np.nan)]
     )
     matrices[f"{name}, all"] = np.asarray(study["common"])
-  return figures.confusion_matrices(matrices, [*classes, "uncertain"])
+  return score_figures.confusion_matrices(matrices, [*classes, "uncertain"])
 
 
 def questions_table(table: pd.DataFrame, by: str) -> str:
@@ -59,8 +59,9 @@ def questions_table(table: pd.DataFrame, by: str) -> str:
   Of rows of `questions.question_accuracy`; `by` has what the columns are.
   """
   pairs = table[["accuracy", "confident_accuracy"]].to_numpy(float)
-  cells = [_pair(*pair) for pair in pairs]
-  return by_question(table.assign(cell=cells), by, "cell")
+  return by_question(
+    table.assign(cell=[_pair(*pair) for pair in pairs]), by, "cell"
+  )
 
 
 def by_question(table: pd.DataFrame, columns: str, values: str) -> str:
@@ -69,7 +70,7 @@ def by_question(table: pd.DataFrame, columns: str, values: str) -> str:
   # ALL last, also where other tables have more questions.
   order = sorted(table["question"].unique(), key=lambda name: name == ALL)
   wide = wide.loc[order, table[columns].unique()]
-  return to_html(wide.rename_axis(index=None, columns=None))
+  return cells.to_html(wide.rename_axis(index=None, columns=None))
 
 
 def _pair(accuracy: float, confident: float) -> str:
@@ -77,14 +78,3 @@ def _pair(accuracy: float, confident: float) -> str:
     return ""
   sure = "none" if np.isnan(confident) else f"{confident:.3f}"
   return f"{accuracy:.3f} / {sure}"
-
-
-def plain_table(table: pd.DataFrame, css: str | None = None) -> str:
-  """A table of numbers as HTML, of a class of the style sheet."""
-  table = table.rename(columns=lambda name: name.replace("_", " "))
-  return to_html(table, classes=css, index=False)
-
-
-def to_html(table: pd.DataFrame, form: str = "{:.3f}", **options: Any) -> str:
-  """A table with numbers in this form, see `pd.DataFrame.to_html`."""
-  return table.to_html(border=0, float_format=form.format, na_rep="", **options)

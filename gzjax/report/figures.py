@@ -1,18 +1,22 @@
 """Figures as SVG text."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+import html
 import io
 import itertools
 import math
+import re
 from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 import numpy as np
 import pandas as pd
 
-from gzjax.report import cells
+from gzjax.errors import SettingError
 
 # Okabe and Ito (2008): told apart by colour-blind readers, too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -20,9 +24,14 @@ VERDICT_COLOURS = {
   "ok": "#009E73",
   "weak": "#E69F00",
   "collapsed": "#D55E00",
-  "non-finite": "#000000",
+  "non-finite": "#4d4d4d",
 }
-_ACCURACIES = ("corrected_accuracy", "test_balanced_accuracy")
+ACCURACIES = ("corrected_accuracy", "test_balanced_accuracy")
+# Black that stays so in a dark page, where other black has the colour of text.
+_BLACK = "#010101"
+# Fonts of the reader, so that words are words; equal figures have equal text.
+_SVG = {"svg.fonttype": "none", "svg.hashsalt": "gzjax"}
+_MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 # Words in the middle of their place.
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
 
@@ -61,7 +70,7 @@ def learning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
       rate.set_yscale("log")
     rate.set_ylabel("learning rate (dotted)")
     rate.spines["top"].set_visible(False)
-  return to_svg(figure)
+  return to_svg(figure, "Learning curves of the training and of retraining")
 
 
 def _leave_out_spikes(axes: Axes) -> None:
@@ -106,138 +115,7 @@ def unlearning_curves(runs: Mapping[str, pd.DataFrame]) -> str:
   axes.legend(
     frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
   )
-  return to_svg(figure)
-
-
-def stabiliser(table: pd.DataFrame) -> str:
-  """Verdict of the published noise against stabiliser and noise scale.
-
-  Of fisher, stabiliser, noise_scale, verdict, balanced_accuracy and
-  noise_over_weight of each trial.
-  """
-  kinds = list(dict.fromkeys(table["fisher"]))
-  figure, grid = panels(len(kinds), len(kinds), (5.2, 4))
-  for axes, kind in zip(grid, kinds):
-    part = table[table["fisher"] == kind]
-    for verdict, colour in VERDICT_COLOURS.items():
-      some = part[part["verdict"] == verdict]
-      axes.scatter(
-        some["stabiliser"], some["noise_scale"],
-        s=900, marker="s", color=colour, label=verdict,
-      )  # fmt: skip
-    for row in part.itertuples():
-      ratio = row.noise_over_weight
-      times = "" if pd.isna(ratio) else f"{ratio:,.{0 if ratio > 10 else 3}f}x"
-      words = f"{cells.number(row.balanced_accuracy, '%.2f')}\n{times}"
-      place = row.stabiliser, row.noise_scale
-      axes.annotate(words, place, color="white", fontsize=7, **CENTRED)
-    axes.set(xscale="log", yscale="log", title=f"Fisher: {kind}")
-    axes.margins(0.15)
-    finish(axes, "stabiliser", "noise scale")
-    legend = axes.legend(
-      frameon=False, fontsize=8, ncols=4,
-      loc="upper center", bbox_to_anchor=(0.5, -0.15),
-    )  # fmt: skip
-    for handle in legend.legend_handles:
-      handle.set_sizes([40])
-  return to_svg(figure)
-
-
-def discovery(table: pd.DataFrame) -> str:
-  """Corrected and balanced accuracy against the share discovered.
-
-  Of discovered, method, corrected_accuracy and test_balanced_accuracy.
-  """
-  figure, grid = panels(2, 2, (4.5, 3.6))
-  for axes, column in zip(grid, _ACCURACIES):
-    for colour, (name, part) in zip(
-      itertools.cycle(COLOURS), table.groupby("method", sort=False)
-    ):
-      style = ":" if name == "original" else ".-"
-      x, y = part["discovered"], part[column]
-      axes.plot(x, y, style, color=colour, label=name)
-    known = "share of the wrong labels that is known"
-    finish(axes, known, column.replace("_", " "))
-  return to_svg(figure)
-
-
-def plane(table: pd.DataFrame) -> str:
-  """What each method reaches by kind of noise and share discovered.
-
-  Of noise, discovered, method and utility_x_healed; retraining comes first.
-  """
-  by_method = dict([*table.groupby("method", sort=False)])
-  names = sorted(by_method, key=lambda name: name != "retrain")
-  figure, grid = panels(len(names), 3, (3.6, 2.6))
-  for axes, name in zip(grid, names):
-    values = by_method[name].pivot_table(
-      "utility_x_healed", "noise", "discovered", sort=False
-    )
-    values = values.sort_index(axis=1)
-    axes.imshow(values, vmin=0, vmax=1, cmap="cividis", aspect="auto")
-    for (row, column), value in np.ndenumerate(values.to_numpy()):
-      colour = "black" if value > 0.6 else "white"
-      words = cells.number(value, "%.2f")
-      axes.text(column, row, words, color=colour, fontsize=8, **CENTRED)
-    axes.set_xticks(range(values.shape[1]), [f"{x:g}" for x in values])
-    axes.set_yticks(range(len(values)), values.index)
-    axes.set_xlabel("share of the wrong labels that is known")
-    axes.set_title(f"{name}: mean {np.nanmean(values):.2f}", fontsize=10)
-  return to_svg(figure)
-
-
-def methods_over_seeds(rows: Sequence[Mapping[str, Any]]) -> str:
-  """Corrected and balanced accuracy, and cost, of methods: a dot a seed.
-
-  Where nobody knows the right labels, without the first.
-  """
-  table = pd.DataFrame(rows)
-  names = table["method"].unique()
-  columns = [x for x in (*_ACCURACIES, "cost_vs_retrain") if x in table]
-  size = 10 / 3, 0.3 * len(names) + 1.2
-  figure, grid = panels(len(columns), len(columns), size, sharey=True)
-  for axes, column in zip(grid, columns):
-    for place, name in enumerate(names):
-      values = table[column][table["method"] == name].astype(float)
-      colour = COLOURS[1] if name == "retrain" else COLOURS[0]
-      axes.plot(values, [place] * len(values), ".", color=colour, alpha=0.6)
-      axes.plot(values.mean(), place, "|", color=colour, markersize=14)
-    axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel(column.replace("_", " "))
-    axes.grid(axis="y", alpha=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
-  grid[0].invert_yaxis()
-  # From no cost at all to retraining's, and on to whatever costs more.
-  dearest = max(1.05, grid[-1].dataLim.xmax)
-  grid[-1].set_xlim(-0.03 * dearest, 1.05 * dearest)
-  return to_svg(figure)
-
-
-def confusion_matrices(
-  matrices: Mapping[str, np.ndarray], classes: Sequence[str]
-) -> str:
-  """Confusion matrices of the test set, rows normalised, counts written in.
-
-  Of each method i64[K,K], rows are the labels of the test set; or f64[K,K],
-  shares of the rows.
-  """
-  figure, grid = panels(len(matrices), min(len(matrices), 4), (3, 2.8))
-  for axes, (name, matrix) in zip(grid, matrices.items()):
-    is_counts = matrix.dtype.kind == "i"
-    shares = matrix
-    if is_counts:
-      shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), value in np.ndenumerate(matrix):
-      if np.isnan(value):
-        continue
-      text = str(value) if is_counts else f"{value:.2f}"
-      colour = "white" if shares[i, j] > 0.5 else "black"
-      axes.text(j, i, text, color=colour, **CENTRED)
-    axes.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
-    axes.set(title=name, xlabel="predicted", ylabel="label")
-  return to_svg(figure)
+  return to_svg(figure, "Unlearning, epoch by epoch")
 
 
 def panels(
@@ -262,12 +140,37 @@ def finish(axes: Axes, x: str, y: str) -> None:
   axes.legend(frameon=False, fontsize=8)
 
 
-def to_svg(figure: Figure) -> str:
-  """The figure as an <svg> element."""
+def ink(colour: Any) -> str:
+  """Black or white, whatever reads better on a colour."""
+  part = np.array(to_rgb(colour))
+  part = np.where(
+    part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4
+  )
+  return _BLACK if part @ (0.2126, 0.7152, 0.0722) > 0.18 else "white"
+
+
+def to_svg(figure: Figure, title: str) -> str:
+  """The figure as an <svg> element of words and shapes, with a title.
+
+  What is black has the colour of the text around it, in a dark page, too.
+  """
   buffer = io.StringIO()
-  figure.savefig(buffer, format="svg", metadata={"Date": None})
+  with matplotlib.rc_context(_SVG):
+    figure.savefig(
+      buffer, format="svg", metadata={"Date": None}, transparent=True
+    )
   text = buffer.getvalue()
-  return text[text.index("<svg") :]
+  _, inside = text[text.index("<svg") :].split(">", 1)
+  width, height = (f"{72 * x:g}" for x in figure.get_size_inches())
+  title = html.escape(" ".join(title.split()))
+  head = (
+    f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}"'
+    ' xmlns:xlink="http://www.w3.org/1999/xlink" fill="currentColor"'
+    f' viewBox="0 0 {width} {height}" width="{width}pt" height="{height}pt">'
+    f"<title>{title}</title>"
+  )
+  inside = re.sub(r'(<g) id="[a-z]\w*_\d+"', r"\1", inside)
+  return head + inside.replace("#000000", "currentColor")
 
 
 def to_png(figure: Figure) -> str:
@@ -280,3 +183,17 @@ def to_png(figure: Figure) -> str:
 def data_uri(image: bytes, kind: str = "png") -> str:
   """An encoded image (png or jpeg) for the attribute src of an <img>."""
   return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+def encoded_uri(image: bytes, name: str) -> str:
+  """An image as it was recorded, of a galaxy of this name, for an <img>.
+
+  Raises:
+    SettingError: it is neither JPEG nor PNG.
+  """
+  for magic, kind in _MAGIC.items():
+    if image.startswith(magic):
+      return data_uri(image, kind)
+  raise SettingError(
+    f"image of galaxy {name!r} is neither JPEG nor PNG: encode it as PNG"
+  )

@@ -1,158 +1,167 @@
 """Files of a workdir -> report.html, one file that needs no network."""
 
+from collections.abc import Callable, Mapping, Sequence
 import io
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from gzjax.evaluation import scoreboard
-from gzjax.files import read_json, write_text
-from gzjax.report import answer_section, cells, figures, vote_section
-
-_MORE = (
-  "activation_distance",
-  "agreement",
-  "tug_of_war",
-  "attack_accuracy",
-  "relearn_steps",
-  "run_time_efficiency",
+from gzjax.files import read_json
+from gzjax.report import (
+  answer_section,
+  board,
+  cells,
+  figures,
+  network_section,
+  score_figures,
+  vote_section,
+  words,
 )
+from gzjax.report.galleries import Galleries
+from gzjax.report.templates import render
 
-
-class Card(NamedTuple):
-  """A galaxy of a gallery."""
-
-  image: str  # data URI
-  id_str: str
-  lines: list[str]
+_LOST = ("collapsed", "non-finite")
 
 
 def write(
-  workdir: Path, image: Any, *, forget: np.ndarray, gallery: int
+  workdir: Path,
+  picture: Callable[[str], bytes],
+  *,
+  forget: np.ndarray,
+  gallery: int,
 ) -> None:
   """Writes `report.html`.
 
   Args:
     workdir: with the files of all earlier stages.
-    image: u8[N,S,S,3], in the order of split.parquet.
-    forget: rows i64[n] of it that the methods were told to forget.
+    picture: id_str -> JPEG or PNG as it was recorded.
+    forget: rows i64[n] of split.parquet that the methods were told to forget.
     gallery: galaxies shown of each kind.
   """
   # Of a run that was only audited there are none yet.
   rows = read_json(workdir / "scoreboard.json") or []
-  split = pd.read_parquet(workdir / "split.parquet")
-  is_forget = np.isin(np.arange(len(split)), forget)
-  retain = split["set"].where(split["set"].isna(), "retain")
-  split["set"] = retain.mask(is_forget, "forget")
+  split = _split(workdir, forget)
   config = read_json(workdir / "config.json")
   dataset = read_json(workdir / "stages" / "dataset.json")
-  classes = dataset["classes"]
+  audit = read_json(workdir / "audit" / "summary.json")
+  classes, model = dataset["classes"], config["config"]["model"]["name"]
+  choice = read_json(workdir / "evaluate" / "recommendation.json")
+  chosen = choice["method"] if rows else None
+  galleries = Galleries(workdir, split, picture)
   render(
     workdir,
     "page.html.jinja",
     config=config,
     config_text=json.dumps(config["config"], indent=2),
-    **(_scores(rows, classes) if rows else {}),
     is_benchmark="true_label" in split,
-    choice=read_json(workdir / "evaluate" / "recommendation.json"),
-    counts=_counts(split, classes),
-    left_out={why: n for why, n in dataset["left_out"].items() if n},
-    votes=vote_section.given(workdir, dataset["questions"]),
-    learning=_learning(workdir),
+    sentences=(
+      words.of_run(model, split, rows, choice)
+      if rows
+      else words.of_audit(audit)
+    ),
+    audit=audit,
+    how_many=words.how_many(audit),
+    chosen=chosen,
+    suspects=galleries.suspects(gallery, chosen),
+    changed=galleries.changed(gallery, chosen) if chosen else [],
+    said=galleries.described(),
+    **_scores(rows, chosen),
+    unlearning=_unlearning(workdir, rows),
+    sweeps=_sweeps(workdir),
+    network=network_section.collect(workdir, rows, split, classes, chosen),
     vote_model=vote_section.collect(workdir, dataset.get("tree")),
     answers=answer_section.collect(workdir),
     uncertain=answer_section.uncertain(workdir, classes),
-    said=_said(workdir, split, image),
-    unlearning=_unlearning(workdir, rows),
-    audit=read_json(workdir / "audit" / "summary.json"),
-    suspects=_suspects(workdir, split, image, gallery),
-    changed={
-      row["method"]: _changed(workdir, split, image, row["method"], gallery)
-      for row in rows
-      if row["role"] in ("reference", "method")
-    },
-    sweeps=_sweeps(workdir),
+    counts=cells.to_html(_counts(split, classes)),
+    left_out={why: n for why, n in dataset["left_out"].items() if n},
+    votes=vote_section.given(workdir, dataset["questions"]),
+    costs=_costs(workdir, rows),
   )
-
-
-def _scores(rows: list[dict[str, Any]], classes: list[str]) -> dict[str, Any]:
-  """What the page shows of the scoreboard."""
-  matrices = {
-    row["method"]: np.asarray(row["confusion"])
-    for row in rows
-    if row["role"] != "baseline"
-  }
-  return {
-    "rows": rows,
-    "footer": scoreboard.footer(rows),
-    "table": _cells(rows),
-    "columns": scoreboard.columns(rows),
-    "classes": classes,
-    "recalls": [(row["method"], _recalls(row)) for row in rows],
-    "more_columns": _MORE,
-    "more": [(r["method"], [_more(r, name) for name in _MORE]) for r in rows],
-    "health": {row["method"]: row["health"] for row in rows if row["health"]},
-    "confusion": figures.confusion_matrices(matrices, classes),
-  }
-
-
-def _recalls(row: dict[str, Any]) -> list[str]:
-  """Of each class, with its interval."""
-  return [
-    cells.number(value, "%.2f", "none") + f" ({low:.2f} to {high:.2f})"
-    for value, (low, high) in zip(
-      row["recalls"], row["intervals"]["recalls"], strict=True
-    )
-  ]
-
-
-def _more(row: dict[str, Any], name: str) -> str:
-  value = row.get(name)
-  if pd.isna(value):
-    return ""
-  if name == "relearn_steps":
-    return str(value) if row["relearned"] else f"> {value}"
-  return f"{value:.3g}"
 
 
 def write_seeds(workdir: Path, folders: list[Path]) -> None:
   """Writes the `report.html` of several seeds, with links to each one's own."""
   rows = read_json(workdir / "scoreboard.json")
+  means, each = board.of_seeds(rows)
   render(
     workdir,
     "seeds.html.jinja",
     config=read_json(workdir / "config.json"),
-    columns=scoreboard.columns(rows),
-    summary=_cells(scoreboard.summary(rows), scoreboard.summary_cell),
-    table=_cells(rows),
-    figure=figures.methods_over_seeds(rows),
+    means=means,
+    each=each,
+    figure_of_seeds=score_figures.methods_over_seeds(rows),
     causes={
       f"{row['method']}, seed {row['seed']}": row["health"]["cause"]
       for row in rows
       if row["health"] and row["health"]["cause"]
     },
-    folders=[folder.name for folder in folders],
+    choices={
+      folder.name: read_json(folder / "evaluate" / "recommendation.json")
+      for folder in folders
+    },
   )
 
 
-def render(workdir: Path, name: str, **values: Any) -> None:
-  """Writes the `report.html` that one of our templates makes of the values."""
-  text = template(name).render(**values)
-  write_text(workdir / "report.html", text)
+def picture(image: np.ndarray) -> str:
+  """An image u8[H,W,3] as the data URI of a PNG file."""
+  buffer = io.BytesIO()
+  Image.fromarray(np.asarray(image)).save(buffer, "PNG")
+  return figures.data_uri(buffer.getvalue())
 
 
-def template(name: str) -> jinja2.Template:
-  """One of our templates."""
-  environment = jinja2.Environment(
-    loader=jinja2.PackageLoader("gzjax.report", ""), autoescape=True
-  )
-  environment.filters["number"] = cells.number
-  return environment.get_template(name)
+def _split(workdir: Path, forget: np.ndarray) -> pd.DataFrame:
+  """split.parquet, whose `set` says what this run was told to forget."""
+  split = pd.read_parquet(workdir / "split.parquet")
+  is_forget = np.isin(np.arange(len(split)), forget)
+  retain = split["set"].where(split["set"].isna(), "retain")
+  split["set"] = retain.mask(is_forget, "forget")
+  return split
+
+
+def _scores(
+  rows: Sequence[Mapping[str, Any]], chosen: str | None
+) -> dict[str, Any]:
+  """What the page shows of the scoreboard."""
+  if not rows:
+    return {"rows": rows}
+  return {
+    "rows": rows,
+    "footer": scoreboard.footer(rows),
+    "board_of_run": board.make(rows),
+    "cost": _cost(rows, chosen),
+    "aside": [row for row in rows if _is_aside(row)],
+    "health": {row["method"]: row["health"] for row in rows if row["health"]},
+  }
+
+
+def _cost(rows, chosen) -> str:
+  """Figure of the methods that can be compared with retraining."""
+  idle = next(row for row in rows if row["role"] == "original")
+  shown = [
+    row
+    for row in rows
+    if row["role"] == "method" and not _is_aside(row) and _has_place(row)
+  ]
+  if not shown or not _has_place(idle):
+    return ""
+  return score_figures.cost_against_gap(shown, chosen, idle["gap_to_retrain"])
+
+
+def _is_aside(row: Mapping[str, Any]) -> bool:
+  """Whether a method gave nothing that could be compared."""
+  not_run = (row["health"] or {}).get("not_run")
+  return row["role"] == "method" and bool(row["verdict"] in _LOST or not_run)
+
+
+def _has_place(row: Mapping[str, Any]) -> bool:
+  """Whether a logarithm of its cost and a gap are there."""
+  cost, gap = (row.get(x) for x in ("cost_vs_retrain", "gap_to_retrain"))
+  return not (pd.isna(cost) or pd.isna(gap)) and cost > 0
 
 
 def _sweeps(workdir: Path) -> dict[str, str]:
@@ -162,13 +171,6 @@ def _sweeps(workdir: Path) -> dict[str, str]:
     for name in ("stabiliser", "discovery", "plane")
     if (workdir / name / "figure.svg").exists()
   }
-
-
-def _cells(rows, to_text=scoreboard.cell) -> list[dict[str, str]]:
-  names = scoreboard.columns(rows)
-  return [
-    {name: to_text(name, row.get(name)) for name in names} for row in rows
-  ]
 
 
 def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -187,30 +189,15 @@ def _counts(split: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
   return counts.rename_axis(index=None, columns=None)
 
 
-def _metrics(workdir: Path, folders: dict[str, str]) -> dict[str, pd.DataFrame]:
-  """By their names those logs that have lines: a damaged one was emptied."""
-  logs = {
-    name: workdir / folder / "metrics.jsonl" for name, folder in folders.items()
-  }
-  return {
-    name: pd.read_json(path, lines=True)
-    for name, path in logs.items()
-    if path.exists() and path.stat().st_size
-  }
-
-
-def _learning(workdir: Path) -> str:
-  runs = _metrics(workdir, {name: name for name in ("train", "retrain")})
-  return figures.learning_curves(runs) if runs else ""
-
-
-def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
+def _unlearning(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> str:
   judged = {row["method"]: row["health"] for row in rows if row["health"]}
   if not judged:
     return ""
   start = pd.DataFrame([next(iter(judged.values()))["original"]])
   runs = {"original": start}
-  found = _metrics(workdir, {name: f"unlearn/{name}" for name in judged})
+  found = network_section.metrics_of(
+    workdir, {name: f"unlearn/{name}" for name in judged}
+  )
   for name, lines in found.items():
     kept = lines[(lines["split"] == "validation") & (lines["rewound"] != 1)]
     runs[name] = pd.concat([start, kept])
@@ -220,72 +207,19 @@ def _unlearning(workdir: Path, rows: list[dict[str, Any]]) -> str:
     for row in rows
     if row["role"] == "reference"
   }
-  for name, lines in _metrics(workdir, {name: name for name in goals}).items():
+  logs = network_section.metrics_of(workdir, {name: name for name in goals})
+  for name, lines in logs.items():
     goal = lines[lines["split"] == "validation"].tail(1)
     runs[name] = goal.assign(forget_accuracy=goals[name])
   return figures.unlearning_curves(runs)
 
 
-def _card(split, image, row: int, *lines: str) -> Card:
-  return Card(picture(image[row]), split["id_str"].iloc[row], list(lines))
-
-
-def _said(workdir, split, image) -> list[Card]:
-  """What the original network says about some galaxies of validation."""
-  said = read_json(workdir / "evaluate" / "cards.json") or []
-  return [_card(split, image, card["row"], *card["lines"]) for card in said]
-
-
-def _suspects(workdir, split, image, count) -> list[Card]:
-  shown = ("given_label", "suggested_label", "probability_wrong", "split")
-  table = pd.read_parquet(
-    workdir / "audit" / "scores.parquet", columns=["label_score", *shown]
-  )
-  table = table.sort_values("label_score", kind="stable").head(count)
-  cards = []
-  for row, suspect in zip(table.index, table.itertuples(), strict=True):
-    lines = [
-      f"given {suspect.given_label}, looks like {suspect.suggested_label}",
-      f"wrong with {suspect.probability_wrong:.0%}, {suspect.split}",
-    ]
-    if "flipped" in split:
-      flipped = split["flipped"].iloc[row]
-      lines.append("was flipped" if flipped else "not flipped")
-    cards.append(_card(split, image, row, *lines))
-  return cards
-
-
-def _changed(workdir, split, image, method, count) -> list[Card]:
-  """Galaxies whose class the method changed; the forget set comes first."""
-  before, after = (
-    pd.read_parquet(
-      workdir / "evaluate" / f"{name}.parquet", columns=["predicted"]
-    )["predicted"]
-    for name in ("original", method)
-  )
-  rows = np.flatnonzero(before.fillna("") != after.fillna(""))
-  rows = rows[np.argsort(split["set"].iloc[rows] != "forget", kind="stable")]
-  cards = []
-  for row in rows[:count]:
-    galaxy = split.iloc[row]
-    said = (cells.or_else(x.iloc[row], "not finite") for x in (before, after))
-    where = cells.or_else(galaxy["set"], galaxy["split"])
-    label = _labels_of(galaxy)
-    cards.append(_card(split, image, row, " → ".join(said), label, where))
-  return cards
-
-
-def _labels_of(galaxy: pd.Series) -> str:
-  if "true_label" not in galaxy:
-    return f"given {galaxy['train_label']}"
-  words = f"true {galaxy['true_label']}"
-  if galaxy["flipped"]:
-    words += f", labelled {galaxy['train_label']}"
-  return words
-
-
-def picture(image: np.ndarray) -> str:
-  """An image u8[H,W,3] as the data URI of a PNG file."""
-  buffer = io.BytesIO()
-  Image.fromarray(np.asarray(image)).save(buffer, "PNG")
-  return figures.data_uri(buffer.getvalue())
+def _costs(workdir: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+  """Seconds and work of each network, as HTML."""
+  names = ["method", "wall_seconds", "compile_seconds", "gradients"]
+  table = pd.DataFrame([x for x in rows if x["role"] != "baseline"])
+  if not rows:
+    cost = read_json(workdir / "train" / "cost.json") or {}
+    table = pd.DataFrame([{"method": "original", **cost}])
+  table = table.reindex(columns=names).rename(columns=cells.words)
+  return cells.to_html(table, "{:,.1f}", index=False)

@@ -1,20 +1,17 @@
 """audit/review.html: one offline file in which a person reviews suspects."""
 
-import base64
 from collections.abc import Callable, Sequence
-import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from markupsafe import Markup
 import numpy as np
 import pandas as pd
 
 from gzjax.errors import SettingError
 from gzjax.files import write_text
 from gzjax.report import cells
-from gzjax.report.figures import data_uri
-from gzjax.report.page import template
+from gzjax.report.figures import encoded_uri
+from gzjax.report.templates import part, source_of, template
 
 _NEEDED = (
   "id_str",
@@ -34,7 +31,6 @@ _WORDS = (
   (0, "probably right"),
 )
 _ODD = 0.95  # share of galaxies that are less odd, from which on it is said
-_MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 _SURVEY = (
   "https://www.legacysurvey.org/viewer"
   "?ra={:.6f}&dec={:.6f}&layer=ls-dr9&zoom=16"
@@ -81,14 +77,12 @@ def write(
       neither JPEG nor PNG.
   """
   _check(table)
-  script, style = (
-    Markup(template(f"review.{kind}.jinja").render()) for kind in ("js", "css")
-  )
+  script, style = (part(f"review.{kind}.jinja") for kind in ("js", "css"))
   text = template("review.html.jinja").render(
     script=script,
     style=style,
-    script_hash=_hash(script),
-    style_hash=_hash(style),
+    script_hash=source_of(script),
+    style_hash=source_of(style),
     data={
       "run": run,
       "classes": list(classes),
@@ -147,7 +141,7 @@ def _galaxies(table, image, neighbours) -> dict[str, Any]:
   index: dict[str, int] = {}
 
   def picture(encoded: bytes, name: str) -> int:
-    return index.setdefault(_data_uri(encoded, name), len(index))
+    return index.setdefault(encoded_uri(encoded, name), len(index))
 
   exported = table.drop(columns=["ra", "dec", "odder"], errors="ignore")
   exported = exported.map(lambda value: str(cells.or_else(value, "")))
@@ -182,18 +176,3 @@ def _galaxies(table, image, neighbours) -> dict[str, Any]:
 def _number(value: Any) -> float:
   """A number or its text; NaN for all else."""
   return float(pd.to_numeric(value, errors="coerce"))
-
-
-def _data_uri(image: bytes, name: str) -> str:
-  for magic, kind in _MAGIC.items():
-    if image.startswith(magic):
-      return data_uri(image, kind)
-  raise SettingError(
-    f"image of galaxy {name!r} is neither JPEG nor PNG: encode it as PNG"
-  )
-
-
-def _hash(text: str) -> str:
-  """By which the page's policy allows this script or style, and no other."""
-  digest = hashlib.sha256(text.encode()).digest()
-  return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -9,7 +9,8 @@ import pandas as pd
 from gzjax.evaluation.scoreboard import cell
 from gzjax.files import read_json
 from gzjax.report import answer_section
-from gzjax.report.page import render
+from gzjax.report.cells import plain_table
+from gzjax.report.templates import render
 
 
 def write(
@@ -83,4 +84,4 @@ def _labels(rows) -> str:
     if row["method"] == "retrain" and row["labels"]
     for scores in row["labels"]
   ]
-  return answer_section.plain_table(pd.DataFrame(lines))
+  return plain_table(pd.DataFrame(lines))

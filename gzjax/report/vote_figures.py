@@ -34,7 +34,7 @@ def correlations(table: pd.DataFrame, questions: Mapping[str, slice]) -> str:
     axes.axhline(part.start - 0.5, color="black", linewidth=0.5)
     axes.axvline(part.start - 0.5, color="black", linewidth=0.5)
   figure.colorbar(drawn, shrink=0.7, label="correlation of vote fractions")
-  return figures.to_svg(figure)
+  return figures.to_svg(figure, "Correlations of all answers")
 
 
 def correlations_by_question(
@@ -44,7 +44,7 @@ def correlations_by_question(
   figure, grid = figures.panels(len(questions), 4, (2.75, 2.7))
   for axes, (name, part) in zip(grid, questions.items()):
     block = table.iloc[part, part]
-    _heatmap(axes, block)
+    drawn = _heatmap(axes, block)
     short = [str(x).removeprefix(f"{name}_") for x in block]
     axes.set_xticks(range(len(short)), short, rotation=40, ha="right")
     axes.set_yticks(range(len(short)), short)
@@ -52,9 +52,9 @@ def correlations_by_question(
     axes.set_title(name, fontsize=9)
     for (i, j), value in np.ndenumerate(block.to_numpy()):
       if i != j and np.isfinite(value):
-        colour = "white" if abs(value) > 0.6 else "black"
+        colour = figures.ink(drawn.cmap(drawn.norm(value)))
         axes.text(j, i, f"{value:.2f}", fontsize=6, color=colour, **CENTRED)
-  return figures.to_svg(figure)
+  return figures.to_svg(figure, "Correlations of the answers of each question")
 
 
 def splits(table: pd.DataFrame) -> str:
@@ -71,7 +71,7 @@ def splits(table: pd.DataFrame) -> str:
   axes.tick_params(axis="x", labelrotation=90, labelsize=6)
   axes.margins(x=0.01)
   figures.finish(axes, "", "mean vote fraction")
-  return figures.to_svg(figure)
+  return figures.to_svg(figure, "Mean vote fractions of each split")
 
 
 def predicted_against_true(
@@ -145,7 +145,7 @@ def precision_recall(table: pd.DataFrame, marked: float) -> str:
   figures.finish(
     right, "threshold on the predicted fraction", "share (95% interval)"
   )
-  return figures.to_svg(figure)
+  return figures.to_svg(figure, "Precision and recall of predicted mergers")
 
 
 def reliability(table: pd.DataFrame) -> str:
@@ -161,7 +161,9 @@ def reliability(table: pd.DataFrame) -> str:
     )  # fmt: skip
   figure.supxlabel("predicted share", fontsize=9)
   figure.supylabel("share of the volunteers", fontsize=9)
-  return figures.to_svg(figure)
+  return figures.to_svg(
+    figure, "Predicted shares against those of the volunteers"
+  )
 
 
 def coverage(table: pd.DataFrame) -> str:
@@ -187,4 +189,4 @@ def coverage(table: pd.DataFrame) -> str:
   figures.finish(left, "level of the interval", "share of the votes inside")
   figures.finish(right, "level of the interval", "share inside less level")
   right.get_legend().remove()
-  return figures.to_svg(figure)
+  return figures.to_svg(figure, "Share of the votes inside of intervals")

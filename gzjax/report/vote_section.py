@@ -12,7 +12,8 @@ from gzjax.evaluation.flags import FLAGGED_FROM
 from gzjax.morphology import trees
 from gzjax.morphology.trees import Tree
 from gzjax.report import vote_figures
-from gzjax.report.answer_section import by_question, plain_table, to_html
+from gzjax.report.answer_section import by_question
+from gzjax.report.cells import plain_table, to_html
 
 _SHOWN = "original"  # the network of the figures
 _DOTS = 1000

@@ -330,3 +330,14 @@ def test_iam_needs_no_more_memory_than_a_few_arrays_of_its_examples():
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert peak < 20 * scores[0].nbytes, peak
+
+
+def test_confidence_bins_say_how_often_answers_are_right():
+  p = np.array([[0.9, 0.1], [0.85, 0.15], [0.2, 0.8], [0.4, 0.6], [1.0, 0.0]])
+  p = np.concatenate([p, [[np.nan, 1.0]]])
+  found = metrics.confidence_bins(p, np.array([0, 1, 1, 0, 0, 1]))
+  np.testing.assert_allclose(found["said"], [0.6, 0.825, 0.95])
+  np.testing.assert_allclose(found["right"], [0.0, 0.5, 1.0])
+  assert found["count"].tolist() == [1, 2, 2]
+  nothing = metrics.confidence_bins(p[-1:], np.array([1]))
+  assert not len(nothing["count"])

@@ -1,53 +1,15 @@
 """The review page in Chromium: real keys, a real file among the downloads."""
 
-import shutil
-
 import pandas as pd
 import pytest
 
+from tests.report.browsing import DESKTOP, visit
 from tests.report.test_review_page import CLASSES, encoded, suspects, write
 
 pytestmark = pytest.mark.browser
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-_OPTIONS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
-_DESKTOP = {"width": 1280, "height": 800}
 _PHONE = {"width": 390, "height": 844}
 _PERSONS = ["verdict", "corrected_label", "note"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-  playwright = pytest.importorskip(
-    "playwright.sync_api", reason="playwright is not installed: '.[browser]'"
-  )
-  found = next(filter(None, map(shutil.which, _NAMES)), None)
-  if found is None:
-    pytest.skip(f"no browser: none of {', '.join(_NAMES)} is installed")
-  with playwright.sync_playwright() as driver:
-    browser = driver.chromium.launch(executable_path=found, args=_OPTIONS)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def context(browser):
-  context = browser.new_context(viewport=_DESKTOP)
-  yield context
-  context.close()
-
-
-def visit(context, path, *, script=None):
-  """Opens a page that must make no request and have no error."""
-  page = context.new_page()
-  page.faults, page.requests = [], []
-  page.on("console", lambda message: page.faults.append(message.text))
-  page.on("pageerror", lambda error: page.faults.append(str(error)))
-  page.on("request", lambda request: page.requests.append(request.url))
-  if script:
-    page.add_init_script(script)
-  page.goto(path.as_uri())
-  return page
 
 
 @pytest.fixture
@@ -302,7 +264,7 @@ def test_without_a_memory_it_goes_on_and_says_so(context, tmp_path):
   assert page.faults == []
 
 
-@pytest.mark.parametrize("size", [_PHONE, _DESKTOP], ids=["phone", "desktop"])
+@pytest.mark.parametrize("size", [_PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_nothing_is_wider_than_the_screen(browser, tmp_path, size):
   long = ["smooth-or-featured_featured-or-disk" * 2, "x" * 90, *"abcdefghijk"]
   table = suspects().assign(

@@ -16,7 +16,7 @@ from gzjax.morphology import trees
 from gzjax.morphology.campaigns import GZ2, GZD_5
 from gzjax.morphology.votes import Predictions, from_counts
 from gzjax.pipeline.workdir import Workdir
-from gzjax.report import figures, page, vote_figures, vote_section
+from gzjax.report import figures, templates, vote_figures, vote_section
 
 SPLIT = np.repeat(["train", "validation", "test"], [100, 60, 80])
 
@@ -69,7 +69,7 @@ def _fake(folder, tree, *, counts=True, broken=False, seed=0):
 
 def _text(found):
   """The section as one line of words, and its HTML."""
-  template = page.template("vote_section.html.jinja")
+  template = templates.template("vote_section.html.jinja")
   html = template.render(vote_model=found)
   words = re.sub(r"<(svg|table).*?</\1>|<[^>]+>", " ", html, flags=re.DOTALL)
   return re.sub(r"\s+", " ", words), html
@@ -121,13 +121,13 @@ def test_the_numbers_of_the_words_are_those_of_the_galaxies(dirichlet):
 def test_figures_name_what_they_show(dirichlet):
   *_, found = dirichlet
   for question in GZ2.questions:
-    assert f"<!-- {question.name} -->" in found["reliability"]
-  assert "<!-- threshold 0.4 -->" in found["precision_recall"]
-  assert "<!-- all questions -->" in found["coverage"]
-  assert "(farthest off) -->" in found["coverage"]
+    assert f">{question.name}</text>" in found["reliability"]
+  assert ">threshold 0.4</text>" in found["precision_recall"]
+  assert ">all questions</text>" in found["coverage"]
+  assert "(farthest off)</text>" in found["coverage"]
   assert "hold " + f"{100 * found['at_90']['inside']:.1f}%" in _text(found)[0]
   for name in ("one law for all", "original", "retrain"):
-    assert f"<th>{name}</th>" in found["likelihood"]
+    assert f'<th scope="col">{name}</th>' in found["likelihood"]
 
 
 def test_the_dots_are_the_validation_galaxies(dirichlet, monkeypatch):
@@ -217,8 +217,8 @@ def _log(**validation):
 
 def test_learning_curves_of_votes_and_of_classes():
   votes = figures.learning_curves({"train": _log(rmse=0.1)})
-  assert "<!-- RMSE of vote fractions, validation -->" in votes
-  assert "<!-- learning rate (dotted) -->" in votes
+  assert ">RMSE of vote fractions, validation</text>" in votes
+  assert ">learning rate (dotted)</text>" in votes
   classes = figures.learning_curves({"train": _log()})
-  assert "<!-- balanced accuracy, validation -->" in classes
+  assert ">balanced accuracy, validation</text>" in classes
   assert "learning rate" not in classes
