@@ -66,7 +66,7 @@ def _done(model, split, rows) -> str:
   parts = [f"{count} method{'s' * (count != 1)} unlearned these"] * (count > 0)
   if any(row["role"] == "reference" for row in rows):
     parts.append("it was trained again without them")
-  return f"{'; '.join([start, ' and '.join(parts)] if parts else [start])}."
+  return f"{start}; {' and '.join(parts)}." if parts else f"{start}."
 
 
 def _sure(rows, chosen, tested) -> str:

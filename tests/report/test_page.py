@@ -1,5 +1,8 @@
 """The report says what the files say, the conclusion first."""
 
+import base64
+import hashlib
+import html
 import re
 
 import numpy as np
@@ -101,10 +104,10 @@ def report(tmp_path_factory):
   return path.read_text(encoding="utf-8")
 
 
-def _text(html):
+def _text(page):
   """What a reader sees, as one line."""
-  html = re.sub(r"<(script|style|svg).*?</\1>", " ", html, flags=re.DOTALL)
-  return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
+  page = re.sub(r"<(script|style|svg).*?</\1>", " ", page, flags=re.DOTALL)
+  return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
 
 
 @pytest.mark.fault("F")
@@ -206,6 +209,16 @@ def test_data_and_run_are_told(report):
   assert "broken" not in text
 
 
+def test_no_script_runs_but_its_own(report):
+  policy = re.search('Content-Security-Policy" content="([^"]*)"', report)[1]
+  parts = dict(part.split(maxsplit=1) for part in policy.split("; "))
+  (script,) = re.findall("<script>(.*?)</script>", report, re.DOTALL)
+  digest = base64.b64encode(hashlib.sha256(script.encode()).digest())
+  assert parts["default-src"] == "'none'"
+  assert html.unescape(parts["script-src"]) == f"'sha256-{digest.decode()}'"
+  assert not re.search(r'(src|href)="(http|//)', report)
+
+
 def test_every_link_of_the_contents_has_its_place(report):
   contents = re.search("<nav.*?</nav>", report, re.DOTALL)[0]
   links = re.findall('href="#([a-z]*)"', contents)
@@ -219,11 +232,11 @@ def test_every_link_of_the_contents_has_its_place(report):
 
 def test_a_run_that_was_only_audited_has_no_table(tmp_path):
   path = runs.write(tmp_path / "run", audited=True)
-  html = path.read_text(encoding="utf-8")
-  assert "No network has unlearned anything yet" in html
-  assert "About 5 of 80 labels look wrong" in html
-  assert "network featured" not in html
-  contents = re.search("<nav.*?</nav>", html, re.DOTALL)[0]
+  text = path.read_text(encoding="utf-8")
+  assert "No network has unlearned anything yet" in text
+  assert "About 5 of 80 labels look wrong" in text
+  assert "network featured" not in text
+  contents = re.search("<nav.*?</nav>", text, re.DOTALL)[0]
   assert "#table" not in contents
 
 
@@ -233,9 +246,9 @@ def test_without_retraining_there_is_no_figure_of_cost(tmp_path):
     for x in runs.NAMES
     if x != "retrain"
   ]
-  html = runs.write(tmp_path / "run", rows=rows).read_text(encoding="utf-8")
-  assert "No retraining was run" in html
-  assert "Cost of each method" not in html
+  text = runs.write(tmp_path / "run", rows=rows).read_text(encoding="utf-8")
+  assert "No retraining was run" in text
+  assert "Cost of each method" not in text
 
 
 @pytest.mark.fault("F")

@@ -140,11 +140,18 @@ def test_paper_cuts_no_table(context, path, tmp_path):
   page = visit(context, path)
   page.evaluate("document.querySelectorAll('details').forEach(x => x.open = 1)")
   page.locator(".all").check()
+  page.evaluate(
+    "document.querySelectorAll('td').forEach(x => x.append('w'.repeat(60)))"
+  )
   page.set_viewport_size(_PAPER)
+  assert len(page.evaluate(_HIDDEN)) > 3
   page.emulate_media(media="print")
   assert page.evaluate(_TOO_WIDE) == []
   assert page.evaluate(_HIDDEN) == []
   assert page.locator("nav").is_hidden()
+  assert page.locator(".board thead th:visible").count() == 6
+  flow = "x => getComputedStyle(x).overflowX"
+  assert page.locator(".wide").first.evaluate(flow) == "visible"
   inside = "x => getComputedStyle(x).breakInside"
   for name in (".board tbody tr", "svg", ".galaxy"):
     assert page.locator(name).first.evaluate(inside) == "avoid"
