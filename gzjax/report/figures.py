@@ -29,8 +29,6 @@ VERDICT_COLOURS = {
 ACCURACIES = ("corrected_accuracy", "test_balanced_accuracy")
 # Black that stays so in a dark page, where other black has the colour of text.
 _BLACK = "#010101"
-# Fonts of the reader, so that words are words; equal figures have equal text.
-_SVG = {"svg.fonttype": "none", "svg.hashsalt": "gzjax"}
 _MAGIC = {b"\xff\xd8\xff": "jpeg", b"\x89PNG\r\n\x1a\n": "png"}
 # Words in the middle of their place.
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center"}
@@ -153,9 +151,10 @@ def to_svg(figure: Figure, title: str) -> str:
   """The figure as an <svg> element of words and shapes, with a title.
 
   What is black has the colour of the text around it, in a dark page, too.
+  Figures of different titles have no id in common, equal ones are equal text.
   """
   buffer = io.StringIO()
-  with matplotlib.rc_context(_SVG):
+  with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": title}):
     figure.savefig(
       buffer, format="svg", metadata={"Date": None}, transparent=True
     )
@@ -169,7 +168,7 @@ def to_svg(figure: Figure, title: str) -> str:
     f' viewBox="0 0 {width} {height}" width="{width}pt" height="{height}pt">'
     f"<title>{title}</title>"
   )
-  inside = re.sub(r'(<g) id="[a-z]\w*_\d+"', r"\1", inside)
+  inside = re.sub('<g id="[^"]*"', "<g", inside)
   return head + inside.replace("#000000", "currentColor")
 
 

@@ -219,6 +219,13 @@ def test_no_script_runs_but_its_own(report):
   assert not re.search(r'(src|href)="(http|//)', report)
 
 
+def test_no_id_is_there_twice_and_each_head_says_of_what(report):
+  ids = re.findall(r'[ <]id="([^"]*)"', report)
+  assert len(ids) == len(set(ids)) > 30
+  assert "<svg" in report
+  assert not re.search(r"<th(?=[ >])(?![^>]*scope=)", report)
+
+
 def test_every_link_of_the_contents_has_its_place(report):
   contents = re.search("<nav.*?</nav>", report, re.DOTALL)[0]
   links = re.findall('href="#([a-z]*)"', contents)
