@@ -18,7 +18,7 @@ def remembered(make: Callable[P, R]) -> Callable[P, R]:
   of JAX holds none of its tracers: it outlives it.
   """
 
-  @functools.lru_cache(maxsize=8)
+  @functools.lru_cache(maxsize=32)
   def cached(*args, **settings):
     with jax.ensure_compile_time_eval():
       return make(*args, **settings)

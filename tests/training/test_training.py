@@ -72,6 +72,7 @@ def test_each_function_of_a_state_is_one_program(one_device):
     sharding.shard_batch(one_device, networks.batch(8, seed=seed))
     for seed in range(3)
   ]
+  jax.clear_caches()  # of earlier tests
   with Compilation() as compilation:
     for _ in range(2):
       state = init_state(params, stats, tx)
