@@ -62,11 +62,14 @@ def test_two_launches_at_once(target, whole, times):
 def test_a_signal_at_any_moment_is_one_line(target, whole, number, times):
   """With its exit code; and the same command goes on."""
   rng = np.random.default_rng(number)
-  lines = 0
+  start, lines = time.monotonic(), 0
+  shutil.rmtree(target.run / "unlearn" / "finetune")
+  assert _end(_start(target))[0] == 0
+  seconds = time.monotonic() - start
   for _ in range(times):
     shutil.rmtree(target.run / "unlearn" / "finetune", ignore_errors=True)
     process = _start(target)
-    time.sleep(rng.uniform(0.5, 12))
+    time.sleep(rng.uniform(0.1, 0.9) * seconds)
     process.send_signal(number)
     start = time.monotonic()
     code, said = _end(process)
