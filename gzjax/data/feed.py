@@ -116,9 +116,11 @@ class Feed:
     self._normalisation = normalisation
     if device_budget_bytes is None:
       device_budget_bytes = sharding.spare_bytes(mesh)
+    self.budget_bytes = device_budget_bytes
     self.on_device = image.nbytes <= device_budget_bytes
     if self.on_device:
-      self._image = sharding.replicate(mesh, np.asarray(image))
+      # No step consumes them: one copy, of as much as half of the memory.
+      self._image = sharding.spread(mesh, np.asarray(image))
 
   def batches(
     self,

@@ -287,12 +287,12 @@ class Experiment:
     image: pixels.Images,
     columns: problems.Entries | None = None,
     *,
-    budget: float = 0.0,
+    budget: float | None = 0.0,
   ) -> feed.Feed:
     """A feed of any galaxies, normalised as those of the run are.
 
     With a frozen encoder of what it sees of them. The devices keep what takes
-    no more bytes than the budget: nothing of galaxies that are seen once.
+    no more bytes than the budget (see `Feed`): nothing of those seen once.
     """
     normalisation = self.normalisation
     if self.config.model.frozen:
@@ -309,14 +309,13 @@ class Experiment:
 
   def _own_feed(self) -> feed.Feed:
     """A feed of the galaxies of the run, which the devices need often."""
-    budget = self.config.data.device_budget_gib * 2**30
-    if budget < 0:
-      budget = sharding.spare_bytes(self.mesh)
+    gib = self.config.data.device_budget_gib
+    budget = gib * 2**30 if gib >= 0 else None
     found = self.feed_of(self.dataset.image, self.columns.given, budget=budget)
     if not found.on_device and not sharding.are_cpus(self.mesh):
       say(
         f"the pixels of {found.size:,} galaxies are more than the "
-        f"{budget / 2**30:.3g} GiB of a device that they may take "
+        f"{found.budget_bytes / 2**30:.3g} GiB of a device that they may take "
         "(data.device_budget_gib): they come from the host as they are needed"
       )
     return found

@@ -144,8 +144,8 @@ def _steps(
       before = outputs
       state, outputs = run(state, *program.fixed, batch)
       # Some steps have no outputs to wait for.
-      is_last = number == count - 1 or not jax.tree.leaves(outputs)
-      jax.block_until_ready(state if is_last else before)
+      for_state = number == count - 1 or not jax.tree.leaves(outputs)
+      jax.block_until_ready(state if for_state else before)
   return state, time.perf_counter() - start
 
 

@@ -1,7 +1,6 @@
 """One step of any unlearning method."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gzjax.batches import Step
+from gzjax.models import make_predict_step
 from gzjax.objectives import losses
 from gzjax.remembered import remembered
 from gzjax.types import (
@@ -109,7 +109,8 @@ def _make_learn(
     if with_teacher:
       # With its own statistics, whatever the student's are by now.
       teacher = extras["reference_params"], extras["reference_batch_stats"]
-      rest["reference_logits"] = _make_answer(apply_fn)(*teacher, image)
+      answer = make_predict_step(apply_fn)
+      rest["reference_logits"] = answer(*teacher, {"image": image})
     params, own = state.params, {}
     if spare is not None:
       params = state.params, state.opt_state.spare
@@ -144,13 +145,6 @@ def _make_passes(apply_fn: Callable, live: bool) -> tuple[Callable, Callable]:
     return pullback(cotangent)[0]
 
   return forward, backward
-
-
-@remembered
-def _make_answer(apply_fn: ApplyFn) -> Callable[..., jax.Array]:
-  """(params, batch_stats, image) -> logits f32[B,K], stored statistics."""
-  answer = partial(apply_fn, train=False)
-  return jax.jit(lambda *arguments: answer(*arguments)[0])
 
 
 def _make_update(
